@@ -1,0 +1,109 @@
+"""Contracts: the columns of a dataset, their types and the values they may hold.
+
+A contract is a class of annotated fields. The same class checks columns of a table and the fields of a request,
+so what training accepts and what serving accepts cannot differ::
+
+    class Weather(hs.Contract):
+        origin: Literal["EWR", "JFK", "LGA"]
+        observed_at: datetime
+        temp: Annotated[float | None, hs.Check(ge=-30, le=120)]     # degrees Fahrenheit; None: may be missing
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import inspect as types
+
+from homeostat.domain.errors import DeclarationError
+
+SEQ: Final = "_seq"
+"""The column in which every stored row carries the seq of the batch it came in."""
+
+Check = msgspec.Meta
+ColumnType = Literal["string", "float", "integer", "boolean", "datetime"]
+
+_TYPES: dict[type, ColumnType] = {
+    types.StrType: "string",
+    types.FloatType: "float",
+    types.IntType: "integer",
+    types.BoolType: "boolean",
+    types.DateTimeType: "datetime",
+}
+
+
+class Contract(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Base of contracts. Fields may be ``str``, ``float``, ``int``, ``bool``, ``datetime`` (UTC) or a ``Literal``."""
+
+
+class Column(msgspec.Struct, frozen=True, kw_only=True):
+    """One column of a contract: its type and which values it may hold; bounds are in the column's own unit."""
+
+    name: str
+    type: ColumnType
+    nullable: bool = False
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    pattern: str | None = None
+    choices: tuple[str | int, ...] | None = None
+
+
+def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
+    """The columns that ``contract`` declares, in order.
+
+    Raises:
+        DeclarationError: a field has a type that no column can hold.
+    """
+    info = types.type_info(contract)
+    assert isinstance(info, types.StructType)
+    return tuple(_column(contract.__name__, field) for field in info.fields)
+
+
+def _column(contract: str, field: types.Field) -> Column:
+    inner = field.type.type if isinstance(field.type, types.Metadata) else field.type
+    nullable = False
+    if isinstance(inner, types.UnionType):
+        members = [t for t in inner.types if not isinstance(t, types.NoneType)]
+        nullable = len(members) < len(inner.types)
+        inner = members[0] if len(members) == 1 else inner
+    if isinstance(inner, types.Metadata):
+        inner = inner.type
+    bounds: dict[str, Any] = {
+        name: getattr(inner, name) for name in ("ge", "gt", "le", "lt", "pattern") if hasattr(inner, name)
+    }
+    if isinstance(inner, types.LiteralType):
+        kind: ColumnType = "string" if isinstance(inner.values[0], str) else "integer"
+        return Column(name=field.name, type=kind, nullable=nullable, choices=tuple(inner.values))
+    if type(inner) not in _TYPES:
+        raise DeclarationError(
+            f"field {field.name!r} has a type that a column cannot hold",
+            remedy="Use str, float, int, bool, datetime or a Literal, each alone or with None",
+            declaration=f"contract {contract}",
+        )
+    return Column(name=field.name, type=_TYPES[type(inner)], nullable=nullable, **bounds)
+
+
+_PYTHON: dict[ColumnType, Any] = {
+    "string": str,
+    "float": float,
+    "integer": int,
+    "boolean": bool,
+    "datetime": datetime,
+}
+
+
+def request_type(name: str, columns: tuple[Column, ...]) -> type[msgspec.Struct]:
+    """A struct that accepts exactly what ``columns`` accept; nullable columns may be left out."""
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    for column in columns:
+        base: Any = Literal[column.choices] if column.choices else _PYTHON[column.type]
+        bounds = {k: v for k in ("ge", "gt", "le", "lt", "pattern") if (v := getattr(column, k)) is not None}
+        if column.type == "datetime":
+            bounds["tz"] = True
+        kind = Annotated[base, msgspec.Meta(**bounds)] if bounds else base
+        fields.append((column.name, kind | None, None) if column.nullable else (column.name, kind))
+    return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)

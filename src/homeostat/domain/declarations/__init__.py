@@ -1,0 +1,37 @@
+"""What a project declares: datasets, feature views, models with gates, rollout, service levels and rules.
+
+Frozen values, checked where they are made, so that an error names the line that declares the impossible.
+"""
+
+from homeostat.domain.declarations.base import Declaration
+from homeostat.domain.declarations.data import Dataset
+from homeostat.domain.declarations.features import Entity, FeatureView, OnRequest, View, Windows
+from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
+from homeostat.domain.declarations.model import Binary, Model
+from homeostat.domain.declarations.operation import SLO, Canary
+from homeostat.domain.declarations.rules import Drift, Every, NewLabels, Rule, SloBurn, When
+
+__all__ = [
+    "SLO",
+    "Beats",
+    "Binary",
+    "Calibrated",
+    "Canary",
+    "Dataset",
+    "Declaration",
+    "Drift",
+    "Entity",
+    "Every",
+    "FeatureView",
+    "Gate",
+    "Model",
+    "NewLabels",
+    "OnRequest",
+    "Rule",
+    "SingleRowLatency",
+    "SloBurn",
+    "View",
+    "When",
+    "Windows",
+    "WorstSlice",
+]

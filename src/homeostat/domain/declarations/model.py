@@ -1,0 +1,125 @@
+"""Models: a task, features, a training function, and what must hold before and while one serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, ClassVar, cast
+
+import msgspec
+
+from homeostat.domain.declarations.base import Declaration
+from homeostat.domain.declarations.data import Dataset
+from homeostat.domain.declarations.features import View
+from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
+from homeostat.domain.declarations.operation import SLO, Canary
+from homeostat.domain.declarations.rules import SloBurn, When
+from homeostat.domain.digests import source_digest
+from homeostat.domain.durations import parse_duration
+
+
+@dataclass(frozen=True)
+class Binary:
+    """A yes-or-no question.
+
+    Args:
+        label: The column of ``source`` that answers it: boolean, or 0 and 1.
+        source: The dataset the label arrives in; a row's label is known from the row's own time on.
+        request: The dataset whose rows ask; by default ``source`` itself. Rows meet by the key of ``request``.
+    """
+
+    label: str
+    source: Dataset
+    request: Dataset = cast("Dataset", None)
+
+    def __post_init__(self) -> None:
+        if self.request is None:
+            object.__setattr__(self, "request", self.source)
+
+    def spec(self) -> dict[str, Any]:
+        """What this declares, as JSON can hold it."""
+        return {"type": "binary", "label": self.label, "source": self.source.name, "request": self.request.name}
+
+
+@dataclass(frozen=True)
+class Model(Declaration):
+    """A model that is trained, gated, served, watched and repaired.
+
+    Args:
+        task: What it answers.
+        train: An ordinary function of ``data`` (a ``TrainingSet``: ``data.X`` a Polars frame, ``data.y`` a NumPy
+            array) and keyword parameters with defaults, giving a fitted object with ``predict_proba``.
+        features: The feature views; without any, the request's own columns but key, time and label.
+        gates: What a candidate must pass.
+        rollout: How an accepted candidate is brought in; None: at once.
+        slo: The service levels of its deployment.
+        retrain: When it is trained again.
+        history: How far back training rows reach; None: to the beginning.
+        holdout: The newest part of the labelled rows, a duration or a share of the rows, kept from training for
+            the gates.
+        trusted: Types beyond the known-safe that its file may hold, as ``module.Class``.
+    """
+
+    kind: ClassVar[str] = "model"
+
+    task: Binary = cast("Binary", None)
+    train: Callable[..., Any] = field(default=cast("Callable[..., Any]", None), compare=False)
+    features: tuple[View, ...] | list[View] = ()
+    gates: tuple[Gate, ...] | list[Gate] = ()
+    rollout: Canary | None = None
+    slo: SLO | None = None
+    retrain: When | None = None
+    history: str | None = None
+    holdout: str | float = 0.2
+    trusted: tuple[str, ...] | list[str] = ()
+
+    def check(self) -> None:
+        """Raise a DeclarationError naming what cannot hold."""
+        self.expect("task", self.task, Binary, 'hs.Binary(label="churned", source=customers)')
+        if not callable(self.train):
+            raise self.error("has no training function", "Give train=, a function of one TrainingSet")
+        for label, kinds, like in (
+            ("features", View, "a function under @hs.feature_view, hs.windows(…) or @hs.on_request"),
+            ("gates", (Beats, WorstSlice, Calibrated, SingleRowLatency), 'hs.beats("champion", "log_loss")'),
+        ):
+            object.__setattr__(self, label, tuple(getattr(self, label)))
+            for item in getattr(self, label):
+                if not isinstance(item, kinds):
+                    raise self.error(f"{label} holds {item!r}", f"Write each like {like}")
+        if isinstance(self.holdout, float) and not 0 < self.holdout < 1:
+            raise self.error(f"holdout is {self.holdout}", 'Give a share between 0 and 1, or a duration as "7d"')
+        for text in (self.holdout, self.history):
+            if isinstance(text, str):
+                parse_duration(text)
+        columns = self.task.source.columns
+        if columns and self.task.label not in {column.name for column in columns}:
+            raise self.error(
+                f"label {self.task.label!r} is no column of dataset {self.task.source.name!r}", "Name one that is"
+            )
+        for rule in self.retrain.rules if self.retrain else ():
+            if isinstance(rule, SloBurn) and getattr(self.slo, rule.metric, None) is None:
+                raise self.error(
+                    f"hs.slo_burn({rule.metric!r}) has no service level to watch",
+                    f"Declare one, as in slo=hs.SLO({rule.metric}=…)",
+                )
+
+    @property
+    def window(self) -> timedelta | None:
+        """``history`` as a timedelta."""
+        return parse_duration(self.history) if self.history else None
+
+    def spec(self) -> dict[str, Any]:
+        """What this declares, as JSON can hold it."""
+        return {
+            "task": self.task.spec(),
+            "features": [view.name for view in self.features],
+            "train": source_digest(self.train),
+            "gates": msgspec.to_builtins(self.gates),
+            "rollout": msgspec.to_builtins(self.rollout),
+            "slo": msgspec.to_builtins(self.slo),
+            "retrain": msgspec.to_builtins(self.retrain),
+            "history": self.history,
+            "holdout": self.holdout,
+            "trusted": list(self.trusted),
+        }

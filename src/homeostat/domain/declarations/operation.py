@@ -1,0 +1,71 @@
+"""How a model is brought in and what it must hold while it serves."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from homeostat.domain.declarations.gates import METRICS
+from homeostat.domain.durations import parse_duration
+from homeostat.domain.errors import DeclarationError
+
+WATCHABLE = ("errors", "latency", *METRICS[:1])
+
+
+class Canary(msgspec.Struct, frozen=True, kw_only=True):
+    """A staged change: a share of the traffic goes to the candidate until a sequential test decides.
+
+    Args:
+        share: The share of requests, 0 to 1, sticky by entity key.
+        watch: What is compared with the champion: ``errors``, ``latency``, ``log_loss``.
+        false_alarm: The chance, over the whole canary and all that is watched, to roll back a candidate that is
+            no worse.
+        decide_within: After this long without a rollback the candidate is promoted.
+        min_requests: Labelled requests the candidate must have answered before it is promoted.
+        tolerance: How much more log loss (nats per request) still counts as no worse.
+    """
+
+    share: float = 0.1
+    watch: tuple[Literal["errors", "latency", "log_loss"], ...] | list[str] = ("errors", "latency", "log_loss")
+    false_alarm: float = 0.01
+    decide_within: str = "3d"
+    min_requests: int = 100
+    tolerance: float = 0.01
+
+    def __post_init__(self) -> None:
+        parse_duration(self.decide_within)
+        if not 0 < self.share < 1:
+            raise DeclarationError(f"canary share is {self.share}", remedy="Give a share between 0 and 1, as 0.1")
+        if not 0 < self.false_alarm < 1:
+            raise DeclarationError(f"canary false_alarm is {self.false_alarm}", remedy="Give a chance, as 0.01")
+        for name in self.watch:
+            if name not in WATCHABLE:
+                raise DeclarationError(
+                    f"canary cannot watch {name!r}", remedy=f"Watch any of {', '.join(WATCHABLE)}"
+                )
+
+
+class SLO(msgspec.Struct, frozen=True, kw_only=True):
+    """Service levels of a deployment.
+
+    Args:
+        availability: The least share of requests answered, 0 to 1.
+        p99: The 99th percentile of the time to answer, at most this.
+        log_loss: Log loss on labelled requests of ``window``, at most this (nats per request).
+        auc: Area under the ROC curve on labelled requests of ``window``, at least this.
+        window: The time that quality is judged over.
+    """
+
+    availability: float | None = None
+    p99: str | None = None
+    log_loss: float | None = None
+    auc: float | None = None
+    window: str = "7d"
+
+    def __post_init__(self) -> None:
+        parse_duration(self.window)
+        if self.p99 is not None:
+            parse_duration(self.p99)
+        if self.availability is not None and not 0 < self.availability <= 1:
+            raise DeclarationError(f"SLO availability is {self.availability}", remedy="Give a share, as 0.999")

@@ -1,0 +1,38 @@
+"""Content digests, written ``sha256:…`` as in OCI."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+
+def digest_bytes(data: bytes | memoryview) -> str:
+    """The digest of ``data``."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """One JSON text for equal values: sorted keys, no spaces."""
+    return msgspec.json.encode(value, order="deterministic")
+
+
+def digest_of(value: Any) -> str:
+    """The digest of a value that JSON can hold, independent of the order of its keys."""
+    return digest_bytes(canonical(value))
+
+
+def source_of(function: Callable[..., Any]) -> str:
+    """The source of ``function`` without comments and layout, so that a reformat is no change."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    return ast.unparse(tree)
+
+
+def source_digest(function: Callable[..., Any]) -> str:
+    """The digest of what ``function`` says; comments and layout do not count, names it calls are not followed."""
+    return digest_bytes(source_of(function).encode())

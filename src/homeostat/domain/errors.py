@@ -1,0 +1,81 @@
+"""The one exception tree of Homeostat.
+
+HomeostatError
+├── DeclarationError      a project declares something that cannot be (file, line, declaration, remedy)
+├── ReferenceError_       a reference that does not parse
+├── NotFound              a named thing that is not in the store
+├── Conflict              the stored state does not allow the request
+├── ContractBroken        rows that do not meet their contract
+├── BadRequest            a request that names a wrong column, type or value
+├── LedgerBroken          the hash chain does not hold
+├── StoreUnavailable      a database, object store or online store that does not answer
+└── Unsafe                something that would run code nobody agreed to
+"""
+
+from __future__ import annotations
+
+
+class HomeostatError(Exception):
+    """Base of every error that Homeostat raises on purpose.
+
+    Args:
+        message: What went wrong, with which object.
+        remedy: What to do about it, one sentence.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message}. {remedy}" if remedy else message)
+
+
+class DeclarationError(HomeostatError):
+    """A declaration that cannot hold; names where it stands and what to change."""
+
+    def __init__(
+        self, message: str, *, remedy: str = "", declaration: str = "", file: str = "", line: int = 0
+    ) -> None:
+        self.declaration, self.file, self.line = declaration, file, line
+        where = f"{file}:{line}: " if file else ""
+        what = f"{declaration}: " if declaration else ""
+        super().__init__(f"{where}{what}{message}", remedy=remedy)
+
+
+class ReferenceError_(HomeostatError):  # noqa: N801 - the builtin of this name means something else
+    """A text that is no reference of the form kind/name@version."""
+
+
+class NotFound(HomeostatError):
+    """A named thing that the store does not hold."""
+
+
+class Conflict(HomeostatError):
+    """The stored state does not allow what was asked."""
+
+
+class ContractBroken(HomeostatError):
+    """Rows that do not meet the contract of their dataset."""
+
+
+class BadRequest(HomeostatError):
+    """A request that cannot be answered as it is.
+
+    Args:
+        field: The offending field, as a path from the request's root; empty when it is the whole.
+    """
+
+    def __init__(self, message: str, *, field: str = "", remedy: str = "") -> None:
+        self.field = field
+        super().__init__(message, remedy=remedy)
+
+
+class LedgerBroken(HomeostatError):
+    """The hash chain of the ledger does not hold."""
+
+
+class StoreUnavailable(HomeostatError):
+    """A database, object store or online store that does not answer."""
+
+
+class Unsafe(HomeostatError):
+    """Something that would run code which the project does not name."""

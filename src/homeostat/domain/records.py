@@ -1,0 +1,310 @@
+"""What the store remembers: one frozen record a row. ``KEY`` names the fields that identify it.
+
+Times are aware datetimes in UTC; ``at`` fields are read from the Clock's ``now``, so under a simulated clock they
+are simulated time. ``tags`` mark what a person or a fault injection said about the thing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Stage = Literal["candidate", "rejected", "accepted", "canary", "champion", "rolled-back", "retired"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of stored records."""
+
+    KEY: ClassVar[tuple[str, ...]] = ()
+
+
+class Project(Record):
+    """The applied project: where its module is and what it declared, by ``kind/name``."""
+
+    KEY = ("name",)
+    name: str
+    path: str
+    digest: str
+    source: str  # digest of the project's files in the blobs
+    declared: dict[str, Any]
+    applied_at: datetime
+
+
+class Dataset(Record):
+    """A dataset's declaration and how far it has come; ``position`` is the seq of its last batch."""
+
+    KEY = ("name",)
+    name: str
+    spec: dict[str, Any]
+    position: int = 0
+    version: int = 0
+    rows: int = 0
+    created_at: datetime
+
+
+class Batch(Record):
+    """Rows that arrived and are not yet in a dataset version; ``payload`` is an Arrow IPC stream.
+
+    ``token`` is the sender's idempotency key: a token seen before adds nothing.
+    """
+
+    KEY = ("dataset", "seq")
+    dataset: str
+    seq: int
+    rows: int
+    payload: bytes
+    token: str
+    at: datetime
+    tags: dict[str, str] = {}
+
+
+class Token(Record):
+    """An idempotency key that has been used, with what it gave."""
+
+    KEY = ("dataset", "token")
+    dataset: str
+    token: str
+    seq: int
+    accepted: int
+    quarantined: int
+    at: datetime
+
+
+class DatasetVersion(Record):
+    """An immutable version: the batches ``first_seq`` to ``last_seq`` on top of the version before.
+
+    ``table_version`` is the version of the table in the Tables store; ``digest`` covers the previous digest and the
+    added rows, so equal contents in equal order have equal digests.
+    """
+
+    KEY = ("dataset", "version")
+    dataset: str
+    version: int
+    table_version: int
+    rows: int
+    added: int
+    first_seq: int
+    last_seq: int
+    digest: str
+    created_at: datetime
+
+
+class Quarantined(Record):
+    """Rows that broke the contract, one record for each batch, column and rule; ``rows`` holds up to 20 as JSON."""
+
+    KEY = ("id",)
+    id: str
+    dataset: str
+    column: str
+    reason: str
+    count: int
+    rows: list[dict[str, Any]]
+    at: datetime
+    tags: dict[str, str] = {}
+
+
+class FeatureView(Record):
+    """A version of a feature view; a changed definition is a new version."""
+
+    KEY = ("name", "version")
+    name: str
+    version: int
+    digest: str
+    spec: dict[str, Any]
+    created_at: datetime
+
+
+class Run(Record):
+    """A tracked execution. ``inputs`` are references at versions; ``reason`` says why it began."""
+
+    KEY = ("id",)
+    id: str
+    kind: str
+    model: str
+    state: RunState
+    reason: str
+    actor: str = "system"
+    attempt: int = 1
+    function: str = ""  # module:function used in place of the declared one
+    params: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
+    tags: dict[str, str] = {}
+    inputs: list[str] = []
+    features: list[str] = []
+    code: str = ""  # digest of the project's files
+    environment: str = ""  # digest of the environment lock
+    seed: int = 0
+    data_until: datetime | None = None  # labels known by then were used
+    rows: int = 0
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    seconds: float | None = None  # real time the training took
+    error: str = ""
+
+
+class ModelVersion(Record):
+    """An immutable package. ``manifest`` lists its files with digests; ``digest`` is that of the manifest."""
+
+    KEY = ("model", "version")
+    model: str
+    version: int
+    digest: str
+    manifest: dict[str, Any]
+    run: str
+    stage: Stage
+    stage_reason: str = ""
+    metrics: dict[str, float] = {}
+    tags: dict[str, str] = {}
+    created_at: datetime
+
+
+class GateResult(Record):
+    """One gate's verdict on one version, with its evidence."""
+
+    KEY = ("model", "version", "gate")
+    model: str
+    version: int
+    gate: str
+    passed: bool
+    value: float | None
+    threshold: float | None
+    reason: str
+    evidence: dict[str, Any] = {}
+    at: datetime
+
+
+class Alias(Record):
+    """A pointer; its history is in the ledger (``model.alias-moved``)."""
+
+    KEY = ("model", "alias")
+    model: str
+    alias: str
+    version: int
+    at: datetime
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """A model version in a deployment with its share of the traffic, 0 to 1."""
+
+    version: int
+    weight: float
+    role: Literal["champion", "canary"]
+
+
+class Deployment(Record):
+    """A live endpoint. ``generation`` grows with every change of the arms."""
+
+    KEY = ("name",)
+    name: str
+    model: str
+    generation: int
+    arms: list[Arm]
+    at: datetime
+
+
+class Rollout(Record):
+    """A staged change and how it ended; ``statistics`` holds the sequential test's state at the last look."""
+
+    KEY = ("id",)
+    id: str
+    deployment: str
+    candidate: int
+    champion: int
+    state: Literal["running", "promoted", "rolled-back"]
+    share: float
+    began_at: datetime
+    ended_at: datetime | None = None
+    requests: int = 0  # answered by the candidate
+    labelled: int = 0
+    reason: str = ""
+    statistics: dict[str, Any] = {}
+    tags: dict[str, str] = {}
+
+
+class Window(Record):
+    """One evaluation of one monitor. ``threshold`` None: shown, not judged."""
+
+    KEY = ("deployment", "monitor", "end")
+    deployment: str
+    monitor: str
+    start: datetime
+    end: datetime
+    rows: int
+    value: float | None
+    threshold: float | None
+    breached: bool
+    detail: dict[str, Any] = {}
+
+
+class Alert(Record):
+    """Something a person should know, open until it is resolved. ``key`` makes repeats one alert."""
+
+    KEY = ("id",)
+    id: str
+    key: str
+    subject: str
+    severity: Literal["ticket", "page"]
+    state: Literal["open", "resolved"]
+    summary: str
+    action: str
+    opened_at: datetime
+    resolved_at: datetime | None = None
+    detail: dict[str, Any] = {}
+    tags: dict[str, str] = {}
+
+
+class Evaluation(Record):
+    """One evaluation of one retraining rule and why it fired or did not."""
+
+    KEY = ("id",)
+    id: str
+    trigger: str
+    rule: str
+    at: datetime
+    value: float | None
+    threshold: float | None
+    fired: bool
+    reason: str
+    run: str = ""
+
+
+class StepExecution(Record):
+    """One execution of a pipeline step; ``key`` is the digest of its code and inputs."""
+
+    KEY = ("id",)
+    id: str
+    pipeline: str
+    step: str
+    key: str
+    state: Literal["running", "succeeded", "failed", "cached"]
+    output: str = ""  # digest of the output in the blobs
+    began_at: datetime
+    seconds: float | None = None
+    error: str = ""
+
+
+class Lease(Record):
+    """A process that runs something. Dead when its pid is gone, or its boot or heartbeat is another's or too old."""
+
+    KEY = ("id",)
+    id: str
+    role: Literal["control", "worker", "job"]
+    subject: str
+    host: str
+    boot: str
+    pid: int
+    address: str = ""
+    heartbeat: datetime  # real time, from Clock.wall
+    detail: dict[str, Any] = {}
+
+
+class Cursor(Record):
+    """How far a reader of the ledger has come; moved in the transaction of what the reader did."""
+
+    KEY = ("name",)
+    name: str
+    seq: int

@@ -1,0 +1,70 @@
+"""One reference syntax everywhere: ``kind/name@version``, as in ``model/flight-delay@champion``."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from homeostat.domain.errors import ReferenceError_
+
+KINDS: Final = frozenset(
+    {
+        "alert",
+        "blob",
+        "code",
+        "dataset",
+        "deployment",
+        "experiment",
+        "feature-view",
+        "model",
+        "pipeline",
+        "prediction",
+        "project",
+        "rollout",
+        "run",
+        "step",
+        "trigger",
+        "worker",
+    }
+)
+_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
+_REF: Final = re.compile(rf"(?P<kind>[a-z-]+)/(?P<name>{_NAME})(?:@(?P<version>{_NAME}))?")
+_BARE: Final = re.compile(_NAME)
+
+
+class Ref(msgspec.Struct, frozen=True, order=True):
+    """A reference to one thing, optionally at one version or alias."""
+
+    kind: str
+    name: str
+    version: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name}@{self.version}" if self.version else f"{self.kind}/{self.name}"
+
+    def at(self, version: int | str) -> Ref:
+        """The same thing at ``version``."""
+        return Ref(self.kind, self.name, str(version))
+
+
+def parse_ref(text: str) -> Ref:
+    """Parse ``kind/name[@version]``.
+
+    Raises:
+        ReferenceError_: ``text`` has another form or an unknown kind.
+    """
+    match = _REF.fullmatch(text)
+    if match is None:
+        raise ReferenceError_(
+            f"{text!r} is no reference", remedy="Write kind/name or kind/name@version, as in model/churn@champion"
+        )
+    if match["kind"] not in KINDS:
+        raise ReferenceError_(f"{text!r} has an unknown kind", remedy=f"Use one of {', '.join(sorted(KINDS))}")
+    return Ref(match["kind"], match["name"], match["version"] or "")
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` may name a thing: letters, digits, and inside also dot, dash and underscore."""
+    return _BARE.fullmatch(text) is not None

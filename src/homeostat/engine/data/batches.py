@@ -1,0 +1,35 @@
+"""Batches on their way: a frame of rows as one Arrow IPC stream, and back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+import polars as pl
+
+from homeostat.domain.contracts import SEQ
+from homeostat.domain.digests import digest_bytes, digest_of
+from homeostat.domain.records import Batch
+
+
+def encode(rows: pl.DataFrame) -> bytes:
+    """The rows as an Arrow IPC stream."""
+    sink = io.BytesIO()
+    rows.write_ipc_stream(sink, compat_level=pl.CompatLevel.oldest())
+    return sink.getvalue()
+
+
+def decode(payload: bytes) -> pl.DataFrame:
+    """The rows of an Arrow IPC stream."""
+    return pl.read_ipc_stream(io.BytesIO(payload))
+
+
+def rows_of(batches: Iterable[Batch]) -> pl.DataFrame:
+    """All rows of ``batches`` in order, each with the seq of its batch in ``SEQ``."""
+    frames = [decode(batch.payload).with_columns(pl.lit(batch.seq, pl.Int64).alias(SEQ)) for batch in batches]
+    return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
+
+
+def content_digest(previous: str, rows: pl.DataFrame) -> str:
+    """The digest of a version: of the digest before it and of the rows added, in their order."""
+    return digest_of([previous, digest_bytes(encode(rows.select(sorted(c for c in rows.columns if c != SEQ))))])

@@ -1,0 +1,115 @@
+"""Checking rows against a contract: what meets it goes on, what does not is set aside with its reason.
+
+A frame with the wrong columns is refused as a whole; a row with a wrong value is set aside alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from homeostat.domain.contracts import Column
+from homeostat.domain.errors import ContractBroken
+from homeostat.engine.data.schema import TYPES
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows of one frame that break one rule of one column; ``rows`` as they came."""
+
+    column: str
+    reason: str
+    rows: pl.DataFrame
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The rows that meet the contract, cast to its types, and what is wrong with the others."""
+
+    good: pl.DataFrame
+    problems: tuple[Problem, ...]
+    bad: int
+
+
+def check(dataset: str, frame: pl.DataFrame, columns: Sequence[Column], keys: Sequence[str]) -> Checked:
+    """Check ``frame`` against ``columns``; within the frame, the first row of each key counts.
+
+    Raises:
+        ContractBroken: a column is missing or unknown; names it.
+    """
+    frame = _complete(dataset, frame, columns)
+    cast = frame.select(_cast(column, frame.schema[column.name]) for column in columns)
+    rules: list[tuple[str, str, pl.Expr]] = []
+    for column in columns:
+        if frame.schema[column.name] != TYPES[column.type]:
+            lost = cast[column.name].is_null() & frame[column.name].is_not_null()
+            if lost.any():
+                rules.append((column.name, f"is no {column.type}", pl.lit(lost)))
+        rules += [(column.name, reason, broken) for reason, broken in _rules(column)]
+    if keys:
+        repeated = pl.struct(*keys).is_first_distinct().not_()
+        rules.append((keys[0], "repeats the key of an earlier row of the same delivery", repeated))
+    masks = cast.select(broken.fill_null(False).alias(str(i)) for i, (_, _, broken) in enumerate(rules))
+    hit = [i for i, any_ in enumerate(masks.select(pl.all().any()).row(0)) if any_]
+    if not hit:
+        return Checked(cast, (), 0)
+    problems = tuple(Problem(rules[i][0], rules[i][1], frame.filter(masks[str(i)])) for i in hit)
+    bad = masks.select(pl.any_horizontal(str(i) for i in hit)).to_series()
+    return Checked(cast.filter(~bad), problems, int(bad.sum()))
+
+
+def _complete(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+    names = [column.name for column in columns]
+    unknown = [name for name in frame.columns if name not in names]
+    if unknown:
+        raise ContractBroken(
+            f"dataset/{dataset} got column {unknown[0]!r}, which its contract does not have",
+            remedy=f"Drop it, or add it to the contract; its columns are {', '.join(names)}",
+        )
+    missing = [column for column in columns if column.name not in frame.columns]
+    required = [column.name for column in missing if not column.nullable]
+    if required:
+        raise ContractBroken(
+            f"dataset/{dataset} got no column {required[0]!r}", remedy="Send it, or let it be None in the contract"
+        )
+    return frame.with_columns(pl.lit(None, TYPES[column.type]).alias(column.name) for column in missing)
+
+
+def _cast(column: Column, dtype: pl.DataType) -> pl.Expr:
+    target = TYPES[column.type]
+    value = pl.col(column.name)
+    if dtype == target:
+        return value.fill_nan(None) if column.type == "float" else value
+    if column.type == "datetime" and dtype == pl.String:
+        return value.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+    if column.type == "datetime" and isinstance(dtype, pl.Datetime):
+        zoned = value.dt.convert_time_zone("UTC") if dtype.time_zone else value.dt.replace_time_zone("UTC")
+        return zoned.cast(target)
+    if column.type == "integer" and dtype.is_float():
+        return pl.when(value == value.round()).then(value).cast(target, strict=False)
+    if column.type == "boolean" and dtype.is_numeric():
+        return pl.when(value.is_in([0, 1])).then(value == 1).alias(column.name)
+    cast = value.cast(target, strict=False)
+    return cast.fill_nan(None) if column.type == "float" else cast
+
+
+def _rules(column: Column) -> list[tuple[str, pl.Expr]]:
+    value = pl.col(column.name)
+    rules: list[tuple[str, pl.Expr]] = []
+    if not column.nullable:
+        rules.append(("is missing", value.is_null()))
+    if column.ge is not None:
+        rules.append((f"is below {column.ge:g}", value < column.ge))
+    if column.gt is not None:
+        rules.append((f"is not above {column.gt:g}", value <= column.gt))
+    if column.le is not None:
+        rules.append((f"is above {column.le:g}", value > column.le))
+    if column.lt is not None:
+        rules.append((f"is not below {column.lt:g}", value >= column.lt))
+    if column.pattern is not None:
+        rules.append((f"does not match {column.pattern}", ~value.str.contains(column.pattern)))
+    if column.choices is not None:
+        rules.append((f"is none of {', '.join(map(str, column.choices))}", ~value.is_in(list(column.choices))))
+    return rules

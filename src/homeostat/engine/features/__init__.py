@@ -1,0 +1,1 @@
+"""Features: one definition, computed point in time for training and from the online store for serving."""

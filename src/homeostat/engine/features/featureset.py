@@ -1,0 +1,221 @@
+"""The features of a model: all its views side by side, for training and for serving.
+
+``offline`` and ``online`` give the same columns in the same order and, for the same rows seen, the same numbers.
+Columns are named ``view__column``; a model without views takes the columns of the request itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from homeostat.domain.declarations import Dataset, FeatureView, OnRequest, View, Windows
+from homeostat.domain.digests import digest_of
+from homeostat.engine.features import latest, windows
+from homeostat.engine.features.times import ALWAYS, event_time, micros, moment
+from homeostat.ports.online import OnlineStore
+
+
+@dataclass(frozen=True)
+class OnlineFeatures:
+    """Features of a batch of requests.
+
+    Args:
+        X: One row a request, columns as ``FeatureSet.names``.
+        as_of: By view, when the newest row behind each request's features became visible.
+        positions: By view, the seq of the newest batch behind each request's features.
+    """
+
+    X: pl.DataFrame
+    as_of: dict[str, list[datetime | None]]
+    positions: dict[str, list[int | None]]
+
+
+def online_key(view: View) -> str:
+    """The view's name in the online store: a changed definition is another one."""
+    return f"{view.name}:{digest_of(view.spec())[7:19]}"
+
+
+def feature_columns(view: View, schemas: Mapping[str, pl.Schema], request: str) -> dict[str, pl.DataType]:
+    """Names (with the view's prefix) and types of a view's columns.
+
+    Raises:
+        DeclarationError: the view's function cannot work on its source's columns; names view and cause.
+    """
+    if isinstance(view, Windows):
+        return {f"{view.name}__{name}": pl.Float64() for name in view.feature_names}
+    assert isinstance(view, FeatureView | OnRequest)
+    source = view.source.name if isinstance(view, FeatureView) else request
+    try:
+        made = latest.widen(view.transform(schemas[source].to_frame().lazy()).collect())
+    except pl.exceptions.PolarsError as error:
+        raise view.error(
+            f"cannot be computed from dataset {source!r}: {error}", f"It has {', '.join(schemas[source])}"
+        ) from error
+    columns = {f"{view.name}__{name}": dtype for name, dtype in made.schema.items()}
+    if isinstance(view, FeatureView) and view.age:
+        columns[f"{view.name}__{latest.AGE}"] = pl.Float64()
+    return columns
+
+
+class FeatureSet:
+    """The views of one model over requests of one dataset.
+
+    Args:
+        views: The views, in the order of their columns; none: the request's own columns.
+        request: The dataset whose rows ask.
+        schemas: The columns of every dataset that a view reads, and of the request.
+        skip: Request columns that are no features when there are no views (the label).
+    """
+
+    def __init__(
+        self,
+        views: Sequence[View],
+        request: Dataset,
+        schemas: Mapping[str, pl.Schema],
+        skip: Sequence[str] = (),
+    ) -> None:
+        self.request = request
+        self.views = tuple(views)
+        self.own = [
+            name for name in schemas[request.name] if name not in (*request.keys, request.time, *skip) and not views
+        ]
+        self.stored = [view for view in views if isinstance(view, FeatureView | Windows)]
+        self._columns = {view.name: feature_columns(view, schemas, request.name) for view in views}
+        empty = latest.widen(schemas[request.name].to_frame().select(self.own))
+        self.schema = pl.Schema(
+            dict(empty.schema) | {name: dtype for columns in self._columns.values() for name, dtype in columns.items()}
+        )
+        self._keys = {view.name: online_key(view) for view in self.stored}
+        for view in self.stored:
+            if view.source.time and not request.time:
+                raise view.error(
+                    f"needs the time of a request, and dataset {request.name!r} has no time column",
+                    "Name it, as in hs.Dataset(…, time=…)",
+                )
+            if view.entity.key not in schemas[request.name]:
+                raise view.error(
+                    f"needs {view.entity.key!r} in a request, and dataset {request.name!r} has no such column",
+                    "Add it to the request's contract",
+                )
+
+    @property
+    def names(self) -> list[str]:
+        """The feature columns, in order."""
+        return list(self.schema)
+
+    def offline(self, requests: pl.DataFrame, sources: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
+        """Point-in-time features of ``requests``: no row counts that could not yet be seen at the request's time.
+
+        Args:
+            requests: Rows of the request dataset; shape (n, columns of its contract).
+            sources: The rows of every dataset that a stored view reads, with ``SEQ``.
+
+        Returns:
+            Shape (n, len(names)), rows in the order of ``requests``.
+        """
+        parts = [latest.widen(requests.select(self.own))] if self.own else []
+        for view in self.views:
+            parts.append(self._named(view, self._offline(view, requests, sources)))
+        return pl.concat(parts, how="horizontal")
+
+    def _offline(
+        self, view: View, requests: pl.DataFrame, sources: Mapping[str, pl.LazyFrame]
+    ) -> pl.DataFrame:
+        if isinstance(view, OnRequest):
+            return self._on_request(view, requests)
+        assert isinstance(view, FeatureView | Windows)
+        asked = requests.select(
+            pl.col(view.entity.key).cast(pl.String).alias("key"), event_time(self.request).alias("at")
+        )
+        rows = sources[view.source.name]
+        return windows.offline(view, asked, rows) if isinstance(view, Windows) else latest.offline(view, asked, rows)
+
+    def _on_request(self, view: OnRequest, requests: pl.DataFrame) -> pl.DataFrame:
+        made = latest.widen(view.transform(requests.lazy()).collect())
+        if made.height != requests.height:
+            raise view.error(
+                f"turned {requests.height} rows into {made.height}", "Give one row for each row, in the same order"
+            )
+        return made
+
+    def _named(self, view: View, frame: pl.DataFrame) -> pl.DataFrame:
+        columns = self._columns[view.name]
+        return frame.select(
+            pl.col(have).cast(dtype).alias(name)
+            for have, (name, dtype) in zip(frame.columns, columns.items(), strict=True)
+        )
+
+    def online(self, requests: pl.DataFrame, times: Sequence[datetime], store: OnlineStore) -> OnlineFeatures:
+        """Features of live requests at ``times`` (UTC), from one multi-get of the online store."""
+        at = [micros(time) for time in times] if self.request.time else [ALWAYS] * requests.height
+        wanted: dict[tuple[str, str], int] = {}
+        asked: list[list[int | None]] = []
+        for view in self.stored:
+            name = self._keys[view.name]
+            keys = requests[view.entity.key].cast(pl.String).to_list()
+            asked.append([None if key is None else wanted.setdefault((name, key), len(wanted)) for key in keys])
+        states = store.read([(name, key.encode()) for name, key in wanted]) if wanted else []
+        parts = [latest.widen(requests.select(self.own))] if self.own else []
+        as_of: dict[str, list[datetime | None]] = {}
+        positions: dict[str, list[int | None]] = {}
+        looked = {view.name: rows for view, rows in zip(self.stored, asked, strict=True)}
+        for view in self.views:
+            if isinstance(view, OnRequest):
+                parts.append(self._named(view, self._on_request(view, requests)))
+                continue
+            assert isinstance(view, FeatureView | Windows)
+            rows = [None if i is None else states[i] for i in looked[view.name]]
+            found = _windowed(view, rows, at) if isinstance(view, Windows) else _latest(view, rows, at)
+            columns = self._columns[view.name]
+            blank = [None] * len(columns)
+            values = [blank if row is None else row for row, _, _ in found]
+            parts.append(pl.DataFrame(values, schema=columns, orient="row"))
+            as_of[view.name] = [None if seen is None or seen < 0 else moment(seen) for _, seen, _ in found]
+            positions[view.name] = [seq for _, _, seq in found]
+        return OnlineFeatures(pl.concat(parts, how="horizontal"), as_of, positions)
+
+
+
+_Found = tuple[list[Any] | None, int | None, int | None]
+
+
+def _windowed(view: Windows, states: Sequence[bytes | None], at: Sequence[int]) -> list[_Found]:
+    decoded: dict[bytes | None, windows.State] = {state: windows.decode(state) for state in set(states)}
+    out: list[_Found] = []
+    for state, time in zip(states, at, strict=True):
+        if state is None:
+            out.append((windows.lookup(view, decoded[None], time), None, None))
+        else:
+            last, seq, _ = decoded[state]
+            out.append((windows.lookup(view, decoded[state], time), min(last, time), seq))
+    return out
+
+
+def _latest(view: FeatureView, states: Sequence[bytes | None], at: Sequence[int]) -> list[_Found]:
+    out: list[_Found] = []
+    for encoded, time in zip(states, at, strict=True):
+        state = latest.decode(encoded)
+        values = latest.lookup(view, state, time)
+        out.append((values, state.seen, state.rank[1]) if values is not None and state else (None, None, None))
+    return out
+
+
+def update(
+    view: FeatureView | Windows, rows: pl.DataFrame, store: OnlineStore, now: datetime, position: int
+) -> int:
+    """Bring new rows of the view's source (with ``SEQ``) into the online store; returns how many entities changed."""
+    name = online_key(view)
+    keys = rows[view.entity.key].drop_nulls().cast(pl.String).unique().to_list()
+    states = dict(zip(keys, store.read([(name, key.encode()) for key in keys]), strict=True))
+    changed = (
+        windows.update(view, rows, states, now) if isinstance(view, Windows) else latest.update(view, rows, states)
+    )
+    store.write(name, {key.encode(): state for key, state in changed.items()}, position)
+    return len(changed)
+
+

@@ -1,0 +1,128 @@
+"""The latest row of an entity: offline by an as-of join, online as one encoded row an entity.
+
+Of two rows the later event time counts, then the later batch, then the greater key: the same order offline and
+online, so both choose the same row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from homeostat.domain.contracts import SEQ
+from homeostat.domain.declarations import FeatureView
+from homeostat.domain.errors import DeclarationError
+from homeostat.engine.features.times import ALWAYS, available_at, event_time, micros
+
+AGE = "age_hours"
+_HOURS = 1 / 3_600_000_000
+
+
+class State(msgspec.Struct, array_like=True, frozen=True):
+    """The latest row: its rank among rows, when it may be seen, and its features."""
+
+    rank: tuple[int, int, str]
+    seen: int
+    values: list[Any]
+
+
+_decoder = msgspec.msgpack.Decoder(State)
+_encoder = msgspec.msgpack.Encoder()
+
+
+def transform(view: FeatureView, rows: pl.LazyFrame) -> pl.DataFrame:
+    """The view's own columns, row by row; numbers and booleans as Float64.
+
+    Raises:
+        DeclarationError: the function gives another number of rows than it got.
+    """
+    given = rows.collect()
+    made = widen(view.transform(given.lazy()).collect())
+    if made.height != given.height:
+        raise view.error(
+            f"turned {given.height} rows into {made.height}", "Give one row for each row, in the same order"
+        )
+    return made
+
+
+def widen(frame: pl.DataFrame) -> pl.DataFrame:
+    """Numbers and booleans as Float64 without NaN, text as String."""
+    out = []
+    for name, dtype in frame.schema.items():
+        if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
+            out.append(pl.col(name).cast(pl.Float64).fill_nan(None))
+        elif dtype in (pl.String, pl.Categorical, pl.Enum):
+            out.append(pl.col(name).cast(pl.String))
+        else:
+            raise DeclarationError(
+                f"feature {name!r} is a {dtype}", remedy="Turn it into a number, a boolean or text"
+            )
+    return frame.select(out)
+
+
+def _ranked(view: FeatureView, rows: pl.LazyFrame) -> pl.DataFrame:
+    frame = rows.collect()
+    keyed = frame.select(
+        pl.col(view.entity.key).cast(pl.String).alias("key"),
+        available_at(view.source).alias("seen"),
+        event_time(view.source).alias("time"),
+        pl.col(SEQ).alias("seq"),
+        pl.concat_str(pl.col(view.source.keys).cast(pl.String), separator="|", ignore_nulls=True).alias("tie"),
+    )
+    made = transform(view, frame.lazy()).rename(lambda name: f"v:{name}")
+    return (
+        pl.concat([keyed, made], how="horizontal")
+        .drop_nulls(["key", "seen"])
+        .sort("time", "seq", "tie", maintain_order=True)
+    )
+
+
+def offline(view: FeatureView, requests: pl.DataFrame, rows: pl.LazyFrame) -> pl.DataFrame:
+    """The view's columns for each request (``key`` text, ``at`` microseconds), in the order of ``requests``."""
+    ranked = _ranked(view, rows).unique(["key", "seen"], keep="last", maintain_order=True).sort("seen")
+    wanted = requests.select("key", pl.col("at").alias("seen")).with_row_index("row").sort("seen")
+    joined = wanted.join_asof(
+        ranked.with_columns(pl.lit(True).alias("found")),
+        on="seen",
+        by="key",
+        strategy="backward",
+        check_sortedness=False,
+    ).sort("row")
+    alive = pl.lit(True)
+    if view.lifetime is not None and view.source.time:
+        alive = pl.col("seen") - pl.col("time") <= micros(view.lifetime)
+    values = [pl.when(alive).then(pl.col(c)).alias(c[2:]) for c in ranked.columns if c.startswith("v:")]
+    if view.age:
+        values.append(pl.when(alive).then((pl.col("seen") - pl.col("time")) * _HOURS).alias(AGE))
+    return joined.select(values)
+
+
+def update(view: FeatureView, rows: pl.DataFrame, states: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    """The new online states of the entities whose latest row is among ``rows`` (with ``SEQ``)."""
+    ranked = _ranked(view, rows.lazy()).unique("key", keep="last", maintain_order=True)
+    names = [name for name in ranked.columns if name.startswith("v:")]
+    out: dict[str, bytes] = {}
+    for key, seen, time, seq, tie, *values in ranked.select("key", "seen", "time", "seq", "tie", *names).iter_rows():
+        rank = (time, seq, tie)
+        old = decode(states[key])
+        if old is None or rank >= old.rank:
+            out[key] = _encoder.encode(State(rank, seen, values))
+    return out
+
+
+def decode(state: bytes | None) -> State | None:
+    """An entity's latest row; None when it has none."""
+    return _decoder.decode(state) if state is not None else None
+
+
+def lookup(view: FeatureView, state: State | None, at: int) -> list[Any] | None:
+    """The features for a request at ``at`` (microseconds); None when there is no row, or none that may be seen."""
+    if state is None or state.seen > at:
+        return None
+    time = state.rank[0]
+    if view.lifetime is not None and time != ALWAYS and at - time > micros(view.lifetime):
+        return None
+    return [*state.values, (at - time) * _HOURS] if view.age else state.values

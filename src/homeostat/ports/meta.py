@@ -1,0 +1,65 @@
+"""Where records live. State and the events that describe its change are committed together or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, TypeVar
+
+from homeostat.domain.events import Event
+from homeostat.domain.records import Record
+
+R = TypeVar("R", bound=Record)
+Where = tuple[str, Literal["=", "!=", "<", "<=", ">", ">=", "in"], Any]
+
+
+class Reads(Protocol):
+    """Reading records, by key or by condition."""
+
+    def get(self, kind: type[R], *key: Any) -> R | None:
+        """The record with this key, in the order of ``KEY``; None when there is none."""
+
+    def find(
+        self, kind: type[R], *where: Where, order: Sequence[str] = (), limit: int | None = None
+    ) -> list[R]:
+        """Records that meet every condition, ordered by fields (``-field`` for descending), then by key."""
+
+    def count(self, kind: type[R], *where: Where) -> int:
+        """How many records meet every condition."""
+
+
+class Transaction(Reads, Protocol):
+    """One unit of work. Reads see its own writes."""
+
+    def insert(self, *records: Record) -> None:
+        """Add records.
+
+        Raises:
+            Conflict: a record with the same key exists.
+        """
+
+    def put(self, *records: Record) -> None:
+        """Add records, or replace those with the same key."""
+
+    def delete(self, kind: type[R], *where: Where) -> int:
+        """Remove the records that meet every condition; returns how many."""
+
+    def lock(self, kind: type[R], *key: Any) -> R | None:
+        """Read a record that nobody else changes until this transaction ends."""
+
+    def append(self, *events: Event) -> None:
+        """Add events to the ledger, in the order given, when this transaction commits."""
+
+
+class MetaStore(Reads, Protocol):
+    """The store of records."""
+
+    def begin(self) -> AbstractContextManager[Transaction]:
+        """A transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+
+    def close(self) -> None:
+        """Give back every connection."""

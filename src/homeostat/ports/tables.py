@@ -1,0 +1,31 @@
+"""Tables with versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Tables(Protocol):
+    """Append-only tables, each version readable for ever. One writer a table at a time (the caller locks)."""
+
+    def append(self, name: str, rows: pl.DataFrame, *, base: int | None) -> int:
+        """Add ``rows`` on top of version ``base`` (None: a new table) and return the new version.
+
+        What stands after ``base``, the trace of a writer that died before it recorded its version, is undone.
+
+        Raises:
+            NotFound: the table has no version ``base``.
+        """
+
+    def scan(self, name: str, version: int) -> pl.LazyFrame:
+        """The rows of ``version``, in no particular order.
+
+        Raises:
+            NotFound: there is no such table or version.
+        """
+
+    def drop(self, name: str) -> None:
+        """Remove a table with all its versions; removing none is no error."""

@@ -1,0 +1,1 @@
+"""What users import: declarations and a client. Everything here is reached as ``import homeostat as hs``."""

@@ -1,0 +1,152 @@
+"""The words of a project file, over the declarations of the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from homeostat.domain.declarations import (
+    Beats,
+    Calibrated,
+    Dataset,
+    Drift,
+    Entity,
+    Every,
+    FeatureView,
+    NewLabels,
+    OnRequest,
+    Rule,
+    SingleRowLatency,
+    SloBurn,
+    When,
+    Windows,
+    WorstSlice,
+)
+from homeostat.domain.declarations.gates import METRICS, Metric
+from homeostat.domain.durations import parse_duration
+from homeostat.domain.errors import DeclarationError
+
+Transform = Callable[[Any], Any]
+
+
+def feature_view(
+    *, entity: Entity, source: Dataset, ttl: str | None = None, age: bool = False
+) -> Callable[[Transform], FeatureView]:
+    """Declare a feature view by its function: the latest row of an entity.
+
+    Args:
+        entity: What the features are about.
+        source: The dataset they come from.
+        ttl: How long a row counts, as ``"3h"``; None: for ever.
+        age: Also give the hours since the row, as ``view__age_hours``.
+
+    The function takes a ``polars.LazyFrame`` of the source and gives one with the feature columns, row by row.
+    """
+
+    def declare(function: Transform) -> FeatureView:
+        return FeatureView(function.__name__, entity=entity, source=source, ttl=ttl, transform=function, age=age)
+
+    return declare
+
+
+def on_request(function: Transform) -> OnRequest:
+    """Declare features of the request alone, from a ``polars.LazyFrame`` of requests, row by row."""
+    return OnRequest(function.__name__, transform=function)
+
+
+def windows(
+    name: str,
+    *,
+    entity: Entity,
+    source: Dataset,
+    over: Sequence[str],
+    mean: str | None = None,
+    sum: str | None = None,
+    count: bool = False,
+    tile: str | None = None,
+) -> Windows:
+    """Declare aggregates over the time before a prediction.
+
+    Args:
+        name: The view's name; columns are ``name__mean_7d`` and so on.
+        entity: Over whose rows.
+        source: The dataset, which needs a time column.
+        over: The windows, as ``["1d", "7d"]``.
+        mean: The column whose mean is wanted (nulls do not count; null when there is no row).
+        sum: The column whose sum is wanted; the same as ``mean`` when both are.
+        count: Also the number of rows that counted.
+        tile: The grain at which a window starts; by default the source's ``every``.
+    """
+    if mean and sum and mean != sum:
+        raise DeclarationError(
+            f"aggregates two columns, {mean!r} and {sum!r}", remedy="Declare one view each", declaration=name
+        )
+    wanted: list[Literal["mean", "sum", "count"]] = []
+    wanted += ["mean"] if mean else []
+    wanted += ["sum"] if sum else []
+    wanted += ["count"] if count else []
+    return Windows(
+        name, entity=entity, source=source, column=mean or sum, aggregates=tuple(wanted), over=tuple(over), tile=tile
+    )
+
+
+def _known(metric: str) -> None:
+    if metric not in METRICS:
+        raise DeclarationError(f"{metric!r} is no metric", remedy=f"Use one of {', '.join(METRICS)}")
+
+
+def beats(reference: Literal["champion", "baseline"], metric: Metric, *, margin: float = 0.0) -> Beats:
+    """Gate: better than the champion, or than the training base rate, on the newest labelled rows."""
+    _known(metric)
+    if reference not in ("champion", "baseline"):
+        raise DeclarationError(f"cannot compare with {reference!r}", remedy='Use "champion" or "baseline"')
+    return Beats(reference, metric, margin)
+
+
+def worst_slice(
+    column: str, metric: Metric, *, at_least: float | None = None, at_most: float | None = None, min_rows: int = 100
+) -> WorstSlice:
+    """Gate: a bound on ``metric`` that every slice of ``column`` with ``min_rows`` rows holds."""
+    _known(metric)
+    if (at_least is None) == (at_most is None):
+        raise DeclarationError(
+            f"worst_slice({column!r}, {metric!r}) needs one bound", remedy="Give at_least= or at_most="
+        )
+    return WorstSlice(column, metric, at_least, at_most, min_rows)
+
+
+def calibrated(*, within: float) -> Calibrated:
+    """Gate: expected calibration error (ten bins of equal count) at most ``within``."""
+    return Calibrated(within)
+
+
+def single_row_latency(quantile: str, *, at_most: str) -> SingleRowLatency:
+    """Gate: ``single_row_latency("p99", at_most="20ms")``, measured on one row at a time."""
+    if not quantile.startswith("p") or not quantile[1:].isdigit():
+        raise DeclarationError(f"{quantile!r} is no quantile", remedy='Write it like "p99"')
+    return SingleRowLatency(int(quantile[1:]) / 10 ** len(quantile[1:]), parse_duration(at_most).total_seconds())
+
+
+def drift(*, threshold: float = 0.25, features: int = 1, window: str = "7d") -> Drift:
+    """Rule: ``features`` features drifted past ``threshold`` (population stability index) over ``window``."""
+    return Drift(threshold, features, window)
+
+
+def slo_burn(metric: str) -> SloBurn:
+    """Rule: the declared service level of ``metric`` does not hold."""
+    return SloBurn(metric)
+
+
+def new_labels(rows: int) -> NewLabels:
+    """Rule: so many labelled rows that no training has seen."""
+    return NewLabels(rows)
+
+
+def every(period: str) -> Every:
+    """Rule: so long since the last training."""
+    return Every(period)
+
+
+def when(*rules: Rule, cooldown: str = "1d", check_every: str = "1d") -> When:
+    """Retrain when any rule fires, but not within ``cooldown`` of the last training."""
+    return When(rules, cooldown, check_every)

@@ -1,0 +1,191 @@
+"""The law of features: what training sees is what serving saw, and neither sees the future."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import homeostat as hs
+from homeostat.domain.contracts import SEQ
+from homeostat.domain.declarations import FeatureView, Windows
+from homeostat.engine.features.featureset import FeatureSet, online_key, update
+
+START = datetime(2013, 3, 1, tzinfo=timezone.utc)
+UTC_US = pl.Datetime("us", "UTC")
+SCHEMAS = {
+    "asks": pl.Schema({"id": pl.String(), "at": UTC_US, "who": pl.String(), "size": pl.Float64()}),
+    "events": pl.Schema({"id": pl.String(), "when": UTC_US, "who": pl.String(), "value": pl.Float64(), SEQ: pl.Int64()}),
+}
+ASKS = hs.Dataset("asks", key="id", time="at")
+
+
+class Memory:
+    """An online store in a dictionary."""
+
+    def __init__(self) -> None:
+        self.data: dict[tuple[str, bytes], bytes] = {}
+        self.at: dict[str, int] = {}
+
+    def position(self, view: str) -> int:
+        return self.at.get(view, -1)
+
+    def write(self, view: str, entries: Mapping[bytes, bytes], position: int) -> None:
+        self.data.update({(view, key): value for key, value in entries.items()})
+        self.at[view] = position
+
+    def read(self, keys: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
+        return [self.data.get(key) for key in keys]
+
+    def clear(self, view: str) -> None:
+        self.data = {key: value for key, value in self.data.items() if key[0] != view}
+        self.at.pop(view, None)
+
+    def close(self) -> None: ...
+
+
+def declared(every: str | None) -> tuple[hs.Dataset, FeatureSet]:
+    source = hs.Dataset("events", key="id", time="when", every=every)
+    who = hs.Entity("who")
+
+    @hs.feature_view(entity=who, source=source, ttl="5h", age=True)
+    def last(e: pl.LazyFrame) -> pl.LazyFrame:
+        return e.select("value")
+
+    spans = hs.windows(
+        "spans", entity=who, source=source, mean="value", sum="value", count=True, over=["2h", "1d"], tile="1h"
+    )
+
+    @hs.on_request
+    def double(r: pl.LazyFrame) -> pl.LazyFrame:
+        return r.select(size=pl.col("size") * 2)
+
+    return source, FeatureSet([last, spans, double], ASKS, SCHEMAS)
+
+
+whole = st.integers(0, 48 * 60)
+events = st.lists(
+    st.tuples(whole, st.sampled_from(["a", "b", None]), st.one_of(st.none(), st.integers(-5, 5).map(float))), max_size=25
+)
+asks = st.lists(st.tuples(whole, st.sampled_from(["a", "b", "c", None])), min_size=1, max_size=5)
+
+
+def frames(rows: list[Any], questions: list[Any]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    data = pl.DataFrame(
+        [(f"e{i:03}", START + timedelta(minutes=m), who, value, 0) for i, (m, who, value) in enumerate(rows)],
+        schema=SCHEMAS["events"],
+        orient="row",
+    )
+    wanted = pl.DataFrame(
+        [(f"q{i:03}", START + timedelta(minutes=m), who, 1.5) for i, (m, who) in enumerate(questions)],
+        schema=SCHEMAS["asks"],
+        orient="row",
+    )
+    return data, wanted
+
+
+def seen_from(when: datetime, every: str | None) -> datetime:
+    if every is None:
+        return when
+    hour = when.replace(minute=0, second=0, microsecond=0)
+    return hour if hour == when else hour + timedelta(hours=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(events, asks, st.sampled_from([None, "1h"]))
+def test_training_sees_what_serving_saw(rows: list[Any], questions: list[Any], every: str | None) -> None:
+    source, features = declared(every)
+    data, wanted = frames(rows, questions)
+    offline = features.offline(wanted, {"events": data.lazy()})
+    ordered = data.with_columns(pl.Series("seen", [seen_from(t, every) for t in data["when"]], dtype=UTC_US))
+    for i, ask in enumerate(wanted.iter_rows(named=True)):
+        store = Memory()
+        known = ordered.filter(pl.col("seen") <= ask["at"]).sort("when")
+        for seq, (_, batch) in enumerate(known.group_by("seen", maintain_order=True)):
+            rows_in = batch.drop("seen").with_columns(pl.lit(seq, pl.Int64).alias(SEQ))
+            for view in features.stored:
+                assert isinstance(view, FeatureView | Windows)
+                update(view, rows_in, store, ask["at"], seq)
+        online = features.online(wanted[i : i + 1], [ask["at"]], store)
+        assert online.X.schema == offline.schema
+        for name in features.names:
+            left, right = offline[name][i], online.X[name][0]
+            assert (left is None) == (right is None), (name, left, right)
+            assert left is None or math.isclose(left, right, abs_tol=1e-9), (name, left, right)
+        for times in online.as_of.values():
+            assert times[0] is None or times[0] <= ask["at"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(events, asks, st.sampled_from([None, "1h"]))
+def test_the_future_changes_nothing(rows: list[Any], questions: list[Any], every: str | None) -> None:
+    """Removing every row that could not be seen yet leaves each request's features as they are."""
+    _, features = declared(every)
+    data, wanted = frames(rows, questions)
+    whole_story = features.offline(wanted, {"events": data.lazy()})
+    for i, ask in enumerate(wanted.iter_rows(named=True)):
+        past = data.filter(pl.Series([seen_from(t, every) <= ask["at"] for t in data["when"]], dtype=pl.Boolean))
+        alone = features.offline(wanted[i : i + 1], {"events": past.lazy()})
+        assert alone.row(0) == whole_story.row(i)
+
+
+@settings(max_examples=100, deadline=None)
+@given(events, asks)
+def test_windows_count_what_a_plain_sum_counts(rows: list[Any], questions: list[Any]) -> None:
+    _, features = declared(None)
+    data, wanted = frames(rows, questions)
+    made = features.offline(wanted, {"events": data.lazy()})
+    for i, ask in enumerate(wanted.iter_rows(named=True)):
+        for hours, name in ((2, "2h"), (24, "1d")):
+            start = (ask["at"] - timedelta(hours=hours)).replace(minute=0, second=0, microsecond=0)
+            inside = [
+                e["value"]
+                for e in data.iter_rows(named=True)
+                if e["who"] == ask["who"] and e["who"] and e["value"] is not None and start < e["when"] <= ask["at"]
+            ]
+            assert made[f"spans__count_{name}"][i] == len(inside)
+            assert math.isclose(made[f"spans__sum_{name}"][i], sum(inside), abs_tol=1e-9)
+            expected = sum(inside) / len(inside) if inside else None
+            got = made[f"spans__mean_{name}"][i]
+            assert (got is None and expected is None) or math.isclose(got, expected, abs_tol=1e-9)
+
+
+def test_a_planted_leak_is_found() -> None:
+    """The comparison above does find a view that looks ahead: the same law fails on a leaking transform."""
+    source = hs.Dataset("events", key="id", time="when")
+
+    @hs.feature_view(entity=hs.Entity("who"), source=source)
+    def next_value(e: pl.LazyFrame) -> pl.LazyFrame:
+        return e.select(pl.col("value").shift(-1))
+
+    features = FeatureSet([next_value], ASKS, SCHEMAS)
+    data, wanted = frames([(10, "a", 1.0), (20, "a", 2.0)], [(15, "a")])
+    whole_story = features.offline(wanted, {"events": data.lazy()})
+    past = features.offline(wanted, {"events": data[:1].lazy()})
+    with pytest.raises(AssertionError):
+        assert whole_story.row(0) == past.row(0)
+
+
+def test_a_request_older_than_the_store_sees_nothing_newer() -> None:
+    source, features = declared(None)
+    data, wanted = frames([(10, "a", 1.0), (200, "a", 5.0)], [(30, "a")])
+    store = Memory()
+    for view in features.stored:
+        assert isinstance(view, FeatureView | Windows)
+        update(view, data, store, START + timedelta(hours=5), 0)
+    row = features.online(wanted, [START + timedelta(minutes=30)], store).X.row(0, named=True)
+    assert row["last__value"] is None  # the store holds only the latest row, and that one is of the future
+    assert row["spans__count_2h"] == 0  # the tile of the first event had not ended at 00:30
+
+
+def test_a_changed_definition_is_another_key() -> None:
+    source = hs.Dataset("events", key="id", time="when")
+    one = hs.windows("w", entity=hs.Entity("who"), source=source, count=True, over=["1h"])
+    two = hs.windows("w", entity=hs.Entity("who"), source=source, count=True, over=["2h"])
+    assert online_key(one) != online_key(two)

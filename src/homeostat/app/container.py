@@ -1,0 +1,143 @@
+"""The container: the only place that knows which adapter stands behind which port.
+
+A port is made when it is first asked for, and its library is imported only then. ``close`` gives back what
+was made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from homeostat.app.settings import Settings
+
+if TYPE_CHECKING:
+    from homeostat.adapters.sql import SqlMetaStore
+    from homeostat.ports.blobs import Blobs
+    from homeostat.ports.clock import Clock
+    from homeostat.ports.executor import Executor
+    from homeostat.ports.ledger import Ledger
+    from homeostat.ports.meta import MetaStore
+    from homeostat.ports.notifier import Notifier
+    from homeostat.ports.online import OnlineStore
+    from homeostat.ports.tables import Tables
+
+    _port = cached_property
+else:
+
+    class _port(cached_property):
+        """A cached property that two threads cannot both make."""
+
+        def __get__(self, instance, owner=None):
+            if instance is None:
+                return self
+            with instance.lock:
+                return super().__get__(instance, owner)
+
+
+class Container:
+    """The ports, wired as the settings say. A context manager; safe to share between threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.lock = RLock()
+        self._made = ExitStack()
+        settings.home.mkdir(parents=True, exist_ok=True)
+
+    @_port
+    def clock(self) -> Clock:
+        from homeostat.adapters.clock import SimulatedClock, SystemClock
+
+        return (
+            SystemClock() if self.settings.clock == "system" else SimulatedClock(self.settings.home / "clock")
+        )
+
+    @_port
+    def store(self) -> MetaStore:
+        return self._sql
+
+    @_port
+    def ledger(self) -> Ledger:
+        from homeostat.adapters.sql import SqlLedger
+
+        return SqlLedger(self._sql)
+
+    @_port
+    def blobs(self) -> Blobs:
+        from homeostat.adapters.blobs import FileBlobs, S3Blobs
+
+        place = self.settings.blobs
+        return S3Blobs(place, s3_options(os.environ)) if place.startswith("s3://") else FileBlobs(Path(place))
+
+    @_port
+    def tables(self) -> Tables:
+        from homeostat.adapters.tables import DeltaTables
+
+        place = self.settings.tables
+        return DeltaTables(place, s3_options(os.environ) if place.startswith("s3://") else {})
+
+    @_port
+    def online(self) -> OnlineStore:
+        from homeostat.adapters.online import LmdbOnline, RedisOnline
+
+        scheme, _, rest = self.settings.online.partition(":")
+        online: OnlineStore = (
+            LmdbOnline(Path(rest)) if scheme == "lmdb" else RedisOnline(self.settings.online)
+        )
+        self._made.callback(online.close)
+        return online
+
+    @_port
+    def executor(self) -> Executor:
+        from homeostat.adapters.executors import LocalExecutor
+
+        executor = LocalExecutor(self.settings.environment(), logs=self.settings.home / "logs" / "jobs")
+        self._made.callback(executor.close)
+        return executor
+
+    @_port
+    def notifier(self) -> Notifier:
+        from homeostat.adapters.notifiers import LogNotifier
+
+        return LogNotifier(self.settings.home / "logs" / "alerts.jsonl")
+
+    def close(self) -> None:
+        """Close every port that was made, the last first. The container is spent."""
+        self._made.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @_port
+    def _sql(self) -> SqlMetaStore:
+        from homeostat.adapters.sql import SqlMetaStore
+
+        store = SqlMetaStore(self.settings.store)
+        self._made.callback(store.close)
+        return store
+
+
+def s3_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """The ``AWS_*`` variables, and leave to use plain http where the endpoint that they name does."""
+    options = {name: value for name, value in environ.items() if name.startswith("AWS_") and value}
+    endpoint = (
+        options.get("AWS_ENDPOINT_URL_S3")
+        or options.get("AWS_ENDPOINT_URL")
+        or options.get("AWS_ENDPOINT", "")
+    )
+    if endpoint:
+        options["AWS_ENDPOINT_URL"] = endpoint
+    if endpoint.startswith("http://"):
+        options["AWS_ALLOW_HTTP"] = "true"
+    return options

@@ -1,0 +1,280 @@
+"""Settings: where Homeostat keeps things and how it runs.
+
+Each setting stands once, as a field of ``Settings`` with its default and its help. Its environment variable
+is ``HOMEOSTAT_`` and its name in capitals. A flag wins over the environment, that over the file, that over
+the default. The file is ``homeostat.toml`` in the working directory, or else in the home. Every path is made
+absolute (one in the file starts at the file's folder), so a value means the same in every process.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, get_type_hints
+from urllib.parse import parse_qs, urlsplit
+
+from homeostat.domain.errors import HomeostatError
+
+FILE: Final = "homeostat.toml"
+CREDENTIALS: Final = {
+    "store": "PGPASSWORD or a .pgpass file",
+    "blobs": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "tables": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "online": "REDIS_USERNAME and REDIS_PASSWORD",
+}
+
+
+@dataclass(frozen=True)
+class Help:
+    """What a setting is for, and how its default reads where it follows from other settings."""
+
+    text: str
+    default: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting, checked and absolute; empty stands for the default that follows from the others.
+
+    Raises:
+        HomeostatError: a value that cannot be; names the setting and what to write instead.
+    """
+
+    home: Annotated[Path, Help("Folder of everything that has no place of its own.")] = Path(".homeostat")
+    store: Annotated[
+        str,
+        Help(
+            "Database of records and ledger: sqlite:///file or postgresql://…",
+            "sqlite:///<home>/homeostat.db",
+        ),
+    ] = ""
+    blobs: Annotated[
+        str, Help("Where packages and artifacts are kept: a folder or s3://bucket/prefix.", "<home>/blobs")
+    ] = ""
+    tables: Annotated[
+        str,
+        Help(
+            "Where dataset versions are kept as Delta Lake tables: a folder or s3://bucket/prefix.",
+            "<home>/tables, or <blobs>/tables when blobs are on s3",
+        ),
+    ] = ""
+    online: Annotated[
+        str, Help("Store of features for serving: lmdb:folder or redis://…", "lmdb:<home>/online")
+    ] = ""
+    executor: Annotated[
+        str, Help("Where training and pipelines run; local: is processes of this machine.")
+    ] = "local:"
+    host: Annotated[str, Help("Address that the servers listen on.")] = "127.0.0.1"
+    port: Annotated[int, Help("Port of the server; 0 takes a free one.")] = 5000
+    serve_port: Annotated[int, Help("Port that answers predictions; 0 takes a free one.")] = 5001
+    workers: Annotated[int, Help("Processes that answer predictions.")] = 1
+    clock: Annotated[
+        Literal["system", "simulated"],
+        Help("Whose time it is: system, or simulated (kept in <home>/clock and moved by a driver)."),
+    ] = "system"
+    server: Annotated[str, Help("URL of the server that clients talk to.", "http://<host>:<port>")] = ""
+
+    def __post_init__(self) -> None:
+        home = _absolute(str(self.home), Path.cwd())
+        blobs = _place("blobs", self.blobs or str(home / "blobs"))
+        tables = f"{blobs.rstrip('/')}/tables" if blobs.startswith("s3://") else str(home / "tables")
+        port = _number("port", self.port, 0, 65535)
+        reach = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        for name, value in {
+            "home": home,
+            "store": _store(self.store or f"sqlite:///{home / 'homeostat.db'}"),
+            "blobs": blobs,
+            "tables": _place("tables", self.tables or tables),
+            "online": _online(self.online or f"lmdb:{home / 'online'}"),
+            "executor": _one_of("executor", self.executor, ("local:",)),
+            "host": self.host,
+            "port": port,
+            "serve_port": _number("serve_port", self.serve_port, 0, 65535),
+            "workers": _number("workers", self.workers, 1, 1024),
+            "clock": _one_of("clock", self.clock, ("system", "simulated")),
+            "server": _server(self.server or f"http://{reach}:{port}"),
+        }.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def load(
+        cls,
+        flags: Mapping[str, Any] | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+    ) -> Settings:
+        """The settings in force: flags (None: not given) over environment over file over default.
+
+        Raises:
+            HomeostatError: an unknown key in the file or the flags, or a value that cannot be.
+        """
+        environ = os.environ if environ is None else environ
+        directory = Path.cwd() if directory is None else directory
+        given = {name: value for name, value in (flags or {}).items() if value is not None}
+        if unknown := sorted(given.keys() - NAMES):
+            raise HomeostatError(f"there is no setting {unknown[0]!r}", remedy=f"Use {_LISTED}")
+        given = {n: v for n in NAMES if (v := environ.get(variable(n), ""))} | given
+        given = {name: _rebased(name, value, directory) for name, value in given.items()}
+        return cls(**(_from_file(given, directory) | given))
+
+    def environment(self) -> dict[str, str]:
+        """The variables under which a child process has these same settings."""
+        return {variable(name): str(getattr(self, name)) for name in NAMES}
+
+
+NAMES: Final = tuple(f.name for f in fields(Settings))
+_LISTED: Final = ", ".join(NAMES)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"HOMEOSTAT_{name.upper()}"
+
+
+def described() -> list[tuple[str, str, str, str]]:
+    """Name, environment variable, default and help of every setting, in order."""
+    helps = {n: hint.__metadata__[0] for n, hint in get_type_hints(Settings, include_extras=True).items()}
+    return [
+        (f.name, variable(f.name), helps[f.name].default or str(f.default), helps[f.name].text)
+        for f in fields(Settings)
+    ]
+
+
+def _from_file(given: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    home = Path(given.get("home", directory / ".homeostat"))
+    file = next((f for f in (directory / FILE, home / FILE) if f.is_file()), None)
+    if file is None:
+        return {}
+    try:
+        found = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise HomeostatError(
+            f"{file} is not TOML: {error}", remedy="Correct the file, or remove it"
+        ) from error
+    for name in found:
+        if name not in NAMES:
+            raise HomeostatError(f"{file} has an unknown setting {name!r}", remedy=f"Use {_LISTED}")
+        if name == "home" and file.parent == home:
+            raise HomeostatError(
+                f"{file} lies in the home and cannot move it",
+                remedy=f"Set {variable('home')} or --home instead",
+            )
+    return {name: _rebased(name, value, file.parent) for name, value in found.items()}
+
+
+def _rebased(name: str, value: Any, base: Path) -> Any:
+    """A value whose relative path starts at ``base``."""
+    if not isinstance(value, str | Path) or not str(value):
+        return value
+    text = str(value)
+    if name == "home":
+        return _absolute(text, base)
+    if name == "store" and text.startswith("sqlite:///") and text != "sqlite:///:memory:":
+        return f"sqlite:///{_absolute(text.removeprefix('sqlite:///'), base)}"
+    if name == "online" and text.startswith("lmdb:"):
+        return f"lmdb:{_absolute(text.removeprefix('lmdb:'), base)}"
+    if name in ("blobs", "tables") and "://" not in text:
+        return str(_absolute(text, base))
+    return value
+
+
+def _absolute(text: str, base: Path) -> Path:
+    return Path(os.path.normpath(base.absolute() / Path(text).expanduser()))
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str | Path):
+        raise HomeostatError(f"setting {name} is {value!r}, not a text", remedy="Write it in quotes")
+    return str(value)
+
+
+def _url(name: str, value: str) -> str:
+    """``value``, which carries no secret: a URL is stored, logged and handed to children."""
+    try:
+        parts = urlsplit(value)
+        secret = parts.password is not None or "password" in parse_qs(parts.query)
+    except ValueError as error:
+        raise HomeostatError(
+            f"setting {name} is no URL: {error}", remedy=f"Correct {variable(name)}"
+        ) from error
+    if secret or (parts.username is not None and name != "store"):
+        raise HomeostatError(
+            f"setting {name} carries credentials in its URL",
+            remedy=f"Remove them and set {CREDENTIALS.get(name, 'them in the environment')} instead",
+        )
+    return value
+
+
+def _store(value: Any) -> str:
+    text = _text("store", value)
+    if text.startswith("sqlite:///"):
+        path = text.removeprefix("sqlite:///")
+        if path in ("", ":memory:"):
+            raise HomeostatError(
+                "setting store is a database in memory, which other processes cannot see",
+                remedy="Name a file, as in sqlite:///homeostat.db",
+            )
+        return f"sqlite:///{_absolute(path, Path.cwd())}"
+    if text.startswith(("postgresql://", "postgresql+psycopg://")):
+        return _url("store", text)
+    raise HomeostatError(
+        f"setting store has an unknown form: {text.split('@')[-1]!r}",
+        remedy="Write sqlite:///file or postgresql://user@host/database",
+    )
+
+
+def _place(name: str, value: Any) -> str:
+    text = _text(name, value)
+    if text.startswith("s3://"):
+        return _url(name, text.rstrip("/"))
+    if "://" in text:
+        raise HomeostatError(
+            f"setting {name} has an unknown form: {text.split('@')[-1]!r}",
+            remedy="Write a folder or s3://bucket/prefix",
+        )
+    return str(_absolute(text, Path.cwd()))
+
+
+def _online(value: Any) -> str:
+    text = _text("online", value)
+    if text.startswith("lmdb:") and text != "lmdb:":
+        return f"lmdb:{_absolute(text.removeprefix('lmdb:'), Path.cwd())}"
+    if text.startswith(("redis://", "rediss://")):
+        return _url("online", text)
+    raise HomeostatError(
+        f"setting online has an unknown form: {text.split('@')[-1]!r}",
+        remedy="Write lmdb:folder or redis://host:6379/0",
+    )
+
+
+def _server(value: Any) -> str:
+    text = _text("server", value)
+    if not text.startswith(("http://", "https://")):
+        raise HomeostatError(
+            f"setting server has an unknown form: {text!r}", remedy="Write a URL, as in http://127.0.0.1:5000"
+        )
+    return _url("server", text.rstrip("/"))
+
+
+def _number(name: str, value: Any, least: int, most: int) -> int:
+    try:
+        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+    except ValueError:
+        number = None
+    if number is None or not least <= number <= most:
+        raise HomeostatError(
+            f"setting {name} is {value!r}", remedy=f"Set {variable(name)} to a number from {least} to {most}"
+        )
+    return number
+
+
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise HomeostatError(
+            f"setting {name} is {value!r}", remedy=f"Set {variable(name)} to {' or '.join(choices)}"
+        )
+    return str(value)

@@ -7,6 +7,7 @@ HomeostatError
 ├── Conflict              the stored state does not allow the request
 ├── ContractBroken        rows that do not meet their contract
 ├── BadRequest            a request that names a wrong column, type or value
+├── BadScores             an estimator that answered with what is no probability (also a ValueError)
 ├── LedgerBroken          the hash chain does not hold
 ├── StoreUnavailable      a database, object store or online store that does not answer
 └── Unsafe                something that would run code nobody agreed to
@@ -67,6 +68,10 @@ class BadRequest(HomeostatError):
     def __init__(self, message: str, *, field: str = "", remedy: str = "") -> None:
         self.field = field
         super().__init__(message, remedy=remedy)
+
+
+class BadScores(HomeostatError, ValueError):
+    """An estimator answered with the wrong number of scores, or with one that is no probability."""
 
 
 class LedgerBroken(HomeostatError):

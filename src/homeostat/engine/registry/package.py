@@ -1,0 +1,209 @@
+"""The package of a model version: its files, how they are stored, and how they are read back.
+
+Files: ``model.skops`` (the fitted estimator; no pickle anywhere), ``signature.json``, ``environment.txt``,
+``example.json`` (one request), ``reference.json`` (what monitoring compares live rows with), and any others
+the caller adds. A package is its manifest ``{"files": {name: digest}}``; the digest of the manifest is the
+version's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import skops.io
+from skops.io.exceptions import UnsupportedTypeException
+
+from homeostat.domain.contracts import Column
+from homeostat.domain.digests import canonical, digest_bytes, digest_of
+from homeostat.domain.errors import BadScores, NotFound, Unsafe
+from homeostat.engine.registry.safety import check_trees, is_known
+from homeostat.ports.blobs import Blobs
+
+MODEL: Final = "model.skops"
+SIGNATURE: Final = "signature.json"
+ENVIRONMENT: Final = "environment.txt"
+EXAMPLE: Final = "example.json"
+REFERENCE: Final = "reference.json"
+
+Files = dict[str, bytes]
+Manifest = dict[str, Any]
+
+
+class Signature(msgspec.Struct, frozen=True, kw_only=True):
+    """What a model takes and gives.
+
+    Args:
+        features: The columns the estimator was fitted on, in order.
+        request: The columns of a request.
+        key: Which of them identify it.
+        time: Which of them is its event time.
+        views: The feature views behind the features, as ``feature-view/name@version``.
+        label: What is predicted: the probability that this column is true.
+    """
+
+    features: tuple[Column, ...]
+    request: tuple[Column, ...]
+    key: tuple[str, ...]
+    time: str | None
+    views: tuple[str, ...]
+    label: str
+
+
+@dataclass(frozen=True)
+class Package:
+    """A model version read back; every file was checked against the manifest."""
+
+    estimator: Any
+    signature: Signature
+    environment: str
+    example: dict[str, Any]
+    reference: dict[str, Any]
+    files: Mapping[str, bytes]
+    digest: str
+
+    def predict(self, X: pl.DataFrame) -> npt.NDArray[np.float64]:
+        """As the function ``predict``."""
+        return predict(self.estimator, X)
+
+
+def pack(
+    estimator: Any,
+    signature: Signature,
+    *,
+    environment: str,
+    example: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    extra: Mapping[str, bytes] | None = None,
+    trusted: Sequence[str] = (),
+) -> Files:
+    """The files of a package, by name.
+
+    Raises:
+        Unsafe: the estimator cannot be kept without pickle, or holds types that loading would refuse.
+    """
+    try:
+        model = skops.io.dumps(estimator)
+    except UnsupportedTypeException as error:
+        raise Unsafe(
+            f"the fitted {type(estimator).__name__} cannot be kept in {MODEL}: {error}",
+            remedy="Return an estimator whose attributes are arrays, numbers, texts and other estimators",
+        ) from error
+    _allowed(model, trusted)
+    return {
+        **(extra or {}),
+        MODEL: model,
+        SIGNATURE: canonical(signature),
+        ENVIRONMENT: environment.encode(),
+        EXAMPLE: canonical(example),
+        REFERENCE: canonical(reference),
+    }
+
+
+def store(blobs: Blobs, files: Mapping[str, bytes]) -> Manifest:
+    """Put the files into ``blobs`` and return the manifest."""
+    return {"files": {name: blobs.put(data) for name, data in sorted(files.items())}}
+
+
+def digest(manifest: Manifest) -> str:
+    """The digest of a model version."""
+    return digest_of({"files": manifest["files"]})
+
+
+def load(
+    blobs: Blobs, manifest: Manifest, trusted: Sequence[str] = (), *, expect: str | None = None
+) -> Package:
+    """Read a package, checking each file against the manifest, and the manifest against ``expect``.
+
+    Args:
+        trusted: Types that the project allows beyond the known-safe, as ``module.Class``.
+        expect: The digest of the version, when the caller knows it.
+
+    Raises:
+        NotFound: a file is missing or torn.
+        Unsafe: a file or the manifest was altered, or the model holds a type that nobody allowed.
+    """
+    found = digest(manifest)
+    if expect is not None and found != expect:
+        raise Unsafe(
+            f"the manifest has digest {found} and not {expect}", remedy="It was altered: do not serve it"
+        )
+    files = {name: _read(blobs, name, wanted) for name, wanted in manifest["files"].items()}
+    for name in (MODEL, SIGNATURE, ENVIRONMENT, EXAMPLE, REFERENCE):
+        if name not in files:
+            raise NotFound(
+                f"the package has no {name}", remedy="It was not written by Homeostat; train again"
+            )
+    estimator = skops.io.loads(files[MODEL], trusted=_allowed(files[MODEL], trusted))
+    check_trees(estimator)
+    return Package(
+        estimator=estimator,
+        signature=msgspec.json.decode(files[SIGNATURE], type=Signature),
+        environment=files[ENVIRONMENT].decode(),
+        example=msgspec.json.decode(files[EXAMPLE], type=dict[str, Any]),
+        reference=msgspec.json.decode(files[REFERENCE], type=dict[str, Any]),
+        files=files,
+        digest=found,
+    )
+
+
+def predict(estimator: Any, X: pl.DataFrame) -> npt.NDArray[np.float64]:
+    """The probability of the positive class for each row, shape ``(n,)``, float64.
+
+    Raises:
+        BadScores: the estimator gave another number of scores, or one that is not finite or outside 0 to 1.
+    """
+    scores = np.asarray(estimator.predict_proba(X))
+    if scores.ndim == 2:
+        scores = _positive(estimator, scores)
+    if scores.shape != (len(X),):
+        raise _bad(estimator, f"gave scores of shape {scores.shape} for {len(X)} rows")
+    scores = scores.astype(np.float64, copy=False)
+    # One comparison finds NaN and infinities too: neither lies in the interval.
+    if not ((scores >= 0) & (scores <= 1)).all():
+        wrong = scores[~((scores >= 0) & (scores <= 1))][0]
+        raise _bad(estimator, f"gave the score {wrong}, which is no probability")
+    return scores
+
+
+def _positive(estimator: Any, scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The column of class 1: an estimator that saw one class has one column."""
+    classes = list(getattr(estimator, "classes_", [0, 1]))
+    if len(classes) != scores.shape[1]:
+        raise _bad(estimator, f"gave {scores.shape[1]} columns for {len(classes)} classes")
+    if 1 in classes:
+        column: npt.NDArray[Any] = scores[:, classes.index(1)]
+        return column
+    if classes == [0]:
+        return np.zeros(len(scores))
+    raise _bad(estimator, f"has the classes {classes}, none of which is 1")
+
+
+def _bad(estimator: Any, what: str) -> BadScores:
+    return BadScores(
+        f"{type(estimator).__name__} {what}", remedy="Look at what it was fitted on and is asked with"
+    )
+
+
+def _allowed(model: bytes, trusted: Sequence[str]) -> list[str]:
+    """The types in a model file that skops does not know and that may stay."""
+    found: list[str] = skops.io.get_untrusted_types(data=model)
+    wrong = [name for name in found if name not in trusted and not is_known(name)]
+    if wrong:
+        raise Unsafe(
+            f"{MODEL} holds {', '.join(wrong)}, which nobody allowed",
+            remedy=f"If you know the code, allow it: hs.Model(…, trusted={wrong!r})",
+        )
+    return found
+
+
+def _read(blobs: Blobs, name: str, wanted: str) -> bytes:
+    data = blobs.get(wanted)
+    if digest_bytes(data) != wanted:
+        raise Unsafe(f"{name} does not have the digest {wanted}", remedy="It was altered: do not serve it")
+    return data

@@ -1,0 +1,148 @@
+"""Which types a model file may hold, and whether its trees can be walked.
+
+skops reads a file without running code, but only builds types that it or its caller trusts. Its own list
+leaves out private helpers of scikit-learn which nearly every model holds, so Homeostat adds a rule that no
+file can bend: *classes, written in Python, that scikit-learn, NumPy or SciPy themselves define*.
+
+* Classes, not functions: an estimator calls the functions in its parameters, and these packages have
+  functions that run text (``numpy.testing.runstring``).
+* Defined there, not merely found there: ``subprocess.Popen`` can be reached through modules of all three.
+* Written in Python: what a compiled type holds is read without bounds checks.
+
+skops leaves out ``TreePredictor`` and ``Tree`` for that last reason: their nodes are indices that
+scikit-learn follows unchecked, so a crafted file could crash the server or read its memory. They are let
+in because ``check_trees`` looks at every index first. It covers the trees and not each field of each
+estimator: it makes a damaged file an error and an attack harder, but where a file comes from still
+matters.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+
+from homeostat.domain.errors import Unsafe
+
+_PACKAGES: Final = ("sklearn", "numpy", "scipy")
+_CHECKED: Final = frozenset(
+    {"sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}
+)
+_HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made while the program runs, as class statements do
+_WALKS_MEMBERS: Final = ("sklearn.ensemble._forest", "sklearn.ensemble._gb")
+
+
+def is_known(name: str) -> bool:
+    """Whether a model file may hold this type without the project naming it."""
+    if name in _CHECKED:
+        return True
+    module, _, attribute = name.rpartition(".")
+    if module.split(".")[0] not in _PACKAGES or any(
+        part in module.split(".") for part in ("tests", "testing")
+    ):
+        return False
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ImportError:
+        return False
+    return isinstance(found, type) and all(_is_plain(base) for base in found.__mro__ if base is not object)
+
+
+def _is_plain(found: type) -> bool:
+    """Whether a class stands in Python source of one of the packages.
+
+    Compiled types give themselves away by their module's file, or by being no heap type (``numpy.ndarray`` says
+    that it is of ``numpy``, whose file is Python).
+    """
+    source = getattr(sys.modules.get(found.__module__), "__file__", None) or ""
+    ours = found.__module__.split(".")[0] in _PACKAGES
+    return ours and source.endswith(".py") and bool(found.__flags__ & _HEAP_TYPE)
+
+
+def check_trees(estimator: Any) -> None:
+    """Raise unless every decision tree in ``estimator`` stays within its own nodes, features and bitsets.
+
+    Children stand behind their parent, so that a walk ends.
+
+    Raises:
+        Unsafe: an index leads outside.
+    """
+    for owner, width, tree in _trees(estimator, None, 0, set()):
+        if not (
+            _binned_holds(owner, tree, width)
+            if hasattr(tree, "raw_left_cat_bitsets")
+            else _holds(tree, width)
+        ):
+            raise Unsafe(
+                f"model.skops holds a tree of {type(owner).__name__} that points outside itself",
+                remedy="The file is damaged or made to harm: train the model again",
+            )
+
+
+def _holds(tree: Any, width: int) -> bool:
+    nodes = tree.__getstate__()["nodes"]
+    if not 0 < tree.node_count <= len(nodes):
+        return False
+    nodes = nodes[: tree.node_count]
+    split = nodes["left_child"] != -1
+    return _inside(split, nodes["left_child"], nodes["right_child"], nodes["feature"], width)
+
+
+def _binned_holds(owner: Any, tree: Any, width: int) -> bool:
+    """As ``_holds``; categorical splits also look up bits, by ``bitset_idx`` and by feature."""
+    nodes, bits = tree.nodes, tree.raw_left_cat_bitsets
+    split = nodes["is_leaf"] == 0
+    if not len(nodes) or not _inside(split, nodes["left"], nodes["right"], nodes["feature_idx"], width):
+        return False
+    categorical = nodes[split & (nodes["is_categorical"] != 0)]
+    if not len(categorical):
+        return True
+    known = np.asarray(owner._bin_mapper.is_categorical_)
+    return bool(
+        bits.shape == (len(bits), 8)
+        and (categorical["bitset_idx"] < len(bits)).all()
+        and len(known) == width
+        and known[categorical["feature_idx"]].all()
+    )
+
+
+def _inside(split: Any, left: Any, right: Any, feature: Any, width: int) -> bool:
+    here = np.flatnonzero(split)
+    children = np.stack([left[split], right[split]]).astype(np.int64)
+    used = feature[split].astype(np.int64)
+    return bool(((children > here) & (children < len(split))).all() and ((used >= 0) & (used < width)).all())
+
+
+def _trees(value: Any, owner: Any, width: int, seen: set[int]) -> Iterator[tuple[Any, int, Any]]:
+    """Every tree in a graph of objects, with the estimator around it and the width of its rows."""
+    if (
+        value is None
+        or isinstance(value, str | bytes | int | float | complex | np.generic)
+        or id(value) in seen
+    ):
+        return
+    seen.add(id(value))
+    module = type(value).__module__
+    if f"{module}.{type(value).__name__}" in _CHECKED:
+        yield owner, width, value
+        return
+    below: Iterable[Any] = ()
+    if isinstance(value, dict):
+        below = value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        below = value
+    elif isinstance(value, np.ndarray):
+        below = value.ravel() if value.dtype == object else ()
+    elif hasattr(value, "__dict__") and not isinstance(value, type):
+        below = vars(value).values()
+        own = vars(value).get("n_features_in_")
+        if own is not None:
+            # A forest walks the trees of its members itself, with rows as wide as its own.
+            walked = owner is not None and type(owner).__module__ in _WALKS_MEMBERS
+            width = min(width, int(own)) if walked else int(own)
+            owner = owner if walked else value
+    for item in below:
+        yield from _trees(item, owner, width, seen)

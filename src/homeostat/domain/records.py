@@ -15,13 +15,13 @@ RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal["candidate", "rejected", "accepted", "canary", "champion", "rolled-back", "retired"]
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of stored records."""
+class Record(msgspec.Struct, frozen=True):
+    """Base of stored records. Each names ``kw_only`` itself, since msgspec does not inherit it."""
 
     KEY: ClassVar[tuple[str, ...]] = ()
 
 
-class Project(Record):
+class Project(Record, kw_only=True):
     """The applied project: where its module is and what it declared, by ``kind/name``."""
 
     KEY = ("name",)
@@ -33,7 +33,7 @@ class Project(Record):
     applied_at: datetime
 
 
-class Dataset(Record):
+class Dataset(Record, kw_only=True):
     """A dataset's declaration and how far it has come; ``position`` is the seq of its last batch."""
 
     KEY = ("name",)
@@ -45,7 +45,7 @@ class Dataset(Record):
     created_at: datetime
 
 
-class Batch(Record):
+class Batch(Record, kw_only=True):
     """Rows that arrived and are not yet in a dataset version; ``payload`` is an Arrow IPC stream.
 
     ``token`` is the sender's idempotency key: a token seen before adds nothing.
@@ -61,7 +61,7 @@ class Batch(Record):
     tags: dict[str, str] = {}
 
 
-class Token(Record):
+class Token(Record, kw_only=True):
     """An idempotency key that has been used, with what it gave."""
 
     KEY = ("dataset", "token")
@@ -73,7 +73,7 @@ class Token(Record):
     at: datetime
 
 
-class DatasetVersion(Record):
+class DatasetVersion(Record, kw_only=True):
     """An immutable version: the batches ``first_seq`` to ``last_seq`` on top of the version before.
 
     ``table_version`` is the version of the table in the Tables store; ``digest`` covers the previous digest and the
@@ -92,7 +92,7 @@ class DatasetVersion(Record):
     created_at: datetime
 
 
-class Quarantined(Record):
+class Quarantined(Record, kw_only=True):
     """Rows that broke the contract, one record for each batch, column and rule; ``rows`` holds up to 20 as JSON."""
 
     KEY = ("id",)
@@ -106,7 +106,7 @@ class Quarantined(Record):
     tags: dict[str, str] = {}
 
 
-class FeatureView(Record):
+class FeatureView(Record, kw_only=True):
     """A version of a feature view; a changed definition is a new version."""
 
     KEY = ("name", "version")
@@ -117,7 +117,7 @@ class FeatureView(Record):
     created_at: datetime
 
 
-class Run(Record):
+class Run(Record, kw_only=True):
     """A tracked execution. ``inputs`` are references at versions; ``reason`` says why it began."""
 
     KEY = ("id",)
@@ -146,7 +146,7 @@ class Run(Record):
     error: str = ""
 
 
-class ModelVersion(Record):
+class ModelVersion(Record, kw_only=True):
     """An immutable package. ``manifest`` lists its files with digests; ``digest`` is that of the manifest."""
 
     KEY = ("model", "version")
@@ -162,7 +162,7 @@ class ModelVersion(Record):
     created_at: datetime
 
 
-class GateResult(Record):
+class GateResult(Record, kw_only=True):
     """One gate's verdict on one version, with its evidence."""
 
     KEY = ("model", "version", "gate")
@@ -177,7 +177,7 @@ class GateResult(Record):
     at: datetime
 
 
-class Alias(Record):
+class Alias(Record, kw_only=True):
     """A pointer; its history is in the ledger (``model.alias-moved``)."""
 
     KEY = ("model", "alias")
@@ -195,7 +195,7 @@ class Arm(msgspec.Struct, frozen=True):
     role: Literal["champion", "canary"]
 
 
-class Deployment(Record):
+class Deployment(Record, kw_only=True):
     """A live endpoint. ``generation`` grows with every change of the arms."""
 
     KEY = ("name",)
@@ -206,7 +206,7 @@ class Deployment(Record):
     at: datetime
 
 
-class Rollout(Record):
+class Rollout(Record, kw_only=True):
     """A staged change and how it ended; ``statistics`` holds the sequential test's state at the last look."""
 
     KEY = ("id",)
@@ -225,7 +225,7 @@ class Rollout(Record):
     tags: dict[str, str] = {}
 
 
-class Window(Record):
+class Window(Record, kw_only=True):
     """One evaluation of one monitor. ``threshold`` None: shown, not judged."""
 
     KEY = ("deployment", "monitor", "end")
@@ -240,7 +240,7 @@ class Window(Record):
     detail: dict[str, Any] = {}
 
 
-class Alert(Record):
+class Alert(Record, kw_only=True):
     """Something a person should know, open until it is resolved. ``key`` makes repeats one alert."""
 
     KEY = ("id",)
@@ -257,7 +257,7 @@ class Alert(Record):
     tags: dict[str, str] = {}
 
 
-class Evaluation(Record):
+class Evaluation(Record, kw_only=True):
     """One evaluation of one retraining rule and why it fired or did not."""
 
     KEY = ("id",)
@@ -272,7 +272,7 @@ class Evaluation(Record):
     run: str = ""
 
 
-class StepExecution(Record):
+class StepExecution(Record, kw_only=True):
     """One execution of a pipeline step; ``key`` is the digest of its code and inputs."""
 
     KEY = ("id",)
@@ -287,7 +287,7 @@ class StepExecution(Record):
     error: str = ""
 
 
-class Lease(Record):
+class Lease(Record, kw_only=True):
     """A process that runs something. Dead when its pid is gone, or its boot or heartbeat is another's or too old."""
 
     KEY = ("id",)
@@ -302,7 +302,7 @@ class Lease(Record):
     detail: dict[str, Any] = {}
 
 
-class Cursor(Record):
+class Cursor(Record, kw_only=True):
     """How far a reader of the ledger has come; moved in the transaction of what the reader did."""
 
     KEY = ("name",)

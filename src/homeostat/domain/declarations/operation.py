@@ -19,10 +19,12 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         share: The share of requests, 0 to 1, sticky by entity key.
         watch: What is compared with the champion: ``errors``, ``latency``, ``log_loss``.
-        false_alarm: The chance, over the whole canary and all that is watched, to roll back a candidate that is
+        false_alarm: The chance, over the whole canary and all that is watched, to call a candidate worse that is
             no worse.
-        decide_within: After this long without a rollback the candidate is promoted.
-        min_requests: Labelled requests the candidate must have answered before it is promoted.
+        decide_within: After this long without a rollback the candidate is promoted, if it has enough labels and
+            is no worse on them; else the canary goes on up to twice this long and is then rolled back, undecided.
+        min_requests: Labelled requests the candidate must have answered before it is promoted (requests, when
+            ``log_loss`` is not watched).
         tolerance: How much more log loss (nats per request) still counts as no worse.
     """
 

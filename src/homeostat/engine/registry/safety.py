@@ -54,7 +54,7 @@ def is_known(name: str) -> bool:
 def _is_plain(found: type) -> bool:
     """Whether a class stands in Python source of one of the packages.
 
-    Compiled types give themselves away by their module's file, or by being no heap type (``numpy.ndarray`` says
+    Compiled types show in their module's file, or in being no heap type (``numpy.ndarray`` says
     that it is of ``numpy``, whose file is Python).
     """
     source = getattr(sys.modules.get(found.__module__), "__file__", None) or ""

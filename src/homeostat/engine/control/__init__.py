@@ -1,0 +1,1 @@
+"""What decides: the sequential test behind a canary, and the rules behind a retraining."""

@@ -1,0 +1,258 @@
+"""The canary's decision: roll back once the candidate is shown to be worse, else promote at the deadline.
+
+Three things are watched, each by a test that may be looked at after every request (``sequential``):
+
+* ``log_loss``: on each labelled request that the candidate answered, its loss less the champion's, whose
+  shadow answer to the same request is in the prediction log. Scores are clipped to 0.01 to 0.99, which
+  bounds the loss.
+* ``errors``: on each request of the candidate's arm, whether it failed where the champion did not, against
+  the champion's error rate. What fails for both is not the candidate's fault.
+* ``latency``: how much larger the share of slow answers is than among the champion's answers at the same
+  time. A machine that is slow for a while is slow for both.
+
+The chance of a false alarm over the whole canary is at most ``Canary.false_alarm``: each of the k things
+that are watched has a k-th of it, and rolls back at an e-value of k divided by it. That bounds how often a
+sound candidate is called worse. One that is called neither worse nor, by its mean loss at the deadline, no
+worse goes on up to twice the deadline and is then rolled back as undecided: with few labels that happens
+to sound candidates too, so ``min_requests`` should be large enough for ``tolerance`` (the mean of n
+differences errs by about 0.2/√n nats).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from homeostat.domain.declarations.operation import Canary
+from homeostat.domain.durations import format_duration, parse_duration
+from homeostat.engine.control.sequential import MeanTest, State
+
+CLIP: Final = 0.01
+LOSS_BOUND: Final = float(np.log((1 - CLIP) / CLIP))
+# A rate below this is no reason to roll back: one lost request must not end a canary of a few hundred.
+LEAST_ERROR_RATE: Final = 0.001
+MOST_ERROR_RATE: Final = 0.5
+SLOWER: Final = 0.02  # this much more of the answers may be slow
+# Of the errors' share of the false alarms, the part that pays for not knowing the champion's rate exactly.
+_RATE_SHARE: Final = 0.1
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """How the champion did before the canary began.
+
+    Args:
+        requests: Requests it was asked.
+        errors: How many of them failed.
+        slow_after: Seconds after which an answer is slow: its service level, else twice its own p99.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    slow_after: float = 0.05
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do now, and why. ``statistics`` is what ``CanaryTest.restore`` goes on from."""
+
+    action: Literal["continue", "rollback", "promote"]
+    reason: str
+    statistics: dict[str, Any]
+
+
+class CanaryTest:
+    """The tests of one canary. Feed it each observation once, in the order they came, then ask ``decide``.
+
+    Args:
+        canary: The declaration.
+        baseline: How the champion did before; fixed for the whole canary.
+        states: Where the tests stood, by what is watched.
+    """
+
+    def __init__(
+        self, canary: Canary, baseline: Baseline | None = None, states: Mapping[str, State] | None = None
+    ) -> None:
+        self.canary, self.baseline = canary, baseline or Baseline()
+        self._share = canary.false_alarm / max(len(set(canary.watch)), 1)
+        before = dict(states or {})
+        build = {"errors": self._errors_test, "latency": self._latency_test, "log_loss": self._loss_test}
+        self.tests: dict[str, MeanTest] = {
+            name: build[name](before.get(name)) for name in build if name in canary.watch
+        }
+
+    @classmethod
+    def restore(cls, canary: Canary, statistics: Mapping[str, Any]) -> CanaryTest:
+        """The test as it stood when a Decision gave ``statistics``."""
+        baseline = msgspec.convert(statistics["baseline"], Baseline)
+        watched = statistics["watched"]
+        return cls(
+            canary, baseline, {name: msgspec.convert(watched[name]["state"], State) for name in watched}
+        )
+
+    def _errors_test(self, state: State | None) -> MeanTest:
+        """Against the upper confidence bound on the champion's rate (Clopper & Pearson, 1934)."""
+        asked, failed = self.baseline.requests, self.baseline.errors
+        miss = self._share * _RATE_SHARE
+        bound = float(stats.beta.isf(miss, failed + 1, asked - failed)) if failed < asked else 1.0
+        return MeanTest(min(max(bound, LEAST_ERROR_RATE), MOST_ERROR_RATE), state=state)
+
+    def _latency_test(self, state: State | None) -> MeanTest:
+        return MeanTest(SLOWER, low=-1.0, state=state)
+
+    def _loss_test(self, state: State | None) -> MeanTest:
+        return MeanTest(self.canary.tolerance, low=-LOSS_BOUND, high=LOSS_BOUND, state=state)
+
+    def observe(
+        self,
+        *,
+        failed: npt.ArrayLike,
+        champion_failed: npt.ArrayLike | None = None,
+        seconds: npt.ArrayLike = (),
+        champion_seconds: npt.ArrayLike = (),
+    ) -> None:
+        """Take in requests of the time since the last look, in the order of the log.
+
+        Args:
+            failed: For each request of the candidate's arm, whether the candidate failed.
+            champion_failed: For the same requests, whether the champion's shadow failed too.
+            seconds: How long the candidate took on the requests it answered.
+            champion_seconds: How long the champion took on the requests of its own arm.
+        """
+        errors = np.asarray(failed, dtype=bool)
+        if champion_failed is not None:
+            errors = errors & ~np.asarray(champion_failed, dtype=bool)
+        if "errors" in self.tests:
+            self.tests["errors"].update(errors.astype(np.float64))
+        if "latency" in self.tests:
+            self.tests["latency"].update(self._slower(np.asarray(seconds), np.asarray(champion_seconds)))
+
+    def _slower(self, mine: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Each answer of the arm with fewer against a run of the other's from about the same time."""
+        pairs = min(len(mine), len(theirs))
+        if not pairs:
+            return np.empty(0)
+        slow, usual = ((seconds > self.baseline.slow_after).astype(np.float64) for seconds in (mine, theirs))
+        return _runs(slow, pairs) - _runs(usual, pairs)
+
+    def observe_labels(self, y: npt.ArrayLike, p: npt.ArrayLike, p_champion: npt.ArrayLike) -> None:
+        """Take in requests of the candidate's arm whose labels have come, in the order they came.
+
+        Requests that either model has no score for (NaN) are left out: they count as errors.
+
+        Args:
+            y: Labels, 0 and 1.
+            p: The candidate's scores.
+            p_champion: The champion's scores of the same requests.
+        """
+        if "log_loss" not in self.tests:
+            return
+        label = np.asarray(y, dtype=np.float64)
+        mine, theirs = (np.asarray(scores, dtype=np.float64) for scores in (p, p_champion))
+        both = np.isfinite(mine) & np.isfinite(theirs)
+        difference = _loss(label[both], mine[both]) - _loss(label[both], theirs[both])
+        self.tests["log_loss"].update(np.clip(difference, -LOSS_BOUND, LOSS_BOUND))
+
+    def decide(self, now: datetime, began: datetime, requests: int, labelled: int) -> Decision:
+        """Decide at any time.
+
+        Args:
+            now: The world's time.
+            began: When the canary began.
+            requests: Requests that the candidate was asked.
+            labelled: How many of them have a label.
+        """
+        worse = [name for name in self.tests if self.tests[name].peak >= self.threshold(name)]
+        statistics = self.statistics(requests, labelled)
+        if worse:
+            reason = "the candidate is worse: " + "; ".join(self._evidence(name) for name in worse)
+            return Decision(action="rollback", reason=reason, statistics=statistics)
+        deadline = parse_duration(self.canary.decide_within)
+        if now - began < deadline:
+            left = timedelta(seconds=round((deadline - (now - began)).total_seconds()))
+            reason = f"nothing watched is shown to be worse; the deadline is in {format_duration(left)}"
+            return Decision(action="continue", reason=reason, statistics=statistics)
+        missing = self._missing(requests, labelled)
+        if not missing:
+            reason = f"{self._outcome(requests)} and nothing watched is shown to be worse"
+            return Decision(action="promote", reason=reason, statistics=statistics)
+        if now - began < 2 * deadline:
+            reason = f"past the deadline, but {missing}: going on up to twice the deadline"
+            return Decision(action="continue", reason=reason, statistics=statistics)
+        reason = f"undecided after twice the deadline: {missing}"
+        return Decision(action="rollback", reason=reason, statistics=statistics)
+
+    def threshold(self, name: str) -> float:
+        """The e-value at which ``name`` rolls back."""
+        return 1 / (self._share * (1 - _RATE_SHARE)) if name == "errors" else 1 / self._share
+
+    def statistics(self, requests: int, labelled: int) -> dict[str, Any]:
+        """Every number behind a decision, as JSON can hold it."""
+        return {
+            "requests": requests,
+            "labelled": labelled,
+            "baseline": msgspec.to_builtins(self.baseline),
+            "watched": {
+                name: {
+                    "e_value": test.e_value,
+                    "peak": test.peak,
+                    "threshold": self.threshold(name),
+                    "mean": test.observed,
+                    "allowed": test.mean,
+                    "count": test.state.count,
+                    "state": test.dump(),
+                }
+                for name, test in self.tests.items()
+            },
+        }
+
+    def _missing(self, requests: int, labelled: int) -> str:
+        """What still keeps the candidate from being promoted; empty when nothing does."""
+        needed = self.canary.min_requests
+        loss = self.tests.get("log_loss")
+        if loss is None:
+            return "" if requests >= needed else f"the candidate was asked {requests} of {needed} requests"
+        if min(labelled, loss.state.count) < needed:
+            return f"{min(labelled, loss.state.count)} of {needed} labelled requests have come"
+        if (loss.observed or 0.0) > self.canary.tolerance:
+            return (
+                f"log loss is {loss.observed:+.4f} against the champion's on {loss.state.count} requests, "
+                f"over the {self.canary.tolerance:g} that counts as no worse"
+            )
+        return ""
+
+    def _outcome(self, requests: int) -> str:
+        loss = self.tests.get("log_loss")
+        if loss is None:
+            return f"the deadline came after {requests} requests"
+        return (
+            f"log loss is {loss.observed:+.4f} against the champion's on {loss.state.count} labelled requests"
+        )
+
+    def _evidence(self, name: str) -> str:
+        test = self.tests[name]
+        mean = test.observed or 0.0
+        what = {
+            "errors": f"{mean:.2%} of requests failed where at most {test.mean:.2%} is usual",
+            "latency": f"slow answers are {mean:+.1%} against the champion's, {test.mean:.0%} allowed",
+            "log_loss": f"log loss is {mean:+.4f} against the champion's, {test.mean:g} allowed",
+        }[name]
+        return f"{what} ({test.state.count} requests, e-value {test.peak:.3g} of {self.threshold(name):.3g})"
+
+
+def _loss(y: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    clipped = np.clip(p, CLIP, 1 - CLIP)
+    loss: npt.NDArray[np.float64] = -np.log(np.where(y > 0.5, clipped, 1 - clipped))
+    return loss
+
+
+def _runs(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    """The means of ``count`` runs of about equal length."""
+    starts = np.arange(count) * len(values) // count
+    lengths = np.diff(np.append(starts, len(values)))
+    means: npt.NDArray[np.float64] = np.add.reduceat(values, starts) / lengths
+    return means

@@ -1,0 +1,77 @@
+"""The canary's observations, read from rows of the prediction log.
+
+A row of arm ``canary`` with an ``error`` is one where the candidate failed: its score is then the
+champion's, and a status of 500 or more says that the champion failed as well.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from homeostat.engine.control.canary import Baseline, CanaryTest
+
+_FAILED = pl.col("error").is_not_null()
+_UNANSWERED = pl.col("status") >= 500
+
+
+def baseline(log: pl.DataFrame, *, p99: float | None = None) -> Baseline:
+    """How the champion did, from rows of the log before the canary.
+
+    Args:
+        log: Columns ``arm``, ``status``, ``latency_us``.
+        p99: The service level in seconds, where one is declared.
+    """
+    own = log.filter(pl.col("arm") == "champion")
+    seconds = _seconds(own.filter(~_UNANSWERED))
+    usual = float(np.quantile(seconds, 0.99)) if len(seconds) else None
+    slow_after = p99 if p99 is not None else 2 * usual if usual else Baseline().slow_after
+    errors = own.select(_UNANSWERED.sum()).item() if len(own) else 0
+    return Baseline(requests=len(own), errors=int(errors), slow_after=slow_after)
+
+
+def observe(test: CanaryTest, log: pl.DataFrame) -> int:
+    """Show ``test`` new rows of the log during the canary, each once, in the order of the log.
+
+    Args:
+        log: Columns ``arm``, ``error``, ``status``, ``latency_us``.
+
+    Returns:
+        How many of the rows are of the candidate's arm.
+    """
+    asked = log.filter(pl.col("arm") == "canary")
+    flags = asked.select(failed=_FAILED, champion=_FAILED & _UNANSWERED)
+    test.observe(
+        failed=flags["failed"].to_numpy(),
+        champion_failed=flags["champion"].to_numpy(),
+        seconds=_seconds(asked.filter(~_FAILED)),
+        champion_seconds=_seconds(log.filter((pl.col("arm") == "champion") & ~_UNANSWERED)),
+    )
+    return len(asked)
+
+
+def observe_labels(test: CanaryTest, labelled: pl.DataFrame, label: str) -> int:
+    """Show ``test`` rows of the log whose labels have come since the last look, in the order they came.
+
+    Args:
+        labelled: Columns ``arm``, ``error``, ``score``, ``shadow_score`` and ``label``.
+        label: The name of the label's column: boolean, or 0 and 1.
+
+    Returns:
+        How many requests of the candidate's arm have a label now that had none.
+    """
+    asked = labelled.filter((pl.col("arm") == "canary") & pl.col(label).is_not_null())
+    answered = asked.filter(~_FAILED & pl.col("score").is_not_null() & pl.col("shadow_score").is_not_null())
+    test.observe_labels(
+        answered[label].cast(pl.Float64).to_numpy(),
+        answered["score"].to_numpy(),
+        answered["shadow_score"].to_numpy(),
+    )
+    return len(asked)
+
+
+def _seconds(rows: pl.DataFrame) -> npt.NDArray[Any]:
+    return rows["latency_us"].to_numpy() / 1e6

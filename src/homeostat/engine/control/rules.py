@@ -1,0 +1,192 @@
+"""Retraining rules: what each looks at, whether it fires, and whether a fired one may train now.
+
+Nothing is looked up here: the caller gathers the Facts, and every evaluation gives an Outcome with its
+number and a reason, whether it fired or not, so that "why was it (not) retrained?" always has an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, Protocol
+
+import msgspec
+
+from homeostat.domain.declarations.rules import Drift, Every, NewLabels, Rule, SloBurn, When
+from homeostat.domain.durations import format_duration, parse_duration
+
+# A service level on fewer labelled requests than this is not judged: log loss on ten requests is mostly luck.
+LEAST_ROWS: Final = 100
+HIGHER_IS_BETTER: Final = frozenset({"auc", "availability"})
+
+
+class Drifted(Protocol):
+    """How far one feature is from its reference; ``monitoring.drift.FeatureDrift`` is one."""
+
+    @property
+    def feature(self) -> str:
+        """Its name."""
+
+    @property
+    def excess(self) -> float:
+        """The population stability index beyond what chance explains."""
+
+
+class Level(msgspec.Struct, frozen=True, kw_only=True):
+    """One service level as it stands: the value over the window, the bound, and how many rows it rests on."""
+
+    value: float | None
+    threshold: float
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the rules look at.
+
+    Args:
+        now: The world's time.
+        last_training_at: When the last training of this model began; None when there was none.
+        new_labels: Labelled rows that came since.
+        drift: The features' drift, by the rule's ``window`` as it is written.
+        levels: Service levels, by metric.
+        frozen: Why nothing may be trained now, such as a broken contract of the newest data; else empty.
+    """
+
+    now: datetime
+    last_training_at: datetime | None = None
+    new_labels: int = 0
+    drift: Mapping[str, Sequence[Drifted]] = field(default_factory=dict)
+    levels: Mapping[str, Level] = field(default_factory=dict)
+    frozen: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """One evaluation of one rule; ``held`` when it fired and still must wait."""
+
+    rule: str
+    value: float | None
+    threshold: float | None
+    fired: bool
+    reason: str
+    held: bool = False
+
+
+class Ruling(msgspec.Struct, frozen=True, kw_only=True):
+    """All evaluations at one time, and what follows."""
+
+    outcomes: list[Outcome]
+    should_train: bool
+    reason: str
+
+
+def name_of(rule: Rule) -> str:
+    """What a rule is called."""
+    match rule:
+        case Drift():
+            return f"drift of {rule.features} past {rule.threshold:g} over {rule.window}"
+        case SloBurn():
+            return f"slo burn {rule.metric}"
+        case NewLabels():
+            return f"new labels {rule.rows}"
+        case Every():
+            return f"every {rule.period}"
+
+
+def evaluate(rule: Rule, facts: Facts) -> Outcome:
+    """Whether ``rule`` fires, by itself."""
+    match rule:
+        case Drift():
+            return _drift(rule, facts)
+        case SloBurn():
+            return _slo_burn(rule, facts)
+        case NewLabels():
+            fired = facts.new_labels >= rule.rows
+            reason = f"{facts.new_labels} labelled rows came since the last training, {rule.rows} are needed"
+            return _outcome(rule, facts.new_labels, rule.rows, fired, reason)
+        case Every():
+            return _every(rule, facts)
+
+
+def decide(when: When, facts: Facts) -> Ruling:
+    """Evaluate every rule, and train when any fires unless training is frozen or cools down."""
+    outcomes = [evaluate(rule, facts) for rule in when.rules]
+    fired = [outcome for outcome in outcomes if outcome.fired]
+    if not fired:
+        return Ruling(outcomes=outcomes, should_train=False, reason="no rule fired")
+    hold = _hold(when, facts)
+    if hold:
+        outcomes = [
+            msgspec.structs.replace(one, held=True, reason=f"{one.reason}; held: {hold}")
+            if one.fired
+            else one
+            for one in outcomes
+        ]
+        names = ", ".join(one.rule for one in fired)
+        return Ruling(outcomes=outcomes, should_train=False, reason=f"{names} fired, but held: {hold}")
+    return Ruling(outcomes=outcomes, should_train=True, reason="; ".join(one.reason for one in fired))
+
+
+def _hold(when: When, facts: Facts) -> str:
+    if facts.frozen:
+        return f"training is frozen, {facts.frozen}"
+    if facts.last_training_at is None:
+        return ""
+    until = facts.last_training_at + parse_duration(when.cooldown)
+    if facts.now >= until:
+        return ""
+    return f"within {when.cooldown} of the last training, until {until:%Y-%m-%d %H:%M}"
+
+
+def _drift(rule: Drift, facts: Facts) -> Outcome:
+    """The value is that of the n-th most drifted feature, n being how many are needed."""
+    found = sorted(facts.drift.get(rule.window, ()), key=lambda one: -one.excess)
+    if len(found) < rule.features:
+        reason = f"{len(found)} features could be compared over {rule.window}, {rule.features} needed"
+        return _outcome(rule, None, rule.threshold, False, reason)
+    value = found[rule.features - 1].excess
+    past = [one for one in found if one.excess > rule.threshold]
+    shown = ", ".join(f"{one.feature} {one.excess:.3f}" for one in (past or found)[:3])
+    reason = (
+        f"{len(past)} of {len(found)} features drifted past {rule.threshold:g} over {rule.window}, "
+        f"{rule.features} needed; {'most' if past else 'nearest'}: {shown}"
+    )
+    return _outcome(rule, value, rule.threshold, len(past) >= rule.features, reason)
+
+
+def _slo_burn(rule: SloBurn, facts: Facts) -> Outcome:
+    level = facts.levels.get(rule.metric)
+    if level is None or level.value is None:
+        return _outcome(
+            rule, None, level.threshold if level else None, False, f"{rule.metric} has no value yet"
+        )
+    if level.rows < LEAST_ROWS:
+        reason = f"{rule.metric} rests on {level.rows} requests, {LEAST_ROWS} are needed to judge it"
+        return _outcome(rule, level.value, level.threshold, False, reason)
+    higher = rule.metric in HIGHER_IS_BETTER
+    fired = level.value < level.threshold if higher else level.value > level.threshold
+    bound = "at least" if higher else "at most"
+    promised = f"{bound} {level.threshold:g} is promised"
+    reason = f"{rule.metric} is {level.value:.4g} on {level.rows} requests, {promised}"
+    return _outcome(rule, level.value, level.threshold, fired, reason)
+
+
+def _every(rule: Every, facts: Facts) -> Outcome:
+    period = parse_duration(rule.period)
+    if facts.last_training_at is None:
+        return _outcome(rule, None, period.total_seconds(), True, "it was never trained")
+    since = facts.now - facts.last_training_at
+    days = f"{since.total_seconds() / 86400:.1f} days"
+    reason = f"{days} since the last training, trained every {format_duration(period)}"
+    return _outcome(rule, since.total_seconds(), period.total_seconds(), since >= period, reason)
+
+
+def _outcome(rule: Rule, value: float | None, threshold: float | None, fired: bool, reason: str) -> Outcome:
+    return Outcome(
+        rule=name_of(rule),
+        value=None if value is None else float(value),
+        threshold=None if threshold is None else float(threshold),
+        fired=fired,
+        reason=reason,
+    )

@@ -1,0 +1,175 @@
+"""What the training data looked like, and counts of live rows on the same bins.
+
+A reference is made once, from the training rows, and travels in the model's package; its bins are frozen
+with it. A profile counts rows on those bins. Counts add, so windows are merged and never read twice.
+
+Bins of a number: one for missing (null or NaN), one below and one above all that training saw, and between
+them at most twenty between quantiles, or one for each value where there are few. Bins of a text or a
+boolean: missing, the most frequent values, and one for all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from homeostat.domain.errors import BadRequest
+
+SCORE: Final = "score"
+BINS: Final = 20
+CATEGORIES: Final = 50
+
+
+class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
+    """Bins of a number: ``counts`` are missing, below the first edge, between edges, above the last."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class Categories(msgspec.Struct, frozen=True, tag="categories"):
+    """Bins of a text: ``counts`` are missing, each of ``values``, all others."""
+
+    values: list[str]
+    counts: list[int]
+
+
+Bins = Numbers | Categories
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """Bins and counts of each feature, and of the scores under the name ``score`` where they were given."""
+
+    rows: int
+    features: dict[str, Bins]
+
+    def dump(self) -> dict[str, Any]:
+        """As JSON can hold it, for the package."""
+        built: dict[str, Any] = msgspec.to_builtins(self)
+        return built
+
+    @classmethod
+    def read(cls, built: Mapping[str, Any]) -> Reference:
+        """What ``dump`` gave."""
+        return msgspec.convert(built, cls)
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """Counts of rows on the bins of a reference, by feature. Features that the rows lacked are absent."""
+
+    rows: int = 0
+    counts: dict[str, list[int]] = {}
+
+
+def reference(X: pl.DataFrame, scores: npt.ArrayLike | None = None) -> Reference:
+    """The reference of training rows.
+
+    Args:
+        X: The features; numbers, texts, booleans, dates and times.
+        scores: The model's scores on rows it was not fitted on.
+
+    Raises:
+        BadRequest: a feature has a type that has no bins, or the name of the scores.
+    """
+    if SCORE in X.columns:
+        raise BadRequest(f"a feature is named {SCORE!r}, as the model's answers are", remedy="Rename it")
+    features: dict[str, Bins] = {column.name: _bins(column) for column in X.iter_columns()}
+    if scores is not None:
+        features[SCORE] = _bins(pl.Series(SCORE, np.asarray(scores, dtype=np.float64)))
+    return Reference(len(X), features)
+
+
+def profile(against: Reference, X: pl.DataFrame) -> Profile:
+    """Counts of the rows of ``X`` on the bins of ``against``; columns of either alone do not count."""
+    counts = {
+        name: _count(bins, X.get_column(name)).tolist()
+        for name, bins in against.features.items()
+        if name in X.columns
+    }
+    return Profile(len(X), counts)
+
+
+def merge(*profiles: Profile) -> Profile:
+    """The profile of all rows of ``profiles``, which are on the same reference."""
+    counts: dict[str, list[int]] = {}
+    for one in profiles:
+        for name, more in one.counts.items():
+            so_far = counts.get(name)
+            counts[name] = (
+                list(more) if so_far is None else [a + b for a, b in zip(so_far, more, strict=True)]
+            )
+    return Profile(sum(one.rows for one in profiles), counts)
+
+
+def labels(bins: Bins) -> list[str]:
+    """What each count of ``bins`` is of, for people."""
+    if isinstance(bins, Categories):
+        return ["missing", *bins.values, "other"]
+    if not bins.edges:
+        return ["missing", "any"]
+    between = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(bins.edges)]
+    return ["missing", f"below {bins.edges[0]:.4g}", *between, f"above {bins.edges[-1]:.4g}"]
+
+
+def _bins(column: pl.Series) -> Bins:
+    if _is_category(column):
+        values = column.drop_nulls().cast(pl.String).value_counts(sort=True, name="count")
+        # By count, then by name, so that equal data have equal references.
+        ordered = values.sort(["count", column.name], descending=[True, False])[column.name]
+        frequent = ordered[:CATEGORIES].to_list()
+        return Categories(frequent, _count(Categories(frequent, []), column).tolist())
+    edges = _edges(_numbers(column))
+    return Numbers(edges, _count(Numbers(edges, []), column).tolist())
+
+
+def _edges(values: npt.NDArray[np.float64]) -> list[float]:
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return []
+    distinct = np.unique(finite)
+    if len(distinct) > BINS:
+        # Quantiles that are values of the data: a value that many rows share has a bin of its own.
+        distinct = np.unique(np.quantile(finite, np.arange(BINS) / BINS, method="inverted_cdf"))
+    return [*distinct.tolist(), float(np.nextafter(finite.max(), np.inf))]
+
+
+def _count(bins: Bins, column: pl.Series) -> npt.NDArray[np.int64]:
+    if isinstance(bins, Categories):
+        return _count_categories(bins, column)
+    values = _numbers(column)
+    missing = np.isnan(values)
+    where = np.searchsorted(bins.edges, values, side="right") + 1
+    where[missing] = 0
+    return np.bincount(where, minlength=len(bins.edges) + 2)
+
+
+def _count_categories(bins: Categories, column: pl.Series) -> npt.NDArray[np.int64]:
+    place = {value: index for index, value in enumerate(bins.values, start=1)}
+    counts = np.zeros(len(bins.values) + 2, dtype=np.int64)
+    found = column.cast(pl.String).value_counts(name="count")
+    for value, count in found.iter_rows():
+        counts[0 if value is None else place.get(value, len(counts) - 1)] += count
+    return counts
+
+
+def _is_category(column: pl.Series) -> bool:
+    return isinstance(column.dtype, pl.String | pl.Boolean | pl.Categorical | pl.Enum)
+
+
+def _numbers(column: pl.Series) -> npt.NDArray[np.float64]:
+    """As float64, NaN where missing; a date or time as its number of days or ticks."""
+    if column.dtype == pl.Null:
+        return np.full(len(column), np.nan)
+    if not (column.dtype.is_numeric() or column.dtype.is_temporal()):
+        raise BadRequest(
+            f"feature {column.name!r} is a {column.dtype}, which has no bins",
+            field=column.name,
+            remedy="Make it a number, a text or a boolean",
+        )
+    return column.to_physical().cast(pl.Float64).to_numpy()

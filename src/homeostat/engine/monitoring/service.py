@@ -1,0 +1,49 @@
+"""How well requests were served: availability and latency, from rows of the prediction log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+import polars as pl
+
+QUANTILES: Final = (0.5, 0.95, 0.99)
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """Service over some requests.
+
+    Args:
+        requests: Requests that could be answered: those that asked wrongly (status 400 to 499) do not count.
+        failed: How many of them got no answer (status 500 and above).
+        rescued: Answers that the champion gave because the candidate failed.
+        availability: The share that was answered; None without requests.
+        latency: Seconds by quantile, as ``p99``, of the answered requests; empty without any.
+    """
+
+    requests: int
+    failed: int
+    rescued: int
+    availability: float | None
+    latency: dict[str, float]
+
+
+def service(log: pl.DataFrame, quantiles: Sequence[float] = QUANTILES) -> Service:
+    """Judge rows of the log.
+
+    Args:
+        log: Columns ``status``, ``latency_us`` and ``error``.
+        quantiles: Which are wanted; each is a latency that was measured, not one between two.
+    """
+    valid = log.filter((pl.col("status") < 400) | (pl.col("status") >= 500))
+    answered = valid.filter(pl.col("status") < 400)
+    wanted = [pl.col("latency_us").quantile(q, "higher").alias(f"p{q * 100:g}") for q in quantiles]
+    latency = answered.select(wanted).row(0, named=True) if len(answered) else {}
+    return Service(
+        requests=len(valid),
+        failed=len(valid) - len(answered),
+        rescued=int(answered["error"].is_not_null().sum()),
+        availability=len(answered) / len(valid) if len(valid) else None,
+        latency={name: value / 1e6 for name, value in latency.items()},
+    )

@@ -1,0 +1,150 @@
+"""Counts add up, equal data have no drift, chance is not taken for drift, and drift is found."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.distance import jensenshannon
+
+from homeostat.domain.errors import BadRequest
+from homeostat.engine.monitoring.drift import distance, drift, psi
+from homeostat.engine.monitoring.reference import Profile, Reference, labels, merge, profile, reference
+
+RNG = np.random.default_rng(4)
+
+number = st.one_of(st.none(), st.floats(width=32), st.sampled_from([0.0, 1.0]))
+text = st.one_of(st.none(), st.sampled_from(["a", "b", "c", "missing", "other"]))
+frames = st.lists(st.tuples(number, text, st.one_of(st.none(), st.booleans())), max_size=30).map(
+    lambda rows: pl.DataFrame(rows, schema={"x": pl.Float64, "s": pl.String, "b": pl.Boolean}, orient="row")
+)
+counts = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=25)
+
+
+@given(frames, frames, frames)
+def test_profiles_add_as_their_rows_do(training: pl.DataFrame, a: pl.DataFrame, b: pl.DataFrame) -> None:
+    known = reference(training)
+    whole = profile(known, pl.concat([a, b]))
+    assert merge(profile(known, a), profile(known, b)) == whole
+    assert merge(whole, Profile()) == whole == merge(Profile(), whole)
+    for name, bins in known.features.items():
+        assert sum(whole.counts[name]) == len(a) + len(b)
+        assert len(whole.counts[name]) == len(labels(bins)) == len(bins.counts)
+
+
+@given(frames)
+def test_the_training_data_have_no_drift_and_survive_json(training: pl.DataFrame) -> None:
+    known = reference(training)
+    assert Reference.read(json.loads(json.dumps(known.dump()))) == known
+    seen = profile(known, training)
+    for one in drift(known, seen):
+        assert seen.counts[one.feature] == known.features[one.feature].counts
+        assert one.psi == 0
+        assert one.excess == 0
+        assert one.distance == pytest.approx(0, abs=1e-7)
+
+
+@given(counts)
+def test_the_index_is_never_negative_symmetric_and_zero_on_equal_counts(pairs: list[tuple[int, int]]) -> None:
+    before, now = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
+    assert psi(before, now) >= 0
+    assert psi(before, now) == pytest.approx(psi(now, before))
+    assert psi(before, before) == 0
+    if before.sum() and now.sum():
+        assert distance(before, now) == pytest.approx(float(jensenshannon(before, now, base=2)), abs=1e-6)
+
+
+def training(rows: int = 20_000) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "temp": RNG.normal(60, 15, rows),
+            "rain": np.where(RNG.random(rows) < 0.9, 0.0, RNG.exponential(0.1, rows)),
+            "hour": RNG.integers(5, 23, rows),
+            "carrier": RNG.choice(["AA", "B6", "UA"], rows, p=[0.2, 0.3, 0.5]),
+            "holiday": RNG.random(rows) < 0.05,
+        }
+    )
+
+
+def test_small_windows_of_the_same_data_do_not_alarm() -> None:
+    frame = training()
+    known = reference(frame, RNG.random(len(frame)))
+    for rows in (10, 50, 300, 3000):
+        found = [
+            one for turn in range(60) for one in drift(known, profile(known, frame.sample(rows, seed=turn)))
+        ]
+        assert np.mean([one.excess > 0 for one in found]) < 0.01
+        assert np.mean([one.psi for one in found]) < 1.3 * np.mean([one.expected for one in found])
+
+
+@pytest.mark.parametrize(
+    ("feature", "change"),
+    [
+        ("temp", (pl.col("temp") - 32) / 1.8),  # another unit
+        ("temp", pl.when(pl.int_range(pl.len()) % 3 == 0).then(None).otherwise(pl.col("temp"))),
+        ("rain", pl.col("rain") + 0.5),
+        ("hour", pl.lit(12)),
+        ("carrier", pl.lit("DL")),
+        ("holiday", pl.lit(True)),
+    ],
+)
+def test_what_changed_is_the_most_drifted(feature: str, change: Any) -> None:
+    frame = training()
+    known = reference(frame)
+    found = drift(known, profile(known, frame.head(500).with_columns(change.alias(feature))))
+    assert found[0].feature == feature
+    assert found[0].excess > 0.25
+    assert found[0].rows == 500
+    assert all(one.excess < 0.05 for one in found[1:])
+
+
+def test_bins_hold_what_training_saw_and_what_it_did_not() -> None:
+    frame = pl.DataFrame({"few": [1, 1, 2, None], "text": ["a", "a", "b", None], "none": [None] * 4})
+    known = reference(frame)
+    assert known.features["few"].counts == [1, 0, 2, 1, 0]
+    assert labels(known.features["few"]) == ["missing", "below 1", "1 to 2", "2 to 2", "above 2"]
+    assert known.features["text"].counts == [1, 2, 1, 0]
+    assert known.features["none"].counts == [4, 0]
+    live = pl.DataFrame({"few": [0, 3, 3, 1], "text": ["c", None, "b", "b"], "none": [1.0, 2.0, None, None]})
+    assert profile(known, live).counts == {"few": [0, 1, 1, 0, 2], "text": [1, 0, 2, 1], "none": [2, 2]}
+    many = reference(pl.DataFrame({"x": np.linspace(0, 1, 1000), "id": [str(i) for i in range(1000)]}))
+    assert len(many.features["x"].counts) == 23
+    assert len(many.features["id"].counts) == 52
+
+
+def test_dates_count_and_columns_of_one_side_are_left_out() -> None:
+    frame = pl.DataFrame({"day": [date(2013, 1, 1)], "at": [datetime(2013, 1, 1, tzinfo=UTC)], "x": [1.0]})
+    known = reference(frame, [0.5])
+    seen = profile(known, frame.drop("x").with_columns(new=pl.lit(1)))
+    assert sorted(seen.counts) == ["at", "day"]
+    assert drift(known, profile(known, frame.clear())) == []
+
+
+def test_what_has_no_bins_is_named() -> None:
+    with pytest.raises(BadRequest, match="'tags' is a List"):
+        reference(pl.DataFrame({"tags": [[1]]}))
+    with pytest.raises(BadRequest, match="named 'score'"):
+        reference(pl.DataFrame({"score": [1.0]}))
+
+
+def test_thirty_features_of_six_thousand_rows_take_milliseconds() -> None:
+    rows = 6000
+    frame = pl.DataFrame(
+        {f"x{i}": RNG.normal(size=rows) for i in range(25)}
+        | {f"s{i}": RNG.choice(["a", "b", "c"], rows) for i in range(5)}
+    )
+    known = reference(frame)
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        drift(known, profile(known, frame))
+        took.append(time.perf_counter() - began)
+    # Ten milliseconds on an idle core; the bound leaves room for a busy machine.
+    assert min(took) < 0.1

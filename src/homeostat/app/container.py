@@ -54,9 +54,11 @@ class Container:
     def clock(self) -> Clock:
         from homeostat.adapters.clock import SimulatedClock, SystemClock
 
-        return (
-            SystemClock() if self.settings.clock == "system" else SimulatedClock(self.settings.home / "clock")
-        )
+        if self.settings.clock == "system":
+            return SystemClock()
+        clock = SimulatedClock(self.settings.home / "clock")
+        self._made.callback(clock.close)
+        return clock
 
     @_port
     def store(self) -> MetaStore:

@@ -119,7 +119,8 @@ class Settings:
             raise HomeostatError(f"there is no setting {unknown[0]!r}", remedy=f"Use {_LISTED}")
         given = {n: v for n in NAMES if (v := environ.get(variable(n), ""))} | given
         given = {name: _rebased(name, value, directory) for name, value in given.items()}
-        return cls(**(_from_file(given, directory) | given))
+        home = directory.absolute() / ".homeostat"
+        return cls(**({"home": home} | _from_file(given, directory) | given))
 
     def environment(self) -> dict[str, str]:
         """The variables under which a child process has these same settings."""

@@ -1,0 +1,93 @@
+"""Blobs in folders of this machine.
+
+A blob is written to a temporary name in its own folder, flushed to the disk and renamed, so that a crash at
+any moment leaves it whole or absent. What a crash may leave is a temporary file, which nothing reads.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from homeostat.adapters.blobs.layout import altered, digest_at, missing, place_of
+from homeostat.domain.digests import digest_bytes
+from homeostat.domain.errors import NotFound, StoreUnavailable
+
+
+class FileBlobs:
+    """Blobs below ``root``, which need not exist yet. Safe for many processes and threads."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, data: bytes) -> str:
+        """Store ``data``; what is there already is kept if it is whole and replaced if not.
+
+        Raises:
+            StoreUnavailable: the disk does not take it; nothing is left behind.
+        """
+        digest = digest_bytes(data)
+        target = self._root / place_of(digest)
+        try:
+            self.get(digest)
+        except NotFound:
+            try:
+                self._write(target, data)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"cannot write blob {digest} below {self._root}: {error.strerror}",
+                    remedy="Free some space there, or move the blobs with HOMEOSTAT_BLOBS",
+                ) from error
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes of ``digest``, checked against it."""
+        path = self._root / place_of(digest)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise missing(digest) from None
+        if digest_bytes(data) != digest:
+            raise altered(digest, str(path))
+        return data
+
+    def exists(self, digest: str) -> bool:
+        """Whether there is a file for ``digest``; its content is not read."""
+        return (self._root / place_of(digest)).is_file()
+
+    def delete(self, digest: str) -> None:
+        """Remove a blob."""
+        (self._root / place_of(digest)).unlink(missing_ok=True)
+
+    def digests(self) -> Iterator[str]:
+        """Every blob's digest."""
+        for path in self._root.glob("??/??/*"):
+            if digest := digest_at(path.relative_to(self._root).as_posix()):
+                yield digest
+
+    def _write(self, target: Path, data: bytes) -> None:
+        made = [folder for folder in target.parents if not folder.exists()]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name[:16]}-{secrets.token_hex(8)}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.rename(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        # A rename is durable once its folder is, and a new folder once the one that holds it is.
+        for folder in {target.parent, *(new.parent for new in made)}:
+            _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,111 @@
+"""Blobs in an S3-compatible object store, by obstore. An upload becomes visible whole, as S3 promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
+
+from homeostat.adapters.blobs.layout import altered, digest_at, missing, place_of
+from homeostat.domain.digests import digest_bytes
+from homeostat.domain.errors import HomeostatError, NotFound, StoreUnavailable
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config, S3Store
+
+
+class S3Blobs:
+    """Blobs below ``url`` (``s3://bucket/prefix``).
+
+    Args:
+        url: The bucket and a prefix.
+        options: ``AWS_*`` variables: keys, region, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP.
+    """
+
+    def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
+        self._url = url
+        self._store = _open(url, dict(options or {}))
+
+    def put(self, data: bytes) -> str:
+        """Store ``data``; what is there already is kept if its size is right.
+
+        Raises:
+            StoreUnavailable: the object store does not take it.
+        """
+        digest = digest_bytes(data)
+        place = place_of(digest)
+        with _answering(self._url):
+            try:
+                present = self._store.head(place)["size"] == len(data)
+            except FileNotFoundError:
+                present = False
+            if not present:
+                self._store.put(place, data)
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes of ``digest``, checked against it."""
+        with _answering(self._url):
+            try:
+                data = bytes(self._store.get(place_of(digest)).bytes())
+            except FileNotFoundError:
+                raise missing(digest) from None
+        if digest_bytes(data) != digest:
+            raise altered(digest, self._url)
+        return data
+
+    def exists(self, digest: str) -> bool:
+        """Whether there is an object for ``digest``; its content is not read."""
+        with _answering(self._url):
+            try:
+                self._store.head(place_of(digest))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def delete(self, digest: str) -> None:
+        """Remove a blob."""
+        with _answering(self._url):
+            try:
+                self._store.delete(place_of(digest))
+            except FileNotFoundError:
+                return
+
+    def digests(self) -> Iterator[str]:
+        """Every blob's digest."""
+        with _answering(self._url):
+            for page in self._store.list():
+                for entry in page:
+                    if digest := digest_at(entry["path"]):
+                        yield digest
+
+
+def _open(url: str, options: dict[str, str]) -> S3Store:
+    try:
+        from obstore.store import S3Store
+    except ImportError as error:
+        raise HomeostatError(
+            f"{url} needs the library obstore", remedy="Install it: pip install 'homeostat[s3]'"
+        ) from error
+    allow_http = options.pop("AWS_ALLOW_HTTP", "") == "true"
+    return S3Store.from_url(
+        url,
+        config=cast("S3Config", options),
+        client_options={"allow_http": allow_http, "timeout": "60s", "connect_timeout": "5s"},
+        retry_config={"max_retries": 4},
+    )
+
+
+@contextmanager
+def _answering(url: str) -> Iterator[None]:
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except NotFound:
+        raise
+    except (BaseError, OSError) as error:
+        raise StoreUnavailable(
+            f"the object store at {url} does not answer: {str(error).splitlines()[0]}",
+            remedy="Check the bucket, AWS_ENDPOINT_URL and the AWS_* keys; homeostat doctor tries them",
+        ) from error

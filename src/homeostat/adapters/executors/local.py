@@ -1,0 +1,126 @@
+"""Jobs as processes of this machine, each the leader of its own group and with its own log."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from homeostat.domain.errors import BadRequest, Conflict
+from homeostat.domain.refs import is_name
+from homeostat.ports.executor import JobState
+
+_GRACE: Final = 5.0
+
+
+class LocalExecutor:
+    """Runs ``python -m homeostat.app.job <arguments>``. Safe for threads.
+
+    A job ends with what it started when it is cancelled, and when this process ends, however it ends.
+
+    Args:
+        environment: Variables for the jobs, over those of this process.
+        logs: Folder of the logs, ``<name>.log`` each; a name used again appends.
+        module: What a job runs.
+        grace: Seconds between asking a job to stop and stopping it.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        logs: Path,
+        module: str = "homeostat.app.job",
+        grace: float = _GRACE,
+    ) -> None:
+        self._environment = dict(environment)
+        self._logs = logs
+        self._module = module
+        self._grace = grace
+        self._jobs: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = Lock()
+
+    def submit(self, name: str, arguments: Sequence[str]) -> None:
+        """Start a job; returns as soon as its process exists.
+
+        Raises:
+            Conflict: a job of this name runs.
+            BadRequest: the name cannot name a log.
+        """
+        if not is_name(name):
+            raise BadRequest(
+                f"{name!r} cannot name a job", remedy="Use letters, digits, dot, dash, underscore"
+            )
+        with self._lock:
+            if name in self._jobs and self._jobs[name].poll() is None:
+                raise Conflict(f"a job {name} runs already", remedy="Wait for it, or cancel it")
+            self._logs.mkdir(parents=True, exist_ok=True)
+            guard = [
+                sys.executable,
+                "-m",
+                "homeostat.adapters.executors.guard",
+                str(os.getpid()),
+                self._module,
+            ]
+            with self.log_of(name).open("ab") as log:
+                self._jobs[name] = subprocess.Popen(
+                    [*guard, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **self._environment, "PYTHONUNBUFFERED": "1"},
+                    start_new_session=True,
+                )
+
+    def states(self) -> dict[str, JobState]:
+        """How each job stands; one that ended is told here once and then forgotten."""
+        states: dict[str, JobState] = {}
+        with self._lock:
+            for name, process in list(self._jobs.items()):
+                code = process.poll()
+                states[name] = "running" if code is None else "succeeded" if code == 0 else "failed"
+                if code is not None:
+                    del self._jobs[name]
+        return states
+
+    def cancel(self, name: str) -> None:
+        """Stop a job and its children: asked at first, stopped after the grace. It is told as failed."""
+        with self._lock:
+            process = self._jobs.get(name)
+        if process is not None:
+            self._stop([process])
+
+    def close(self) -> None:
+        """Stop every job."""
+        with self._lock:
+            processes = list(self._jobs.values())
+            self._jobs.clear()
+        self._stop(processes)
+
+    def log_of(self, name: str) -> Path:
+        """The log of a job."""
+        return self._logs / f"{name}.log"
+
+    def _stop(self, processes: Sequence[subprocess.Popen[bytes]]) -> None:
+        running = [process for process in processes if process.poll() is None]
+        for process in running:
+            _signal(process.pid, signal.SIGTERM)
+        for process in running:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(self._grace)
+            # For one that did not listen, and for children that outlived a parent who did.
+            _signal(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(group, number)
+    except ProcessLookupError:
+        return

@@ -1,0 +1,79 @@
+"""What every store of blobs promises."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from homeostat.adapters.blobs import FileBlobs, S3Blobs
+from homeostat.domain.digests import digest_bytes
+from homeostat.domain.errors import NotFound, StoreUnavailable
+from homeostat.ports.blobs import Blobs
+from tests.adapters.blobs.s3_server import s3
+
+__all__ = ["s3"]
+
+
+@pytest.fixture(params=["file", "s3"])
+def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
+    if request.param == "file":
+        return FileBlobs(tmp_path / "blobs")
+    return S3Blobs(f"s3://bucket/{uuid.uuid4().hex}", request.getfixturevalue("s3"))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(range(256)) * 4096])
+def test_gives_back_what_it_took(blobs: Blobs, data: bytes) -> None:
+    digest = blobs.put(data)
+    assert digest == digest_bytes(data)
+    assert blobs.get(digest) == data
+    assert blobs.exists(digest)
+
+
+def test_put_again_changes_nothing(blobs: Blobs) -> None:
+    assert blobs.put(b"twice") == blobs.put(b"twice")
+    assert list(blobs.digests()) == [digest_bytes(b"twice")]
+
+
+@pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, "sha256:../../etc/passwd", "", "nonsense"])
+def test_a_missing_blob_is_not_found(blobs: Blobs, digest: str) -> None:
+    with pytest.raises(NotFound):
+        blobs.get(digest)
+
+
+def test_an_absent_digest_does_not_exist(blobs: Blobs) -> None:
+    assert not blobs.exists(digest_bytes(b"never stored"))
+
+
+def test_delete_removes_one_and_nothing_else(blobs: Blobs) -> None:
+    kept, gone = blobs.put(b"kept"), blobs.put(b"gone")
+    blobs.delete(gone)
+    blobs.delete(gone)
+    assert not blobs.exists(gone)
+    with pytest.raises(NotFound):
+        blobs.get(gone)
+    assert list(blobs.digests()) == [kept]
+
+
+def test_digests_lists_all(blobs: Blobs) -> None:
+    assert list(blobs.digests()) == []
+    stored = {blobs.put(str(number).encode()) for number in range(20)}
+    assert set(blobs.digests()) == stored
+
+
+def test_an_s3_server_that_does_not_answer_is_named() -> None:
+    options = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }
+    with pytest.raises(StoreUnavailable, match=r"s3://bucket/x .*AWS_ENDPOINT_URL"):
+        S3Blobs("s3://bucket/x", options).put(b"data")
+
+
+def test_a_missing_bucket_is_unavailable(s3: dict[str, str]) -> None:
+    with pytest.raises(StoreUnavailable, match="s3://nowhere"):
+        S3Blobs("s3://nowhere/x", s3).put(b"data")

@@ -1,0 +1,79 @@
+"""A blob is there whole or not at all, whatever happens to the process, the disk or the file."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from homeostat.adapters.blobs import FileBlobs
+from homeostat.domain.errors import NotFound, StoreUnavailable
+
+WRITER = """
+import sys, os
+from pathlib import Path
+from homeostat.adapters.blobs import FileBlobs
+blobs = FileBlobs(Path(sys.argv[1]))
+number = 0
+while True:
+    print(blobs.put(b"%d" % number + os.urandom(1 << 16)), flush=True)
+    number += 1
+"""
+
+
+def _file_of(root: Path, digest: str) -> Path:
+    return next(root.rglob(digest.removeprefix("sha256:")))
+
+
+@pytest.mark.parametrize("keep", [0, 1, 4095])
+def test_a_torn_blob_is_a_miss_and_can_be_put_again(tmp_path: Path, keep: int) -> None:
+    blobs, data = FileBlobs(tmp_path), b"x" * 4096
+    digest = blobs.put(data)
+    with _file_of(tmp_path, digest).open("r+b") as file:
+        file.truncate(keep)
+    with pytest.raises(NotFound, match="torn"):
+        blobs.get(digest)
+    assert blobs.put(data) == digest
+    assert blobs.get(digest) == data
+
+
+def test_an_altered_blob_is_a_miss(tmp_path: Path) -> None:
+    blobs = FileBlobs(tmp_path)
+    digest = blobs.put(b"right")
+    _file_of(tmp_path, digest).write_bytes(b"wrong")
+    with pytest.raises(NotFound, match="altered"):
+        blobs.get(digest)
+
+
+def test_what_was_put_outlives_kill_9_and_nothing_is_torn(tmp_path: Path) -> None:
+    acknowledged: list[str] = []
+    for _ in range(5):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path)], stdout=subprocess.PIPE)
+        assert writer.stdout is not None
+        acknowledged += [writer.stdout.readline().decode().strip() for _ in range(20)]
+        writer.send_signal(signal.SIGKILL)
+        acknowledged += writer.stdout.read().decode().splitlines()
+        writer.stdout.close()
+        writer.wait()
+    blobs = FileBlobs(tmp_path)
+    stored = set(blobs.digests())
+    assert stored >= set(acknowledged)
+    for digest in stored:
+        blobs.get(digest)
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    blobs, limits = FileBlobs(tmp_path), resource.getrlimit(resource.RLIMIT_FSIZE)
+    small = blobs.put(b"small")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable, match="HOMEOSTAT_BLOBS"):
+            blobs.put(b"x" * (1 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(blobs.digests()) == [small]
+    assert [path for path in tmp_path.rglob(".*") if path.is_file()] == []

@@ -9,6 +9,7 @@ from homeostat.domain.declarations.features import Entity, FeatureView, OnReques
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
 from homeostat.domain.declarations.model import Binary, Model
 from homeostat.domain.declarations.operation import SLO, Canary
+from homeostat.domain.declarations.pipelines import Pipeline, Step, pipeline, step
 from homeostat.domain.declarations.rules import Drift, Every, NewLabels, Rule, SloBurn, When
 
 __all__ = [
@@ -27,11 +28,15 @@ __all__ = [
     "Model",
     "NewLabels",
     "OnRequest",
+    "Pipeline",
     "Rule",
     "SingleRowLatency",
     "SloBurn",
+    "Step",
     "View",
     "When",
     "Windows",
     "WorstSlice",
+    "pipeline",
+    "step",
 ]

@@ -12,6 +12,7 @@ so what training accepts and what serving accepts cannot differ::
 from __future__ import annotations
 
 from datetime import datetime
+from math import ceil, floor
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -21,6 +22,9 @@ from homeostat.domain.errors import DeclarationError
 
 SEQ: Final = "_seq"
 """The column in which every stored row carries the seq of the batch it came in."""
+
+_LEAST: Final = -(2**63)
+_MOST: Final = 2**63 - 1
 
 Check = msgspec.Meta
 ColumnType = Literal["string", "float", "integer", "boolean", "datetime"]
@@ -102,8 +106,17 @@ def request_type(name: str, columns: tuple[Column, ...]) -> type[msgspec.Struct]
     for column in columns:
         base: Any = Literal[column.choices] if column.choices else _PYTHON[column.type]
         bounds = {k: v for k in ("ge", "gt", "le", "lt", "pattern") if (v := getattr(column, k)) is not None}
+        if column.type == "integer" and not column.choices:
+            bounds = _integral(bounds)
         if column.type == "datetime":
             bounds["tz"] = True
         kind = Annotated[base, msgspec.Meta(**bounds)] if bounds else base
         fields.append((column.name, kind | None, None) if column.nullable else (column.name, kind))
     return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
+
+
+def _integral(bounds: dict[str, Any]) -> dict[str, Any]:
+    """The bounds of a 64-bit integer: msgspec refuses floats there, and read back from a store they are."""
+    least = max(ceil(bounds.get("ge", _LEAST)), floor(bounds["gt"]) + 1 if "gt" in bounds else _LEAST)
+    most = min(floor(bounds.get("le", _MOST)), ceil(bounds["lt"]) - 1 if "lt" in bounds else _MOST)
+    return {"ge": max(least, _LEAST), "le": min(most, _MOST)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, ClassVar
 
 import msgspec
@@ -67,9 +68,12 @@ class Dataset(Declaration):
         """``every`` as a timedelta."""
         return parse_duration(self.every) if self.every is not None else None
 
-    @property
+    @cached_property
     def columns(self) -> tuple[Column, ...] | None:
-        """The declared columns, None where they are to be inferred."""
+        """The declared columns, None where they are to be inferred.
+
+        Read when the dataset is declared: later, the module that the contract's annotations name may be gone.
+        """
         return columns_of(self.contract) if self.contract is not None else None
 
     def spec(self) -> dict[str, Any]:

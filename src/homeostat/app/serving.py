@@ -1,0 +1,170 @@
+"""Serving wired: deployments from the store, packages from the blobs, features as they were at training.
+
+A version is served with the project files it was trained with. Predicting reads the online store and nothing
+else.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from homeostat.adapters.online.boot import boot_id
+from homeostat.app.container import Container
+from homeostat.app.datasets import append_log
+from homeostat.app.reading import schemas
+from homeostat.app.projects import checkout, find_project, load_project
+from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
+from homeostat.domain.errors import Conflict, NotFound
+from homeostat.domain.records import Deployment, Lease, ModelVersion, Project, Run
+from homeostat.engine.data.schema import schema_of
+from homeostat.engine.features.featureset import FeatureSet
+from homeostat.engine.registry import package
+from homeostat.engine.serving.plane import Plane
+from homeostat.engine.serving.scorer import Loaded, Scored
+from homeostat.ports.online import OnlineStore
+
+
+class ModelScorer:
+    """Scores requests with a package and the features it was trained on. Safe for threads.
+
+    Args:
+        features: The model's feature views.
+        schema: The columns of a request.
+        package: The loaded version.
+        online: Where the state of entities is.
+    """
+
+    def __init__(
+        self, features: FeatureSet, schema: pl.Schema, package: package.Package, online: OnlineStore
+    ) -> None:
+        self._features = features
+        self._schema = schema
+        self._package = package
+        self._online = online
+
+    def score(self, rows: Sequence[msgspec.Struct], times: Sequence[datetime]) -> Scored:
+        """One multi-get, the features, the scores.
+
+        Raises:
+            StoreUnavailable: the online store does not answer.
+            BadScores: the model gave something that is no probability.
+        """
+        columns = {name: [getattr(row, name) for row in rows] for name in self._schema}
+        found = self._features.online(pl.DataFrame(columns, schema=self._schema), times, self._online)
+        scores = self._package.predict(found.X)
+        return Scored(scores.tolist(), found.X, found.as_of, found.positions)
+
+
+def load_version(container: Container, model: str, version: int) -> Loaded:
+    """A version ready to answer, every file checked against its digest.
+
+    Raises:
+        NotFound: the version, its run, its code or one of its files is not there.
+        Unsafe: a file was altered, or holds a type that nobody allowed.
+        Conflict: the features that its code computes are not those it was trained on.
+    """
+    record = container.store.get(ModelVersion, model, version)
+    if record is None:
+        raise NotFound(f"there is no model/{model}@{version}", remedy="Deploy a version that exists")
+    declared = _declared(container, record)
+    loaded = package.load(container.blobs, record.manifest, declared.trusted, expect=record.digest)
+    signature = loaded.signature
+    request = declared.task.request
+    # The request's own columns are those of the signature, whatever its contract has become since.
+    schema = schema_of(signature.request)
+    others = {n: dataset for n, dataset in _sources(declared).items() if n != request.name}
+    features = FeatureSet(
+        declared.features,
+        request,
+        {request.name: schema, **schemas(container, others)},
+        skip=[declared.task.label],
+    )
+    trained = [column.name for column in signature.features]
+    if features.names != trained:
+        raise Conflict(
+            f"model/{model}@{version} was trained on {trained} and its code now gives {features.names}",
+            remedy="Train it again",
+        )
+    return Loaded(
+        version=version,
+        scorer=ModelScorer(features, schema, loaded, container.online),
+        columns=signature.request,
+        key=signature.key,
+        time=signature.time,
+        example=loaded.example,
+    )
+
+
+def _declared(container: Container, record: ModelVersion) -> Model:
+    """The model's declaration, from the files that the version was trained with."""
+    run = container.store.get(Run, record.run)
+    if run is None or not run.code:
+        raise NotFound(f"model/{record.model}@{record.version} has no run with code", remedy="Train it again")
+    root = checkout(container.blobs, run.code, container.settings.home)
+    # A project's file may have any name; it is the one that was applied, else the usual one.
+    applied = [root / Path(p.path).name for p in container.store.find(Project)]
+    file = next((path for path in applied if path.is_file()), None) or find_project(root)
+    models = load_project(file).models
+    if record.model not in models:
+        raise NotFound(
+            f"the code of run/{run.id} declares no model {record.model!r}", remedy="Train it again"
+        )
+    return models[record.model]
+
+
+def _sources(model: Model) -> dict[str, Dataset]:
+    stored = [view.source for view in model.features if isinstance(view, FeatureView | Windows)]
+    return {dataset.name: dataset for dataset in stored}
+
+
+class ModelServing:
+    """What one worker process serves, and the lease that says it lives.
+
+    Args:
+        container: The ports.
+        worker: The worker's name.
+        load: How a version is loaded.
+    """
+
+    def __init__(
+        self,
+        container: Container,
+        worker: str,
+        load: Callable[[Container, str, int], Loaded] = load_version,
+    ) -> None:
+        self._container = container
+        self._worker = worker
+        self.plane = Plane(
+            container.clock,
+            source=lambda: container.store.find(Deployment),
+            load=lambda model, version: load(container, model, version),
+            sink=lambda deployment, frame: append_log(container, f"{deployment}.predictions", frame),
+        )
+
+    def beat(self, address: str, port: int) -> None:
+        """Put the lease: ``address`` is the private socket; ``detail`` has port and generations."""
+        lease = Lease(
+            id=f"worker-{self._worker}",
+            role="worker",
+            subject=f"worker/{self._worker}",
+            host=socket.gethostname(),
+            boot=boot_id(),
+            pid=os.getpid(),
+            address=address,
+            heartbeat=self._container.clock.wall(),
+            detail={"port": port, "generation": self.plane.generations},
+        )
+        with self._container.store.begin() as transaction:
+            transaction.put(lease)
+
+    def leave(self) -> None:
+        """Remove the lease, unless another process has taken it over."""
+        with self._container.store.begin() as transaction:
+            transaction.delete(Lease, ("id", "=", f"worker-{self._worker}"), ("pid", "=", os.getpid()))

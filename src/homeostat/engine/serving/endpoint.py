@@ -1,0 +1,218 @@
+"""One deployment that answers: its arms, its queue and its batch loop.
+
+A batch is whatever arrived while the model ran: there is no timer, and one client alone waits for nobody. The
+model runs in the event loop: handing 0.3 ms of work to a thread costs more than the work. A model whose
+batches take longer than ``_LONG`` seconds runs in a thread instead, so that the process keeps accepting. The
+champion's shadow scores are computed when nothing waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from homeostat.domain.ids import new_id
+from homeostat.engine.serving.predictions import Prediction, decide, message, shadow
+from homeostat.engine.serving.requests import RequestReader
+from homeostat.engine.serving.routing import Routes, key_text
+from homeostat.ports.clock import Clock
+
+_LONG: Final = 0.02
+_SHADOWS: Final = 512
+
+_log = logging.getLogger(__name__)
+
+
+class Live(msgspec.Struct, frozen=True):
+    """What an endpoint serves with, exchanged as one."""
+
+    generation: int
+    reader: RequestReader
+    routes: Routes
+    key: tuple[str, ...]
+    time: str | None
+
+
+class Counts(msgspec.Struct):
+    """What an endpoint has done since the process began."""
+
+    rows: int = 0
+    batches: int = 0
+    errors: int = 0
+    fallbacks: int = 0
+    shadows: int = 0
+    largest_batch: int = 0
+
+
+class _Ask:
+    __slots__ = ("future", "items", "left", "started")
+
+    def __init__(
+        self, items: list[Prediction], started: float, future: asyncio.Future[list[Prediction]]
+    ) -> None:
+        self.items = items
+        self.left = len(items)
+        self.started = started
+        self.future = future
+
+
+class Endpoint:
+    """Answers for one deployment, in the event loop that made it.
+
+    Args:
+        live: What to serve with at first.
+        clock: World time for requests, monotonic time for latencies.
+        record: Takes each decided prediction, once.
+        max_batch: The most rows in one call of a model.
+        max_waiting: The most rows that may wait; more are refused.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        clock: Clock,
+        record: Callable[[Prediction], None],
+        *,
+        max_batch: int = 512,
+        max_waiting: int = 20_000,
+    ) -> None:
+        self.live = live
+        self.counts = Counts()
+        self.threaded = False
+        self._clock = clock
+        self._record = record
+        self._max_batch = max_batch
+        self._max_waiting = max_waiting
+        self._waiting: deque[tuple[Prediction, _Ask]] = deque()
+        self._shadows: deque[Prediction] = deque()
+        self._arrived = asyncio.Event()
+        self._submitted = self._answered = 0
+        self._drains: list[tuple[int, asyncio.Future[None]]] = []
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._work())
+
+    def submit(
+        self, rows: Sequence[Any], live: Live, at: datetime, started: float
+    ) -> asyncio.Future[list[Prediction]]:
+        """Queue checked rows; the future gives them decided, in order.
+
+        Raises:
+            asyncio.QueueFull: too much waits already.
+        """
+        if self._waiting and len(self._waiting) + len(rows) > self._max_waiting:
+            raise asyncio.QueueFull
+        items = []
+        for row in rows:
+            key = key_text([getattr(row, name) for name in live.key])
+            time = (getattr(row, live.time) if live.time else None) or at
+            items.append(Prediction(new_id(at), row, key, at, time, live.routes))
+        ask = _Ask(items, started, self._loop.create_future())
+        for item in items:
+            self._waiting.append((item, ask))
+        self._submitted += len(items)
+        self._arrived.set()
+        return ask.future
+
+    @property
+    def waiting(self) -> int:
+        """Rows in the queue."""
+        return len(self._waiting)
+
+    async def drain(self) -> None:
+        """Return once every row submitted until now is answered, shadowed and recorded."""
+        drained: asyncio.Future[None] = self._loop.create_future()
+        self._drains.append((self._submitted, drained))
+        self._arrived.set()
+        await drained
+
+    async def close(self) -> None:
+        """Finish what waits and stop."""
+        await self.drain()
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            if self._drains and self._answered >= self._drains[0][0]:
+                await self._drained()
+            elif self._waiting and len(self._shadows) < _SHADOWS:
+                count = min(len(self._waiting), self._max_batch)
+                await self._answer([self._waiting.popleft() for _ in range(count)])
+                # Twice: first the answers are written, then requests that came meanwhile are read.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            elif self._shadows:
+                count = min(len(self._shadows), _SHADOWS)
+                await self._shadow([self._shadows.popleft() for _ in range(count)])
+                await asyncio.sleep(0)
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    async def _answer(self, batch: list[tuple[Prediction, _Ask]]) -> None:
+        try:
+            await self._run(decide, [item for item, _ in batch])
+            now = self._clock.monotonic()
+            for item, ask in batch:
+                item.latency_us = round((now - ask.started) * 1e6)
+                ask.left -= 1
+                if not ask.left:
+                    self._conclude(ask)
+        except Exception as error:  # noqa: BLE001 - see below
+            # Not the model's (decide keeps those): the loop must outlive it, and its requests must get an
+            # answer.
+            _log.exception("batch lost")
+            for _, ask in batch:
+                if not ask.future.done():
+                    ask.future.set_exception(error)
+        self._answered += len(batch)
+        self.counts.rows += len(batch)
+        self.counts.batches += 1
+        self.counts.largest_batch = max(self.counts.largest_batch, len(batch))
+
+    def _conclude(self, ask: _Ask) -> None:
+        """A request is answered as a whole: one row that cannot be scored takes the others with it."""
+        failed = next((item for item in ask.items if item.status != 200), None)
+        for item in ask.items:
+            if failed is not None:
+                item.status, item.score = failed.status, None
+                self.counts.errors += 1
+            if item.error is not None and item.status == 200:
+                self.counts.fallbacks += 1
+                _log.warning("canary version %d failed: %s", item.arm.version, message(item.error))
+            if item.shadowed:
+                self._shadows.append(item)
+            else:
+                self._record(item)
+        if not ask.future.done():
+            ask.future.set_result(ask.items)
+
+    async def _drained(self) -> None:
+        """Rows are answered in the order they came: those a drain waits for are recorded, or shadows."""
+        while self._shadows:
+            count = min(len(self._shadows), _SHADOWS)
+            await self._shadow([self._shadows.popleft() for _ in range(count)])
+        while self._drains and self._answered >= self._drains[0][0]:
+            _, drained = self._drains.pop(0)
+            if not drained.done():
+                drained.set_result(None)
+
+    async def _shadow(self, batch: list[Prediction]) -> None:
+        await self._run(shadow, batch)
+        self.counts.shadows += len(batch)
+        for item in batch:
+            self._record(item)
+
+    async def _run(self, work: Callable[[list[Prediction]], None], batch: list[Prediction]) -> None:
+        began = self._clock.monotonic()
+        if self.threaded:
+            await asyncio.to_thread(work, batch)
+        else:
+            work(batch)
+        self.threaded = self._clock.monotonic() - began > _LONG

@@ -1,0 +1,209 @@
+"""The prediction log: a bounded buffer between answers and the dataset they are kept in.
+
+What does not fit is dropped and counted; what the sink does not take is kept and offered again. ``append`` is
+called by the event loop, ``flush`` by one background thread at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from homeostat.engine.serving.predictions import Prediction, message
+
+if TYPE_CHECKING:
+    import polars as pl
+
+Sink = Callable[[str, "pl.DataFrame"], object]
+CAPACITY: Final = 100_000
+CHUNK: Final = 5_000
+
+_log = logging.getLogger(__name__)
+
+
+class LogCounts(msgspec.Struct, frozen=True):
+    """Rows of the log since the process began; ``failures`` counts flushes that the sink refused."""
+
+    buffered: int
+    flushed: int
+    dropped: int
+    failures: int
+    error: str
+
+
+class PredictionLog:
+    """Buffers decided predictions of all deployments.
+
+    Args:
+        sink: Keeps a frame of one deployment's predictions, or raises.
+        capacity: The most rows that are held.
+        chunk: The most rows in one frame.
+    """
+
+    def __init__(self, sink: Sink, *, capacity: int = CAPACITY, chunk: int = CHUNK) -> None:
+        self._sink = sink
+        self._capacity = capacity
+        self._chunk = chunk
+        self._rows: dict[str, deque[Prediction]] = {}
+        self._frames: dict[str, deque[pl.DataFrame]] = {}
+        self._flushing = Lock()
+        self._counting = Lock()
+        self._buffered = self._flushed = self._dropped = self._failures = 0
+        self._error = ""
+
+    def append(self, deployment: str, item: Prediction) -> None:
+        """Keep one prediction, or count it as dropped."""
+        with self._counting:
+            if self._buffered >= self._capacity:
+                self._dropped += 1
+                return
+            self._buffered += 1
+        rows = self._rows.get(deployment)
+        if rows is None:
+            rows = self._rows[deployment] = deque()
+        rows.append(item)
+
+    @property
+    def due(self) -> bool:
+        """Whether a chunk is full and the sink took the last one."""
+        return self._buffered >= self._chunk and not self._error
+
+    @property
+    def counts(self) -> LogCounts:
+        """How the log stands."""
+        return LogCounts(self._buffered, self._flushed, self._dropped, self._failures, self._error)
+
+    def flush(self) -> int:
+        """Offer everything buffered so far to the sink; returns the rows it took. Blocks; raises nothing."""
+        with self._flushing:
+            return sum(self._flush(deployment) for deployment in list(self._rows))
+
+    def _flush(self, deployment: str) -> int:
+        rows, frames = self._rows[deployment], self._frames.setdefault(deployment, deque())
+        taken = 0
+        try:
+            # What waits for its store waits as frames: they take a tenth of the room.
+            for _ in range(0, len(rows), self._chunk):
+                batch = [rows[index] for index in range(min(len(rows), self._chunk))]
+                frames.append(to_frame(batch))
+                for _ in batch:
+                    rows.popleft()
+            while frames:
+                _merge(frames, self._chunk)
+                self._sink(deployment, frames[0])
+                height = frames.popleft().height
+                taken += height
+                with self._counting:
+                    self._buffered -= height
+                    self._flushed += height
+                    self._error = ""
+        except Exception as error:  # noqa: BLE001 - the rows are kept
+            _log.warning("prediction log of %s not stored, kept: %s", deployment, message(error))
+            with self._counting:
+                self._failures += 1
+                self._error = message(error)
+        return taken
+
+
+def _merge(frames: deque[pl.DataFrame], most: int) -> None:
+    """Join small frames at the head, which a store that was away leaves behind."""
+    import polars as pl
+
+    head = [frames.popleft()]
+    height = head[0].height
+    while frames and height + frames[0].height <= most:
+        height += frames[0].height
+        head.append(frames.popleft())
+    frames.appendleft(head[0] if len(head) == 1 else pl.concat(head, how="diagonal_relaxed"))
+
+
+def to_frame(items: list[Prediction]) -> pl.DataFrame:
+    """Predictions as rows of the log, in order; features and views of any arm are columns, null for the
+    others.
+
+    For a request that the champion answered in a canary's place, ``arm`` and ``version`` are the canary's,
+    ``error`` says why it failed, ``score`` is null, and ``shadow_score`` is what was answered.
+    """
+    import polars as pl
+
+    time = pl.Datetime("us", "UTC")
+    fallback = [item.answered is not item.arm for item in items]
+    canary = [item.arm.role == "canary" for item in items]
+    meta = pl.DataFrame(
+        {
+            "prediction_id": [item.id for item in items],
+            "at": [item.at for item in items],
+            "time": [item.time for item in items],
+            "key": [item.key for item in items],
+            "version": [item.arm.version for item in items],
+            "arm": [item.arm.role for item in items],
+            "score": [None if fell else item.score for item, fell in zip(items, fallback, strict=True)],
+            "shadow_version": [
+                item.routes.champion.version if other else None
+                for item, other in zip(items, canary, strict=True)
+            ],
+            "shadow_score": [
+                item.score if fell else item.shadow_score for item, fell in zip(items, fallback, strict=True)
+            ],
+            "error": [message(item.error) if item.error else None for item in items],
+            "status": [item.status for item in items],
+            "latency_us": [item.latency_us for item in items],
+        },
+        schema={
+            "prediction_id": pl.String(),
+            "at": time,
+            "time": time,
+            "key": pl.String(),
+            "version": pl.Int64(),
+            "arm": pl.String(),
+            "score": pl.Float64(),
+            "shadow_version": pl.Int64(),
+            "shadow_score": pl.Float64(),
+            "error": pl.String(),
+            "status": pl.Int64(),
+            "latency_us": pl.Int64(),
+        },
+    )
+    return pl.concat([meta, _features(items)], how="horizontal")
+
+
+def _features(items: list[Prediction]) -> pl.DataFrame:
+    """Views and features of each item: a frame for each set of columns, joined in the items' order."""
+    import polars as pl
+
+    time = pl.Datetime("us", "UTC")
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, item in enumerate(items):
+        if item.scored is not None:
+            names = (*item.scored.as_of, None, *item.scored.X.schema.items())
+            groups.setdefault(names, []).append(place)
+    parts = []
+    batches: dict[int, list[tuple[Any, ...]]] = {}
+    for places in groups.values():
+        first = items[places[0]].scored
+        assert first is not None
+        schema: dict[str, Any] = {"_place": pl.Int64()}
+        for view in first.as_of:
+            schema |= {f"as_of__{view}": time, f"position__{view}": pl.Int64()}
+        schema |= dict(first.X.schema)
+        rows = []
+        for place in places:
+            scored, index = items[place].scored, items[place].index
+            assert scored is not None
+            if id(scored) not in batches:
+                batches[id(scored)] = scored.X.rows()
+            views = [
+                v for view in first.as_of for v in (scored.as_of[view][index], scored.positions[view][index])
+            ]
+            rows.append((place, *views, *batches[id(scored)][index]))
+        parts.append(pl.DataFrame(rows, schema=schema, orient="row"))
+    every = pl.DataFrame({"_place": range(len(items))}, schema={"_place": pl.Int64()})
+    if not parts:
+        return every.drop("_place")
+    found = pl.concat(parts, how="diagonal_relaxed")
+    return every.join(found, on="_place", how="left", maintain_order="left").drop("_place")

@@ -1,0 +1,228 @@
+"""The data plane of one process: every deployment's endpoint, kept equal to what the store says.
+
+A version is loaded and answers a warm-up request before it takes traffic. One that cannot leaves the arms as
+they were. Loading runs in a thread, the exchange is one assignment: no request waits for it or fails by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+
+from homeostat.domain.errors import NotFound
+from homeostat.domain.records import Deployment
+from homeostat.engine.serving.endpoint import Endpoint, Live
+from homeostat.engine.serving.log import CAPACITY, PredictionLog, Sink
+from homeostat.engine.serving.predictions import message
+from homeostat.engine.serving.requests import RequestReader, merged
+from homeostat.engine.serving.routing import LiveArm, Routes
+from homeostat.engine.serving.scorer import Loaded, attempt
+from homeostat.ports.clock import Clock
+
+_RETRY: Final = 10.0
+_SPARE: Final = 4
+_WARM_UPS: Final = 3
+
+_log = logging.getLogger(__name__)
+
+
+class Synced(msgspec.Struct, frozen=True):
+    """What a sync left: the generation that each deployment serves (0: not all of any) and what failed."""
+
+    generation: dict[str, int]
+    flushed: int
+    errors: dict[str, str]
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    deployment: Deployment
+    again_at: float
+    text: str
+
+
+class Plane:
+    """Endpoints by deployment and the prediction log they share. Belongs to one event loop.
+
+    Args:
+        clock: World and monotonic time.
+        source: Reads the deployments from the store.
+        load: Loads a version of a model, checked; may raise anything.
+        sink: Keeps a frame of a deployment's predictions.
+        capacity: The most predictions that wait for the sink.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        source: Callable[[], Sequence[Deployment]],
+        load: Callable[[str, int], Loaded],
+        sink: Sink,
+        *,
+        capacity: int = CAPACITY,
+    ) -> None:
+        self.clock = clock
+        self.endpoints: dict[str, Endpoint] = {}
+        self.log = PredictionLog(sink, capacity=capacity)
+        self.trouble = "the store has not been read yet"
+        self._source = source
+        self._load = load
+        self._deployments: dict[str, Deployment] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._versions: dict[tuple[str, int], Loaded] = {}
+        self._syncing = asyncio.Lock()
+
+    def known(self, deployment: str) -> bool:
+        """Whether the store has this deployment, ready or not."""
+        return deployment in self._deployments
+
+    @property
+    def ready(self) -> bool:
+        """Whether every deployment that has arms answers."""
+        return not self.trouble and all(
+            name in self.endpoints for name, deployment in self._deployments.items() if deployment.arms
+        )
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Why a deployment does not serve what the store says, by deployment."""
+        return {name: failure.text for name, failure in self._failures.items()}
+
+    @property
+    def generations(self) -> dict[str, int]:
+        """The generation that each deployment serves."""
+        return {
+            name: self.endpoints[name].live.generation if name in self.endpoints else 0
+            for name in self._deployments
+        }
+
+    async def sync(self, *, force: bool = True) -> Synced:
+        """Bring the endpoints up to the store and write out the log.
+
+        Args:
+            force: Also try again at once what failed a moment ago.
+
+        Raises:
+            StoreUnavailable: the store does not answer; the endpoints are as they were.
+        """
+        await self.follow(force=force)
+        return Synced(self.generations, await self.flush(), self.errors)
+
+    async def follow(self, *, force: bool = False) -> None:
+        """Bring the endpoints up to the store.
+
+        Raises:
+            StoreUnavailable: the store does not answer; the endpoints are as they were.
+        """
+        async with self._syncing:
+            found = {d.name: d for d in await asyncio.to_thread(self._source)}
+            for deployment in found.values():
+                failure = self._failures.get(deployment.name)
+                if failure is not None and failure.deployment == deployment:
+                    if not force and self.clock.monotonic() < failure.again_at:
+                        continue
+                elif self._deployments.get(deployment.name) == deployment:
+                    continue
+                await self._apply(deployment)
+            for name in self._deployments.keys() - found.keys():
+                await self._remove(name)
+                del self._deployments[name]
+                self._failures.pop(name, None)
+            self._forget()
+            self.trouble = ""
+
+    async def flush(self) -> int:
+        """Write out every prediction answered so far; returns how many rows the sink took."""
+        for endpoint in list(self.endpoints.values()):
+            await endpoint.drain()
+        return await asyncio.to_thread(self.log.flush)
+
+    async def close(self) -> None:
+        """Finish what waits, stop every endpoint and write out the log."""
+        async with self._syncing:
+            for name in list(self.endpoints):
+                await self._remove(name)
+            await asyncio.to_thread(self.log.flush)
+
+    async def _apply(self, deployment: Deployment) -> None:
+        name = deployment.name
+        self._deployments[name] = deployment
+        loaded: dict[int, Loaded] = {}
+        problems: list[str] = []
+        for arm in deployment.arms:
+            try:
+                loaded[arm.version] = await self._version(deployment.model, arm.version)
+            except Exception as error:  # noqa: BLE001 - loading runs the project's code
+                _log.warning("model/%s@%d cannot serve", deployment.model, arm.version, exc_info=error)
+                problems.append(f"model/{deployment.model}@{arm.version}: {message(error)}")
+        champions = [arm.version for arm in deployment.arms if arm.role == "champion"]
+        if deployment.arms and len(champions) != 1:
+            problems.append(f"has {len(champions)} champions, not one")
+        if problems:
+            again_at = self.clock.monotonic() + _RETRY
+            self._failures[name] = _Failure(deployment, again_at, "; ".join(problems))
+        else:
+            self._failures.pop(name, None)
+        if not deployment.arms:
+            await self._remove(name)
+        elif not problems:
+            self._serve(deployment, loaded, deployment.generation)
+        elif name not in self.endpoints and len(champions) == 1 and champions[0] in loaded:
+            # Nothing to keep to: better the champion alone than no answer.
+            self._serve(deployment, loaded, 0)
+
+    def _serve(self, deployment: Deployment, loaded: dict[int, Loaded], generation: int) -> None:
+        arms = [arm for arm in deployment.arms if arm.version in loaded]
+        champion = next(loaded[arm.version] for arm in arms if arm.role == "champion")
+        columns = merged(champion, [loaded[arm.version] for arm in arms])
+        live = Live(
+            generation=generation,
+            reader=RequestReader(columns),
+            routes=Routes(
+                deployment.name,
+                [LiveArm(arm.version, arm.role, arm.weight, loaded[arm.version].scorer) for arm in arms],
+            ),
+            key=champion.key,
+            time=champion.time,
+        )
+        endpoint = self.endpoints.get(deployment.name)
+        if endpoint is not None:
+            endpoint.live = live
+            return
+        name, log = deployment.name, self.log
+        self.endpoints[name] = Endpoint(live, self.clock, lambda item: log.append(name, item))
+
+    async def _version(self, model: str, version: int) -> Loaded:
+        key = (model, version)
+        loaded = self._versions.pop(key, None)
+        if loaded is None:
+            loaded = await asyncio.to_thread(self._warmed, model, version)
+        self._versions[key] = loaded  # the last used stands last
+        return loaded
+
+    def _warmed(self, model: str, version: int) -> Loaded:
+        loaded = self._load(model, version)
+        if not loaded.example:
+            raise NotFound(f"model/{model}@{version} holds no example request", remedy="Train it again")
+        row = RequestReader(loaded.columns).convert(loaded.example)
+        time = (getattr(row, loaded.time) if loaded.time else None) or self.clock.now()
+        for _ in range(_WARM_UPS):
+            (outcome,) = attempt(loaded.scorer, [row], [time])
+            if isinstance(outcome, Exception):
+                raise outcome
+        return loaded
+
+    async def _remove(self, name: str) -> None:
+        endpoint = self.endpoints.pop(name, None)
+        if endpoint is not None:
+            await endpoint.close()
+
+    def _forget(self) -> None:
+        """Drop versions that no arm refers to, but for the last few: a rollback returns to one of them."""
+        used = {(d.model, arm.version) for d in self._deployments.values() for arm in d.arms}
+        spare = [key for key in self._versions if key not in used]
+        for key in spare[:-_SPARE]:
+            del self._versions[key]

@@ -1,0 +1,118 @@
+"""One row of a request on its way: routed, scored, answered, logged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from homeostat.domain.errors import BadRequest, StoreUnavailable
+from homeostat.engine.serving.routing import LiveArm, Routes
+from homeostat.engine.serving.scorer import Outcome, Scored, attempt
+
+
+class Prediction:
+    """A row and what became of it. ``status`` is 0 until it is decided.
+
+    ``arm`` is the one that was to answer, ``answered`` the one that did: the champion where a canary failed.
+    ``error`` is what the routed arm raised, and is kept when the champion answered in its place.
+    """
+
+    __slots__ = (
+        "answered",
+        "arm",
+        "at",
+        "error",
+        "id",
+        "index",
+        "key",
+        "latency_us",
+        "routes",
+        "row",
+        "score",
+        "scored",
+        "shadow_score",
+        "status",
+        "time",
+    )
+
+    def __init__(
+        self, id: str, row: msgspec.Struct, key: str, at: datetime, time: datetime, routes: Routes
+    ) -> None:
+        self.id = id
+        self.row = row
+        self.key = key
+        self.at = at
+        self.time = time
+        self.routes = routes
+        self.arm: LiveArm = routes.pick(key or id)
+        self.answered: LiveArm = self.arm
+        self.score: float | None = None
+        self.shadow_score: float | None = None
+        self.scored: Scored | None = None
+        self.index = 0
+        self.error: Exception | None = None
+        self.status = 0
+        self.latency_us = 0
+
+    @property
+    def shadowed(self) -> bool:
+        """Whether the champion's score is still wanted: a canary answered."""
+        return self.answered.role == "canary" and self.status == 200
+
+
+def decide(batch: Sequence[Prediction]) -> None:
+    """Score a batch: canaries first, then the champion, also where a canary failed. Never raises."""
+    groups: dict[LiveArm, list[Prediction]] = {}
+    for item in batch:
+        groups.setdefault(item.arm, []).append(item)
+    for arm in [arm for arm in groups if arm.role == "canary"]:
+        for item, outcome in zip(groups[arm], _outcomes(arm, groups[arm]), strict=True):
+            if isinstance(outcome, Exception):
+                item.error = outcome
+                item.answered = item.routes.champion
+                groups.setdefault(item.answered, []).append(item)
+            else:
+                _settle(item, outcome)
+    for arm, items in groups.items():
+        if arm.role == "champion":
+            for item, outcome in zip(items, _outcomes(arm, items), strict=True):
+                if isinstance(outcome, Exception):
+                    item.error = item.error or outcome
+                    item.answered = item.arm
+                    item.status = _status(outcome)
+                else:
+                    _settle(item, outcome)
+
+
+def shadow(batch: Sequence[Prediction]) -> None:
+    """The champion's scores for rows that a canary answered, for comparison; what fails stays None."""
+    groups: dict[LiveArm, list[Prediction]] = {}
+    for item in batch:
+        groups.setdefault(item.routes.champion, []).append(item)
+    for champion, items in groups.items():
+        for item, outcome in zip(items, _outcomes(champion, items), strict=True):
+            if not isinstance(outcome, Exception):
+                item.shadow_score = outcome[0].scores[outcome[1]]
+
+
+def _outcomes(arm: LiveArm, items: Sequence[Prediction]) -> list[Outcome]:
+    return attempt(arm.scorer, [item.row for item in items], [item.time for item in items])
+
+
+def _settle(item: Prediction, outcome: tuple[Scored, int]) -> None:
+    item.scored, item.index = outcome
+    item.score = item.scored.scores[item.index]
+    item.status = 200
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, BadRequest):
+        return 422
+    return 503 if isinstance(error, StoreUnavailable) else 500
+
+
+def message(error: Exception) -> str:
+    """An error as one line for a log or an answer."""
+    return f"{type(error).__name__}: {error}"[:500]

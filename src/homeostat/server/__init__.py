@@ -1,0 +1,1 @@
+"""HTTP in front of the use cases: what speaks to clients, and nothing that decides."""

@@ -1,0 +1,120 @@
+"""Bare ASGI with msgspec: bodies in with a limit, JSON out, one form of error."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+import msgspec
+
+from homeostat.domain.errors import HomeostatError
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+encode: Final = msgspec.json.Encoder().encode
+
+
+class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What is wrong, for a program (``code``), a person (``message``) and a form (``field``)."""
+
+    code: str
+    message: str
+    field: str = ""
+    remedy: str = ""
+
+
+class HttpError(HomeostatError):
+    """A request that ends with an error status.
+
+    Args:
+        status: The HTTP status.
+        code: The kind of error, stable, in snake case.
+        extra: More members of the body, beside ``error``.
+        headers: More headers of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        field: str = "",
+        remedy: str = "",
+        extra: dict[str, Any] | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status, self.code, self.field = status, code, field
+        self.extra = extra or {}
+        self.headers = headers or []
+
+    def body(self) -> bytes:
+        """The answer as JSON: ``{"error": {"code", "message", "field", "remedy"}}``."""
+        problem = Problem(code=self.code, message=self.message, field=self.field, remedy=self.remedy)
+        return encode({"error": problem, **self.extra})
+
+
+class Disconnected(HomeostatError):
+    """The client went away before its request was whole."""
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request's body.
+
+    Raises:
+        HttpError: 413, it is larger than ``limit`` bytes, as announced or as found.
+        Disconnected: the client is gone.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise _too_large(limit)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        return _within(message.get("body", b""), limit)
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Disconnected("the client went away")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise _too_large(limit)
+    return body
+
+
+def _too_large(limit: int) -> HttpError:
+    # What is left of the body is not read, so the connection cannot be used again.
+    return HttpError(
+        413,
+        "body_too_large",
+        f"the body is larger than {limit} bytes",
+        remedy="Send fewer instances in one request",
+        headers=[(b"connection", b"close")],
+    )
+
+
+async def respond(send: Send, status: int, body: bytes, headers: Headers | None = None) -> None:
+    """Send a JSON answer."""
+    start: Headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    if headers:
+        start += headers
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": body})

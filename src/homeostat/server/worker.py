@@ -1,0 +1,273 @@
+"""The process of one worker: sockets, signals, background work, and an end that loses nothing.
+
+Workers share the serve port (SO_REUSEPORT); each loads its models before it takes a share of the connections.
+On SIGTERM, or when its parent is gone, a worker stops accepting, answers what it has, writes out its log and
+exits 0. The kernel's own signal for a dead parent comes when the thread that started the child ends, too
+early in a server; so a worker watches its parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import gettempdir
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Final, Protocol
+
+from homeostat.domain.errors import HomeostatError
+from homeostat.domain.refs import is_name
+
+if TYPE_CHECKING:
+    from homeostat.engine.serving.plane import Plane
+
+_POLL: Final = 1.0
+_HEARTBEAT: Final = 5.0
+_GRACE: Final = 10.0
+_BACKLOG: Final = 2048
+_LONGEST_PATH: Final = 100  # of a Unix socket: 108 on Linux, 104 on macOS
+
+_log = logging.getLogger(__name__)
+
+
+class Serving(Protocol):
+    """What a worker runs: a plane, and a sign of life in the store. Its methods may block and raise."""
+
+    plane: Plane
+
+    def beat(self, address: str, port: int) -> None:
+        """Say that this worker lives, and where."""
+
+    def leave(self) -> None:
+        """Say that this worker is gone."""
+
+
+def socket_path(home: Path, worker: str) -> Path:
+    """Where a worker's private socket is: in the home, or with temporary files where that is too long."""
+    path = home / "run" / f"worker-{worker}.sock"
+    if len(os.fsencode(path)) <= _LONGEST_PATH:
+        return path
+    digest = blake2b(os.fsencode(path), digest_size=12).hexdigest()
+    return Path(gettempdir()) / f"homeostat-{os.getuid()}" / f"{digest}.sock"
+
+
+def open_private(path: Path) -> socket.socket:
+    """A Unix socket that only this user can reach; what a killed worker left there is replaced.
+
+    Raises:
+        HomeostatError: the folder belongs to somebody else.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent.stat().st_uid != os.getuid():
+        raise HomeostatError(f"{path.parent} belongs to another user", remedy="Remove it, or set TMPDIR")
+    path.unlink(missing_ok=True)
+    private = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        private.bind(str(path))
+    finally:
+        os.umask(mask)
+    return private
+
+
+def open_public(host: str, port: int) -> socket.socket:
+    """A TCP socket on a port that other workers may share.
+
+    Raises:
+        HomeostatError: the address cannot be had.
+    """
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        public = socket.socket(family, kind)
+        public.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        public.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        public.bind(address)
+    except OSError as error:
+        raise HomeostatError(
+            f"cannot listen on {host}:{port}: {error.strerror}",
+            remedy="Set HOMEOSTAT_SERVE_PORT to a free one",
+        ) from error
+    return public
+
+
+async def serve(
+    worker: str,
+    home: Path,
+    host: str,
+    port: int,
+    make: Callable[[], Serving],
+    *,
+    body_limit: int | None = None,
+) -> bool:
+    """Run a worker until it is told to stop; returns whether every prediction reached the log's store."""
+    import uvicorn
+
+    from homeostat.server.dataplane import BODY_LIMIT, DataPlane
+    from homeostat.server.http import App
+
+    class Server(uvicorn.Server):
+        """uvicorn's own handler would kill the process before its log is written out."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+            yield
+
+        def stop(self) -> None:
+            self.should_exit = True
+
+    def config(app: App) -> uvicorn.Config:
+        return uvicorn.Config(
+            app,
+            interface="asgi3",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=int(_GRACE),
+        )
+
+    serving = make()
+    plane = serving.plane
+    app = DataPlane(plane, body_limit=BODY_LIMIT if body_limit is None else body_limit)
+    await _follow(plane, force=True)
+    gc.freeze()  # what is loaded now stays: later collections need not walk it
+    path = socket_path(home, worker)
+    public, private = open_public(host, port), open_private(path)
+    server = Server(config(app.public))
+    inner = config(app.private)
+    inner.load()
+    protocol: Callable[..., asyncio.Protocol] = inner.http_protocol_class
+    control = await asyncio.get_running_loop().create_unix_server(
+        lambda: protocol(config=inner, server_state=server.server_state, app_state={}),
+        sock=private,
+    )
+    bound = int(public.getsockname()[1])
+    tasks = [
+        asyncio.create_task(_every(_POLL, lambda: _follow(plane))),
+        asyncio.create_task(_flushing(plane)),
+        asyncio.create_task(_every(_HEARTBEAT, lambda: asyncio.to_thread(serving.beat, str(path), bound))),
+    ]
+    _log.info("worker %s answers on %s:%d and %s", worker, host, bound, path)
+    try:
+        await server.serve(sockets=[public])
+    finally:
+        control.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await plane.close()
+        path.unlink(missing_ok=True)
+        await asyncio.to_thread(_leave, serving)
+    lost = plane.log.counts.buffered
+    if lost:
+        _log.error("%d predictions could not be stored and are lost: %s", lost, plane.log.counts.error)
+    return not lost
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Do ``work`` now and then for ever; a failure is logged and tried again at the next turn."""
+    while True:
+        try:
+            await work()
+        except Exception:  # noqa: BLE001 - it must go on, and says why it did not
+            _log.exception("background work failed, it is tried again")
+        await asyncio.sleep(seconds)
+
+
+async def _follow(plane: Plane, *, force: bool = False) -> None:
+    try:
+        await plane.follow(force=force)
+    except HomeostatError as error:
+        _log.warning("store not read, arms kept: %s", error)
+        plane.trouble = plane.trouble and error.message
+
+
+async def _flushing(plane: Plane) -> None:
+    """Write the log out every second, and earlier when a chunk is full."""
+    last = plane.clock.monotonic()
+    while True:
+        await asyncio.sleep(_POLL / 10)
+        if plane.log.due or plane.clock.monotonic() - last >= _POLL:
+            await asyncio.to_thread(plane.log.flush)
+            last = plane.clock.monotonic()
+
+
+def _leave(serving: Serving) -> None:
+    try:
+        serving.leave()
+    except HomeostatError as error:
+        _log.warning("lease not removed, it will expire: %s", error)
+
+
+def watch_parent(parent: int) -> None:
+    """End this process once ``parent`` is gone: politely, then for certain."""
+
+    def watch() -> None:
+        pause = Event()
+        while os.getppid() == parent:
+            pause.wait(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        pause.wait(2 * _GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+def run(worker: str, home: Path, host: str, port: int, make: Callable[[], Serving]) -> bool:
+    """``serve`` on uvloop; threads switch so fast that background work does not show in latencies."""
+    import uvloop
+
+    sys.setswitchinterval(0.001)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(worker, home, host, port, make))
+
+
+def main() -> None:
+    """The program: ``--worker ID``, settings from the environment."""
+    parser = argparse.ArgumentParser(prog="python -m homeostat.server.dataplane", description=__doc__)
+    parser.add_argument("--worker", required=True, metavar="ID", help="name of this worker, unique")
+    parser.add_argument("--parent", type=int, default=os.getppid(), metavar="PID", help="end when it ends")
+    options = parser.parse_args()
+    if not is_name(options.worker):
+        parser.error(f"{options.worker!r} cannot name a worker: use letters, digits, dot, dash, underscore")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    watch_parent(options.parent)
+    # Batches are small and workers are many: threads inside a prediction cost more than they bring.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ.setdefault(name, "1")
+
+    from homeostat.app.container import Container
+    from homeostat.app.serving import ModelServing
+    from homeostat.app.settings import Settings
+
+    try:
+        with Container(Settings.load()) as container:
+            settings = container.settings
+            stored = run(
+                options.worker,
+                settings.home,
+                settings.host,
+                settings.serve_port,
+                lambda: ModelServing(container, options.worker),
+            )
+    except HomeostatError as error:
+        _log.error("worker %s cannot run: %s", options.worker, error)
+        sys.exit(1)
+    sys.exit(0 if stored else 1)

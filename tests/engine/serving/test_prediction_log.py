@@ -1,0 +1,150 @@
+"""The log keeps what it can hold until the sink has it, and counts what it cannot."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from homeostat.engine.serving.log import PredictionLog, to_frame
+from homeostat.engine.serving.predictions import Prediction, decide, shadow
+from homeostat.engine.serving.routing import Routes
+from tests.engine.serving.fakes import NOON, FakeScorer, routes
+from tests.engine.serving.test_predictions import items
+
+META = [
+    "prediction_id",
+    "at",
+    "time",
+    "key",
+    "version",
+    "arm",
+    "score",
+    "shadow_version",
+    "shadow_score",
+    "error",
+    "status",
+    "latency_us",
+]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.frames: list[tuple[str, pl.DataFrame]] = []
+        self.broken = False
+
+    def __call__(self, deployment: str, frame: pl.DataFrame) -> None:
+        if self.broken:
+            raise OSError("disk full")
+        self.frames.append((deployment, frame))
+
+    @property
+    def heights(self) -> list[int]:
+        return [frame.height for _, frame in self.frames]
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+def decided(chosen: Routes, *ids: str) -> list[Prediction]:
+    batch = items(chosen, *ids)
+    decide(batch)
+    shadow([item for item in batch if item.shadowed])
+    return batch
+
+
+def test_rows_hold_what_monitoring_needs() -> None:
+    plain = decided(routes(FakeScorer()), "a", "b")
+    (canary,) = decided(routes(FakeScorer(), FakeScorer(0.5, feature="other__x"), 1.0), "c")
+    (fallen,) = decided(routes(FakeScorer(), FakeScorer(fails=["*"]), 1.0), "d")
+    (failed,) = decided(routes(FakeScorer(fails=["*"])), "e")
+    frame = to_frame([canary, plain[1], fallen, failed, plain[0]])
+    views = ["as_of__weather", "position__weather"]
+    assert set(frame.columns) == {*META, *views, "weather__temp", "flight__distance", "other__x"}
+    assert frame.columns[:12] == META
+    rows = frame.to_dicts()
+    assert [row["key"] for row in rows] == ["c", "b", "d", "e", "a"]
+    assert [row["arm"] for row in rows] == ["canary", "champion", "canary", "champion", "champion"]
+    assert [row["version"] for row in rows] == [2, 1, 2, 1, 1]
+    assert [row["score"] for row in rows] == [0.5, 0.0001, None, None, 0.0]
+    assert [row["shadow_version"] for row in rows] == [1, None, 1, None, None]
+    assert [row["shadow_score"] for row in rows] == [0.0, None, 0.0, None, None]
+    assert [row["error"] for row in rows] == [
+        None,
+        None,
+        "RuntimeError: poison",
+        "RuntimeError: poison",
+        None,
+    ]
+    assert [row["status"] for row in rows] == [200, 200, 200, 500, 200]
+    assert [row["flight__distance"] for row in rows] == [None, 1.0, 0.0, None, 0.0]
+    assert [row["other__x"] for row in rows] == [0.0, None, None, None, None]
+    assert [row["position__weather"] for row in rows] == [7, 7, 7, None, 7]
+    assert rows[1]["as_of__weather"] == NOON - timedelta(minutes=30)
+    assert (
+        frame.schema["at"]
+        == frame.schema["time"]
+        == frame.schema["as_of__weather"]
+        == pl.Datetime("us", "UTC")
+    )
+    assert frame.schema["position__weather"] == frame.schema["version"] == pl.Int64
+
+
+def test_a_log_of_failures_alone_has_no_features() -> None:
+    assert to_frame(decided(routes(FakeScorer(fails=["*"])), "a", "b")).columns == META
+
+
+def test_chunks_reach_the_sink_in_order(sink: Sink) -> None:
+    log = PredictionLog(sink, chunk=10)
+    batch = decided(routes(FakeScorer()), *map(str, range(25)))
+    for item in batch[:9]:
+        log.append("flights", item)
+    assert not log.due
+    for item in batch[9:]:
+        log.append("flights", item)
+    assert log.due
+    assert log.flush() == 25
+    assert sink.heights == [10, 10, 5]
+    assert [key for _, f in sink.frames for key in f["key"]] == [str(n) for n in range(25)]
+    assert log.flush() == 0
+    assert (log.counts.buffered, log.counts.flushed, log.counts.dropped) == (0, 25, 0)
+
+
+def test_what_the_sink_refuses_is_kept_and_what_does_not_fit_is_counted(sink: Sink) -> None:
+    log = PredictionLog(sink, capacity=20, chunk=10)
+    batch = decided(routes(FakeScorer()), *map(str, range(30)))
+    sink.broken = True
+    for item in batch[:4]:
+        log.append("flights", item)
+        assert log.flush() == 0
+    for item in batch[4:]:
+        log.append("flights", item)
+    assert log.flush() == 0
+    counts = log.counts
+    assert (counts.buffered, counts.flushed, counts.dropped, counts.failures) == (20, 0, 10, 5)
+    assert "disk full" in counts.error
+    assert not log.due
+    sink.broken = False
+    assert log.flush() == 20
+    assert sink.heights == [4, 10, 6]
+    assert [key for _, f in sink.frames for key in f["key"]] == [str(n) for n in range(20)]
+    log.append("flights", batch[0])
+    assert (log.counts.buffered, log.counts.dropped, log.counts.error) == (1, 10, "")
+
+
+def test_one_deployment_that_cannot_be_stored_does_not_hold_up_another(sink: Sink) -> None:
+    def picky(deployment: str, frame: pl.DataFrame) -> None:
+        if deployment == "bad":
+            raise OSError("no")
+        sink(deployment, frame)
+
+    log = PredictionLog(picky)
+    one, two = decided(routes(FakeScorer()), "a", "b")
+    log.append("bad", one)
+    log.append("good", two)
+    assert log.flush() == 1
+    assert [deployment for deployment, _ in sink.frames] == ["good"]
+    assert log.counts.buffered == 1

@@ -1,0 +1,150 @@
+"""Workers as processes: they end without losing anything, and start again whatever happened before."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.engine.serving.fakes import ROW
+from tests.server.workers import ROOT, Worker, eventually, write_deployments
+
+FLIGHTS = {"flights": (1, [(1, 1.0, "champion")])}
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Worker]:
+    write_deployments(tmp_path, FLIGHTS)
+    running = Worker(tmp_path).start()
+    yield running
+    running.stop(signal.SIGKILL)
+
+
+def test_sigterm_answers_what_is_in_flight_writes_the_log_and_exits_0(worker: Worker) -> None:
+    ids = {worker.ask(id=str(n)).json()["prediction_id"] for n in range(50)}
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(httpx.post, f"{worker.url}/predict/flights", json=ROW | {"id": "slow"})
+        time.sleep(0.15)  # the model takes 0.3 s
+        worker.process.send_signal(signal.SIGTERM)
+        answer = slow.result()
+    assert worker.stop() == 0
+    assert answer.status_code == 200
+    logged = set(worker.logged()["prediction_id"])
+    assert logged == ids | {answer.json()["prediction_id"]}
+    assert not worker.lease.exists()
+    assert not worker.socket.exists()
+
+
+def test_predictions_that_cannot_be_stored_at_the_end_are_told(worker: Worker) -> None:
+    (worker.home / "broken").touch()
+    worker.ask()
+    assert worker.stop() == 1
+    assert "1 predictions could not be stored" in (worker.home / "stderr").read_text()
+
+
+def test_kill_9_leaves_nothing_in_the_way(worker: Worker) -> None:
+    worker.ask()
+    worker.process.kill()
+    worker.process.wait()
+    assert worker.socket.exists()
+    again = Worker(worker.home, worker.port).start()
+    assert again.sync()["generation"] == {"flights": 1}
+    assert again.ask().status_code == 200
+    assert again.stop() == 0
+
+
+def test_workers_share_the_port(worker: Worker) -> None:
+    other = Worker(worker.home, worker.port, "w2").start()
+    pids = set()
+    for _ in range(60):
+        pids.add(httpx.get(f"{worker.url}/stats").json()["pid"])
+    assert pids == {worker.process.pid, other.process.pid}
+    assert other.stop() == 0
+    for _ in range(20):
+        assert httpx.post(f"{worker.url}/predict/flights", json=ROW).status_code == 200
+
+
+def test_a_worker_that_starts_before_its_store_waits_for_it(tmp_path: Path) -> None:
+    running = Worker(tmp_path).start()
+    try:
+        assert running.client.get("/ready").status_code == 503
+        assert running.ask().status_code == 503
+        assert running.private.post("/-/sync").status_code == 503
+        write_deployments(tmp_path, FLIGHTS)
+        eventually(lambda: running.client.get("/ready").status_code == 200)
+        assert running.ask().status_code == 200
+    finally:
+        assert running.stop() == 0
+
+
+def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    write_deployments(tmp_path, FLIGHTS)
+    code = (
+        "import sys, time; from pathlib import Path; from tests.server.workers import Worker;"
+        f"w = Worker(Path({str(tmp_path)!r})).start(); print(w.process.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+        stdout=subprocess.PIPE,
+    )
+    assert parent.stdout is not None
+    pid = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    eventually(lambda: not _alive(pid))
+    assert not (tmp_path / "lease-w1").exists()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.parametrize("worker_id", ["../w1", "a/b"])
+def test_a_worker_needs_a_name(worker_id: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "homeostat.server.dataplane", "--worker", worker_id],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"cannot name a worker" in done.stderr
+
+
+def test_a_port_that_cannot_be_had_is_told(tmp_path: Path) -> None:
+    with socket.socket() as taken:  # without SO_REUSEPORT, so it is shared with nobody
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "homeostat.server.dataplane", "--worker", "w1"],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT / "src"),
+                "HOMEOSTAT_HOME": str(tmp_path),
+                "HOMEOSTAT_SERVE_PORT": port,
+            },
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}".encode() in done.stderr
+    assert b"HOMEOSTAT_SERVE_PORT" in done.stderr
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,213 @@
+"""Column types: what Python value each takes and how it is kept, the same on both dialects.
+
+Every type refuses what it could not give back: a number that is none, a naive time, a text that PostgreSQL or
+UTF-8 cannot hold. So a record that was written reads back equal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NoReturn
+
+import msgspec
+from sqlalchemy import BigInteger, Boolean, Dialect, Float, Integer, LargeBinary, Text
+from sqlalchemy.types import TypeDecorator
+
+from homeostat.domain.digests import canonical
+from homeostat.domain.errors import BadRequest
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_LARGEST: Final = 2**63
+
+# PostgreSQL would sort by the database's locale; "C" sorts by code point, as SQLite and Python do.
+TEXT: Final = Text().with_variant(Text(collation="C"), "postgresql")
+# In SQLite an INTEGER primary key is the row's own number, which saves an index.
+INTEGER: Final = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def micros(at: datetime) -> int:
+    """``at`` in microseconds since 1970."""
+    return (at - EPOCH) // _MICROSECOND
+
+
+def moment(number: int) -> datetime:
+    """The time ``number`` microseconds after 1970."""
+    return EPOCH + timedelta(microseconds=number)
+
+
+def json_text(value: Any, field: str) -> str:
+    """``value`` as one JSON text for equal values.
+
+    Raises:
+        BadRequest: ``value`` has parts that JSON cannot hold.
+    """
+    try:
+        data = canonical(value)
+    except (TypeError, ValueError, UnicodeEncodeError) as error:
+        raise BadRequest(f"{field} cannot be kept as JSON: {error}", field=field) from error
+    if b"null" in data and not _finite(value):
+        # msgspec writes NaN and infinity as null, which would come back as None.
+        raise BadRequest(
+            f"{field} holds NaN or infinity, which JSON cannot",
+            field=field,
+            remedy="Leave the value out, or use None",
+        )
+    return data.decode()
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return all(map(_finite, value))
+    if isinstance(value, msgspec.Struct):
+        return all(_finite(getattr(value, name)) for name in value.__struct_fields__)
+    return True
+
+
+class Kept(TypeDecorator[Any]):
+    """Base of the column types; ``field`` names the column in messages."""
+
+    cache_ok = True
+    wanted = ""
+
+    def __init__(self, field: str) -> None:
+        super().__init__()
+        self.field = field
+
+    def refuse(self, value: Any) -> NoReturn:
+        """Raise the error for a value that the column cannot take."""
+        shown = repr(value)
+        raise BadRequest(
+            f"{self.field} is {self.wanted}, not {shown if len(shown) <= 60 else shown[:57] + '...'}",
+            field=self.field,
+        )
+
+
+class Words(Kept):
+    """A text."""
+
+    impl = TEXT
+    cache_ok = True
+    wanted = "a text without NUL and lone surrogates"
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Check that both databases can hold the text."""
+        if value is None:
+            return None
+        if not isinstance(value, str) or "\0" in value or not (value.isascii() or _is_unicode(value)):
+            self.refuse(value)
+        return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Whole(Kept):
+    """A signed integer of 64 bits."""
+
+    impl = INTEGER
+    cache_ok = True
+    wanted = "an integer of at most 64 bits"
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> int | None:
+        """Check the range."""
+        if value is None:
+            return None
+        if not isinstance(value, int) or not -_LARGEST <= value < _LARGEST:
+            self.refuse(value)
+        return int(value)
+
+
+class Real(Kept):
+    """A float; NaN is refused, because SQLite keeps it as NULL."""
+
+    impl = Float(53)
+    cache_ok = True
+    wanted = "a number"
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> float | None:
+        """Check that it is a number."""
+        if value is None:
+            return None
+        if not isinstance(value, (int, float)) or value != value:
+            self.refuse(value)
+        return float(value)
+
+
+class Flag(Kept):
+    """True or false."""
+
+    impl = Boolean
+    cache_ok = True
+    wanted = "True or False"
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> bool | None:
+        """Check that it is a bool."""
+        if value is not None and not isinstance(value, bool):
+            self.refuse(value)
+        return value
+
+
+class Payload(Kept):
+    """Bytes."""
+
+    impl = LargeBinary
+    cache_ok = True
+    wanted = "bytes"
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> bytes | None:
+        """Check that it is bytes."""
+        if value is not None and not isinstance(value, bytes):
+            self.refuse(value)
+        return value
+
+
+class Moment(Kept):
+    """An aware datetime, kept as microseconds since 1970, given back in UTC."""
+
+    impl = BigInteger
+    cache_ok = True
+    wanted = "a datetime with a time zone"
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> int | None:
+        """To microseconds."""
+        if value is None:
+            return None
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            self.refuse(value)
+        return micros(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """From microseconds."""
+        return None if value is None else moment(value)
+
+
+class Json(Kept):
+    """A dict, list or struct of the type ``hint``, kept as JSON text."""
+
+    impl = TEXT
+    cache_ok = True
+
+    def __init__(self, field: str, hint: Any) -> None:
+        super().__init__(field)
+        self.hint = hint
+        self._decode: Callable[[str], Any] = msgspec.json.Decoder(hint).decode
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """To JSON."""
+        return None if value is None else json_text(value, self.field)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """From JSON."""
+        return None if value is None else self._decode(value)

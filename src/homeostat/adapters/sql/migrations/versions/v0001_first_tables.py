@@ -1,0 +1,342 @@
+"""The first tables."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+# Texts sort by code point on both dialects, whatever the locale of a PostgreSQL database.
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+# In SQLite an INTEGER primary key is the row's own number.
+INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def _column(name: str, kept: Any, *, key: bool = False, null: bool = False) -> sa.Column[Any]:
+    return sa.Column(name, kept, primary_key=key, nullable=null, autoincrement=False)
+
+
+def text(name: str, **options: bool) -> sa.Column[Any]:
+    """A text, or a value as JSON."""
+    return _column(name, TEXT, **options)
+
+
+def integer(name: str, **options: bool) -> sa.Column[Any]:
+    """An integer of 64 bits."""
+    return _column(name, INTEGER, **options)
+
+
+def moment(name: str, **options: bool) -> sa.Column[Any]:
+    """A time in microseconds since 1970."""
+    return _column(name, sa.BigInteger(), **options)
+
+
+def real(name: str, **options: bool) -> sa.Column[Any]:
+    """A float."""
+    return _column(name, sa.Float(53), **options)
+
+
+def flag(name: str, **options: bool) -> sa.Column[Any]:
+    """True or false."""
+    return _column(name, sa.Boolean(), **options)
+
+
+def payload(name: str, **options: bool) -> sa.Column[Any]:
+    """Bytes."""
+    return _column(name, sa.LargeBinary(), **options)
+
+
+def upgrade() -> None:
+    """Make every table, and the head of an empty ledger."""
+    op.create_table(
+        "projects",
+        text("name", key=True),
+        text("path"),
+        text("digest"),
+        text("source"),
+        text("declared"),
+        moment("applied_at"),
+    )
+    op.create_table(
+        "datasets",
+        text("name", key=True),
+        text("spec"),
+        integer("position"),
+        integer("version"),
+        integer("rows"),
+        moment("created_at"),
+    )
+    op.create_table(
+        "batches",
+        text("dataset", key=True),
+        integer("seq", key=True),
+        integer("rows"),
+        payload("payload"),
+        text("token"),
+        moment("at"),
+        text("tags"),
+    )
+    op.create_table(
+        "tokens",
+        text("dataset", key=True),
+        text("token", key=True),
+        integer("seq"),
+        integer("accepted"),
+        integer("quarantined"),
+        moment("at"),
+    )
+    op.create_table(
+        "dataset_versions",
+        text("dataset", key=True),
+        integer("version", key=True),
+        integer("table_version"),
+        integer("rows"),
+        integer("added"),
+        integer("first_seq"),
+        integer("last_seq"),
+        text("digest"),
+        moment("created_at"),
+    )
+    op.create_table(
+        "quarantined",
+        text("id", key=True),
+        text("dataset"),
+        text("column"),
+        text("reason"),
+        integer("count"),
+        text("rows"),
+        moment("at"),
+        text("tags"),
+    )
+    op.create_index("ix_quarantined_dataset_at", "quarantined", ["dataset", "at"])
+    op.create_table(
+        "feature_views",
+        text("name", key=True),
+        integer("version", key=True),
+        text("digest"),
+        text("spec"),
+        moment("created_at"),
+    )
+    op.create_table(
+        "runs",
+        text("id", key=True),
+        text("kind"),
+        text("model"),
+        text("state"),
+        text("reason"),
+        text("actor"),
+        integer("attempt"),
+        text("function"),
+        text("params"),
+        text("metrics"),
+        text("tags"),
+        text("inputs"),
+        text("features"),
+        text("code"),
+        text("environment"),
+        integer("seed"),
+        moment("data_until", null=True),
+        integer("rows"),
+        moment("created_at"),
+        moment("started_at", null=True),
+        moment("ended_at", null=True),
+        real("seconds", null=True),
+        text("error"),
+    )
+    op.create_index("ix_runs_model_created_at", "runs", ["model", "created_at"])
+    op.create_index("ix_runs_state", "runs", ["state"])
+    op.create_table(
+        "model_versions",
+        text("model", key=True),
+        integer("version", key=True),
+        text("digest"),
+        text("manifest"),
+        text("run"),
+        text("stage"),
+        text("stage_reason"),
+        text("metrics"),
+        text("tags"),
+        moment("created_at"),
+    )
+    op.create_index("ix_model_versions_run", "model_versions", ["run"])
+    op.create_table(
+        "gate_results",
+        text("model", key=True),
+        integer("version", key=True),
+        text("gate", key=True),
+        flag("passed"),
+        real("value", null=True),
+        real("threshold", null=True),
+        text("reason"),
+        text("evidence"),
+        moment("at"),
+    )
+    op.create_table(
+        "aliases",
+        text("model", key=True),
+        text("alias", key=True),
+        integer("version"),
+        moment("at"),
+    )
+    op.create_table(
+        "deployments",
+        text("name", key=True),
+        text("model"),
+        integer("generation"),
+        text("arms"),
+        moment("at"),
+    )
+    op.create_index("ix_deployments_model", "deployments", ["model"])
+    op.create_table(
+        "rollouts",
+        text("id", key=True),
+        text("deployment"),
+        integer("candidate"),
+        integer("champion"),
+        text("state"),
+        real("share"),
+        moment("began_at"),
+        moment("ended_at", null=True),
+        integer("requests"),
+        integer("labelled"),
+        text("reason"),
+        text("statistics"),
+        text("tags"),
+    )
+    op.create_index("ix_rollouts_deployment_state", "rollouts", ["deployment", "state"])
+    op.create_table(
+        "windows",
+        text("deployment", key=True),
+        text("monitor", key=True),
+        moment("start"),
+        moment("end", key=True),
+        integer("rows"),
+        real("value", null=True),
+        real("threshold", null=True),
+        flag("breached"),
+        text("detail"),
+    )
+    op.create_index("ix_windows_deployment_end", "windows", ["deployment", "end"])
+    op.create_table(
+        "alerts",
+        text("id", key=True),
+        text("key"),
+        text("subject"),
+        text("severity"),
+        text("state"),
+        text("summary"),
+        text("action"),
+        moment("opened_at"),
+        moment("resolved_at", null=True),
+        text("detail"),
+        text("tags"),
+    )
+    op.create_index("ix_alerts_key_state", "alerts", ["key", "state"])
+    op.create_index("ix_alerts_state_opened_at", "alerts", ["state", "opened_at"])
+    op.create_table(
+        "evaluations",
+        text("id", key=True),
+        text("trigger"),
+        text("rule"),
+        moment("at"),
+        real("value", null=True),
+        real("threshold", null=True),
+        flag("fired"),
+        text("reason"),
+        text("run"),
+    )
+    op.create_index("ix_evaluations_trigger_at", "evaluations", ["trigger", "at"])
+    op.create_table(
+        "step_executions",
+        text("id", key=True),
+        text("pipeline"),
+        text("step"),
+        text("key"),
+        text("state"),
+        text("output"),
+        moment("began_at"),
+        real("seconds", null=True),
+        text("error"),
+    )
+    op.create_index("ix_step_executions_key", "step_executions", ["key"])
+    op.create_index("ix_step_executions_pipeline_began_at", "step_executions", ["pipeline", "began_at"])
+    op.create_table(
+        "leases",
+        text("id", key=True),
+        text("role"),
+        text("subject"),
+        text("host"),
+        text("boot"),
+        integer("pid"),
+        text("address"),
+        moment("heartbeat"),
+        text("detail"),
+    )
+    op.create_index("ix_leases_role", "leases", ["role"])
+    op.create_table(
+        "cursors",
+        text("name", key=True),
+        integer("seq"),
+    )
+    op.create_table(
+        "events",
+        integer("seq", key=True),
+        text("kind"),
+        text("subject"),
+        moment("at"),
+        text("actor"),
+        text("body"),
+        text("edges"),
+        text("previous"),
+        text("hash"),
+    )
+    op.create_index("ix_events_kind_seq", "events", ["kind", "seq"])
+    op.create_index("ix_events_subject_seq", "events", ["subject", "seq"])
+    op.create_table(
+        "edges",
+        integer("seq", key=True),
+        text("source", key=True),
+        text("target", key=True),
+        text("role", key=True),
+        sa.ForeignKeyConstraint(["seq"], ["events.seq"]),
+    )
+    op.create_index("ix_edges_source", "edges", ["source"])
+    op.create_index("ix_edges_target", "edges", ["target"])
+    op.create_table(
+        "ledger_head",
+        integer("id", key=True),
+        integer("seq"),
+        text("hash"),
+    )
+    op.execute("INSERT INTO ledger_head (id, seq, hash) VALUES (1, 0, 'sha256:" + "0" * 64 + "')")
+
+
+def downgrade() -> None:
+    """Remove every table."""
+    for name in (
+        "edges",
+        "ledger_head",
+        "events",
+        "cursors",
+        "leases",
+        "step_executions",
+        "evaluations",
+        "alerts",
+        "windows",
+        "rollouts",
+        "deployments",
+        "aliases",
+        "gate_results",
+        "model_versions",
+        "runs",
+        "feature_views",
+        "quarantined",
+        "dataset_versions",
+        "tokens",
+        "batches",
+        "datasets",
+        "projects",
+    ):
+        op.drop_table(name)

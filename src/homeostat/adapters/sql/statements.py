@@ -1,0 +1,171 @@
+"""The statements on records, built once for each shape and kept: building one costs more than running it.
+
+A statement's parameters are ``w0``, ``w1``, … for the values of its conditions, ``limit``, and a field's own
+name for the key and for written values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+from operator import eq, ge, gt, le, lt
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import Column, ColumnElement, Delete, Select, Table, bindparam, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from homeostat.adapters.sql.columns import Json, Payload
+from homeostat.adapters.sql.tables import TABLES
+from homeostat.domain.errors import BadRequest
+from homeostat.domain.records import Record
+from homeostat.ports.meta import Where
+
+R = TypeVar("R", bound=Record)
+Insert = sqlite.Insert | postgresql.Insert
+# A condition without its value: field, operator, whether the value is None.
+Shape = tuple[tuple[str, str, bool], ...]
+
+_COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+def table_of(kind: type[Record]) -> Table:
+    """The table of a record class.
+
+    Raises:
+        BadRequest: ``kind`` is not stored.
+    """
+    try:
+        return TABLES[kind]
+    except KeyError:
+        raise BadRequest(
+            f"{kind.__name__} is not kept in the store",
+            remedy="Store the classes of homeostat.domain.records",
+        ) from None
+
+
+def shape_of(kind: type[Record], where: Sequence[Where]) -> tuple[Shape, dict[str, Any]]:
+    """Conditions as the shape of a statement and the values of its parameters."""
+    values: dict[str, Any] = {}
+    for number, (field, operator, value) in enumerate(where):
+        if operator == "in":
+            value = list(value)
+            if None in value:
+                raise BadRequest(
+                    f"{kind.__name__}.{field} is searched in a list that holds None", field=field
+                )
+        if value is not None:
+            values[f"w{number}"] = value
+    return tuple((field, operator, value is None) for field, operator, value in where), values
+
+
+def key_of(kind: type[Record], key: Sequence[Any]) -> dict[str, Any]:
+    """The parameters of ``get`` for a key."""
+    if len(key) != len(kind.KEY):
+        raise BadRequest(f"the key of {kind.__name__} is ({', '.join(kind.KEY)}), not {key!r}")
+    return dict(zip(kind.KEY, key, strict=True))
+
+
+@cache
+def get(kind: type[Record], lock: bool) -> Select[Any]:
+    """One record by its key."""
+    table = table_of(kind)
+    statement = select(table).where(*(table.c[name] == bindparam(name) for name in kind.KEY))
+    return statement.with_for_update() if lock else statement
+
+
+@lru_cache(maxsize=2048)
+def find(kind: type[Record], shape: Shape, order: tuple[str, ...], limited: bool) -> Select[Any]:
+    """Records by conditions, in an order that is always complete, since the key comes last."""
+    table = table_of(kind)
+    statement = select(table).where(*_conditions(kind, shape)).order_by(*_order(kind, order))
+    return statement.limit(bindparam("limit")) if limited else statement
+
+
+@lru_cache(maxsize=2048)
+def count(kind: type[Record], shape: Shape) -> Select[Any]:
+    """How many records meet conditions."""
+    return select(func.count()).select_from(table_of(kind)).where(*_conditions(kind, shape))
+
+
+@lru_cache(maxsize=2048)
+def remove(kind: type[Record], shape: Shape) -> Delete:
+    """Delete by conditions."""
+    return delete(table_of(kind)).where(*_conditions(kind, shape))
+
+
+@cache
+def write(kind: type[Record], dialect: str, replace: bool) -> Insert:
+    """Add a record; one with the same key is replaced, or left as it is and shows in the row count.
+
+    A failed INSERT would end the whole transaction in PostgreSQL; so a taken key is no error to the database.
+    """
+    table = table_of(kind)
+    build: Callable[[Table], Any] = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = build(table).values({column.name: bindparam(column.name) for column in table.c})
+    rest = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    key = list(kind.KEY)
+    done = (
+        statement.on_conflict_do_update(index_elements=key, set_=rest)
+        if replace and rest
+        else statement.on_conflict_do_nothing(index_elements=key)
+    )
+    # SQLAlchemy throws the row count of an INSERT away unless it is told not to.
+    counted: Insert = done.execution_options(preserve_rowcount=True)
+    return counted
+
+
+def _comparable(kind: type[Record], field: str) -> Column[Any]:
+    columns = table_of(kind).c
+    if field not in columns:
+        raise BadRequest(
+            f"{kind.__name__} has no field {field!r}",
+            field=field,
+            remedy=f"Use one of {', '.join(columns.keys())}",
+        )
+    column = columns[field]
+    if isinstance(column.type, (Json, Payload)):
+        raise BadRequest(
+            f"{kind.__name__}.{field} cannot be compared",
+            field=field,
+            remedy="Use a field that holds one text, number, bool or time",
+        )
+    return column
+
+
+def _conditions(kind: type[Record], shape: Shape) -> list[ColumnElement[bool]]:
+    return [
+        _condition(_comparable(kind, field), operator, none, f"w{number}", f"{kind.__name__}.{field}")
+        for number, (field, operator, none) in enumerate(shape)
+    ]
+
+
+def _condition(column: Column[Any], operator: str, none: bool, name: str, label: str) -> ColumnElement[bool]:
+    value = bindparam(name, type_=column.type, expanding=operator == "in")
+    if operator == "=":
+        return column.is_(None) if none else eq(column, value)
+    if operator == "!=":
+        # As in Python, and unlike <> in SQL, None differs from every value.
+        return column.is_not(None) if none else column.is_distinct_from(value)
+    if none:
+        raise BadRequest(
+            f"{label} cannot be {operator} None", field=column.name, remedy="Use = or != with None"
+        )
+    if operator == "in":
+        return column.in_(value)
+    if operator not in _COMPARE:
+        raise BadRequest(
+            f"{operator!r} is no comparison", field=column.name, remedy="Use one of = != < <= > >= in"
+        )
+    compared: ColumnElement[bool] = _COMPARE[operator](column, value)
+    return compared
+
+
+def _order(kind: type[Record], order: tuple[str, ...]) -> list[ColumnElement[Any]]:
+    terms: list[ColumnElement[Any]] = []
+    for name in (*order, *kind.KEY):
+        column = _comparable(kind, name.removeprefix("-"))
+        term = column.desc() if name.startswith("-") else column.asc()
+        if column.nullable:  # the dialects differ in where they put None; here it is the least
+            term = term.nulls_last() if name.startswith("-") else term.nulls_first()
+        terms.append(term)
+    return terms

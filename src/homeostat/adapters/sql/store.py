@@ -1,0 +1,265 @@
+"""Records and events in one transaction.
+
+Reads outside a transaction are single statements on what is committed. A write transaction begins with BEGIN
+IMMEDIATE on SQLite, whose one writer others wait for, and with READ COMMITTED on PostgreSQL; at its end the
+buffered events are chained to the ledger and all is committed together.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any, Final, TypeVar
+
+import msgspec
+from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy.exc import SQLAlchemyError
+
+from homeostat.adapters.sql import connect, ledger, schema, statements
+from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, StoreUnavailable
+from homeostat.domain.events import Event
+from homeostat.domain.records import Record
+from homeostat.ports.meta import Where
+
+R = TypeVar("R", bound=Record)
+
+_BEGIN: Final = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN ISOLATION LEVEL READ COMMITTED"}
+# One state for a reader that takes many statements.
+_SNAPSHOT: Final = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"}
+
+
+class _Reading:
+    """What the store and a transaction share: reading through some connection."""
+
+    def _rows(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        raise NotImplementedError
+
+    def get(self, kind: type[R], *key: Any) -> R | None:
+        """The record with this key; see the port."""
+        return self._one(kind, key, lock=False)
+
+    def find(
+        self, kind: type[R], *where: Where, order: Sequence[str] = (), limit: int | None = None
+    ) -> list[R]:
+        """Records that meet every condition; see the port."""
+        shape, values = statements.shape_of(kind, where)
+        if limit is not None:
+            if limit < 0:
+                raise BadRequest(
+                    f"the limit is {limit}", field="limit", remedy="Use 0 or more, or None for all"
+                )
+            values["limit"] = limit
+        rows = self._rows(statements.find(kind, shape, tuple(order), limit is not None), values)
+        names = kind.__struct_fields__
+        return [kind(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def count(self, kind: type[R], *where: Where) -> int:
+        """How many records meet every condition."""
+        shape, values = statements.shape_of(kind, where)
+        return int(self._rows(statements.count(kind, shape), values)[0][0])
+
+    def _one(self, kind: type[R], key: tuple[Any, ...], *, lock: bool) -> R | None:
+        rows = self._rows(statements.get(kind, lock), statements.key_of(kind, key))
+        return kind(**dict(zip(kind.__struct_fields__, rows[0], strict=True))) if rows else None
+
+
+class SqlTransaction(_Reading):
+    """One unit of work on one connection; made by ``SqlMetaStore.begin``."""
+
+    def __init__(self, store: SqlMetaStore, connection: Connection) -> None:
+        self._store = store
+        self._connection = connection
+        self._dialect = store.dialect
+        self._events: list[Event] = []
+        self._failed: HomeostatError | None = None
+
+    def insert(self, *records: Record) -> None:
+        """Add records: all, or none when there is a Conflict."""
+        if len(records) == 1:
+            if self._write(records, replace=False) == 0:
+                raise _taken(records[0])
+            return
+        self._run("SAVEPOINT adding")
+        written = sum(self._write(same, replace=False) for same in _alike(records))
+        if written < len(records):
+            self._run("ROLLBACK TO SAVEPOINT adding")
+            raise _taken(self._first_taken(records))
+        self._run("RELEASE SAVEPOINT adding")
+
+    def put(self, *records: Record) -> None:
+        """Add or replace records."""
+        for same in _alike(records):
+            self._write(same, replace=True)
+
+    def delete(self, kind: type[R], *where: Where) -> int:
+        """Remove the records that meet every condition; returns how many."""
+        shape, values = statements.shape_of(kind, where)
+        return self._run(statements.remove(kind, shape), values).rowcount
+
+    def lock(self, kind: type[R], *key: Any) -> R | None:
+        """Read a record that nobody else changes until this transaction ends."""
+        return self._one(kind, key, lock=self._dialect == "postgresql")
+
+    def append(self, *events: Event) -> None:
+        """Add events to the ledger when this transaction commits."""
+        self._events += map(ledger.settled, events)
+
+    def finish(self) -> None:
+        """Write the events and commit; for the store.
+
+        Raises:
+            Conflict: a statement failed, and the block went on as if it had not.
+        """
+        if self._failed is not None:
+            raise Conflict(
+                f"the transaction cannot be committed, for a statement in it failed: {self._failed.message}",
+                remedy="Let the error end the block, and begin again",
+            ) from self._failed
+        if self._events:
+            with self._watched():
+                ledger.append(self._connection, self._events)
+        self._run("COMMIT")
+
+    def _write(self, records: Sequence[Record], *, replace: bool) -> int:
+        """Write records of one class; returns how many rows that made."""
+        statement = statements.write(type(records[0]), self._dialect, replace)
+        rows = [msgspec.structs.asdict(record) for record in records]
+        return self._run(statement, rows[0] if len(rows) == 1 else rows).rowcount
+
+    def _first_taken(self, records: Sequence[Record]) -> Record:
+        seen: set[tuple[Any, ...]] = set()
+        for record in records:
+            key = _key(record)
+            if (type(record), *key) in seen or self.get(type(record), *key) is not None:
+                return record
+            seen.add((type(record), *key))
+        return records[0]  # its rival was removed meanwhile
+
+    def _rows(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        with self._watched():
+            return self._connection.execute(statement, values).fetchall()
+
+    def _run(self, statement: Executable | str, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
+        with self._watched():
+            if isinstance(statement, str):
+                return self._connection.exec_driver_sql(statement)
+            return self._connection.execute(statement, values)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            # PostgreSQL answers COMMIT after an error by silently rolling back, so the failure is remembered.
+            self._failed = connect.meaning_of(error, self._store.url)
+            raise self._failed from error
+
+
+class SqlMetaStore(_Reading):
+    """The MetaStore in SQLite or PostgreSQL, safe to share between threads. Opening it upgrades its tables.
+
+    Args:
+        url: ``sqlite:///path`` or ``postgresql://user@host/database``. A password comes from
+            ``PGPASSWORD`` or ``.pgpass``; a URL that holds one is refused.
+
+    Raises:
+        BadRequest: the URL has another form.
+        StoreUnavailable: the database does not answer, or was made by a newer Homeostat.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = connect.engine_of(url)
+        self.url = self.engine.url
+        self.dialect = self.engine.dialect.name
+        self._mine = threading.local()
+        # SQLite's waiting for its lock is polling; threads of this process queue here instead.
+        self._writer = threading.Lock() if self.dialect == "sqlite" else None
+        try:
+            with self._connected() as connection:
+                schema.ensure(connection)
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def begin(self) -> Iterator[SqlTransaction]:
+        """A transaction: committed when the block ends, rolled back when it raises."""
+        if getattr(self._mine, "busy", False):
+            raise Conflict(
+                "this thread has a transaction open already",
+                remedy="Pass the open transaction on, and use that",
+            )
+        self._mine.busy = True
+        try:
+            with self._turn(), self._connected() as connection:
+                connection.exec_driver_sql(_BEGIN[self.dialect])
+                transaction = SqlTransaction(self, connection)
+                try:
+                    yield transaction
+                    transaction.finish()
+                except BaseException:
+                    connect.abandon(connection)
+                    raise
+        finally:
+            self._mine.busy = False
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._writer is None:
+            yield
+            return
+        if not self._writer.acquire(timeout=connect.WAIT_SECONDS):
+            raise StoreUnavailable(
+                f"another thread has written to {connect.shown(self.url)} for {connect.WAIT_SECONDS} s",
+                remedy="Keep transactions short: compute first, then begin",
+            )
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A connection that sees one state for as long as the block lasts; for the ledger."""
+        with self._connected() as connection:
+            connection.exec_driver_sql(_SNAPSHOT[self.dialect])
+            try:
+                yield connection
+            finally:
+                connect.abandon(connection)
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+    def rows(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """What ``statement`` finds in the committed state; for the ledger."""
+        return self._rows(statement, values)
+
+    def _rows(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        with self._connected() as connection:
+            return connection.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise connect.meaning_of(error, self.url) from error
+
+
+def _alike(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Runs of records of one class, in order."""
+    return (list(same) for _, same in groupby(records, key=type))
+
+
+def _key(record: Record) -> tuple[Any, ...]:
+    return tuple(getattr(record, name) for name in record.KEY)
+
+
+def _taken(record: Record) -> Conflict:
+    key = ", ".join(f"{name}={getattr(record, name)!r}" for name in record.KEY)
+    return Conflict(f"there is a {type(record).__name__} with {key} already")

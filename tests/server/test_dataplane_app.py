@@ -19,8 +19,8 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from homeostat.app.container import Container
-from homeostat.app.datasets import read
 from homeostat.app.projects import load_project, snapshot
+from homeostat.app.reading import read
 from homeostat.app.serving import load_version
 from homeostat.app.settings import Settings
 from homeostat.domain.contracts import SEQ, Column

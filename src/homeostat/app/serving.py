@@ -18,8 +18,8 @@ import polars as pl
 from homeostat.adapters.online.boot import boot_id
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
-from homeostat.app.reading import schemas
 from homeostat.app.projects import checkout, find_project, load_project
+from homeostat.app.reading import schemas
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.records import Deployment, Lease, ModelVersion, Project, Run

@@ -1,7 +1,7 @@
 """A real PostgreSQL server for the tests, and stores on both databases.
 
-One server serves every worker of a run. Making a PostgreSQL database takes a third of a second, so the tests of
-a worker share one, which each finds empty; those that need a bare one have it made.
+One server serves every worker of a run. Making a PostgreSQL database takes a third of a second, so the tests
+of a worker share one, which each finds empty; those that need a bare one have it made.
 """
 
 from __future__ import annotations

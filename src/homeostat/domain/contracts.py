@@ -6,7 +6,7 @@ so what training accepts and what serving accepts cannot differ::
     class Weather(hs.Contract):
         origin: Literal["EWR", "JFK", "LGA"]
         observed_at: datetime
-        temp: Annotated[float | None, hs.Check(ge=-30, le=120)]     # degrees Fahrenheit; None: may be missing
+        temp: Annotated[float, hs.Check(ge=-30, le=120)] | None     # degrees Fahrenheit; None: may be missing
 """
 
 from __future__ import annotations
@@ -81,7 +81,12 @@ def _column(contract: str, field: types.Field) -> Column:
     }
     if isinstance(inner, types.LiteralType):
         kind: ColumnType = "string" if isinstance(inner.values[0], str) else "integer"
-        return Column(name=field.name, type=kind, nullable=nullable, choices=tuple(inner.values))
+        return Column(
+            name=field.name,
+            type=kind,
+            nullable=nullable,
+            choices=tuple(v for v in inner.values if v is not None and not isinstance(v, bool)),
+        )
     if type(inner) not in _TYPES:
         raise DeclarationError(
             f"field {field.name!r} has a type that a column cannot hold",

@@ -21,7 +21,7 @@ class Record(msgspec.Struct, frozen=True):
     KEY: ClassVar[tuple[str, ...]] = ()
 
 
-class Project(Record, kw_only=True):
+class Project(Record, frozen=True, kw_only=True):
     """The applied project: where its module is and what it declared, by ``kind/name``."""
 
     KEY = ("name",)
@@ -33,7 +33,7 @@ class Project(Record, kw_only=True):
     applied_at: datetime
 
 
-class Dataset(Record, kw_only=True):
+class Dataset(Record, frozen=True, kw_only=True):
     """A dataset's declaration and how far it has come; ``position`` is the seq of its last batch."""
 
     KEY = ("name",)
@@ -45,7 +45,7 @@ class Dataset(Record, kw_only=True):
     created_at: datetime
 
 
-class Batch(Record, kw_only=True):
+class Batch(Record, frozen=True, kw_only=True):
     """Rows that arrived and are not yet in a dataset version; ``payload`` is an Arrow IPC stream.
 
     ``token`` is the sender's idempotency key: a token seen before adds nothing.
@@ -61,7 +61,7 @@ class Batch(Record, kw_only=True):
     tags: dict[str, str] = {}
 
 
-class Token(Record, kw_only=True):
+class Token(Record, frozen=True, kw_only=True):
     """An idempotency key that has been used, with what it gave."""
 
     KEY = ("dataset", "token")
@@ -73,7 +73,7 @@ class Token(Record, kw_only=True):
     at: datetime
 
 
-class DatasetVersion(Record, kw_only=True):
+class DatasetVersion(Record, frozen=True, kw_only=True):
     """An immutable version: the batches ``first_seq`` to ``last_seq`` on top of the version before.
 
     ``table_version`` is the version of the table in the Tables store; ``digest`` covers the previous digest and the
@@ -92,7 +92,7 @@ class DatasetVersion(Record, kw_only=True):
     created_at: datetime
 
 
-class Quarantined(Record, kw_only=True):
+class Quarantined(Record, frozen=True, kw_only=True):
     """Rows that broke the contract, one record for each batch, column and rule; ``rows`` holds up to 20 as JSON."""
 
     KEY = ("id",)
@@ -106,7 +106,7 @@ class Quarantined(Record, kw_only=True):
     tags: dict[str, str] = {}
 
 
-class FeatureView(Record, kw_only=True):
+class FeatureView(Record, frozen=True, kw_only=True):
     """A version of a feature view; a changed definition is a new version."""
 
     KEY = ("name", "version")
@@ -117,7 +117,7 @@ class FeatureView(Record, kw_only=True):
     created_at: datetime
 
 
-class Run(Record, kw_only=True):
+class Run(Record, frozen=True, kw_only=True):
     """A tracked execution. ``inputs`` are references at versions; ``reason`` says why it began."""
 
     KEY = ("id",)
@@ -146,7 +146,7 @@ class Run(Record, kw_only=True):
     error: str = ""
 
 
-class ModelVersion(Record, kw_only=True):
+class ModelVersion(Record, frozen=True, kw_only=True):
     """An immutable package. ``manifest`` lists its files with digests; ``digest`` is that of the manifest."""
 
     KEY = ("model", "version")
@@ -162,7 +162,7 @@ class ModelVersion(Record, kw_only=True):
     created_at: datetime
 
 
-class GateResult(Record, kw_only=True):
+class GateResult(Record, frozen=True, kw_only=True):
     """One gate's verdict on one version, with its evidence."""
 
     KEY = ("model", "version", "gate")
@@ -177,7 +177,7 @@ class GateResult(Record, kw_only=True):
     at: datetime
 
 
-class Alias(Record, kw_only=True):
+class Alias(Record, frozen=True, kw_only=True):
     """A pointer; its history is in the ledger (``model.alias-moved``)."""
 
     KEY = ("model", "alias")
@@ -195,7 +195,7 @@ class Arm(msgspec.Struct, frozen=True):
     role: Literal["champion", "canary"]
 
 
-class Deployment(Record, kw_only=True):
+class Deployment(Record, frozen=True, kw_only=True):
     """A live endpoint. ``generation`` grows with every change of the arms."""
 
     KEY = ("name",)
@@ -206,7 +206,7 @@ class Deployment(Record, kw_only=True):
     at: datetime
 
 
-class Rollout(Record, kw_only=True):
+class Rollout(Record, frozen=True, kw_only=True):
     """A staged change and how it ended; ``statistics`` holds the sequential test's state at the last look."""
 
     KEY = ("id",)
@@ -225,7 +225,7 @@ class Rollout(Record, kw_only=True):
     tags: dict[str, str] = {}
 
 
-class Window(Record, kw_only=True):
+class Window(Record, frozen=True, kw_only=True):
     """One evaluation of one monitor. ``threshold`` None: shown, not judged."""
 
     KEY = ("deployment", "monitor", "end")
@@ -240,7 +240,7 @@ class Window(Record, kw_only=True):
     detail: dict[str, Any] = {}
 
 
-class Alert(Record, kw_only=True):
+class Alert(Record, frozen=True, kw_only=True):
     """Something a person should know, open until it is resolved. ``key`` makes repeats one alert."""
 
     KEY = ("id",)
@@ -257,7 +257,7 @@ class Alert(Record, kw_only=True):
     tags: dict[str, str] = {}
 
 
-class Evaluation(Record, kw_only=True):
+class Evaluation(Record, frozen=True, kw_only=True):
     """One evaluation of one retraining rule and why it fired or did not."""
 
     KEY = ("id",)
@@ -272,7 +272,7 @@ class Evaluation(Record, kw_only=True):
     run: str = ""
 
 
-class StepExecution(Record, kw_only=True):
+class StepExecution(Record, frozen=True, kw_only=True):
     """One execution of a pipeline step; ``key`` is the digest of its code and inputs."""
 
     KEY = ("id",)
@@ -287,7 +287,7 @@ class StepExecution(Record, kw_only=True):
     error: str = ""
 
 
-class Lease(Record, kw_only=True):
+class Lease(Record, frozen=True, kw_only=True):
     """A process that runs something. Dead when its pid is gone, or its boot or heartbeat is another's or too old."""
 
     KEY = ("id",)
@@ -302,7 +302,7 @@ class Lease(Record, kw_only=True):
     detail: dict[str, Any] = {}
 
 
-class Cursor(Record, kw_only=True):
+class Cursor(Record, frozen=True, kw_only=True):
     """How far a reader of the ledger has come; moved in the transaction of what the reader did."""
 
     KEY = ("name",)

@@ -58,10 +58,13 @@ def parse_ref(text: str) -> Ref:
     match = _REF.fullmatch(text)
     if match is None:
         raise ReferenceError_(
-            f"{text!r} is no reference", remedy="Write kind/name or kind/name@version, as in model/churn@champion"
+            f"{text!r} is no reference",
+            remedy="Write kind/name or kind/name@version, as in model/churn@champion",
         )
     if match["kind"] not in KINDS:
-        raise ReferenceError_(f"{text!r} has an unknown kind", remedy=f"Use one of {', '.join(sorted(KINDS))}")
+        raise ReferenceError_(
+            f"{text!r} has an unknown kind", remedy=f"Use one of {', '.join(sorted(KINDS))}"
+        )
     return Ref(match["kind"], match["name"], match["version"] or "")
 
 

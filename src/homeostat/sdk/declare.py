@@ -44,7 +44,9 @@ def feature_view(
     """
 
     def declare(function: Transform) -> FeatureView:
-        return FeatureView(function.__name__, entity=entity, source=source, ttl=ttl, transform=function, age=age)
+        return FeatureView(
+            function.__name__, entity=entity, source=source, ttl=ttl, transform=function, age=age
+        )
 
     return declare
 
@@ -86,7 +88,13 @@ def windows(
     wanted += ["sum"] if sum else []
     wanted += ["count"] if count else []
     return Windows(
-        name, entity=entity, source=source, column=mean or sum, aggregates=tuple(wanted), over=tuple(over), tile=tile
+        name,
+        entity=entity,
+        source=source,
+        column=mean or sum,
+        aggregates=tuple(wanted),
+        over=tuple(over),
+        tile=tile,
     )
 
 
@@ -104,7 +112,12 @@ def beats(reference: Literal["champion", "baseline"], metric: Metric, *, margin:
 
 
 def worst_slice(
-    column: str, metric: Metric, *, at_least: float | None = None, at_most: float | None = None, min_rows: int = 100
+    column: str,
+    metric: Metric,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    min_rows: int = 100,
 ) -> WorstSlice:
     """Gate: a bound on ``metric`` that every slice of ``column`` with ``min_rows`` rows holds."""
     _known(metric)
@@ -124,7 +137,9 @@ def single_row_latency(quantile: str, *, at_most: str) -> SingleRowLatency:
     """Gate: ``single_row_latency("p99", at_most="20ms")``, measured on one row at a time."""
     if not quantile.startswith("p") or not quantile[1:].isdigit():
         raise DeclarationError(f"{quantile!r} is no quantile", remedy='Write it like "p99"')
-    return SingleRowLatency(int(quantile[1:]) / 10 ** len(quantile[1:]), parse_duration(at_most).total_seconds())
+    return SingleRowLatency(
+        int(quantile[1:]) / 10 ** len(quantile[1:]), parse_duration(at_most).total_seconds()
+    )
 
 
 def drift(

@@ -24,9 +24,10 @@ class Declaration:
         file, line = _caller()
         object.__setattr__(self, "file", file)
         object.__setattr__(self, "line", line)
-        if not isinstance(self.name, str) or not is_name(self.name):
+        if not is_name(str(self.name)):
             raise self.error(
-                f"{self.name!r} is no name", "Use letters and digits, and inside also dot, dash and underscore"
+                f"{self.name!r} is no name",
+                "Use letters and digits, and inside also dot, dash and underscore",
             )
         self.check()
 
@@ -57,7 +58,9 @@ def _caller() -> tuple[str, int]:
     frame = sys._getframe(1)
     while frame.f_back is not None:
         module = frame.f_globals.get("__name__", "")
-        if not (module.startswith("homeostat.") or module == "homeostat" or frame.f_code.co_filename == "<string>"):
+        if not (
+            module.startswith("homeostat.") or module == "homeostat" or frame.f_code.co_filename == "<string>"
+        ):
             return frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back
     return "", 0

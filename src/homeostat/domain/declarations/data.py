@@ -43,18 +43,21 @@ class Dataset(Declaration):
         object.__setattr__(self, "key", (self.key,) if isinstance(self.key, str) else tuple(self.key))
         if not self.key:
             raise self.error("has no key", 'Name the column that identifies a row, as in key="id"')
-        if self.contract is not None and not (
-            isinstance(self.contract, type) and issubclass(self.contract, Contract)
-        ):
+        given: Any = self.contract
+        if given is not None and not (isinstance(given, type) and issubclass(given, Contract)):
             raise self.error(f"contract is {self.contract!r}", "Give a class that derives from hs.Contract")
         if self.every is not None:
             object.__setattr__(self, "every", parse_duration(self.every))
         known = {column.name: column for column in self.columns or ()}
         for name in (*self.keys, *([self.time] if self.time else [])):
             if known and name not in known:
-                raise self.error(f"column {name!r} is not in its contract", f"Add it, or use one of {sorted(known)}")
+                raise self.error(
+                    f"column {name!r} is not in its contract", f"Add it, or use one of {sorted(known)}"
+                )
         if self.time and known and known[self.time].type != "datetime":
-            raise self.error(f"time column {self.time!r} is a {known[self.time].type}", "Declare it as a datetime")
+            raise self.error(
+                f"time column {self.time!r} is a {known[self.time].type}", "Declare it as a datetime"
+            )
         if self.every is not None and self.time is None:
             raise self.error("every needs a time column", 'Name it, as in time="landed_at"')
 

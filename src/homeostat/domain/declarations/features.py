@@ -78,7 +78,9 @@ class FeatureView(_Stored):
         if self.ttl is not None:
             object.__setattr__(self, "ttl", parse_duration(self.ttl))
         if not callable(self.transform):
-            raise self.error("has no transform", "Decorate a function of one LazyFrame with @hs.feature_view(…)")
+            raise self.error(
+                "has no transform", "Decorate a function of one LazyFrame with @hs.feature_view(…)"
+            )
 
     @property
     def lifetime(self) -> timedelta | None:
@@ -129,11 +131,17 @@ class Windows(_Stored):
         columns = {column.name: column for column in self.source.columns or ()}
         if self.column is not None and columns:
             if self.column not in columns:
-                raise self.error(f"{self.column!r} is no column of dataset {self.source.name!r}", "Name one that is")
+                raise self.error(
+                    f"{self.column!r} is no column of dataset {self.source.name!r}", "Name one that is"
+                )
             if columns[self.column].type not in ("float", "integer", "boolean"):
-                raise self.error(f"column {self.column!r} is a {columns[self.column].type}", "Aggregate a number")
+                raise self.error(
+                    f"column {self.column!r} is a {columns[self.column].type}", "Aggregate a number"
+                )
         if self.source.time is None:
-            raise self.error(f"dataset {self.source.name!r} has no time column", "Windows need one: Dataset(time=…)")
+            raise self.error(
+                f"dataset {self.source.name!r} has no time column", "Windows need one: Dataset(time=…)"
+            )
         if self.tile is not None:
             object.__setattr__(self, "tile", parse_duration(self.tile))
 

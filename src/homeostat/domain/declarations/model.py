@@ -34,12 +34,18 @@ class Binary:
     request: Dataset = cast("Dataset", None)
 
     def __post_init__(self) -> None:
-        if self.request is None:
+        given: Any = self.request
+        if given is None:
             object.__setattr__(self, "request", self.source)
 
     def spec(self) -> dict[str, Any]:
         """What this declares, as JSON can hold it."""
-        return {"type": "binary", "label": self.label, "source": self.source.name, "request": self.request.name}
+        return {
+            "type": "binary",
+            "label": self.label,
+            "source": self.source.name,
+            "request": self.request.name,
+        }
 
 
 @dataclass(frozen=True)
@@ -88,14 +94,17 @@ class Model(Declaration):
                 if not isinstance(item, kinds):
                     raise self.error(f"{label} holds {item!r}", f"Write each like {like}")
         if isinstance(self.holdout, float) and not 0 < self.holdout < 1:
-            raise self.error(f"holdout is {self.holdout}", 'Give a share between 0 and 1, or a duration as "7d"')
+            raise self.error(
+                f"holdout is {self.holdout}", 'Give a share between 0 and 1, or a duration as "7d"'
+            )
         for text in (self.holdout, self.history):
             if isinstance(text, str):
                 parse_duration(text)
         columns = self.task.source.columns
         if columns and self.task.label not in {column.name for column in columns}:
             raise self.error(
-                f"label {self.task.label!r} is no column of dataset {self.task.source.name!r}", "Name one that is"
+                f"label {self.task.label!r} is no column of dataset {self.task.source.name!r}",
+                "Name one that is",
             )
         for rule in self.retrain.rules if self.retrain else ():
             if isinstance(rule, SloBurn) and getattr(self.slo, rule.metric, None) is None:

@@ -29,7 +29,11 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     share: float = 0.1
-    watch: tuple[Literal["errors", "latency", "log_loss"], ...] | list[str] = ("errors", "latency", "log_loss")
+    watch: tuple[Literal["errors", "latency", "log_loss"], ...] | list[str] = (
+        "errors",
+        "latency",
+        "log_loss",
+    )
     false_alarm: float = 0.01
     decide_within: str = "3d"
     min_requests: int = 100
@@ -38,9 +42,13 @@ class Canary(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         parse_duration(self.decide_within)
         if not 0 < self.share < 1:
-            raise DeclarationError(f"canary share is {self.share}", remedy="Give a share between 0 and 1, as 0.1")
+            raise DeclarationError(
+                f"canary share is {self.share}", remedy="Give a share between 0 and 1, as 0.1"
+            )
         if not 0 < self.false_alarm < 1:
-            raise DeclarationError(f"canary false_alarm is {self.false_alarm}", remedy="Give a chance, as 0.01")
+            raise DeclarationError(
+                f"canary false_alarm is {self.false_alarm}", remedy="Give a chance, as 0.01"
+            )
         for name in self.watch:
             if name not in WATCHABLE:
                 raise DeclarationError(
@@ -70,4 +78,6 @@ class SLO(msgspec.Struct, frozen=True, kw_only=True):
         if self.p99 is not None:
             parse_duration(self.p99)
         if self.availability is not None and not 0 < self.availability <= 1:
-            raise DeclarationError(f"SLO availability is {self.availability}", remedy="Give a share, as 0.999")
+            raise DeclarationError(
+                f"SLO availability is {self.availability}", remedy="Give a share, as 0.999"
+            )

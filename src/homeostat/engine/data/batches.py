@@ -32,4 +32,6 @@ def rows_of(batches: Iterable[Batch]) -> pl.DataFrame:
 
 def content_digest(previous: str, rows: pl.DataFrame) -> str:
     """The digest of a version: of the digest before it and of the rows added, in their order."""
-    return digest_of([previous, digest_bytes(encode(rows.select(sorted(c for c in rows.columns if c != SEQ))))])
+    return digest_of(
+        [previous, digest_bytes(encode(rows.select(sorted(c for c in rows.columns if c != SEQ))))]
+    )

@@ -72,7 +72,8 @@ def _complete(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> p
     required = [column.name for column in missing if not column.nullable]
     if required:
         raise ContractBroken(
-            f"dataset/{dataset} got no column {required[0]!r}", remedy="Send it, or let it be None in the contract"
+            f"dataset/{dataset} got no column {required[0]!r}",
+            remedy="Send it, or let it be None in the contract",
         )
     return frame.with_columns(pl.lit(None, TYPES[column.type]).alias(column.name) for column in missing)
 
@@ -111,5 +112,7 @@ def _rules(column: Column) -> list[tuple[str, pl.Expr]]:
     if column.pattern is not None:
         rules.append((f"does not match {column.pattern}", ~value.str.contains(column.pattern)))
     if column.choices is not None:
-        rules.append((f"is none of {', '.join(map(str, column.choices))}", ~value.is_in(list(column.choices))))
+        rules.append(
+            (f"is none of {', '.join(map(str, column.choices))}", ~value.is_in(list(column.choices)))
+        )
     return rules

@@ -80,15 +80,19 @@ class FeatureSet:
         skip: Sequence[str] = (),
     ) -> None:
         self.request = request
+        self.request_columns = [name for name in schemas[request.name] if name not in skip]
         self.views = tuple(views)
         self.own = [
-            name for name in schemas[request.name] if name not in (*request.keys, request.time, *skip) and not views
+            name
+            for name in schemas[request.name]
+            if name not in (*request.keys, request.time, *skip) and not views
         ]
         self.stored = [view for view in views if isinstance(view, FeatureView | Windows)]
         self._columns = {view.name: feature_columns(view, schemas, request.name) for view in views}
         empty = latest.widen(schemas[request.name].to_frame().select(self.own))
         self.schema = pl.Schema(
-            dict(empty.schema) | {name: dtype for columns in self._columns.values() for name, dtype in columns.items()}
+            dict(empty.schema)
+            | {name: dtype for columns in self._columns.values() for name, dtype in columns.items()}
         )
         self._keys = {view.name: online_key(view) for view in self.stored}
         for view in self.stored:
@@ -133,13 +137,18 @@ class FeatureSet:
             pl.col(view.entity.key).cast(pl.String).alias("key"), event_time(self.request).alias("at")
         )
         rows = sources[view.source.name]
-        return windows.offline(view, asked, rows) if isinstance(view, Windows) else latest.offline(view, asked, rows)
+        return (
+            windows.offline(view, asked, rows)
+            if isinstance(view, Windows)
+            else latest.offline(view, asked, rows)
+        )
 
     def _on_request(self, view: OnRequest, requests: pl.DataFrame) -> pl.DataFrame:
         made = latest.widen(view.transform(requests.lazy()).collect())
         if made.height != requests.height:
             raise view.error(
-                f"turned {requests.height} rows into {made.height}", "Give one row for each row, in the same order"
+                f"turned {requests.height} rows into {made.height}",
+                "Give one row for each row, in the same order",
             )
         return made
 
@@ -158,27 +167,28 @@ class FeatureSet:
         for view in self.stored:
             name = self._keys[view.name]
             keys = requests[view.entity.key].cast(pl.String).to_list()
-            asked.append([None if key is None else wanted.setdefault((name, key), len(wanted)) for key in keys])
+            asked.append(
+                [None if key is None else wanted.setdefault((name, key), len(wanted)) for key in keys]
+            )
         states = store.read([(name, key.encode()) for name, key in wanted]) if wanted else []
         parts = [latest.widen(requests.select(self.own))] if self.own else []
         as_of: dict[str, list[datetime | None]] = {}
         positions: dict[str, list[int | None]] = {}
         looked = {view.name: rows for view, rows in zip(self.stored, asked, strict=True)}
-        for view in self.views:
-            if isinstance(view, OnRequest):
-                parts.append(self._named(view, self._on_request(view, requests)))
+        for each in self.views:
+            if isinstance(each, OnRequest):
+                parts.append(self._named(each, self._on_request(each, requests)))
                 continue
-            assert isinstance(view, FeatureView | Windows)
-            rows = [None if i is None else states[i] for i in looked[view.name]]
-            found = _windowed(view, rows, at) if isinstance(view, Windows) else _latest(view, rows, at)
-            columns = self._columns[view.name]
+            assert isinstance(each, FeatureView | Windows)
+            rows = [None if i is None else states[i] for i in looked[each.name]]
+            found = _windowed(each, rows, at) if isinstance(each, Windows) else _latest(each, rows, at)
+            columns = self._columns[each.name]
             blank = [None] * len(columns)
             values = [blank if row is None else row for row, _, _ in found]
             parts.append(pl.DataFrame(values, schema=columns, orient="row"))
-            as_of[view.name] = [None if seen is None or seen < 0 else moment(seen) for _, seen, _ in found]
-            positions[view.name] = [seq for _, _, seq in found]
+            as_of[each.name] = [None if seen is None or seen < 0 else moment(seen) for _, seen, _ in found]
+            positions[each.name] = [seq for _, _, seq in found]
         return OnlineFeatures(pl.concat(parts, how="horizontal"), as_of, positions)
-
 
 
 _Found = tuple[list[Any] | None, int | None, int | None]
@@ -201,7 +211,9 @@ def _latest(view: FeatureView, states: Sequence[bytes | None], at: Sequence[int]
     for encoded, time in zip(states, at, strict=True):
         state = latest.decode(encoded)
         values = latest.lookup(view, state, time)
-        out.append((values, state.seen, state.rank[1]) if values is not None and state else (None, None, None))
+        out.append(
+            (values, state.seen, state.rank[1]) if values is not None and state else (None, None, None)
+        )
     return out
 
 
@@ -213,9 +225,9 @@ def update(
     keys = rows[view.entity.key].drop_nulls().cast(pl.String).unique().to_list()
     states = dict(zip(keys, store.read([(name, key.encode()) for key in keys]), strict=True))
     changed = (
-        windows.update(view, rows, states, now) if isinstance(view, Windows) else latest.update(view, rows, states)
+        windows.update(view, rows, states, now)
+        if isinstance(view, Windows)
+        else latest.update(view, rows, states)
     )
     store.write(name, {key.encode(): state for key, state in changed.items()}, position)
     return len(changed)
-
-

@@ -70,7 +70,9 @@ def _ranked(view: FeatureView, rows: pl.LazyFrame) -> pl.DataFrame:
         available_at(view.source).alias("seen"),
         event_time(view.source).alias("time"),
         pl.col(SEQ).alias("seq"),
-        pl.concat_str(pl.col(view.source.keys).cast(pl.String), separator="|", ignore_nulls=True).alias("tie"),
+        pl.concat_str(pl.col(view.source.keys).cast(pl.String), separator="|", ignore_nulls=True).alias(
+            "tie"
+        ),
     )
     made = transform(view, frame.lazy()).rename(lambda name: f"v:{name}")
     return (
@@ -105,7 +107,9 @@ def update(view: FeatureView, rows: pl.DataFrame, states: Mapping[str, bytes | N
     ranked = _ranked(view, rows.lazy()).unique("key", keep="last", maintain_order=True)
     names = [name for name in ranked.columns if name.startswith("v:")]
     out: dict[str, bytes] = {}
-    for key, seen, time, seq, tie, *values in ranked.select("key", "seen", "time", "seq", "tie", *names).iter_rows():
+    for key, seen, time, seq, tie, *values in ranked.select(
+        "key", "seen", "time", "seq", "tie", *names
+    ).iter_rows():
         rank = (time, seq, tie)
         old = decode(states[key])
         if old is None or rank >= old.rank:

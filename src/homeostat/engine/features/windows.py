@@ -11,7 +11,7 @@ rows of (tile end in microseconds, running sum, running count), ordered by tile.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,7 @@ import polars as pl
 
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Windows
+from homeostat.domain.declarations.features import Aggregate
 from homeostat.engine.features.times import available_at, micros
 
 _HEADER: Final = 16
@@ -72,8 +73,8 @@ def offline(view: Windows, requests: pl.DataFrame, rows: pl.LazyFrame) -> pl.Dat
     return pl.DataFrame({name: columns[name] for name in view.feature_names})
 
 
-def _name(view: Windows, aggregate: str, window: Any) -> str:
-    position = view.windows.index(window) * len(view.aggregates) + view.aggregates.index(aggregate)  # type: ignore[arg-type] # a member by construction
+def _name(view: Windows, aggregate: Aggregate, window: timedelta) -> str:
+    position = view.windows.index(window) * len(view.aggregates) + view.aggregates.index(aggregate)
     return view.feature_names[position]
 
 
@@ -87,7 +88,9 @@ def _total(wanted: pl.DataFrame, edge: pl.Expr, totals: pl.DataFrame) -> pl.Data
     return joined.select(pl.col("sum", "count").fill_null(0.0))
 
 
-def update(view: Windows, rows: pl.DataFrame, states: Mapping[str, bytes | None], now: datetime) -> dict[str, bytes]:
+def update(
+    view: Windows, rows: pl.DataFrame, states: Mapping[str, bytes | None], now: datetime
+) -> dict[str, bytes]:
     """The new online states of every entity in ``rows``.
 
     Args:

@@ -1,0 +1,173 @@
+"""Plan and apply: what a project declares against what the store holds. Applying twice changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import polars as pl
+
+from homeostat.app.container import Container
+from homeostat.app.datasets import Ingested, ingest
+from homeostat.app.online import refresh
+from homeostat.app.projects import Declared, snapshot
+from homeostat.app.reading import schemas
+from homeostat.domain import records
+from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
+from homeostat.domain.digests import digest_bytes, digest_of
+from homeostat.domain.errors import ContractBroken, NotFound
+from homeostat.domain.events import Edge, Event
+from homeostat.domain.refs import Ref
+from homeostat.engine.features.featureset import FeatureSet
+from homeostat.ports.meta import Transaction
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What applying does to one declaration; ``detail`` names the parts that differ."""
+
+    ref: str
+    action: Literal["create", "update", "remove", "keep"]
+    detail: str = ""
+
+
+def plan(container: Container, declared: Declared) -> list[Change]:
+    """What ``apply`` would change, without changing anything.
+
+    Raises:
+        DeclarationError: a view or model that cannot work on its datasets.
+    """
+    _check(container, declared)
+    project = container.store.get(records.Project, declared.name)
+    before: dict[str, Any] = project.declared if project else {}
+    now = declared.specs()
+    changes = [_change(ref, before.get(ref), spec) for ref, spec in now.items()]
+    return changes + [Change(ref, "remove") for ref in before if ref not in now]
+
+
+def _change(ref: str, before: dict[str, Any] | None, now: dict[str, Any]) -> Change:
+    if before is None:
+        return Change(ref, "create")
+    differing = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    return Change(ref, "update", ", ".join(differing)) if differing else Change(ref, "keep")
+
+
+def _check(container: Container, declared: Declared) -> None:
+    """Put every model's features together once, so that an impossible one is refused before anything changes."""
+    for model in declared.models.values():
+        try:
+            feature_set(container, model)
+        except ContractBroken:
+            continue  # a dataset without a contract has no columns before its first rows
+
+
+def feature_set(container: Container, model: Model) -> FeatureSet:
+    """The features of ``model``, checked against the columns of its datasets.
+
+    Raises:
+        ContractBroken: a dataset without a contract has no rows yet.
+        DeclarationError: a view cannot be computed from its dataset or for this request.
+    """
+    request = model.task.request
+    sources = {
+        view.source.name: view.source for view in model.features if isinstance(view, FeatureView | Windows)
+    }
+    known = schemas(container, {**sources, request.name: request})
+    return FeatureSet(model.features, request, known, skip=[model.task.label])
+
+
+def apply(container: Container, declared: Declared) -> list[Change]:
+    """Make the store hold what the project declares, and ingest the files that datasets name.
+
+    Raises:
+        DeclarationError: a view or model that cannot work on its datasets; nothing is changed.
+        NotFound: a dataset's file is not there.
+    """
+    changes = plan(container, declared)
+    source = snapshot(container.blobs, declared.root)
+    now = container.clock.now()
+    specs = declared.specs()
+    with container.store.begin() as tx:
+        before = tx.get(records.Project, declared.name)
+        for dataset in declared.datasets.values():
+            _put_dataset(tx, dataset, specs[str(dataset.ref)], container)
+        views = [_put_view(tx, name, specs[f"feature-view/{name}"], container) for name in declared.views]
+        for name in declared.models:
+            if tx.get(records.Deployment, name) is None:
+                tx.insert(records.Deployment(name=name, model=name, generation=0, arms=[], at=now))
+        project = records.Project(
+            name=declared.name,
+            path=str(declared.file),
+            digest=digest_of(specs),
+            source=source,
+            declared=specs,
+            applied_at=now,
+        )
+        if before is None or (before.digest, before.source, before.path) != (
+            project.digest,
+            source,
+            project.path,
+        ):
+            tx.put(project)
+            tx.append(
+                Event(
+                    kind="project.applied",
+                    subject=str(Ref("project", declared.name)),
+                    at=now,
+                    body={"changes": msgspec.to_builtins([c for c in changes if c.action != "keep"])},
+                    edges=tuple(Edge(f"code/{source[7:]}", str(view), "defines") for view in views),
+                )
+            )
+    for dataset in declared.datasets.values():
+        if dataset.path is not None:
+            ingest_file(container, dataset, declared.root)
+    _check(container, declared)
+    refresh(container)
+    return changes
+
+
+def _put_dataset(tx: Transaction, dataset: Dataset, spec: dict[str, Any], container: Container) -> None:
+    record = tx.lock(records.Dataset, dataset.name)
+    if record is None:
+        tx.insert(records.Dataset(name=dataset.name, spec=spec, created_at=container.clock.now()))
+        return
+    if spec["columns"] is None:  # keep what was inferred from the first rows
+        spec = spec | {"columns": record.spec.get("columns")}
+    if record.spec != spec:
+        tx.put(msgspec.structs.replace(record, spec=spec))
+
+
+def _put_view(tx: Transaction, name: str, spec: dict[str, Any], container: Container) -> Ref:
+    """The view's version: a definition that was seen before keeps its number."""
+    digest = digest_of(spec)
+    known = tx.find(records.FeatureView, ("name", "=", name), order=["version"])
+    same = next((view for view in known if view.digest == digest), None)
+    if same is None:
+        version = known[-1].version + 1 if known else 1
+        same = records.FeatureView(
+            name=name, version=version, digest=digest, spec=spec, created_at=container.clock.now()
+        )
+        tx.insert(same)
+    return Ref("feature-view", name).at(same.version)
+
+
+def ingest_file(container: Container, dataset: Dataset, root: Path) -> Ingested:
+    """Ingest the file that a dataset names; the same contents once only.
+
+    Raises:
+        NotFound: there is no such file.
+        ContractBroken: it is neither CSV nor Parquet, or its columns are not those of the contract.
+    """
+    file = root / (dataset.path or "")
+    if not file.is_file():
+        raise NotFound(
+            f"dataset/{dataset.name} names {file}, which is not there",
+            remedy="Put the file there, or correct path=",
+        )
+    try:
+        rows = pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, try_parse_dates=True)
+    except pl.exceptions.PolarsError as error:
+        raise ContractBroken(
+            f"{file} cannot be read: {error}", remedy="Give a CSV or a .parquet file"
+        ) from error
+    return ingest(container, dataset.name, rows, token=digest_bytes(file.read_bytes()))

@@ -1,0 +1,56 @@
+"""Projects as they were applied: loaded from their snapshots, each once a process."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from homeostat.app.container import Container
+from homeostat.app.projects import Declared, checkout, load_project
+from homeostat.domain.errors import NotFound
+from homeostat.domain.records import Deployment, ModelVersion, Project, Run
+
+
+def project(container: Container) -> Project:
+    """The applied project.
+
+    Raises:
+        NotFound: none was applied.
+    """
+    found = container.store.find(Project, order=["-applied_at"], limit=1)
+    if not found:
+        raise NotFound(
+            "no project was applied to this store", remedy="Run homeostat apply in the project's folder"
+        )
+    return found[0]
+
+
+def declared(container: Container, code: str = "") -> Declared:
+    """What the project declares: as applied now, or as it was at the snapshot ``code``.
+
+    Raises:
+        NotFound: no project was applied, or the snapshot is gone.
+        DeclarationError: the snapshot does not load.
+    """
+    applied = project(container)
+    return _load(
+        checkout(container.blobs, code or applied.source, container.settings.home), Path(applied.path).name
+    )
+
+
+@lru_cache(maxsize=32)
+def _load(root: Path, file: str) -> Declared:
+    """A snapshot never changes, so what it declares is loaded once."""
+    return load_project(root / file)
+
+
+def codes_in_use(container: Container) -> set[str]:
+    """The snapshots that matter now: the applied one, and those of every version that serves."""
+    codes = {project(container).source}
+    for deployment in container.store.find(Deployment):
+        for arm in deployment.arms:
+            version = container.store.get(ModelVersion, deployment.model, arm.version)
+            run = container.store.get(Run, version.run) if version else None
+            if run and run.code:
+                codes.add(run.code)
+    return codes

@@ -1,0 +1,239 @@
+"""The controller: brings what is to what is declared, one tick at a time.
+
+A tick reaps the dead, lets the reactors catch up, starts what is queued, looks at canaries, and evaluates the
+monitors and retraining rules that are due. It keeps nothing in memory that the store does not hold, so it can die
+between any two steps and the next tick goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from threading import Lock
+
+import msgspec
+
+from homeostat.app.code import declared
+from homeostat.app.container import Container
+from homeostat.app.datasets import seal
+from homeostat.app.leases import reap
+from homeostat.app.online import refresh
+from homeostat.app.reactors import react_all
+from homeostat.app.rollouts import step
+from homeostat.app.training import fail, submit
+from homeostat.app.trainingdata import datasets_of
+from homeostat.app.watching import Watched, broken_upstream, settle_contracts, watch
+from homeostat.app.workers import sync_workers
+from homeostat.domain.declarations import Model
+from homeostat.domain.durations import parse_duration
+from homeostat.domain.errors import Conflict, HomeostatError, NotFound
+from homeostat.domain.events import Event
+from homeostat.domain.ids import new_id
+from homeostat.domain.records import Batch, Dataset, DatasetVersion, Evaluation, ModelVersion, Rollout, Run
+from homeostat.domain.refs import parse_ref
+from homeostat.engine.control.rules import Facts, Ruling, decide
+
+_ATTEMPTS = 3
+_UNSEALED = 200
+_SEAL_AFTER = timedelta(days=1)
+
+_log = logging.getLogger(__name__)
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """What one tick found running (references) and what it did (sentences)."""
+
+    busy: list[str]
+    did: list[str]
+
+
+class Controller:
+    """Ticks over one store. Safe for threads: ticks follow one another."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._lock = Lock()
+
+    def tick(self) -> Tick:
+        """One round. What fails is recorded and does not keep the rest from being done."""
+        did: list[str] = []
+        with self._lock:
+            for part in (
+                self._reap,
+                self._react,
+                self._start,
+                self._canaries,
+                self._rules,
+                self._keep,
+                self._react,
+            ):
+                try:
+                    part(did)
+                except HomeostatError as error:
+                    _log.warning("%s", error)
+                    did.append(f"{part.__name__.strip('_')}: {error}")
+            return Tick(self._busy(), did)
+
+    def _busy(self) -> list[str]:
+        store = self._container.store
+        runs = store.find(Run, ("state", "in", ["queued", "running"]))
+        waiting = store.find(ModelVersion, ("stage", "=", "candidate"))
+        return [f"run/{run.id}" for run in runs] + [f"model/{v.model}@{v.version}" for v in waiting]
+
+    def _reap(self, did: list[str]) -> None:
+        """Give up what the dead were running, and try it again."""
+        container = self._container
+        for lease in reap(container):
+            did.append(f"{lease.subject} lost its process {lease.pid}")
+            if lease.role == "job" and lease.subject.startswith("run/"):
+                self._retry(lease.subject.removeprefix("run/"), f"its process {lease.pid} died", did)
+        for name, state in container.executor.states().items():
+            kind, _, subject = name.partition(".")
+            if kind == "train" and state == "failed":
+                self._retry(subject, "its process ended before the run did", did)
+
+    def _retry(self, run_id: str, error: str, did: list[str]) -> None:
+        container = self._container
+        run = container.store.get(Run, run_id)
+        if run is None or run.state not in ("queued", "running"):
+            return
+        fail(container, run_id, error)
+        if run.attempt < _ATTEMPTS:
+            again = submit(
+                container,
+                run.model,
+                reason=run.reason,
+                actor=run.actor,
+                using=run.function,
+                params=run.params,
+                tags=run.tags,
+                attempt=run.attempt + 1,
+            )
+            did.append(f"run/{run_id} failed: {error}; run/{again.id} is attempt {again.attempt}")
+
+    def _react(self, did: list[str]) -> None:
+        if reacted := react_all(self._container):
+            did.append(f"reacted to {reacted} events")
+
+    def _start(self, did: list[str]) -> None:
+        """Start queued runs, and the judging of candidates whose training process did not get to it."""
+        container = self._container
+        running = container.executor.states()
+        for run in container.store.find(Run, ("state", "=", "queued"), order=["created_at"]):
+            if running.get(f"train.{run.id}") != "running":
+                container.executor.submit(f"train.{run.id}", ["train", run.id])
+                did.append(f"started run/{run.id}: {run.reason}")
+        for version in container.store.find(ModelVersion, ("stage", "=", "candidate")):
+            name = f"judge.{version.model}.{version.version}"
+            if running.get(f"train.{version.run}") != "running" and running.get(name) != "running":
+                container.executor.submit(name, ["judge", version.model, str(version.version)])
+                did.append(f"judging model/{version.model}@{version.version}")
+
+    def _canaries(self, did: list[str]) -> None:
+        rollouts = self._container.store.find(Rollout, ("state", "=", "running"))
+        if rollouts:
+            sync_workers(self._container)
+        for rollout in rollouts:
+            decision = step(self._container, rollout)
+            if decision.action != "continue":
+                did.append(f"rollout/{rollout.id}: {decision.action}, {decision.reason}")
+
+    def _rules(self, did: list[str]) -> None:
+        try:
+            models = declared(self._container).models.values()
+        except NotFound:
+            return
+        for model in models:
+            if model.retrain is not None and self._due(model):
+                settle_contracts(self._container)
+                self._evaluate(model, did)
+
+    def _due(self, model: Model) -> bool:
+        assert model.retrain is not None
+        last = self._container.store.find(Evaluation, ("trigger", "=", model.name), order=["-at"], limit=1)
+        return not last or self._container.clock.now() - last[0].at >= parse_duration(
+            model.retrain.check_every
+        )
+
+    def _evaluate(self, model: Model, did: list[str]) -> None:
+        container = self._container
+        assert model.retrain is not None
+        watched = watch(container, model) or Watched({}, {})
+        now = container.clock.now()
+        runs = container.store.find(
+            Run, ("model", "=", model.name), ("state", "!=", "failed"), order=["-created_at"], limit=1
+        )
+        facts = Facts(
+            now=now,
+            last_training_at=runs[0].created_at if runs else None,
+            new_labels=self._new_labels(model, runs[0] if runs else None),
+            drift=watched.drift,
+            levels=watched.levels,
+            frozen=broken_upstream(container, datasets_of(model)),
+        )
+        ruling = decide(model.retrain, facts)
+        run = self._train(model, ruling, did) if ruling.should_train and not self._training(model) else None
+        with container.store.begin() as tx:
+            for outcome in ruling.outcomes:
+                tx.insert(
+                    Evaluation(
+                        id=new_id(container.clock.wall()),
+                        trigger=model.name,
+                        rule=outcome.rule,
+                        at=now,
+                        value=outcome.value,
+                        threshold=outcome.threshold,
+                        fired=outcome.fired,
+                        reason=outcome.reason,
+                        run=run.id if run and outcome.fired else "",
+                    )
+                )
+
+    def _training(self, model: Model) -> bool:
+        return any(ref.startswith("run/") for ref in self._busy()) or bool(
+            self._container.store.find(
+                Rollout, ("deployment", "=", model.name), ("state", "=", "running"), limit=1
+            )
+        )
+
+    def _train(self, model: Model, ruling: Ruling, did: list[str]) -> Run | None:
+        container = self._container
+        try:
+            run = submit(container, model.name, reason=ruling.reason, actor=f"trigger/{model.name}")
+        except Conflict as error:  # no rows yet: the next evaluation tries again
+            did.append(str(error))
+            return None
+        with container.store.begin() as tx:
+            tx.append(
+                Event(
+                    kind="trigger.fired",
+                    subject=f"trigger/{model.name}",
+                    at=container.clock.now(),
+                    body={"run": run.id, "reason": ruling.reason},
+                )
+            )
+        did.append(f"trigger/{model.name} fired: {ruling.reason}")
+        self._start(did)
+        return run
+
+    def _new_labels(self, model: Model, last: Run | None) -> int:
+        """Rows of the label's dataset that the last training had not pinned."""
+        name = model.task.source.name
+        record = self._container.store.get(Dataset, name)
+        pinned = [parse_ref(text) for text in (last.inputs if last else [])]
+        version = next((int(ref.version) for ref in pinned if ref.name == name), 0)
+        seen = self._container.store.get(DatasetVersion, name, version)
+        return (record.rows if record else 0) - (seen.rows if seen else 0)
+
+    def _keep(self, did: list[str]) -> None:
+        """Bring the online store level, and seal batches that have waited for long or are many."""
+        container = self._container
+        if moved := refresh(container):
+            did.append(f"brought {moved} feature views level")
+        now = container.clock.now()
+        for record in container.store.find(Dataset):
+            waiting = container.store.find(Batch, ("dataset", "=", record.name), order=["seq"], limit=1)
+            if waiting and (
+                record.position - waiting[0].seq >= _UNSEALED or now - waiting[0].at >= _SEAL_AFTER
+            ):
+                seal(container, record.name)

@@ -1,0 +1,98 @@
+"""Changing what a deployment serves: one transaction moves arms, alias and stages, then the servers follow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from homeostat.app.container import Container
+from homeostat.domain.errors import NotFound
+from homeostat.domain.events import Edge, Event
+from homeostat.domain.records import Alias, Arm, Deployment, ModelVersion, Stage
+from homeostat.domain.refs import Ref
+from homeostat.ports.meta import Transaction
+
+
+def set_arms(
+    tx: Transaction, container: Container, name: str, arms: Sequence[Arm], *, actor: str, reason: str
+) -> Deployment:
+    """Give a deployment other arms.
+
+    Raises:
+        NotFound: there is no such deployment.
+    """
+    deployment = tx.lock(Deployment, name)
+    if deployment is None:
+        raise NotFound(f"there is no deployment/{name}", remedy="Declare the model and run homeostat apply")
+    changed = msgspec.structs.replace(
+        deployment, generation=deployment.generation + 1, arms=list(arms), at=container.clock.now()
+    )
+    tx.put(changed)
+    ref = f"deployment/{name}"
+    tx.append(
+        Event(
+            kind="deployment.changed",
+            subject=ref,
+            at=changed.at,
+            actor=actor,
+            body={
+                "generation": changed.generation,
+                "arms": msgspec.to_builtins(list(arms)),
+                "reason": reason,
+            },
+            edges=tuple(
+                Edge(str(Ref("model", deployment.model).at(arm.version)), ref, f"served as {arm.role}")
+                for arm in arms
+            ),
+        )
+    )
+    return changed
+
+
+def set_stage(
+    tx: Transaction, container: Container, model: str, version: int, stage: Stage, *, actor: str, reason: str
+) -> ModelVersion:
+    """Move a version to another stage.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    record = tx.lock(ModelVersion, model, version)
+    if record is None:
+        raise NotFound(f"there is no model/{model}@{version}", remedy="homeostat status lists the versions")
+    moved = msgspec.structs.replace(record, stage=stage, stage_reason=reason)
+    tx.put(moved)
+    tx.append(
+        Event(
+            kind=f"model.{stage}",
+            subject=str(Ref("model", model).at(version)),
+            at=container.clock.now(),
+            actor=actor,
+            body={"from": record.stage, "reason": reason, "tags": record.tags},
+        )
+    )
+    return moved
+
+
+def crown(
+    tx: Transaction, container: Container, name: str, version: int, *, actor: str, reason: str
+) -> Deployment:
+    """Make a version the champion with all of the traffic; the one before retires."""
+    deployment = tx.lock(Deployment, name)
+    if deployment is None:
+        raise NotFound(f"there is no deployment/{name}", remedy="Declare the model and run homeostat apply")
+    model = deployment.model
+    before = tx.get(Alias, model, "champion")
+    if before is not None and before.version != version:
+        set_stage(
+            tx, container, model, before.version, "retired", actor=actor, reason=f"@{version} took its place"
+        )
+    set_stage(tx, container, model, version, "champion", actor=actor, reason=reason)
+    now = container.clock.now()
+    tx.put(Alias(model=model, alias="champion", version=version, at=now))
+    body = {"alias": "champion", "from": before.version if before else None, "to": version, "reason": reason}
+    tx.append(
+        Event(kind="model.alias-moved", subject=f"model/{model}@champion", at=now, actor=actor, body=body)
+    )
+    return set_arms(tx, container, name, [Arm(version, 1.0, "champion")], actor=actor, reason=reason)

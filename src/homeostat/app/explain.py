@@ -1,0 +1,199 @@
+"""Answers to questions: what runs where, why something was (not) trained, and what stands behind a prediction."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+import polars as pl
+
+from homeostat.app.code import declared
+from homeostat.app.container import Container
+from homeostat.app.leases import alive
+from homeostat.app.reading import read, version_of
+from homeostat.domain import records
+from homeostat.domain.declarations import FeatureView, Model, Windows
+from homeostat.domain.errors import NotFound
+from homeostat.domain.refs import Ref, parse_ref
+
+_DEPTH = 12
+
+
+def status(container: Container) -> dict[str, Any]:
+    """What is declared, what serves, what runs where and what is wrong, as JSON can hold it."""
+    store = container.store
+    leases = store.find(records.Lease)
+    head = container.ledger.head()
+    return {
+        "now": container.clock.now(),
+        "projects": [
+            {"name": p.name, "path": p.path, "applied_at": p.applied_at} for p in store.find(records.Project)
+        ],
+        "datasets": [
+            {"name": d.name, "rows": d.rows, "version": d.version, "position": d.position}
+            for d in store.find(records.Dataset)
+        ],
+        "deployments": msgspec.to_builtins(store.find(records.Deployment)),
+        "versions": [
+            {
+                "model": v.model,
+                "version": v.version,
+                "stage": v.stage,
+                "reason": v.stage_reason,
+                "tags": v.tags,
+            }
+            for v in store.find(records.ModelVersion)
+        ],
+        "rollouts": msgspec.to_builtins(store.find(records.Rollout, ("state", "=", "running"))),
+        "runs": [
+            {"id": r.id, "model": r.model, "state": r.state, "reason": r.reason, "error": r.error}
+            for r in store.find(records.Run, order=["-created_at"], limit=20)
+        ],
+        "processes": [
+            {"role": p.role, "subject": p.subject, "host": p.host, "pid": p.pid, "alive": alive(container, p)}
+            for p in leases
+        ],
+        "alerts": msgspec.to_builtins(store.find(records.Alert, ("state", "=", "open"))),
+        "ledger": {"events": head.seq, "hash": head.hash},
+    }
+
+
+def why(container: Container, trigger: str, *, limit: int = 20) -> list[records.Evaluation]:
+    """The newest evaluations of a model's retraining rules, newest first.
+
+    Raises:
+        NotFound: nothing of this name was ever evaluated.
+    """
+    name = parse_ref(trigger).name if "/" in trigger else trigger
+    found = container.store.find(
+        records.Evaluation, ("trigger", "=", name), order=["-at", "rule"], limit=limit
+    )
+    if not found:
+        known = ", ".join(m for m in _models(container)) or "none"
+        raise NotFound(
+            f"trigger/{name} was never evaluated",
+            remedy=f"Models with retraining rules are: {known}; is homeostat up?",
+        )
+    return found
+
+
+def _models(container: Container) -> list[str]:
+    try:
+        return [m.name for m in declared(container).models.values() if m.retrain is not None]
+    except NotFound:
+        return []
+
+
+def lineage(
+    container: Container, ref: str, direction: Literal["up", "down", "both"] = "both"
+) -> dict[str, Any]:
+    """What a thing came from (up) and what came of it (down), as trees of references.
+
+    Raises:
+        ReferenceError_: ``ref`` is no reference.
+        NotFound: the ledger knows nothing of it.
+    """
+    parsed = parse_ref(ref)
+    text = str(_resolved(container, parsed))
+    tree: dict[str, Any] = {"ref": text}
+    sides: tuple[Literal["up", "down"], ...] = ("up", "down") if direction == "both" else (direction,)
+    for side in sides:
+        tree[side] = _walk(container, text, side, {text}, _DEPTH)
+    if not any(tree[side] for side in sides) and not container.ledger.find(subject=text, limit=1):
+        raise NotFound(f"the ledger knows nothing of {text}", remedy="homeostat status lists what there is")
+    return tree
+
+
+def _resolved(container: Container, ref: Ref) -> Ref:
+    """An alias as the version that it points to now."""
+    if ref.kind == "model" and ref.version and not ref.version.isdigit():
+        alias = container.store.get(records.Alias, ref.name, ref.version)
+        if alias is None:
+            raise NotFound(f"{ref} points to nothing", remedy=f"Use a version of model/{ref.name}")
+        return ref.at(alias.version)
+    return ref
+
+
+def _walk(
+    container: Container, ref: str, side: Literal["up", "down"], seen: set[str], depth: int
+) -> list[dict[str, Any]]:
+    out = []
+    for edge in container.ledger.edges(ref, side):
+        other = edge.source if side == "up" else edge.target
+        node: dict[str, Any] = {"ref": other, "role": edge.role}
+        if other not in seen and depth:
+            seen.add(other)
+            node[side] = _walk(container, other, side, seen, depth - 1)
+        out.append(node)
+    return out
+
+
+def trace(container: Container, prediction_id: str) -> dict[str, Any]:
+    """One prediction back through version, run and code to the rows and dataset versions behind its features.
+
+    Raises:
+        NotFound: no prediction log holds it.
+    """
+    found = _prediction(container, prediction_id)
+    deployment, row = found
+    record = container.store.get(records.ModelVersion, deployment.model, row["version"])
+    run = container.store.get(records.Run, record.run) if record else None
+    if record is None or run is None:
+        raise NotFound(
+            f"prediction/{prediction_id} was answered by a version that is gone", remedy="Look at the ledger"
+        )
+    model = declared(container, run.code).models[deployment.model]
+    return {
+        "prediction": f"prediction/{prediction_id}",
+        "answered": {k: row[k] for k in ("at", "time", "key", "arm", "score", "status", "latency_us")},
+        "model": str(Ref("model", deployment.model).at(record.version)),
+        "digest": record.digest,
+        "run": {
+            "ref": f"run/{run.id}",
+            "reason": run.reason,
+            "rows": run.rows,
+            "inputs": run.inputs,
+            "environment": run.environment,
+        },
+        "code": run.code,
+        "features": [_behind(container, view, row) for view in model.features]
+        or [{"view": "request", "values": {}}],
+        "label": _label(container, model, row["key"]),
+    }
+
+
+def _prediction(container: Container, prediction_id: str) -> tuple[records.Deployment, dict[str, Any]]:
+    for deployment in container.store.find(records.Deployment):
+        name = f"{deployment.name}.predictions"
+        if container.store.get(records.Dataset, name) is None:
+            continue
+        rows = read(container, name).filter(pl.col("prediction_id") == prediction_id).collect()
+        if rows.height:
+            return deployment, rows.row(0, named=True)
+    raise NotFound(
+        f"no prediction log holds prediction/{prediction_id}",
+        remedy="Predictions reach the log within a second",
+    )
+
+
+def _behind(container: Container, view: Any, row: dict[str, Any]) -> dict[str, Any]:
+    values = {name: value for name, value in row.items() if name.startswith(f"{view.name}__")}
+    if not isinstance(view, FeatureView | Windows):
+        return {"view": view.name, "values": values, "from": "the request"}
+    seq = row.get(f"position__{view.name}")
+    version = version_of(container, view.source.name, seq) if seq is not None and seq >= 0 else None
+    source = Ref("dataset", view.source.name)
+    return {
+        "view": view.name,
+        "values": values,
+        "as_of": row.get(f"as_of__{view.name}"),
+        "batch": seq,
+        "from": str(source.at(version.version)) if version else str(source),
+    }
+
+
+def _label(container: Container, model: Model, key: str) -> Any:
+    task = model.task
+    text = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|")
+    rows = read(container, task.source.name).filter(text == key).select(task.label).collect()
+    return rows[task.label][-1] if rows.height else None

@@ -1,0 +1,123 @@
+"""The gates: a candidate becomes accepted or rejected, and the evidence stays with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from homeostat.app.apply import feature_set
+from homeostat.app.code import declared
+from homeostat.app.container import Container
+from homeostat.app.projects import checkout, importing
+from homeostat.app.trainingdata import Split, split
+from homeostat.domain.declarations import Model
+from homeostat.domain.errors import NotFound
+from homeostat.domain.events import Event
+from homeostat.domain.records import Alias, GateResult, ModelVersion, Run
+from homeostat.domain.refs import Ref
+from homeostat.engine.features.featureset import FeatureSet, online_key
+from homeostat.engine.registry import gates, package
+
+_SAMPLES = 200
+
+
+def judge(container: Container, model: str, version: int, rows: Split | None = None) -> ModelVersion:
+    """Let every gate judge a candidate on its held-out rows; repeating it changes nothing.
+
+    Args:
+        container: The ports.
+        model: The model's name.
+        version: The candidate.
+        rows: The run's rows, where the caller still has them.
+
+    Raises:
+        NotFound: there is no such version, or its run or files are gone.
+    """
+    record = container.store.get(ModelVersion, model, version)
+    run = container.store.get(Run, record.run) if record else None
+    if record is None or run is None:
+        raise NotFound(f"there is no model/{model}@{version}", remedy="homeostat status lists the versions")
+    if record.stage != "candidate":
+        return record
+    declaration = declared(container, run.code).models[model]
+    features = feature_set(container, declaration)
+    rows = rows or split(container, run, declaration, features)
+    with importing(checkout(container.blobs, run.code, container.settings.home)):
+        candidate = package.load(container.blobs, record.manifest, declaration.trusted, expect=record.digest)
+    evidence = _evidence(container, declaration, features, candidate, rows)
+    verdicts = [gates.judge(gate, evidence) for gate in declaration.gates]
+    return _record(container, record, verdicts)
+
+
+def _evidence(
+    container: Container, model: Model, features: FeatureSet, candidate: package.Package, rows: Split
+) -> gates.GateEvidence:
+    held = rows.holdout
+    clock, request = container.clock, model.task.request
+    single = [held.requests[i : i + 1] for i in range(min(_SAMPLES, held.requests.height))]
+
+    def predict_one(row: pl.DataFrame) -> Any:
+        times = row[request.time].to_list() if request.time else [clock.now()]
+        found = features.online(row.select(features.request_columns), times, container.online)
+        return candidate.predict(found.X)
+
+    return gates.GateEvidence(
+        y=held.y,
+        p=candidate.predict(held.X),
+        p_champion=_champion(container, model, features, rows),
+        p_baseline=float(rows.train.y.mean()),
+        slices=held.requests,
+        predict_one=predict_one,
+        samples=single,
+        monotonic=clock.monotonic,
+    )
+
+
+def _champion(container: Container, model: Model, features: FeatureSet, rows: Split) -> Any:
+    """The champion's scores on the same rows, with the features it was trained on."""
+    alias = container.store.get(Alias, model.name, "champion")
+    record = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    run = container.store.get(Run, record.run) if record else None
+    if record is None or run is None:
+        return None
+    theirs = declared(container, run.code).models[model.name]
+    with importing(checkout(container.blobs, run.code, container.settings.home)):
+        champion = package.load(container.blobs, record.manifest, theirs.trusted, expect=record.digest)
+    if [online_key(view) for view in theirs.features] == [online_key(view) for view in model.features]:
+        return champion.predict(rows.holdout.X)
+    own = feature_set(container, theirs)
+    return champion.predict(own.offline(rows.holdout.requests, rows.sources))
+
+
+def _record(container: Container, record: ModelVersion, verdicts: list[gates.Verdict]) -> ModelVersion:
+    failed = [verdict for verdict in verdicts if not verdict.passed]
+    now = container.clock.now()
+    with container.store.begin() as tx:
+        current = tx.lock(ModelVersion, record.model, record.version)
+        if current is None or current.stage != "candidate":
+            return current or record
+        judged = msgspec.structs.replace(
+            current,
+            stage="rejected" if failed else "accepted",
+            stage_reason="; ".join(f"{v.gate}: {v.reason}" for v in failed)
+            or f"passed {len(verdicts)} gates",
+        )
+        tx.put(judged)
+        for verdict in verdicts:
+            built = msgspec.to_builtins(verdict)
+            tx.put(GateResult(model=record.model, version=record.version, at=now, **built))
+        tx.append(
+            Event(
+                kind=f"model.{judged.stage}",
+                subject=str(Ref("model", record.model).at(record.version)),
+                at=now,
+                body={
+                    "reason": judged.stage_reason,
+                    "gates": {v.gate: v.passed for v in verdicts},
+                    "tags": record.tags,
+                },
+            )
+        )
+    return judged

@@ -1,0 +1,73 @@
+"""Keeping the online store level with the datasets.
+
+Each view's state carries the seq of the last batch applied to it, written in the same step, so a batch is applied
+once however often this is tried; a store that lost its data is rebuilt from the tables.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import polars as pl
+
+from homeostat.app.code import codes_in_use, declared
+from homeostat.app.container import Container
+from homeostat.app.reading import read_since
+from homeostat.domain import records
+from homeostat.domain.declarations import FeatureView, Windows
+from homeostat.domain.errors import NotFound
+from homeostat.engine.features.featureset import online_key, update
+from homeostat.engine.features.times import available_at, micros
+
+
+def live_views(container: Container) -> dict[str, FeatureView | Windows]:
+    """Every stored view that the applied project or a serving version needs, by its key in the online store."""
+    try:
+        codes = codes_in_use(container)
+    except NotFound:
+        return {}
+    views: dict[str, FeatureView | Windows] = {}
+    for code in codes:
+        for view in declared(container, code).views.values():
+            if isinstance(view, FeatureView | Windows):
+                views[online_key(view)] = view
+    return views
+
+
+def refresh(container: Container, dataset: str | None = None) -> int:
+    """Apply every batch that a view has not seen, of one dataset or of all; returns how many views moved."""
+    moved = 0
+    for key, view in live_views(container).items():
+        name = view.source.name
+        if dataset not in (None, name):
+            continue
+        record = container.store.get(records.Dataset, name)
+        if record is not None and container.online.position(key) < record.position:
+            moved += _catch_up(container, key, view)
+    return moved
+
+
+def _catch_up(container: Container, key: str, view: FeatureView | Windows) -> int:
+    """Under the dataset's lock, so that two processes do not apply the same batch."""
+    with container.store.begin() as tx:
+        record = tx.lock(records.Dataset, view.source.name)
+        position = container.online.position(key)
+        if record is None or position >= record.position:
+            return 0
+        if position < 0:
+            container.online.clear(key)
+        now = container.clock.now()
+        rows = read_since(container, view.source.name, position)
+        if rows.height and isinstance(view, Windows) and position < 0:
+            rows = _recent(view, rows, now)
+        if rows.height:
+            update(view, rows, container.online, now, record.position)
+        else:
+            container.online.write(key, {}, record.position)
+    return 1
+
+
+def _recent(view: Windows, rows: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """The rows that the longest window still reaches: a rebuild need not look at years."""
+    horizon = micros(now) - micros(view.windows[-1]) - micros(view.grain)
+    return rows.filter(available_at(view.source) > horizon)

@@ -1,0 +1,61 @@
+"""Reactors: what follows from events. Each has a durable cursor in the ledger, moved only after it has reacted.
+
+A crash between reacting and moving the cursor shows the event again, so every reaction is harmless when repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from homeostat.app.container import Container
+from homeostat.app.rollouts import begin
+from homeostat.domain.events import Event
+from homeostat.domain.records import Alert, Cursor
+from homeostat.domain.refs import parse_ref
+
+
+@dataclass(frozen=True)
+class Reactor:
+    """Reacts to events of some kinds; its name is that of its cursor."""
+
+    name: str
+    kinds: frozenset[str]
+    react: Callable[[Container, Event], None]
+
+
+def _notify(container: Container, event: Event) -> None:
+    alert = container.store.get(Alert, parse_ref(event.subject).name)
+    if alert is not None:
+        container.notifier.send(alert)
+
+
+def _roll_out(container: Container, event: Event) -> None:
+    ref = parse_ref(event.subject)
+    begin(container, ref.name, int(ref.version))
+
+
+REACTORS = (
+    Reactor("notify", frozenset({"alert.opened", "alert.resolved"}), _notify),
+    Reactor("roll-out", frozenset({"model.accepted"}), _roll_out),
+)
+
+
+def react(container: Container, reactor: Reactor) -> int:
+    """Let a reactor see every event since its cursor; returns how many it reacted to."""
+    cursor = container.store.get(Cursor, reactor.name)
+    after, reacted = cursor.seq if cursor else 0, 0
+    while events := container.ledger.read(after, limit=500):
+        for event in events:
+            if event.kind in reactor.kinds:
+                reactor.react(container, event)
+                reacted += 1
+        after = events[-1].seq
+        with container.store.begin() as tx:
+            tx.put(Cursor(name=reactor.name, seq=after))
+    return reacted
+
+
+def react_all(container: Container) -> int:
+    """Let every reactor catch up; returns how many reactions there were."""
+    return sum(react(container, reactor) for reactor in REACTORS)

@@ -1,0 +1,106 @@
+"""Reading datasets: a version, everything up to now, or what came after a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import polars as pl
+
+from homeostat.app.container import Container
+from homeostat.domain import records
+from homeostat.domain.contracts import SEQ, Column
+from homeostat.domain.declarations import Dataset
+from homeostat.domain.errors import ContractBroken, NotFound
+from homeostat.engine.data.batches import rows_of
+from homeostat.engine.data.schema import schema_of
+
+
+def declared_columns(record: records.Dataset) -> tuple[Column, ...] | None:
+    """The columns that the stored declaration names."""
+    columns = record.spec.get("columns")
+    return msgspec.convert(columns, tuple[Column, ...]) if columns else None
+
+
+def find_dataset(container: Container, name: str) -> records.Dataset:
+    """The dataset's record.
+
+    Raises:
+        NotFound: no applied project declares it.
+    """
+    record = container.store.get(records.Dataset, name)
+    if record is None:
+        known = ", ".join(d.name for d in container.store.find(records.Dataset)) or "none"
+        raise NotFound(
+            f"there is no dataset/{name}", remedy=f"Declare it and run homeostat apply; known: {known}"
+        )
+    return record
+
+
+def schemas(container: Container, datasets: Mapping[str, Dataset]) -> dict[str, pl.Schema]:
+    """The columns of datasets: as declared, else as inferred from their first rows.
+
+    Raises:
+        ContractBroken: a dataset without a contract has no rows yet.
+    """
+    out = {}
+    for name, dataset in datasets.items():
+        columns = dataset.columns
+        if columns is None:
+            record = container.store.get(records.Dataset, name)
+            columns = declared_columns(record) if record else None
+        if columns is None:
+            raise ContractBroken(
+                f"dataset/{name} has no contract and no rows yet",
+                remedy="Ingest rows first, or declare a contract",
+            )
+        out[name] = schema_of(columns)
+    return out
+
+
+def read(container: Container, name: str, *, version: int | None = None) -> pl.LazyFrame:
+    """The rows of a dataset with ``SEQ``: of one version, or without one everything up to now.
+
+    Raises:
+        NotFound: there is no such dataset or version.
+    """
+    record = find_dataset(container, name)
+    wanted = record.version if version is None else version
+    parts: list[pl.LazyFrame] = []
+    if wanted:
+        found = container.store.get(records.DatasetVersion, name, wanted)
+        if found is None:
+            raise NotFound(f"there is no dataset/{name}@{wanted}", remedy=f"The newest is @{record.version}")
+        parts.append(container.tables.scan(name, found.table_version))
+    if version is None:
+        pending = container.store.find(records.Batch, ("dataset", "=", name), order=["seq"])
+        if pending:
+            parts.append(rows_of(pending).lazy())
+    schema = schema_of(declared_columns(record) or ())
+    if not parts:
+        return pl.LazyFrame(schema=dict(schema) | {SEQ: pl.Int64()})
+    rows = pl.concat(parts, how="diagonal")
+    # A table leaves out a column that has held nothing but nulls.
+    missing = [name for name in schema if name not in rows.collect_schema()]
+    return rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in missing)
+
+
+def read_since(container: Container, name: str, seq: int) -> pl.DataFrame:
+    """The rows of batches after ``seq``, with ``SEQ``; an empty frame without columns when there are none."""
+    waiting = container.store.find(records.Batch, ("dataset", "=", name), ("seq", ">", seq), order=["seq"])
+    parts = [rows_of(waiting)] if waiting else []
+    record = container.store.get(records.Dataset, name)
+    last = container.store.get(records.DatasetVersion, name, record.version) if record else None
+    if last is not None and last.last_seq > seq:
+        upto = waiting[0].seq if waiting else last.last_seq + 1
+        table = container.tables.scan(name, last.table_version)
+        parts.insert(0, table.filter(pl.col(SEQ) > seq, pl.col(SEQ) < upto).collect())
+    return pl.concat(parts, how="diagonal").sort(SEQ, maintain_order=True) if parts else pl.DataFrame()
+
+
+def version_of(container: Container, name: str, seq: int) -> records.DatasetVersion | None:
+    """The version that a batch went into; None while it waits."""
+    found = container.store.find(
+        records.DatasetVersion, ("dataset", "=", name), ("last_seq", ">=", seq), order=["version"], limit=1
+    )
+    return found[0] if found else None

@@ -1,0 +1,273 @@
+"""Rollouts: an accepted candidate becomes the champion, at once or by a canary that a sequential test watches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from homeostat.app.alerts import open_alert
+from homeostat.app.container import Container
+from homeostat.app.deployments import crown, set_arms, set_stage
+from homeostat.app.reading import read_since
+from homeostat.app.training import find_model
+from homeostat.app.workers import sync_workers
+from homeostat.domain.contracts import SEQ
+from homeostat.domain.declarations import Canary, Model
+from homeostat.domain.durations import parse_duration
+from homeostat.domain.errors import Conflict, NotFound
+from homeostat.domain.events import Event
+from homeostat.domain.ids import new_id
+from homeostat.domain.records import Alias, Arm, Dataset, Deployment, ModelVersion, Rollout, Run
+from homeostat.engine.control.canary import CanaryTest, Decision
+from homeostat.engine.control.observations import baseline, observe, observe_labels
+from homeostat.ports.meta import Transaction
+
+
+def promote(container: Container, model: str, version: int, *, actor: str, reason: str) -> Deployment:
+    """Make a version the champion by hand.
+
+    Raises:
+        NotFound: there is no such version.
+        Conflict: the gates rejected it.
+    """
+    record = container.store.get(ModelVersion, model, version)
+    if record is None:
+        raise NotFound(f"there is no model/{model}@{version}", remedy="homeostat status lists the versions")
+    if record.stage in ("rejected", "candidate"):
+        raise Conflict(
+            f"model/{model}@{version} is {record.stage}: {record.stage_reason or 'no gate has judged it'}",
+            remedy="Promote a version that passed its gates",
+        )
+    with container.store.begin() as tx:
+        for running in _running(tx, model):
+            _end(
+                tx, container, running, "promoted" if running.candidate == version else "rolled-back", reason
+            )
+            if running.candidate != version:
+                set_stage(tx, container, model, running.candidate, "rolled-back", actor=actor, reason=reason)
+        deployment = crown(tx, container, model, version, actor=actor, reason=reason)
+    sync_workers(container)
+    return deployment
+
+
+def rollback(container: Container, deployment: str, *, actor: str, reason: str) -> Deployment:
+    """Take a running canary out; without one, return to the champion before this one.
+
+    Raises:
+        NotFound: there is no such deployment.
+        Conflict: there is nothing to return to.
+    """
+    with container.store.begin() as tx:
+        found = tx.lock(Deployment, deployment)
+        if found is None:
+            raise NotFound(f"there is no deployment/{deployment}", remedy="homeostat status lists them")
+        running = _running(tx, deployment)
+        if running:
+            changed = _withdraw(tx, container, running[0], reason, actor=actor)
+        else:
+            changed = crown(
+                tx, container, deployment, _former(tx, container, found), actor=actor, reason=reason
+            )
+    sync_workers(container)
+    return changed
+
+
+def _former(tx: Transaction, container: Container, deployment: Deployment) -> int:
+    """The champion before the present one, by the alias's history."""
+    now = tx.get(Alias, deployment.model, "champion")
+    moves = container.ledger.find(
+        subject=f"model/{deployment.model}@champion", kinds=["model.alias-moved"], limit=50
+    )
+    for event in moves:
+        former = event.body["from"]
+        if now is not None and event.body["to"] == now.version and former is not None:
+            return int(former)
+    raise Conflict(
+        f"deployment/{deployment.name} has no champion before this one",
+        remedy="Promote a version by its number",
+    )
+
+
+def _running(tx: Transaction, deployment: str) -> list[Rollout]:
+    return tx.find(Rollout, ("deployment", "=", deployment), ("state", "=", "running"))
+
+
+def _end(tx: Transaction, container: Container, rollout: Rollout, state: Any, reason: str) -> None:
+    ended = msgspec.structs.replace(rollout, state=state, ended_at=container.clock.now(), reason=reason)
+    tx.put(ended)
+    tx.append(
+        Event(
+            kind=f"rollout.{state}",
+            subject=f"rollout/{rollout.id}",
+            at=container.clock.now(),
+            body={
+                "deployment": rollout.deployment,
+                "candidate": rollout.candidate,
+                "requests": rollout.requests,
+                "labelled": rollout.labelled,
+                "reason": reason,
+                "tags": rollout.tags,
+            },
+        )
+    )
+
+
+def _withdraw(
+    tx: Transaction, container: Container, rollout: Rollout, reason: str, *, actor: str
+) -> Deployment:
+    _end(tx, container, rollout, "rolled-back", reason)
+    set_stage(tx, container, rollout.deployment, rollout.candidate, "rolled-back", actor=actor, reason=reason)
+    arms = [Arm(rollout.champion, 1.0, "champion")]
+    return set_arms(tx, container, rollout.deployment, arms, actor=actor, reason=reason)
+
+
+def begin(container: Container, model: str, version: int) -> bool:
+    """Bring an accepted version in as its model declares; says whether it did. Repeating it changes nothing."""
+    record = container.store.get(ModelVersion, model, version)
+    run = container.store.get(Run, record.run) if record else None
+    if record is None or run is None or record.stage != "accepted":
+        return False
+    canary = find_model(container, model, run.code).rollout
+    champion = container.store.get(Alias, model, "champion")
+    if champion is None or canary is None:
+        why = "the first version to pass its gates" if champion is None else "it passed its gates"
+        with container.store.begin() as tx:
+            crown(tx, container, model, version, actor="homeostat", reason=why)
+        sync_workers(container)
+        return True
+    sync_workers(container)
+    log = read_since(container, f"{model}.predictions", 0)
+    rollout = _canary(container, record, canary, champion.version, run, log)
+    with container.store.begin() as tx:
+        for running in _running(tx, model):
+            _withdraw(tx, container, running, f"@{version} came after it", actor="homeostat")
+        tx.insert(rollout)
+        why = f"canary with {canary.share:.0%} of the traffic"
+        set_stage(tx, container, model, version, "canary", actor="homeostat", reason=why)
+        arms = [Arm(champion.version, 1 - canary.share, "champion"), Arm(version, canary.share, "canary")]
+        set_arms(tx, container, model, arms, actor="homeostat", reason=why)
+        body = {
+            "deployment": model,
+            "candidate": version,
+            "champion": champion.version,
+            "share": canary.share,
+        }
+        tx.append(
+            Event(
+                kind="rollout.began",
+                subject=f"rollout/{rollout.id}",
+                at=rollout.began_at,
+                body=body | {"tags": record.tags},
+            )
+        )
+    sync_workers(container)
+    return True
+
+
+def _canary(
+    container: Container, record: ModelVersion, canary: Canary, champion: int, run: Run, log: pl.DataFrame
+) -> Rollout:
+    model = find_model(container, record.model, run.code)
+    p99 = parse_duration(model.slo.p99).total_seconds() if model.slo and model.slo.p99 else None
+    usual = baseline(log.filter(pl.col("version") == champion).tail(20_000), p99=p99) if log.height else None
+    labels = container.store.get(Dataset, model.task.source.name)
+    statistics = CanaryTest(canary, usual).statistics(0, 0)
+    return Rollout(
+        id=new_id(container.clock.wall()),
+        deployment=record.model,
+        candidate=record.version,
+        champion=champion,
+        state="running",
+        share=canary.share,
+        began_at=container.clock.now(),
+        statistics=statistics
+        | {
+            "log_from": int(log[SEQ].max() or 0) if log.height else 0,  # type: ignore[arg-type] # an int64 column
+            "log_seq": int(log[SEQ].max() or 0) if log.height else 0,  # type: ignore[arg-type] # an int64 column
+            "label_from": labels.position if labels else 0,
+            "label_seq": labels.position if labels else 0,
+        },
+        tags=record.tags,
+    )
+
+
+def step(container: Container, rollout: Rollout) -> Decision:
+    """Look at what a canary has answered since the last look, and do what the test says."""
+    record = container.store.get(ModelVersion, rollout.deployment, rollout.candidate)
+    run = container.store.get(Run, record.run) if record else None
+    if record is None or run is None:
+        raise NotFound(f"rollout/{rollout.id} has no candidate", remedy="Roll it back: homeostat rollback")
+    model = find_model(container, rollout.deployment, run.code)
+    assert model.rollout is not None
+    test = CanaryTest.restore(model.rollout, rollout.statistics)
+    looked = _look(container, model, rollout, test)
+    decision = test.decide(container.clock.now(), rollout.began_at, looked.requests, looked.labelled)
+    looked = msgspec.structs.replace(looked, statistics=looked.statistics | decision.statistics)
+    with container.store.begin() as tx:
+        current = tx.lock(Rollout, rollout.id)
+        if current is None or current.state != "running":
+            return decision
+        tx.put(looked)
+        if decision.action == "promote":
+            _end(tx, container, looked, "promoted", decision.reason)
+            crown(
+                tx,
+                container,
+                rollout.deployment,
+                rollout.candidate,
+                actor="homeostat",
+                reason=decision.reason,
+            )
+        elif decision.action == "rollback":
+            _withdraw(tx, container, looked, decision.reason, actor="homeostat")
+            open_alert(
+                tx,
+                container,
+                key=f"rollback:{rollout.id}",
+                subject=f"deployment/{rollout.deployment}",
+                severity="ticket",
+                summary=f"canary model/{rollout.deployment}@{rollout.candidate} was rolled back: {decision.reason}",
+                action=f"all traffic returned to @{rollout.champion}",
+                tags=rollout.tags,
+                detail={"requests": looked.requests, "labelled": looked.labelled},
+            )
+    if decision.action != "continue":
+        sync_workers(container)
+    return decision
+
+
+def _look(container: Container, model: Model, rollout: Rollout, test: CanaryTest) -> Rollout:
+    """Show the test each new request and each new label once, in the order they came."""
+    seen = rollout.statistics
+    log = read_since(container, f"{rollout.deployment}.predictions", seen["log_from"])
+    if not log.height:
+        return rollout
+    log = log.filter((pl.col("arm") == "champion") | (pl.col("version") == rollout.candidate))
+    fresh = log.filter(pl.col(SEQ) > seen["log_seq"])
+    asked = observe(test, fresh)
+    labels = read_since(container, model.task.source.name, seen["label_from"])
+    counted = 0
+    if labels.height:
+        counted = observe_labels(test, _new_pairs(model, log, labels, seen), model.task.label)
+    return msgspec.structs.replace(
+        rollout,
+        requests=rollout.requests + asked,
+        labelled=rollout.labelled + counted,
+        statistics=seen
+        | {
+            "log_seq": int(log[SEQ].max() or seen["log_seq"]),  # type: ignore[arg-type] # an int64 column
+            "label_seq": int(labels[SEQ].max() or 0) if labels.height else seen["label_seq"],  # type: ignore[arg-type] # an int64 column
+        },
+    )
+
+
+def _new_pairs(model: Model, log: pl.DataFrame, labels: pl.DataFrame, seen: dict[str, Any]) -> pl.DataFrame:
+    """Requests that have a label and had none at the last look."""
+    key = pl.concat_str(pl.col(model.task.request.keys).cast(pl.String), separator="|").alias("key")
+    answers = labels.select(key, model.task.label, pl.col(SEQ).alias("label_seq")).drop_nulls()
+    answers = answers.unique("key", keep="first", maintain_order=True)
+    pairs = log.filter(pl.col("arm") == "canary").join(answers, on="key", how="inner")
+    new = (pl.col(SEQ) > seen["log_seq"]) | (pl.col("label_seq") > seen["label_seq"])
+    return pairs.filter(new).sort("label_seq", SEQ, maintain_order=True)

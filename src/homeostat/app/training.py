@@ -1,0 +1,330 @@
+"""A training run, from submission to a judged candidate.
+
+``submit`` pins every input and queues the run; ``execute`` runs in a process of its own; ``judge`` lets the gates
+decide. Each ends in one transaction of state, event and edges, and each can be repeated after a crash.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from homeostat.app.apply import feature_set
+from homeostat.app.code import declared, project
+from homeostat.app.container import Container
+from homeostat.app.datasets import seal
+from homeostat.app.judging import judge
+from homeostat.app.leases import hold, release
+from homeostat.app.projects import checkout, import_function, importing
+from homeostat.app.trainingdata import Split, datasets_of, split
+from homeostat.domain.contracts import Column
+from homeostat.domain.declarations import Model
+from homeostat.domain.errors import Conflict, DeclarationError, NotFound
+from homeostat.domain.events import Edge, Event
+from homeostat.domain.ids import new_id
+from homeostat.domain.records import FeatureView, ModelVersion, Run
+from homeostat.domain.refs import Ref
+from homeostat.engine.data.schema import infer
+from homeostat.engine.monitoring.reference import reference
+from homeostat.engine.registry import metrics, package
+from homeostat.engine.tracking.capture import capture, seed
+from homeostat.engine.tracking.training import TrainingSet
+
+Progress = Callable[[str], None]
+
+
+def find_model(container: Container, name: str, code: str = "") -> Model:
+    """The declaration of a model, as applied or at a snapshot.
+
+    Raises:
+        NotFound: the project declares no such model.
+    """
+    models = declared(container, code).models
+    if name not in models:
+        raise NotFound(
+            f"there is no model/{name}", remedy=f"The project declares {', '.join(models) or 'none'}"
+        )
+    return models[name]
+
+
+def submit(
+    container: Container,
+    model: str,
+    *,
+    reason: str,
+    actor: str = "user",
+    using: str = "",
+    params: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
+    attempt: int = 1,
+) -> Run:
+    """Queue a training with everything that has come up to now, pinned.
+
+    Args:
+        container: The ports.
+        model: The model's name.
+        reason: Why, in a sentence; kept with the run.
+        actor: Who asked.
+        using: ``module:function`` of the project in place of the declared training function.
+        params: Keyword arguments for the training function.
+        tags: Marks that stay with the run and the version it makes.
+        attempt: The number of this try.
+
+    Raises:
+        NotFound: no such model or function.
+        Conflict: a dataset that it needs has no rows, or the training function takes no such parameter.
+    """
+    declaration = find_model(container, model)
+    code = project(container).source
+    function = _function(container, declaration, code, using)
+    _check_params(declaration, function, params or {})
+    inputs = []
+    for name in datasets_of(declaration):
+        version = seal(container, name)
+        if version is None:
+            raise Conflict(
+                f"model/{model} needs dataset/{name}, which has no rows", remedy="Ingest some first"
+            )
+        inputs.append(str(Ref("dataset", name).at(version.version)))
+    now = container.clock.now()
+    run = Run(
+        id=new_id(container.clock.wall()),
+        kind="train",
+        model=model,
+        state="queued",
+        reason=reason,
+        actor=actor,
+        attempt=attempt,
+        function=using,
+        params=params or {},
+        tags=tags or {},
+        inputs=inputs,
+        features=_views(container, declaration),
+        code=code,
+        data_until=now,
+        created_at=now,
+    )
+    with container.store.begin() as tx:
+        tx.insert(run)
+        tx.append(
+            Event(
+                kind="run.submitted",
+                subject=f"run/{run.id}",
+                at=now,
+                actor=actor,
+                body={"model": model, "reason": reason, "tags": run.tags, "attempt": attempt},
+                edges=tuple(
+                    Edge(source, f"run/{run.id}", role)
+                    for role, sources in (
+                        ("input", inputs),
+                        ("feature", run.features),
+                        ("code", [f"code/{code[7:]}"]),
+                    )
+                    for source in sources
+                ),
+            )
+        )
+    return run
+
+
+def _views(container: Container, model: Model) -> list[str]:
+    """The model's views at their newest versions."""
+    out = []
+    for view in model.features:
+        versions = container.store.find(FeatureView, ("name", "=", view.name), order=["-version"], limit=1)
+        out.append(str(view.ref.at(versions[0].version)))
+    return out
+
+
+def _function(container: Container, model: Model, code: str, using: str) -> Callable[..., Any]:
+    if not using:
+        return model.train
+    found: Callable[..., Any] = import_function(
+        checkout(container.blobs, code, container.settings.home), using
+    )
+    return found
+
+
+def _check_params(model: Model, function: Callable[..., Any], params: dict[str, Any]) -> None:
+    accepted = list(inspect.signature(function).parameters)[1:]
+    for name in params:
+        if name not in accepted:
+            raise Conflict(
+                f"the training function of model/{model.name} takes no parameter {name!r}",
+                remedy=f"It takes {', '.join(accepted) or 'none'}",
+            )
+
+
+def execute(
+    container: Container, run_id: str, *, progress: Progress = lambda text: None
+) -> ModelVersion | None:
+    """Train, package and judge; returns the version, None when the run was not there to be executed.
+
+    Raises:
+        HomeostatError: and whatever the training function raises; the run is recorded as failed first.
+    """
+    run = _start(container, run_id)
+    if run is None:
+        return None
+    lease = hold(container, "job", f"run/{run.id}")
+    try:
+        version, rows = _train(container, run, progress)
+    except BaseException as error:
+        fail(container, run.id, f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        release(container, lease)
+    progress("judging by the gates")
+    return judge(container, version.model, version.version, rows)
+
+
+def _start(container: Container, run_id: str) -> Run | None:
+    with container.store.begin() as tx:
+        run = tx.lock(Run, run_id)
+        if run is None or run.state != "queued":
+            return None
+        now = container.clock.now()
+        run = msgspec.structs.replace(run, state="running", started_at=now)
+        tx.put(run)
+        tx.append(Event(kind="run.started", subject=f"run/{run.id}", at=now, body={"model": run.model}))
+    return run
+
+
+def fail(container: Container, run_id: str, error: str) -> None:
+    """Record that a run failed; a run that ended already stays as it is."""
+    with container.store.begin() as tx:
+        run = tx.lock(Run, run_id)
+        if run is None or run.state not in ("queued", "running"):
+            return
+        now = container.clock.now()
+        tx.put(msgspec.structs.replace(run, state="failed", ended_at=now, error=error[:2000]))
+        tx.append(
+            Event(
+                kind="run.failed",
+                subject=f"run/{run.id}",
+                at=now,
+                body={"model": run.model, "error": error[:2000]},
+            )
+        )
+
+
+def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVersion, Split]:
+    began = container.clock.monotonic()
+    root = checkout(container.blobs, run.code, container.settings.home)
+    model = find_model(container, run.model, run.code)
+    features = feature_set(container, model)
+    progress("putting the training rows together, point in time")
+    rows = split(container, run, model, features)
+    data = TrainingSet(
+        rows.train.X,
+        rows.train.y,
+        keys=rows.train.requests.select(model.task.request.keys),
+        times=rows.train.requests[model.task.request.time] if model.task.request.time else None,
+        params=run.params,
+    )
+    seed(run.seed)
+    progress(f"training on {len(data):,} rows")
+    with importing(root):
+        estimator = _function(container, model, run.code, run.function)(data, **run.params)
+        if not hasattr(estimator, "predict_proba"):
+            raise model_error(model, estimator)
+        scores = package.predict(estimator, rows.train.X)
+        measured = metrics.evaluate(rows.holdout.y, package.predict(estimator, rows.holdout.X))
+        progress("packaging")
+        captured = capture(root)
+        files = package.pack(
+            estimator,
+            signature(model, features, rows, run.features),
+            environment=captured.environment,
+            example=example(model, rows),
+            reference=reference(rows.train.X, scores).dump(),
+            trusted=model.trusted,
+        )
+    manifest = package.store(container.blobs, files)
+    numbers = {f"holdout_{name}": value for name, value in measured.items()} | dict(data.metrics)
+    done = msgspec.structs.replace(
+        run,
+        state="succeeded",
+        rows=len(data),
+        environment=manifest["files"][package.ENVIRONMENT],
+        metrics=numbers | {"train_base_rate": data.base_rate},
+        ended_at=container.clock.now(),
+        seconds=container.clock.monotonic() - began,
+    )
+    return _complete(container, done, manifest), rows
+
+
+def model_error(model: Model, estimator: object) -> DeclarationError:
+    """What to say of a training function that gave no classifier."""
+    return model.error(
+        f"its training function gave a {type(estimator).__name__}, which has no predict_proba",
+        "Return the fitted classifier",
+    )
+
+
+def _complete(container: Container, run: Run, manifest: dict[str, Any]) -> ModelVersion:
+    with container.store.begin() as tx:
+        current = tx.lock(Run, run.id)
+        if current is None or current.state != "running":
+            raise Conflict(
+                f"run/{run.id} was given up while it ran",
+                remedy="Look at its error; it may have been retried",
+            )
+        newest = tx.find(ModelVersion, ("model", "=", run.model), order=["-version"], limit=1)
+        version = ModelVersion(
+            model=run.model,
+            version=newest[0].version + 1 if newest else 1,
+            digest=package.digest(manifest),
+            manifest=manifest,
+            run=run.id,
+            stage="candidate",
+            metrics=run.metrics,
+            tags=run.tags,
+            created_at=container.clock.now(),
+        )
+        ref = str(Ref("model", run.model).at(version.version))
+        tx.put(run)
+        tx.insert(version)
+        body = {"model": run.model, "metrics": run.metrics, "rows": run.rows, "seconds": run.seconds}
+        tx.append(
+            Event(kind="run.succeeded", subject=f"run/{run.id}", at=version.created_at, body=body),
+            Event(
+                kind="model.version-created",
+                subject=ref,
+                at=version.created_at,
+                body={"digest": version.digest, "tags": run.tags},
+                edges=(Edge(f"run/{run.id}", ref, "produced"),),
+            ),
+        )
+    return version
+
+
+def signature(model: Model, features: Any, rows: Split, views: list[str]) -> package.Signature:
+    """What a request must hold and what the estimator was fitted on."""
+    request = model.task.request
+    columns: tuple[Column, ...] = request.columns or tuple(
+        column
+        for column in infer(rows.train.requests, request.keys)
+        if not (request.name == model.task.source.name and column.name == model.task.label)
+    )
+    if request.name == model.task.source.name:
+        columns = tuple(column for column in columns if column.name != model.task.label)
+    return package.Signature(
+        features=infer(pl.DataFrame(schema=features.schema)),
+        request=columns,
+        key=request.keys,
+        time=request.time,
+        views=tuple(views),
+        label=model.task.label,
+    )
+
+
+def example(model: Model, rows: Split) -> dict[str, Any]:
+    """The newest training row as a request: it warms up whatever serves the model."""
+    newest = rows.train.requests.tail(1).row(0, named=True)
+    built: dict[str, Any] = msgspec.to_builtins(newest)
+    return built

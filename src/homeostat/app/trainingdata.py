@@ -1,0 +1,114 @@
+"""The rows of one training: pinned dataset versions, joined with their labels, features point in time.
+
+The newest labelled rows are held out for the gates; the model never sees them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from homeostat.app.container import Container
+from homeostat.app.reading import read
+from homeostat.domain.contracts import SEQ
+from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
+from homeostat.domain.durations import parse_duration
+from homeostat.domain.errors import Conflict
+from homeostat.domain.records import Run
+from homeostat.domain.refs import parse_ref
+from homeostat.engine.features.featureset import FeatureSet
+from homeostat.engine.features.times import available_at, micros
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Labelled requests, oldest first: the requests as they came, their features, their labels (0 and 1)."""
+
+    requests: pl.DataFrame
+    X: pl.DataFrame
+    y: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Split:
+    """What the model may learn from, and what the gates judge it on."""
+
+    train: Rows
+    holdout: Rows
+    sources: dict[str, pl.LazyFrame]
+
+
+def split(container: Container, run: Run, model: Model, features: FeatureSet) -> Split:
+    """The rows of ``run``: labels known by ``run.data_until``, from the versions it pinned.
+
+    Raises:
+        Conflict: too few labelled rows to train on and to judge with; says how many there are.
+    """
+    pinned = {parse_ref(text).name: int(parse_ref(text).version) for text in run.inputs}
+    sources = {name: read(container, name, version=version) for name, version in pinned.items()}
+    until = run.data_until or run.created_at
+    labelled = _labelled(model, sources, until)
+    held = labelled["held"].to_numpy()
+    if held.all() or not held.any():
+        raise Conflict(
+            f"model/{model.name} has {labelled.height} labelled rows, {int(held.sum())} of them held out",
+            remedy="Ingest more labelled rows, or declare another holdout=",
+        )
+    requests = labelled.select(pl.exclude("held", "label"))
+    X = features.offline(requests, sources)
+    y = labelled["label"].cast(pl.Int8).to_numpy()
+    parts = [Rows(requests.filter(mask), X.filter(mask), y[mask]) for mask in (~held, held)]
+    return Split(parts[0], parts[1], sources)
+
+
+def _labelled(model: Model, sources: dict[str, pl.LazyFrame], until: datetime) -> pl.DataFrame:
+    """Requests with ``label`` and ``held``, ordered by time (else by key)."""
+    task, request = model.task, model.task.request
+    labels = _last_of_key(task.source, sources[task.source.name], request.keys)
+    known = labels.filter(available_at(task.source) <= micros(until), pl.col(task.label).is_not_null())
+    label_time = (
+        pl.col(task.source.time).alias("label_time") if task.source.time else pl.lit(None).alias("label_time")
+    )
+    answers = known.select(*request.keys, pl.col(task.label).cast(pl.Int8).alias("label"), label_time)
+    asked = _last_of_key(request, sources[request.name], request.keys)
+    if request.name == task.source.name:
+        asked = asked.drop(task.label, strict=False)
+    rows = asked.drop(SEQ, strict=False).join(answers, on=list(request.keys), how="inner")
+    if request.time and model.window is not None:
+        rows = rows.filter(pl.col(request.time) > until - model.window)
+    frame = rows.sort([request.time] if request.time else list(request.keys), maintain_order=True).collect()
+    return frame.with_columns(_held(model, frame, until)).drop("label_time")
+
+
+def _last_of_key(dataset: Dataset, rows: pl.LazyFrame, keys: tuple[str, ...]) -> pl.LazyFrame:
+    """One row a key: that of the newest batch. A correction replaces what it corrects."""
+    return rows.sort(SEQ, maintain_order=True).unique(list(keys), keep="last", maintain_order=True)
+
+
+def _held(model: Model, frame: pl.DataFrame, until: datetime) -> pl.Series:
+    """The newest rows by label time for a holdout of a duration; for a share, the newest, or without times any."""
+    if isinstance(model.holdout, str) and model.task.source.time:
+        mask = frame["label_time"] > until - parse_duration(model.holdout)
+    elif model.task.request.time:
+        first = frame.height - round(frame.height * _share(model.holdout))
+        mask = pl.Series(np.arange(frame.height) >= first)
+    else:
+        # Without a time no row is newer: a fixed shuffle, the same for every run on the same rows.
+        order = np.random.default_rng(0).permutation(frame.height)
+        mask = pl.Series(order < round(frame.height * _share(model.holdout)))
+    return mask.fill_null(False).alias("held")
+
+
+def _share(holdout: str | float) -> float:
+    return 0.2 if isinstance(holdout, str) else holdout
+
+
+def datasets_of(model: Model) -> list[str]:
+    """The datasets whose versions a training of ``model`` pins."""
+    views: list[Any] = [view for view in model.features if isinstance(view, FeatureView | Windows)]
+    return sorted({model.task.request.name, model.task.source.name, *(view.source.name for view in views)})

@@ -1,0 +1,223 @@
+"""Monitors: what a deployment did over a window of time, against its service levels and its training data."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from homeostat.app.alerts import open_alert, resolve_alert
+from homeostat.app.container import Container
+from homeostat.app.datasets import contract_alert, seal
+from homeostat.app.reading import read
+from homeostat.app.workers import sync_workers
+from homeostat.domain import records
+from homeostat.domain.contracts import SEQ
+from homeostat.domain.declarations import Model
+from homeostat.domain.declarations.rules import Drift
+from homeostat.domain.durations import parse_duration
+from homeostat.domain.records import Alias, Deployment, ModelVersion, Window
+from homeostat.engine.control.rules import LEAST_ROWS, Level
+from homeostat.engine.monitoring.drift import FeatureDrift, drift
+from homeostat.engine.monitoring.quality import quality
+from homeostat.engine.monitoring.reference import Reference, profile
+from homeostat.engine.monitoring.service import service
+from homeostat.engine.registry.metrics import evaluate
+from homeostat.engine.registry.package import REFERENCE
+from homeostat.ports.meta import Transaction
+
+_DAY = timedelta(days=1)
+_QUIET = timedelta(days=1)
+
+
+class Watched(msgspec.Struct, frozen=True):
+    """What the monitors of one deployment found: levels by metric, drift by window as it is written."""
+
+    levels: dict[str, Level]
+    drift: dict[str, list[FeatureDrift]]
+
+
+def watch(container: Container, model: Model) -> Watched | None:
+    """Evaluate every monitor of a model's deployment now; None while nothing serves or was asked."""
+    deployment = container.store.get(Deployment, model.name)
+    if deployment is None or not deployment.arms:
+        return None
+    sync_workers(container)
+    name = f"{deployment.name}.predictions"
+    if seal(container, name) is None:
+        return None
+    now = container.clock.now()
+    slo = model.slo
+    spans = {
+        rule.window for rule in (model.retrain.rules if model.retrain else ()) if isinstance(rule, Drift)
+    }
+    longest = max([_DAY, *(parse_duration(text) for text in {*spans, *([slo.window] if slo else [])})])
+    log = read(container, name).filter(pl.col("at") > now - longest).collect()
+    windows: list[Window] = []
+    if slo is not None:
+        windows += _service(model, log, now)
+        windows += _quality(container, model, log, now)
+    drifts = {text: _drift(container, model, log, now, text) for text in sorted(spans)}
+    windows += [_drift_window(model, text, found, log, now) for text, found in drifts.items() if found]
+    with container.store.begin() as tx:
+        for window in windows:
+            tx.put(window)
+            _alert(tx, container, deployment.name, window)
+    levels = {
+        w.monitor: Level(value=w.value, threshold=w.threshold, rows=w.rows)
+        for w in windows
+        if w.threshold is not None and not w.monitor.startswith("drift")
+    }
+    return Watched(levels, drifts)
+
+
+def _service(model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
+    assert model.slo is not None
+    found = service(log.filter(pl.col("at") > now - _DAY))
+    out = []
+    for monitor, value, threshold, worse in (
+        ("availability", found.availability, model.slo.availability, -1.0),
+        (
+            "p99",
+            found.latency.get("p99"),
+            parse_duration(model.slo.p99).total_seconds() if model.slo.p99 else None,
+            1.0,
+        ),
+    ):
+        breached = value is not None and threshold is not None and worse * (value - threshold) > 0
+        out.append(
+            Window(
+                deployment=model.name,
+                monitor=monitor,
+                start=now - _DAY,
+                end=now,
+                rows=found.requests,
+                value=value,
+                threshold=threshold,
+                breached=breached and found.requests >= LEAST_ROWS,
+                detail=msgspec.to_builtins(found),
+            )
+        )
+    return out
+
+
+def _quality(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
+    """Quality on the requests of the window whose labels have come."""
+    assert model.slo is not None
+    span = parse_duration(model.slo.window)
+    asked = log.filter(pl.col("at") > now - span, pl.col("score").is_not_null())
+    found = quality(join_labels(container, model, asked), model.task.label, evaluate)
+    out = []
+    for monitor, bound, worse in (("log_loss", model.slo.log_loss, 1.0), ("auc", model.slo.auc, -1.0)):
+        value = found.metrics.get(monitor)
+        breached = value is not None and bound is not None and worse * (value - bound) > 0
+        out.append(
+            Window(
+                deployment=model.name,
+                monitor=monitor,
+                start=now - span,
+                end=now,
+                rows=found.labelled,
+                value=value,
+                threshold=bound,
+                breached=breached and found.labelled >= LEAST_ROWS,
+                detail=msgspec.to_builtins(found),
+            )
+        )
+    return out
+
+
+def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the prediction log with the label's column, null where no label has come; a key's newest label counts."""
+    task = model.task
+    labels = read(container, task.source.name)
+    if task.source.time and log.height:
+        labels = labels.filter(pl.col(task.source.time) >= log["time"].min())
+    key = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|").alias("key")
+    answers = (
+        labels.sort(SEQ, maintain_order=True)
+        .select(key, pl.col(task.label).cast(pl.Int8))
+        .unique("key", keep="last", maintain_order=True)
+        .collect()
+    )
+    return log.join(answers, on="key", how="left")
+
+
+def _drift(
+    container: Container, model: Model, log: pl.DataFrame, now: datetime, text: str
+) -> list[FeatureDrift]:
+    """Drift of the features that the champion was asked with, against its training data."""
+    alias = container.store.get(Alias, model.name, "champion")
+    record = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    if record is None:
+        return []
+    built = msgspec.json.decode(container.blobs.get(record.manifest["files"][REFERENCE]))
+    against = Reference.read(built)
+    names = [name for name in against.features if name in log.columns]
+    asked = log.filter(pl.col("at") > now - parse_duration(text)).select(names)
+    return drift(against, profile(against, asked)) if asked.height >= LEAST_ROWS else []
+
+
+def _drift_window(
+    model: Model, text: str, found: list[FeatureDrift], log: pl.DataFrame, now: datetime
+) -> Window:
+    span = parse_duration(text)
+    return Window(
+        deployment=model.name,
+        monitor=f"drift {text}",
+        start=now - span,
+        end=now,
+        rows=found[0].rows,
+        value=found[0].excess,
+        threshold=None,
+        breached=False,
+        detail={one.feature: round(one.excess, 4) for one in found},
+    )
+
+
+def _alert(tx: Transaction, container: Container, deployment: str, window: Window) -> None:
+    key = f"slo:{deployment}:{window.monitor}"
+    if not window.breached:
+        resolve_alert(tx, container, key)
+        return
+    assert window.value is not None
+    assert window.threshold is not None
+    open_alert(
+        tx,
+        container,
+        key=key,
+        subject=f"deployment/{deployment}",
+        severity="page",
+        summary=(
+            f"{window.monitor} is {window.value:.4g} on {window.rows} requests "
+            f"since {window.start:%Y-%m-%d %H:%M}; {window.threshold:g} is promised"
+        ),
+        action="the retraining rules decide next; homeostat why shows each evaluation",
+        detail={"value": window.value, "threshold": window.threshold, "rows": window.rows},
+    )
+
+
+def settle_contracts(container: Container) -> None:
+    """Resolve the contract alerts of datasets that have kept their contract for a day."""
+    now = container.clock.now()
+    for record in container.store.find(records.Dataset):
+        key = contract_alert(record.name)
+        if not container.store.find(records.Alert, ("key", "=", key), ("state", "=", "open"), limit=1):
+            continue
+        recent = container.store.count(
+            records.Quarantined, ("dataset", "=", record.name), ("at", ">", now - _QUIET)
+        )
+        if not recent:
+            with container.store.begin() as tx:
+                resolve_alert(tx, container, key)
+
+
+def broken_upstream(container: Container, datasets: list[str]) -> str:
+    """Why nothing should be trained on these datasets now; empty when nothing speaks against it."""
+    pages: list[Any] = container.store.find(
+        records.Alert, ("key", "in", [contract_alert(name) for name in datasets]), ("state", "=", "open")
+    )
+    broken = [alert for alert in pages if alert.severity == "page"]
+    return f"{broken[0].subject}: {broken[0].summary}" if broken else ""

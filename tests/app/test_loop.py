@@ -1,0 +1,167 @@
+"""The loop on a table of one's own: apply, train, gates, deployment, repair, in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from homeostat.app import explain
+from homeostat.app.apply import apply, plan
+from homeostat.app.container import Container
+from homeostat.app.datasets import ingest, seal
+from homeostat.app.projects import load_project
+from homeostat.app.reactors import react_all
+from homeostat.app.reading import read
+from homeostat.app.rollouts import promote, rollback
+from homeostat.app.settings import Settings
+from homeostat.app.training import execute, submit
+from homeostat.domain import records
+from homeostat.domain.errors import Conflict, ContractBroken, NotFound
+
+PROJECT = """
+import homeostat as hs
+from sklearn.ensemble import RandomForestClassifier
+
+customers = hs.Dataset("customers", key="id", path="customers.csv")
+
+def train(data, *, trees: int = 20):
+    return RandomForestClassifier(trees, random_state=0).fit(data.X, data.y)
+
+def constant(data):
+    from sklearn.dummy import DummyClassifier
+    return DummyClassifier(strategy="prior").fit(data.X, 1 - data.y)
+
+churn = hs.Model(
+    "churn",
+    task=hs.Binary(label="churned", source=customers),
+    train=train,
+    gates=[hs.beats("baseline", "auc"), hs.single_row_latency("p99", at_most="5s")],
+    slo=hs.SLO(auc=0.6),
+    retrain=hs.when(hs.new_labels(100)),
+)
+"""
+
+
+def customers(rows: int, seed: int = 0, first: int = 0) -> pl.DataFrame:
+    rng = np.random.default_rng(seed)
+    usage, calls = rng.normal(size=rows), rng.poisson(2, rows)
+    churned = rng.random(rows) < 1 / (1 + np.exp(usage * 2 - calls + 1))
+    return pl.DataFrame(
+        {"id": np.arange(first, first + rows), "usage": usage, "calls": calls, "churned": churned.astype(int)}
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "project.py").write_text(PROJECT)
+    customers(400).write_csv(folder / "customers.csv")
+    return folder
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[Container]:
+    with Container(Settings(home=tmp_path / "home")) as made:
+        yield made
+
+
+def test_a_table_becomes_a_deployed_model(container: Container, folder: Path) -> None:
+    declared = load_project(folder)
+    assert {change.action for change in plan(container, declared)} == {"create"}
+    apply(container, declared)
+    assert {change.action for change in plan(container, declared)} == {"keep"}
+    apply(container, declared)
+    assert explain.status(container)["datasets"][0]["rows"] == 400  # the same file counts once
+
+    run = submit(container, "churn", reason="first model", params={"trees": 30})
+    version = execute(container, run.id)
+    assert version is not None
+    assert version.stage == "accepted", version.stage_reason
+    react_all(container)
+    deployment = container.store.get(records.Deployment, "churn")
+    assert deployment is not None
+    assert [(arm.version, arm.weight, arm.role) for arm in deployment.arms] == [(1, 1.0, "champion")]
+    done = container.store.get(records.Run, run.id)
+    assert done is not None
+    assert (done.state, done.rows, done.params) == ("succeeded", 320, {"trees": 30})
+    tree = explain.lineage(container, "model/churn@champion", "up")
+    assert "dataset/customers@1" in str(tree)
+    assert container.ledger.verify().ok
+
+
+def test_a_worse_candidate_is_rejected_and_history_is_kept(container: Container, folder: Path) -> None:
+    apply(container, load_project(folder))
+    execute(container, submit(container, "churn", reason="first").id)
+    react_all(container)
+    bad = execute(container, submit(container, "churn", reason="try", using="project:constant").id)
+    assert bad is not None
+    assert bad.stage == "rejected"
+    assert "auc" in bad.stage_reason
+    with pytest.raises(Conflict, match="rejected"):
+        promote(container, "churn", bad.version, actor="user", reason="anyway")
+    execute(container, submit(container, "churn", reason="second").id)
+    react_all(container)
+    alias = container.store.get(records.Alias, "churn", "champion")
+    assert alias is not None
+    assert alias.version == 3
+    rollback(container, "churn", actor="user", reason="second thoughts")
+    alias = container.store.get(records.Alias, "churn", "champion")
+    assert alias is not None
+    assert alias.version == 1
+    assert container.ledger.verify().ok
+
+
+def test_rows_that_break_the_contract_are_set_aside(container: Container, folder: Path) -> None:
+    apply(container, load_project(folder))
+    fresh = customers(3, seed=1, first=400).with_columns(usage=pl.Series(["1.5", "much", "0.1"]))
+    done = ingest(container, "customers", fresh, token="a", tags={"injected": "a word for a number"})
+    assert (done.accepted, done.quarantined) == (2, 1)
+    assert done.reasons == {"usage is no float": 1}
+    again = ingest(container, "customers", fresh, token="a")
+    assert again.repeated
+    (kept,) = container.store.find(records.Quarantined)
+    assert (kept.column, kept.count, kept.tags) == ("usage", 1, {"injected": "a word for a number"})
+    assert kept.rows[0]["usage"] == "much"
+    (alert,) = container.store.find(records.Alert)
+    assert "usage" in alert.summary
+    assert alert.tags == {"injected": "a word for a number"}
+    with pytest.raises(ContractBroken, match="colour"):
+        ingest(container, "customers", fresh.with_columns(colour=pl.lit("red")))
+    assert read(container, "customers").collect().height == 402
+
+
+def test_versions_are_immutable_and_sealing_survives_a_torn_write(container: Container, folder: Path) -> None:
+    apply(container, load_project(folder))
+    first = seal(container, "customers")
+    assert first is not None
+    assert seal(container, "customers") == first
+    # A process that died after writing the table and before the record: nobody refers to what it wrote.
+    container.tables.append("customers", customers(7, first=900), base=first.table_version)
+    ingest(container, "customers", customers(5, seed=2, first=500))
+    second = seal(container, "customers")
+    assert second is not None
+    assert second.rows == 405
+    assert read(container, "customers").collect().height == 405
+    assert read(container, "customers", version=1).collect().height == 400
+    with pytest.raises(NotFound, match="@9"):
+        read(container, "customers", version=9)
+
+
+def test_a_training_that_fails_says_why(container: Container, folder: Path) -> None:
+    text = PROJECT.replace("RandomForestClassifier(trees", "RandomForestClassifier(-trees")
+    (folder / "project.py").write_text(text)
+    apply(container, load_project(folder))
+    run = submit(container, "churn", reason="first")
+    with pytest.raises(ValueError, match="n_estimators"):
+        execute(container, run.id)
+    failed = container.store.get(records.Run, run.id)
+    assert failed is not None
+    assert failed.state == "failed"
+    assert "n_estimators" in failed.error
+    with pytest.raises(Conflict, match="no parameter 'depth'"):
+        submit(container, "churn", reason="typo", params={"depth": 3})

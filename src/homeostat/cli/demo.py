@@ -1,0 +1,62 @@
+"""``demo``: the flights example, from the source checkout or as it was installed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated
+
+import typer
+
+from homeostat.domain.errors import NotFound
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("demo")(demo)
+
+
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep its home, and go on running at the end.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write what happened, for programs.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Write what happened, for people.")
+    ] = None,
+) -> None:
+    """See Homeostat at work on a year of flights: training, faults, drift, canaries, rollback, repair."""
+    arguments = ["--keep"] if keep else []
+    arguments += ["--report", str(report.absolute())] if report else []
+    arguments += ["--html", str(html.absolute())] if html else []
+    raise typer.Exit(_load(examples()).main(arguments))
+
+
+def examples() -> Path:
+    """The folder of the examples.
+
+    Raises:
+        NotFound: they were not installed.
+    """
+    import homeostat
+
+    package = Path(homeostat.__file__).parent
+    for folder in (package.parents[1] / "examples", package / "_examples"):
+        if (folder / "flights" / "demo.py").is_file():
+            return folder
+    raise NotFound(
+        "the flights example is not installed",
+        remedy="Install Homeostat again, or run it from its source checkout",
+    )
+
+
+def _load(folder: Path) -> ModuleType:
+    """The demo's module, as ``examples.flights.demo`` wherever it lies."""
+    package = ModuleType("examples")
+    package.__path__ = [str(folder)]
+    sys.modules["examples"] = package
+    return importlib.import_module("examples.flights.demo")

@@ -1,0 +1,105 @@
+"""The calls of the client, done on the store by this process: for when no server runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from homeostat.domain.errors import NotFound
+from homeostat.domain.records import Deployment, Evaluation, GateResult, ModelVersion, Run
+
+if TYPE_CHECKING:
+    from homeostat.app.container import Container
+    from homeostat.domain.events import Event, Verdict
+
+
+class Direct:
+    """Answers from a container as a server would. What the dead left is reaped by the next controller.
+
+    Args:
+        container: The ports.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def status(self) -> dict[str, Any]:
+        """What is declared, what serves, what runs where."""
+        from homeostat.app.explain import status
+
+        return status(self._container)
+
+    def why(self, trigger: str, *, limit: int = 20) -> list[Evaluation]:
+        """Evaluations of a model's retraining rules, the newest first."""
+        from homeostat.app.explain import why
+
+        return why(self._container, trigger, limit=limit)
+
+    def lineage(self, ref: str, direction: Literal["up", "down", "both"] = "both") -> dict[str, Any]:
+        """What a thing came from and what came of it."""
+        from homeostat.app.explain import lineage
+
+        return lineage(self._container, ref, direction)
+
+    def prediction(self, id: str) -> dict[str, Any]:
+        """What stands behind a prediction."""
+        from homeostat.app.explain import trace
+
+        return trace(self._container, id)
+
+    def events(self, *, subject: str = "", kinds: Sequence[str] = (), limit: int = 20) -> list[Event]:
+        """Events of the ledger, the newest first."""
+        return self._container.ledger.find(subject=subject or None, kinds=kinds, limit=limit)
+
+    def verify(self) -> Verdict:
+        """Walk the ledger's hash chain."""
+        return self._container.ledger.verify()
+
+    def run(self, id: str) -> Run:
+        """A run and how it stands."""
+        found = self._container.store.get(Run, id)
+        if found is None:
+            raise NotFound(f"there is no run/{id}", remedy="homeostat status lists them")
+        return found
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        """The versions of a model, the newest first."""
+        return self._container.store.find(ModelVersion, ("model", "=", model), order=["-version"])
+
+    def gates(self, model: str, version: int) -> list[GateResult]:
+        """The verdict of each gate on a version."""
+        return self._container.store.find(GateResult, ("model", "=", model), ("version", "=", version))
+
+    def train(
+        self,
+        model: str,
+        *,
+        reason: str,
+        using: str = "",
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        progress: Callable[[str], None] = lambda text: None,
+    ) -> Run:
+        """Train now, in this process: then the gates judge, and an accepted version is rolled out."""
+        from homeostat.app.reactors import react_all
+        from homeostat.app.training import execute, submit
+
+        container = self._container
+        run = submit(
+            container, model, reason=reason, using=using, params=dict(params or {}), tags=dict(tags or {})
+        )
+        execute(container, run.id, progress=progress)
+        react_all(container)
+        return self.run(run.id)
+
+    def promote(self, model: str, version: int, *, reason: str) -> Deployment:
+        """Make a version the champion now."""
+        from homeostat.app.rollouts import promote
+
+        return promote(self._container, model, version, actor="user", reason=reason)
+
+    def rollback(self, deployment: str, *, reason: str) -> Deployment:
+        """End a running canary, or go back to the champion before this one."""
+        from homeostat.app.rollouts import rollback
+
+        return rollback(self._container, deployment, actor="user", reason=reason)

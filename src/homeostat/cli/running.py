@@ -1,0 +1,144 @@
+"""``up``, ``down``, ``status`` and ``doctor``: what runs, and whether it can."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any, Final
+
+import typer
+
+from homeostat.cli.flags import command
+from homeostat.cli.output import Json, moment, print_json, print_table
+from homeostat.cli.session import Session
+from homeostat.domain.errors import Conflict
+
+_PATIENCE: Final = 40.0
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_SHOWN: Final = 5
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "up", settings=("home", "host", "port", "serve_port", "workers", "clock"))(up)
+    command(app, "down")(down)
+    command(app, "status", settings=("home", "server"))(status)
+    command(app, "doctor", settings=("home", "store", "blobs", "tables", "online", "executor"))(doctor)
+
+
+def up(session: Session) -> None:
+    """Run Homeostat here until ctrl-C: the controller, its API, and the servers that predict."""
+    from homeostat.adapters.clock import SystemClock
+    from homeostat.server.supervisor import Supervisor
+
+    settings = session.settings
+    if settings.host not in _LOOPBACK:
+        typer.echo(
+            f"warning: whoever reaches {settings.host} can train, promote and read data; nobody is asked who they are",
+            err=True,
+        )
+    status = Supervisor(settings, SystemClock(), lambda text: typer.echo(text)).run()
+    raise typer.Exit(status)
+
+
+def down(session: Session) -> None:
+    """Stop what homeostat up started for this home."""
+    from homeostat.server.running import running
+
+    home = session.settings.home
+    up = running(home)
+    found = up.supervisor.find() if up else None
+    if up is None or found is None:
+        typer.echo(f"Nothing runs for {home}.")
+        return
+    from psutil import TimeoutExpired
+
+    found.send_signal(signal.SIGTERM)
+    try:
+        found.wait(_PATIENCE)
+    except TimeoutExpired:
+        raise Conflict(
+            f"process {up.supervisor.pid} has not ended after {_PATIENCE:.0f} s",
+            remedy=f"Look at what it does, or: kill -9 {up.supervisor.pid} (what it started ends by itself)",
+        ) from None
+    typer.echo(f"Stopped {up.server} (process {up.supervisor.pid}).")
+
+
+def status(session: Session, as_json: Json = False) -> None:
+    """Show what is declared, what serves, and what runs where."""
+    with session.homeostat() as homeostat:
+        found = homeostat.status()
+    if as_json:
+        print_json(found)
+        return
+    if not found["projects"]:
+        typer.echo(
+            f"No project is applied to {session.settings.home} yet. Begin with: homeostat init, homeostat apply"
+        )
+        return
+    _show_models(found)
+    _show_data(found)
+    _show_processes(found, session.server)
+
+
+def doctor(session: Session, as_json: Json = False) -> None:
+    """Try every setting for real, and say what to do about what fails."""
+    from homeostat.app.doctor import diagnose
+
+    checks = diagnose(session.settings)
+    if as_json:
+        print_json(checks)
+    else:
+        rows = [["ok" if c.ok else "failed", c.name, c.detail, f"{c.seconds * 1000:.0f} ms"] for c in checks]
+        print_table(["", "check", "found", "took"], rows)
+        for check in checks:
+            if not check.ok:
+                typer.echo(f"{check.name}: {check.remedy or 'see above'}")
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+def _show_models(found: dict[str, Any]) -> None:
+    rows = []
+    for deployment in found["deployments"]:
+        arms = [f"@{arm['version']} {arm['role']} {arm['weight']:.0%}" for arm in deployment["arms"]]
+        rows.append([deployment["name"], ", ".join(arms) or "no version yet", deployment["generation"]])
+    if rows:
+        print_table(["deployment", "serves", "generation"], rows, title="Deployments")
+    versions = sorted(found["versions"], key=lambda v: (v["model"], -v["version"]))
+    seen: dict[str, int] = {}
+    rows = []
+    for version in versions:
+        seen[version["model"]] = seen.get(version["model"], 0) + 1
+        if seen[version["model"]] <= _SHOWN or version["stage"] in ("champion", "canary"):
+            rows.append([f"{version['model']}@{version['version']}", version["stage"], version["reason"]])
+    if rows:
+        print_table(["version", "stage", "because"], rows, title="Model versions")
+    rows = [
+        [f"run/{r['id']}", r["model"], r["state"], r["error"] or r["reason"]] for r in found["runs"][:_SHOWN]
+    ]
+    if rows:
+        print_table(["run", "model", "state", "because"], rows, title="Newest runs")
+
+
+def _show_data(found: dict[str, Any]) -> None:
+    rows = [
+        [d["name"], d["rows"], f"@{d['version']}" if d["version"] else "none yet", d["position"]]
+        for d in found["datasets"]
+    ]
+    if rows:
+        print_table(["dataset", "rows", "version", "batches"], rows, title="Datasets")
+    rows = [[moment(a["opened_at"]), a["severity"], a["subject"], a["summary"]] for a in found["alerts"]]
+    if rows:
+        print_table(["since", "severity", "subject", "what"], rows, title="Open alerts")
+
+
+def _show_processes(found: dict[str, Any], server: str) -> None:
+    rows = [
+        [p["role"], p["subject"], p["host"], str(p["pid"]), "running" if p["alive"] else "dead"]
+        for p in found["processes"]
+    ]
+    if rows:
+        print_table(["process", "for", "host", "pid", ""], rows, title="Processes")
+    where = f"Server: {server}" if server else "No server runs here; start it with homeostat up"
+    ledger = f"{found['ledger']['events']:,} events in the ledger"
+    typer.echo(f"{where}. {ledger}. Clock: {moment(found['now'])} UTC.")

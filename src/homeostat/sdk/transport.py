@@ -1,0 +1,155 @@
+"""What a client sends and how: one connection pool, answers or the server's errors, and patience with restarts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from homeostat.domain.errors import (
+    BadRequest,
+    Conflict,
+    ContractBroken,
+    DeclarationError,
+    HomeostatError,
+    NotFound,
+    StoreUnavailable,
+    Unsafe,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+ARROW: Final = "application/vnd.apache.arrow.stream"
+_PAUSE: Final = 0.2
+_ERRORS: Final[dict[str, type[HomeostatError]]] = {
+    "bad_request": BadRequest,
+    "conflict": Conflict,
+    "contract_broken": ContractBroken,
+    "declaration_error": DeclarationError,
+    "not_found": NotFound,
+    "store_unavailable": StoreUnavailable,
+    "unsafe": Unsafe,
+}
+_STATUSES: Final[dict[int, type[HomeostatError]]] = {
+    400: BadRequest,
+    404: NotFound,
+    409: Conflict,
+    422: BadRequest,
+    503: StoreUnavailable,
+}
+
+
+class Transport:
+    """Requests to one server. Safe for threads.
+
+    Args:
+        server: Its URL.
+        timeout: Seconds to wait for an answer.
+        patience: Seconds over which a repeatable request is repeated when the connection breaks.
+    """
+
+    def __init__(self, server: str, *, timeout: float, patience: float) -> None:
+        import httpx
+
+        from homeostat.adapters.clock import SystemClock
+
+        self._server = server
+        self._patience = patience
+        self._clock = SystemClock()
+        self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5.0), trust_env=False)
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._http.close()
+
+    def send(self, method: str, path: str, *, repeatable: bool = False, **parts: Any) -> bytes:
+        """The body of the answer; ``path`` may be a whole URL.
+
+        Args:
+            method: The HTTP method.
+            path: Where to.
+            repeatable: Whether doing it twice does no more than doing it once.
+            parts: More for ``httpx.Client.request``.
+
+        Raises:
+            HomeostatError: the error that the server answered with.
+            StoreUnavailable: no answer came.
+        """
+        import httpx
+
+        url = path if path.startswith("http") else self._server + path
+        until = self._clock.monotonic() + self._patience
+        while True:
+            try:
+                response = self._http.request(method, url, **parts)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                raise StoreUnavailable(
+                    f"no Homeostat answers at {_base(url)}",
+                    remedy="Start it with homeostat up, or say where it is with --server or HOMEOSTAT_SERVER",
+                ) from error
+            except httpx.TimeoutException as error:
+                raise StoreUnavailable(
+                    f"{_base(url)} did not answer {method} {path} in time", remedy="Look at its log, or wait"
+                ) from error
+            except httpx.HTTPError as error:
+                if not repeatable or self._clock.monotonic() > until:
+                    raise StoreUnavailable(
+                        f"the connection to {_base(url)} broke during {method} {path}: {error}",
+                        remedy="It restarts by itself; see with homeostat status whether this was done, and ask again",
+                    ) from error
+                self._clock.sleep(_PAUSE)
+                continue
+            if response.is_success:
+                return response.content
+            raise _error(response)
+
+
+def _base(url: str) -> str:
+    return "/".join(url.split("/", 3)[:3])
+
+
+def _error(response: httpx.Response) -> HomeostatError:
+    """The error that an answer tells of."""
+    try:
+        told = msgspec.json.decode(response.content)["error"]
+        code, message, remedy = told["code"], told["message"], told.get("remedy", "")
+    except (msgspec.DecodeError, KeyError, TypeError):
+        text = response.text[:200].strip()
+        return HomeostatError(
+            f"{response.url} answered {response.status_code}: {text}", remedy="Is this a Homeostat server?"
+        )
+    kind = _ERRORS.get(code) or _STATUSES.get(response.status_code, HomeostatError)
+    if kind is BadRequest:
+        return BadRequest(message, field=told.get("field", ""), remedy=remedy)
+    return kind(message, remedy=remedy)
+
+
+def arrow_of(rows: Any) -> bytes:
+    """Rows as an Arrow IPC stream."""
+    import io
+
+    import polars as pl
+
+    if isinstance(rows, pl.LazyFrame):
+        rows = rows.collect()
+    elif not isinstance(rows, pl.DataFrame):
+        try:
+            made = pl.DataFrame(rows, infer_schema_length=None)
+        except (pl.exceptions.PolarsError, TypeError) as error:
+            raise BadRequest(
+                f"these rows make no table: {error}", remedy="Give a frame or a list of mappings"
+            ) from error
+        rows = made
+    buffer = io.BytesIO()
+    rows.write_ipc_stream(buffer)
+    return buffer.getvalue()
+
+
+def objects_of(rows: Any) -> list[Any]:
+    """Rows as mappings, whatever they came as."""
+    if hasattr(rows, "to_dicts"):
+        return list(rows.to_dicts())
+    if hasattr(rows, "to_dict"):
+        return list(rows.to_dict("records"))
+    return list(rows)

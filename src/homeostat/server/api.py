@@ -1,0 +1,224 @@
+"""The control API: routes over the use cases. Each call runs in a thread, so none holds up the others.
+
+Browsers send requests to this machine on behalf of any page they show, so a request that a page of another origin
+sent is refused, and on a loopback address one that names another host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from homeostat.app import explain, rollouts, training
+from homeostat.app.datasets import ingest, seal
+from homeostat.app.workers import workers
+from homeostat.domain import records
+from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.server.calls import Call, Moment, Promotion, Return, Training, answer, rows_of
+from homeostat.server.http import App, Disconnected, HttpError, Receive, Scope, Send, read_body, respond
+
+if TYPE_CHECKING:
+    from homeostat.adapters.clock import SimulatedClock
+    from homeostat.app.container import Container
+    from homeostat.app.controller import Controller
+
+_LARGEST: Final = 1 << 30
+_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class Api:
+    """The ASGI application.
+
+    Args:
+        container: The ports.
+        controller: What ``POST /tick`` turns.
+        pool: Where calls run.
+    """
+
+    def __init__(self, container: Container, controller: Controller, pool: Executor) -> None:
+        self._container = container
+        self._controller = controller
+        self._pool = pool
+        host = container.settings.host
+        self._hosts = _LOOPBACK | {host} if host in _LOOPBACK else None
+        self._router: App = cast("App", Router(self._routes()))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self._router(scope, receive, send)
+        else:
+            await respond(send, refusal.status, refusal.body())
+
+    def _refusal(self, scope: Scope) -> HttpError | None:
+        headers = {n: v.decode("latin-1") for n, v in scope["headers"] if n in (b"host", b"origin")}
+        host, origin = headers.get(b"host", ""), headers.get(b"origin", "")
+        if self._hosts is not None and urlsplit(f"//{host}").hostname not in self._hosts:
+            return HttpError(403, "wrong_host", f"{host!r} is not this server", remedy="Use http://127.0.0.1")
+        if origin and urlsplit(origin).netloc != host:
+            return HttpError(403, "wrong_origin", f"a page of {origin} may not ask", remedy="Use a client")
+        return None
+
+    def _routes(self) -> list[Route]:
+        get, post = self._get, self._post
+        return [
+            post("/datasets/{name}/rows", self._ingest),  # first: it is called the most
+            post("/tick", self._tick),
+            post("/clock", self._set_clock),
+            post("/datasets/{name}/seal", lambda call: seal(self._container, call.path["name"])),
+            post("/models/{name}/train", self._train),
+            post("/models/{name}/promote", self._promote),
+            post("/deployments/{name}/rollback", self._rollback),
+            get("/health", self._health),
+            get("/status", lambda _: explain.status(self._container)),
+            get("/deployments", self._deployments),
+            get("/runs/{id}", self._run),
+            get("/models/{name}/versions", self._versions),
+            get("/models/{name}/versions/{version:int}/gates", self._gates),
+            get("/alerts", lambda _: self._store.find(records.Alert, order=["-opened_at"])),
+            get("/why/{trigger:path}", self._why),
+            get("/lineage", self._lineage),
+            get("/predictions/{id}", lambda call: explain.trace(self._container, call.path["id"])),
+            get("/ledger", self._events),
+            get("/ledger/verify", lambda _: self._container.ledger.verify()),
+            Route("/{path:path}", self._nothing),
+        ]
+
+    def _get(self, path: str, work: Callable[[Call], Any]) -> Route:
+        return Route(path, self._endpoint(work), methods=["GET"])
+
+    def _post(self, path: str, work: Callable[[Call], Any]) -> Route:
+        return Route(path, self._endpoint(work), methods=["POST"])
+
+    def _endpoint(self, work: Callable[[Call], Any]) -> Callable[[Request], Any]:
+        async def respond_to(request: Request) -> Response:
+            try:
+                body = await read_body(request.scope, request.receive, _LARGEST)
+                kind = request.headers.get("content-type", "").partition(";")[0]
+                call = Call(request.path_params, request.query_params, body, kind)
+                loop = asyncio.get_running_loop()
+                status, content = await loop.run_in_executor(self._pool, answer, work, call)
+            except HttpError as error:
+                status, content = error.status, error.body()
+            except Disconnected:
+                status, content = 400, b""
+            return Response(content, status, media_type="application/json")
+
+        return respond_to
+
+    async def _nothing(self, request: Request) -> Response:
+        error = HttpError(
+            404, "not_found", f"there is nothing at {request.url.path}", remedy="See GET /status"
+        )
+        return Response(error.body(), error.status, media_type="application/json")
+
+    @property
+    def _store(self) -> Any:
+        return self._container.store
+
+    def _health(self, _: Call) -> dict[str, Any]:
+        container = self._container
+        return {
+            "status": "ok",
+            "clock": container.settings.clock,
+            "now": container.clock.now(),
+            "ledger": container.ledger.head().seq,
+        }
+
+    def _ingest(self, call: Call) -> Any:
+        tags = {k.removeprefix("tag."): v for k, v in call.query.items() if k.startswith("tag.")}
+        return ingest(
+            self._container, call.path["name"], rows_of(call), token=call.query.get("token", ""), tags=tags
+        )
+
+    def _tick(self, _: Call) -> Any:
+        self._simulated()
+        return self._controller.tick()
+
+    def _set_clock(self, call: Call) -> dict[str, datetime]:
+        clock = self._simulated()
+        now = call.json(Moment).now
+        if now.tzinfo is None:
+            raise BadRequest("now has no time zone", field="now", remedy="Write it as 2013-01-01T00:00:00Z")
+        clock.set(now)
+        return {"now": clock.now()}
+
+    def _simulated(self) -> SimulatedClock:
+        if self._container.settings.clock != "simulated":
+            raise Conflict(
+                "the clock is the system's, which nobody moves",
+                remedy="Start with --clock simulated to drive the time",
+            )
+        return cast("SimulatedClock", self._container.clock)
+
+    def _deployments(self, _: Call) -> list[dict[str, Any]]:
+        settings = self._container.settings
+        port = next(
+            (w.detail["port"] for w in workers(self._container) if "port" in w.detail), settings.serve_port
+        )
+        base = f"{settings.server.rpartition(':')[0]}:{port}"
+        found = self._store.find(records.Deployment)
+        return [msgspec.to_builtins(one) | {"url": f"{base}/predict/{one.name}"} for one in found]
+
+    def _train(self, call: Call) -> records.Run:
+        wanted = call.json(Training)
+        return training.submit(
+            self._container,
+            call.path["name"],
+            reason=wanted.reason,
+            using=wanted.using,
+            params=wanted.params,
+            tags=wanted.tags,
+        )
+
+    def _run(self, call: Call) -> records.Run:
+        found = self._store.get(records.Run, call.path["id"].removeprefix("run/"))
+        if found is None:
+            raise NotFound(f"there is no run/{call.path['id']}", remedy="See GET /status for those there are")
+        return cast("records.Run", found)
+
+    def _versions(self, call: Call) -> list[records.ModelVersion]:
+        model = ("model", "=", call.path["name"])
+        return cast(
+            "list[records.ModelVersion]", self._store.find(records.ModelVersion, model, order=["-version"])
+        )
+
+    def _gates(self, call: Call) -> list[records.GateResult]:
+        where = (("model", "=", call.path["name"]), ("version", "=", call.path["version"]))
+        return cast("list[records.GateResult]", self._store.find(records.GateResult, *where))
+
+    def _promote(self, call: Call) -> records.Deployment:
+        wanted = call.json(Promotion)
+        name = call.path["name"]
+        return rollouts.promote(self._container, name, wanted.version, actor="user", reason=wanted.reason)
+
+    def _rollback(self, call: Call) -> records.Deployment:
+        reason = call.json(Return).reason
+        return rollouts.rollback(self._container, call.path["name"], actor="user", reason=reason)
+
+    def _why(self, call: Call) -> Any:
+        return explain.why(self._container, call.path["trigger"], limit=call.number("limit", 20))
+
+    def _lineage(self, call: Call) -> Any:
+        direction = call.query.get("direction", "both")
+        if direction not in ("up", "down", "both"):
+            raise BadRequest(
+                f"{direction!r} is no direction", field="direction", remedy="Use up, down or both"
+            )
+        return explain.lineage(self._container, call.query.get("ref", ""), cast("Any", direction))
+
+    def _events(self, call: Call) -> Any:
+        return self._container.ledger.find(
+            subject=call.query.get("subject") or None,
+            kinds=call.query.getlist("kind"),
+            limit=call.number("limit", 20),
+        )

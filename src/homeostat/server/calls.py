@@ -1,0 +1,132 @@
+"""Calls of the control API: a request as a use case sees it, and its answer or error as JSON."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import msgspec
+
+from homeostat.domain.errors import (
+    BadRequest,
+    Conflict,
+    ContractBroken,
+    DeclarationError,
+    HomeostatError,
+    NotFound,
+    ReferenceError_,
+    StoreUnavailable,
+    Unsafe,
+)
+from homeostat.server.http import HttpError, encode
+
+if TYPE_CHECKING:
+    import polars as pl
+    from starlette.datastructures import QueryParams
+
+T = TypeVar("T")
+ARROW: Final = "application/vnd.apache.arrow.stream"
+_STATUSES: Final[tuple[tuple[type[HomeostatError], int, str], ...]] = (
+    (NotFound, 404, "not_found"),
+    (Conflict, 409, "conflict"),
+    (ContractBroken, 422, "contract_broken"),
+    (DeclarationError, 422, "declaration_error"),
+    (Unsafe, 422, "unsafe"),
+    (BadRequest, 400, "bad_request"),
+    (ReferenceError_, 400, "bad_request"),
+    (StoreUnavailable, 503, "store_unavailable"),
+    (HomeostatError, 400, "refused"),
+)
+
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request, as a use case sees it."""
+
+    path: Mapping[str, Any]
+    query: QueryParams
+    body: bytes
+    content_type: str
+
+    def json(self, kind: type[T]) -> T:
+        """The body as ``kind``; an empty one counts as ``{}``.
+
+        Raises:
+            BadRequest: it is something else.
+        """
+        try:
+            return msgspec.json.decode(self.body or b"{}", type=kind)
+        except msgspec.DecodeError as error:
+            what, _, path = str(error).partition(" - at `")
+            raise BadRequest(f"the body does not fit: {what}", field=path.strip("$.`")) from error
+
+    def number(self, name: str, default: int) -> int:
+        """A whole number of the query."""
+        text = self.query.get(name, str(default))
+        if not text.isdigit():
+            raise BadRequest(f"{name} is {text!r}", field=name, remedy="Give a whole number")
+        return int(text)
+
+
+class Training(msgspec.Struct, forbid_unknown_fields=True):
+    """What to train, and why."""
+
+    reason: str = "asked for"
+    using: str = ""
+    params: dict[str, Any] = {}
+    tags: dict[str, str] = {}
+
+
+class Promotion(msgspec.Struct, forbid_unknown_fields=True):
+    """What to promote, and why."""
+
+    version: int
+    reason: str = "asked for"
+
+
+class Return(msgspec.Struct, forbid_unknown_fields=True):
+    """Why to go back."""
+
+    reason: str = "asked for"
+
+
+class Moment(msgspec.Struct, forbid_unknown_fields=True):
+    """The time that the simulated clock is to show."""
+
+    now: datetime
+
+
+def answer(work: Callable[[Call], Any], call: Call) -> tuple[int, bytes]:
+    """The status and the body of the answer to a call."""
+    try:
+        return 200, encode(work(call))
+    except HttpError as error:
+        return error.status, error.body()
+    except HomeostatError as error:
+        status, code = next((status, code) for kind, status, code in _STATUSES if isinstance(error, kind))
+        field = error.field if isinstance(error, BadRequest) else ""
+        return status, HttpError(status, code, error.message, field=field, remedy=error.remedy).body()
+    except Exception:  # noqa: BLE001 - the client gets an answer, the log the cause
+        _log.exception("request failed")
+        return 500, HttpError(500, "internal", "the server failed", remedy="See its log").body()
+
+
+def rows_of(call: Call) -> pl.DataFrame:
+    """The rows of a body: an Arrow IPC stream, or a JSON array of objects."""
+    import polars as pl
+
+    try:
+        if call.content_type == ARROW:
+            return pl.read_ipc_stream(io.BytesIO(call.body))
+        return pl.DataFrame(call.json(list[dict[str, Any]]), infer_schema_length=None)
+    except (pl.exceptions.PolarsError, TypeError, OSError) as error:
+        raise BadRequest(
+            f"the rows make no table: {error}", remedy="Send an array of objects, or an Arrow IPC stream"
+        ) from error

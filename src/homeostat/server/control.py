@@ -1,0 +1,217 @@
+"""The control process: it answers the control API and, each second, lets the controller do its turn.
+
+``python -m homeostat.server.control``, settings from the environment. One runs at a time for a store: it waits a
+little for one that is ending, then says who holds the place. Under the simulated clock the controller turns only on
+``POST /tick``. On SIGTERM, or when its parent is gone, it answers what it has, stops its jobs and exits 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Final
+
+from homeostat.domain.errors import Conflict, HomeostatError
+from homeostat.domain.records import Lease
+from homeostat.server.supervisor import CANNOT_RUN
+from homeostat.server.worker import watch_parent
+
+if TYPE_CHECKING:
+    from homeostat.app.container import Container
+    from homeostat.app.controller import Controller
+    from homeostat.server.api import Api
+
+_TURN: Final = 1.0
+_HEARTBEAT: Final = 5.0
+_THREADS: Final = 8
+_GRACE: Final = 8
+_PATIENCE: Final = 15.0
+
+_log = logging.getLogger("homeostat.control")
+
+
+class Background:
+    """Threads that turn the controller and keep the lease alive, until they are stopped."""
+
+    def __init__(self, container: Container, controller: Controller, lease: Lease) -> None:
+        self._container, self._controller, self._lease = container, controller, lease
+        self._stopped = Event()
+        self._threads = [Thread(target=self._beat, name="heartbeat", daemon=True)]
+        if container.settings.clock == "system":
+            self._threads.append(Thread(target=self._turn, name="controller", daemon=True))
+
+    def start(self) -> None:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """End, after the turn that is under way."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(_GRACE)
+
+    def _turn(self) -> None:
+        while not self._stopped.wait(_TURN):
+            try:
+                self._controller.tick()
+            except Exception:  # noqa: BLE001 - it must go on, and says why it did not
+                _log.exception("the controller's turn failed, it is tried again")
+
+    def _beat(self) -> None:
+        from homeostat.app.leases import beat
+
+        while not self._stopped.wait(_HEARTBEAT):
+            try:
+                beat(self._container, self._lease)
+            except HomeostatError as error:
+                _log.warning("no heartbeat, it is tried again: %s", error)
+
+
+def take_place(container: Container, address: str) -> Lease:
+    """The lease of the one control process of this store.
+
+    Raises:
+        Conflict: another one runs, and does not end.
+    """
+    from homeostat.app.leases import alive, hold, reap
+
+    until = container.clock.monotonic() + _PATIENCE
+    while True:
+        others = [
+            lease
+            for lease in container.store.find(Lease, ("role", "=", "control"))
+            if lease.pid != os.getpid() and alive(container, lease)
+        ]
+        if not others:
+            reap(container)
+            return hold(container, "control", "control", address=address)
+        if container.clock.monotonic() > until:
+            other = others[0]
+            raise Conflict(
+                f"a control process runs for this store already: process {other.pid} on {other.host}",
+                remedy="Stop it with homeostat down, or give this one another --home or --store",
+            )
+        container.clock.sleep(0.2)
+
+
+def listen(container: Container) -> socket.socket:
+    """A listening socket at the address that the settings name.
+
+    Raises:
+        Conflict: it cannot be had.
+    """
+    host, port = container.settings.host, container.settings.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise Conflict(
+            f"cannot listen on {host}:{port}: {error.strerror or error}",
+            remedy="Set HOMEOSTAT_PORT to a free one",
+        ) from error
+
+
+async def serve(api: Api, listening: socket.socket, ready_fd: int | None) -> None:
+    """Answer until SIGTERM or SIGINT."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """uvicorn's own handler would kill the process before it has left."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self.stop)
+            yield
+
+        def stop(self) -> None:
+            self.should_exit = True
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if ready_fd is not None:
+                os.write(ready_fd, b"1")
+
+    config = uvicorn.Config(
+        api,
+        interface="asgi3",
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    await Server(config).serve(sockets=[listening])
+
+
+def run(container: Container, listening: socket.socket | None = None, ready_fd: int | None = None) -> None:
+    """Be the control process, until told to stop.
+
+    Raises:
+        Conflict: another one runs for this store, or the address is in use.
+    """
+    import uvloop
+
+    from homeostat.app.controller import Controller
+    from homeostat.app.leases import release
+    from homeostat.server.api import Api
+
+    listening = listening or listen(container)
+    host, port = listening.getsockname()[:2]
+    lease = take_place(container, f"http://{host}:{port}")
+    controller = Controller(container)
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
+    background = Background(container, controller, lease)
+    background.start()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(Api(container, controller, pool), listening, ready_fd))
+    finally:
+        background.stop()
+        pool.shutdown(wait=False, cancel_futures=True)
+        release(container, lease)
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(prog="python -m homeostat.server.control", description=__doc__)
+    parser.add_argument("--parent", type=int, metavar="PID", help="end when it ends")
+    parser.add_argument("--listen-fd", type=int, metavar="FD", help="a listening socket to answer on")
+    parser.add_argument("--ready-fd", type=int, metavar="FD", help="where to write a byte once it answers")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    for chatty in ("httpx", "alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    if options.parent is not None:
+        watch_parent(options.parent)
+    sys.setswitchinterval(0.001)
+
+    from homeostat.app.container import Container
+    from homeostat.app.settings import Settings
+
+    listening = socket.socket(fileno=options.listen_fd) if options.listen_fd is not None else None
+    try:
+        with Container(Settings.load()) as container:
+            run(container, listening, options.ready_fd)
+    except HomeostatError as error:
+        _log.error("control cannot run: %s", error)
+        sys.exit(CANNOT_RUN)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from homeostat.domain.contracts import Check, Contract
-from homeostat.domain.declarations import SLO, Binary, Canary, Dataset, Entity, Model
+from homeostat.domain.declarations import SLO, Binary, Canary, Dataset, Entity, Model, pipeline, step
 from homeostat.domain.errors import (
     BadRequest,
     Conflict,
@@ -70,8 +70,10 @@ __all__ = [
     "feature_view",
     "new_labels",
     "on_request",
+    "pipeline",
     "single_row_latency",
     "slo_burn",
+    "step",
     "when",
     "windows",
     "worst_slice",

@@ -25,7 +25,7 @@ from homeostat.app.serving import load_version
 from homeostat.app.settings import Settings
 from homeostat.domain.contracts import SEQ, Column
 from homeostat.domain.errors import Conflict, NotFound, Unsafe
-from homeostat.domain.records import Arm, Deployment, Lease, ModelVersion, Run
+from homeostat.domain.records import Arm, Deployment, Lease, ModelVersion, Project, Run
 from homeostat.engine.features.featureset import update
 from homeostat.engine.registry import package
 from tests.server.workers import ROOT, eventually, free_port
@@ -139,8 +139,11 @@ def publish(container: Container, code: str, version: int, **changes: Any) -> Mo
         code=code,
         created_at=NOON,
     )
+    project = Project(
+        name="delays", path="/elsewhere/project.py", digest="", source=code, declared={}, applied_at=NOON
+    )
     with container.store.begin() as transaction:
-        transaction.put(record, run)
+        transaction.put(project, record, run)
     return record
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from homeostat.app.container import Container
 from homeostat.app.projects import Declared, checkout, load_project
+from homeostat.domain.declarations import Model
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment, ModelVersion, Project, Run
 
@@ -38,19 +40,43 @@ def declared(container: Container, code: str = "") -> Declared:
     )
 
 
+def find_model(container: Container, name: str, code: str = "") -> Model:
+    """The declaration of a model, as applied or at a snapshot.
+
+    Raises:
+        NotFound: the project declares no such model.
+    """
+    models = declared(container, code).models
+    if name not in models:
+        raise NotFound(
+            f"there is no model/{name}", remedy=f"The project declares {', '.join(models) or 'none'}"
+        )
+    return models[name]
+
+
 @lru_cache(maxsize=32)
 def _load(root: Path, file: str) -> Declared:
     """A snapshot never changes, so what it declares is loaded once."""
     return load_project(root / file)
 
 
-def codes_in_use(container: Container) -> set[str]:
+def codes_in_use(container: Container) -> tuple[str, ...]:
     """The snapshots that matter now: the applied one, and those of every version that serves."""
+    deployments = container.store.find(Deployment)
+    state = (project(container).source, *((d.name, d.generation) for d in deployments))
+    known = _codes.get(container)
+    if known is not None and known[0] == state:
+        return known[1]
     codes = {project(container).source}
-    for deployment in container.store.find(Deployment):
+    for deployment in deployments:
         for arm in deployment.arms:
             version = container.store.get(ModelVersion, deployment.model, arm.version)
             run = container.store.get(Run, version.run) if version else None
             if run and run.code:
                 codes.add(run.code)
-    return codes
+    _codes[container] = (state, tuple(sorted(codes)))
+    return _codes[container][1]
+
+
+# Asked for with every delivery, and changed only by an apply or a change of arms.
+_codes: WeakKeyDictionary[Container, tuple[tuple[object, ...], tuple[str, ...]]] = WeakKeyDictionary()

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from homeostat.app.settings import Settings
 
@@ -99,7 +99,10 @@ class Container:
     def executor(self) -> Executor:
         from homeostat.adapters.executors import LocalExecutor
 
-        executor = LocalExecutor(self.settings.environment(), logs=self.settings.home / "logs" / "jobs")
+        environment = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+        # Threads of OpenMP that spin while they wait starve each other where there are more of them than cores.
+        environment |= self.settings.environment()
+        executor = LocalExecutor(environment, logs=self.settings.home / "logs" / "jobs")
         self._made.callback(executor.close)
         return executor
 
@@ -130,14 +133,41 @@ class Container:
         return store
 
 
+S3_VARIABLES: Final = frozenset(
+    f"AWS_{name}"
+    for name in (
+        "ACCESS_KEY_ID",
+        "SECRET_ACCESS_KEY",
+        "SESSION_TOKEN",
+        "REGION",
+        "DEFAULT_REGION",
+        "ENDPOINT",
+        "ENDPOINT_URL",
+        "ENDPOINT_URL_S3",
+        "ALLOW_HTTP",
+        "SKIP_SIGNATURE",
+        "VIRTUAL_HOSTED_STYLE_REQUEST",
+        "S3_EXPRESS",
+        "CONDITIONAL_PUT",
+        "CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "WEB_IDENTITY_TOKEN_FILE",
+        "ROLE_ARN",
+    )
+)
+
+
 def s3_options(environ: Mapping[str, str]) -> dict[str, str]:
-    """The ``AWS_*`` variables, and leave to use plain http where the endpoint that they name does."""
-    options = {name: value for name, value in environ.items() if name.startswith("AWS_") and value}
+    """The ``AWS_*`` variables that say where and as whom, and leave to use plain http where the endpoint does.
+
+    Others of that prefix are for other programs, and an unknown one would be refused.
+    """
+    options = {name: value for name, value in environ.items() if name in S3_VARIABLES and value}
     endpoint = (
         options.get("AWS_ENDPOINT_URL_S3")
         or options.get("AWS_ENDPOINT_URL")
         or options.get("AWS_ENDPOINT", "")
     )
+    options.pop("AWS_ENDPOINT_URL_S3", None)
     if endpoint:
         options["AWS_ENDPOINT_URL"] = endpoint
     if endpoint.startswith("http://"):

@@ -36,35 +36,44 @@ def live_views(container: Container) -> dict[str, FeatureView | Windows]:
 
 def refresh(container: Container, dataset: str | None = None) -> int:
     """Apply every batch that a view has not seen, of one dataset or of all; returns how many views moved."""
-    moved = 0
-    for key, view in live_views(container).items():
+    behind: dict[str, list[FeatureView | Windows]] = {}
+    views = live_views(container)
+    sources = {view.source.name for view in views.values()} if dataset is None else {dataset}
+    positions = {
+        name: record.position for name in sources if (record := container.store.get(records.Dataset, name))
+    }
+    for key, view in views.items():
         name = view.source.name
-        if dataset not in (None, name):
-            continue
-        record = container.store.get(records.Dataset, name)
-        if record is not None and container.online.position(key) < record.position:
-            moved += _catch_up(container, key, view)
-    return moved
+        if name in positions and container.online.position(key) < positions[name]:
+            behind.setdefault(name, []).append(view)
+    return sum(_catch_up(container, name, found) for name, found in behind.items())
 
 
-def _catch_up(container: Container, key: str, view: FeatureView | Windows) -> int:
+def _catch_up(container: Container, dataset: str, views: list[FeatureView | Windows]) -> int:
     """Under the dataset's lock, so that two processes do not apply the same batch."""
+    moved = 0
+    now = container.clock.now()
     with container.store.begin() as tx:
-        record = tx.lock(records.Dataset, view.source.name)
-        position = container.online.position(key)
-        if record is None or position >= record.position:
-            return 0
-        if position < 0:
-            container.online.clear(key)
-        now = container.clock.now()
-        rows = read_since(container, view.source.name, position)
-        if rows.height and isinstance(view, Windows) and position < 0:
-            rows = _recent(view, rows, now)
-        if rows.height:
-            update(view, rows, container.online, now, record.position)
-        else:
-            container.online.write(key, {}, record.position)
-    return 1
+        record = tx.lock(records.Dataset, dataset)
+        unseen: dict[int, pl.DataFrame] = {}
+        for view in views:
+            key = online_key(view)
+            position = container.online.position(key)
+            if record is None or position >= record.position:
+                continue
+            if position < 0:
+                container.online.clear(key)
+            if position not in unseen:
+                unseen[position] = read_since(container, dataset, position)
+            rows = unseen[position]
+            if rows.height and isinstance(view, Windows) and position < 0:
+                rows = _recent(view, rows, now)
+            if rows.height:
+                update(view, rows, container.online, now, record.position)
+            else:
+                container.online.write(key, {}, record.position)
+            moved += 1
+    return moved
 
 
 def _recent(view: Windows, rows: pl.DataFrame, now: datetime) -> pl.DataFrame:

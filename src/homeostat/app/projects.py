@@ -8,7 +8,6 @@ loaded, and none of them stays behind in ``sys.modules``.
 from __future__ import annotations
 
 import importlib.util
-import os
 import shutil
 import sys
 import tempfile
@@ -243,7 +242,7 @@ def checkout(blobs: Blobs, digest: str, home: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, "utf-8")
     try:
-        os.rename(fresh, folder)
+        fresh.rename(folder)
     except OSError:  # another process was faster; what it wrote is the same
         shutil.rmtree(fresh)
     return folder

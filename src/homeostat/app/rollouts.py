@@ -8,10 +8,10 @@ import msgspec
 import polars as pl
 
 from homeostat.app.alerts import open_alert
+from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
 from homeostat.app.reading import read_since
-from homeostat.app.training import find_model
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Canary, Model

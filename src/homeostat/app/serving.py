@@ -10,19 +10,19 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 import polars as pl
 
 from homeostat.adapters.online.boot import boot_id
+from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
-from homeostat.app.projects import checkout, find_project, load_project
+from homeostat.app.projects import checkout, importing
 from homeostat.app.reading import schemas
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.errors import Conflict, NotFound
-from homeostat.domain.records import Deployment, Lease, ModelVersion, Project, Run
+from homeostat.domain.records import Deployment, Lease, ModelVersion, Run
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.registry import package
@@ -73,18 +73,22 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
     record = container.store.get(ModelVersion, model, version)
     if record is None:
         raise NotFound(f"there is no model/{model}@{version}", remedy="Deploy a version that exists")
-    declared = _declared(container, record)
-    loaded = package.load(container.blobs, record.manifest, declared.trusted, expect=record.digest)
+    run = container.store.get(Run, record.run)
+    if run is None or not run.code:
+        raise NotFound(f"model/{model}@{version} has no run with code", remedy="Train it again")
+    model_then = find_model(container, model, run.code)
+    with importing(checkout(container.blobs, run.code, container.settings.home)):
+        loaded = package.load(container.blobs, record.manifest, model_then.trusted, expect=record.digest)
     signature = loaded.signature
-    request = declared.task.request
+    request = model_then.task.request
     # The request's own columns are those of the signature, whatever its contract has become since.
     schema = schema_of(signature.request)
-    others = {n: dataset for n, dataset in _sources(declared).items() if n != request.name}
+    others = {n: dataset for n, dataset in _sources(model_then).items() if n != request.name}
     features = FeatureSet(
-        declared.features,
+        model_then.features,
         request,
         {request.name: schema, **schemas(container, others)},
-        skip=[declared.task.label],
+        skip=[model_then.task.label],
     )
     trained = [column.name for column in signature.features]
     if features.names != trained:
@@ -100,23 +104,6 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
         time=signature.time,
         example=loaded.example,
     )
-
-
-def _declared(container: Container, record: ModelVersion) -> Model:
-    """The model's declaration, from the files that the version was trained with."""
-    run = container.store.get(Run, record.run)
-    if run is None or not run.code:
-        raise NotFound(f"model/{record.model}@{record.version} has no run with code", remedy="Train it again")
-    root = checkout(container.blobs, run.code, container.settings.home)
-    # A project's file may have any name; it is the one that was applied, else the usual one.
-    applied = [root / Path(p.path).name for p in container.store.find(Project)]
-    file = next((path for path in applied if path.is_file()), None) or find_project(root)
-    models = load_project(file).models
-    if record.model not in models:
-        raise NotFound(
-            f"the code of run/{run.id} declares no model {record.model!r}", remedy="Train it again"
-        )
-    return models[record.model]
 
 
 def _sources(model: Model) -> dict[str, Dataset]:

@@ -14,7 +14,7 @@ import msgspec
 import polars as pl
 
 from homeostat.app.apply import feature_set
-from homeostat.app.code import declared, project
+from homeostat.app.code import find_model, project
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
 from homeostat.app.judging import judge
@@ -23,7 +23,7 @@ from homeostat.app.projects import checkout, import_function, importing
 from homeostat.app.trainingdata import Split, datasets_of, split
 from homeostat.domain.contracts import Column
 from homeostat.domain.declarations import Model
-from homeostat.domain.errors import Conflict, DeclarationError, NotFound
+from homeostat.domain.errors import Conflict, DeclarationError
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import FeatureView, ModelVersion, Run
@@ -35,20 +35,6 @@ from homeostat.engine.tracking.capture import capture, seed
 from homeostat.engine.tracking.training import TrainingSet
 
 Progress = Callable[[str], None]
-
-
-def find_model(container: Container, name: str, code: str = "") -> Model:
-    """The declaration of a model, as applied or at a snapshot.
-
-    Raises:
-        NotFound: the project declares no such model.
-    """
-    models = declared(container, code).models
-    if name not in models:
-        raise NotFound(
-            f"there is no model/{name}", remedy=f"The project declares {', '.join(models) or 'none'}"
-        )
-    return models[name]
 
 
 def submit(

@@ -21,7 +21,9 @@ START = datetime(2013, 3, 1, tzinfo=timezone.utc)
 UTC_US = pl.Datetime("us", "UTC")
 SCHEMAS = {
     "asks": pl.Schema({"id": pl.String(), "at": UTC_US, "who": pl.String(), "size": pl.Float64()}),
-    "events": pl.Schema({"id": pl.String(), "when": UTC_US, "who": pl.String(), "value": pl.Float64(), SEQ: pl.Int64()}),
+    "events": pl.Schema(
+        {"id": pl.String(), "when": UTC_US, "who": pl.String(), "value": pl.Float64(), SEQ: pl.Int64()}
+    ),
 }
 ASKS = hs.Dataset("asks", key="id", time="at")
 
@@ -59,7 +61,14 @@ def declared(every: str | None) -> tuple[hs.Dataset, FeatureSet]:
         return e.select("value")
 
     spans = hs.windows(
-        "spans", entity=who, source=source, mean="value", sum="value", count=True, over=["2h", "1d"], tile="1h"
+        "spans",
+        entity=who,
+        source=source,
+        mean="value",
+        sum="value",
+        count=True,
+        over=["2h", "1d"],
+        tile="1h",
     )
 
     @hs.on_request
@@ -71,7 +80,8 @@ def declared(every: str | None) -> tuple[hs.Dataset, FeatureSet]:
 
 whole = st.integers(0, 48 * 60)
 events = st.lists(
-    st.tuples(whole, st.sampled_from(["a", "b", None]), st.one_of(st.none(), st.integers(-5, 5).map(float))), max_size=25
+    st.tuples(whole, st.sampled_from(["a", "b", None]), st.one_of(st.none(), st.integers(-5, 5).map(float))),
+    max_size=25,
 )
 asks = st.lists(st.tuples(whole, st.sampled_from(["a", "b", "c", None])), min_size=1, max_size=5)
 
@@ -130,7 +140,9 @@ def test_the_future_changes_nothing(rows: list[Any], questions: list[Any], every
     data, wanted = frames(rows, questions)
     whole_story = features.offline(wanted, {"events": data.lazy()})
     for i, ask in enumerate(wanted.iter_rows(named=True)):
-        past = data.filter(pl.Series([seen_from(t, every) <= ask["at"] for t in data["when"]], dtype=pl.Boolean))
+        past = data.filter(
+            pl.Series([seen_from(t, every) <= ask["at"] for t in data["when"]], dtype=pl.Boolean)
+        )
         alone = features.offline(wanted[i : i + 1], {"events": past.lazy()})
         assert alone.row(0) == whole_story.row(i)
 
@@ -147,7 +159,10 @@ def test_windows_count_what_a_plain_sum_counts(rows: list[Any], questions: list[
             inside = [
                 e["value"]
                 for e in data.iter_rows(named=True)
-                if e["who"] == ask["who"] and e["who"] and e["value"] is not None and start < e["when"] <= ask["at"]
+                if e["who"] == ask["who"]
+                and e["who"]
+                and e["value"] is not None
+                and start < e["when"] <= ask["at"]
             ]
             assert made[f"spans__count_{name}"][i] == len(inside)
             assert math.isclose(made[f"spans__sum_{name}"][i], sum(inside), abs_tol=1e-9)

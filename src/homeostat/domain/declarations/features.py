@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, ClassVar, Literal, cast
 
 from homeostat.domain.declarations.base import Declaration
 from homeostat.domain.declarations.data import Dataset
-from homeostat.domain.digests import source_digest
+from homeostat.domain.digests import digest_of, source_digest
 from homeostat.domain.durations import format_duration, parse_duration
 
 Transform = Callable[[Any], Any]
@@ -39,6 +40,11 @@ class View(Declaration):
     """What all feature views share. Columns are named ``view.column``."""
 
     kind: ClassVar[str] = "feature-view"
+
+    @cached_property
+    def digest(self) -> str:
+        """What identifies this definition: views of equal digests compute the same."""
+        return digest_of(self.spec())
 
 
 @dataclass(frozen=True)

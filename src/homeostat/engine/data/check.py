@@ -40,24 +40,29 @@ def check(dataset: str, frame: pl.DataFrame, columns: Sequence[Column], keys: Se
         ContractBroken: a column is missing or unknown; names it.
     """
     frame = _complete(dataset, frame, columns)
-    cast = frame.select(_cast(column, frame.schema[column.name]) for column in columns)
+    as_is = all(frame.schema[column.name] == TYPES[column.type] for column in columns)
+    rows = frame.select(column.name for column in columns) if as_is else frame
     rules: list[tuple[str, str, pl.Expr]] = []
-    for column in columns:
-        if frame.schema[column.name] != TYPES[column.type]:
-            lost = cast[column.name].is_null() & frame[column.name].is_not_null()
+    if not as_is:
+        rows = frame.select(_cast(column, frame.schema[column.name]) for column in columns)
+        for column in columns:
+            lost = rows[column.name].is_null() & frame[column.name].is_not_null()
             if lost.any():
                 rules.append((column.name, f"is no {column.type}", pl.lit(lost)))
-        rules += [(column.name, reason, broken) for reason, broken in _rules(column)]
+    if any(rows[column.name].is_nan().any() for column in columns if column.type == "float"):
+        rows = rows.with_columns(pl.col(c.name).fill_nan(None) for c in columns if c.type == "float")
+    rules += [(column.name, reason, broken) for column in columns for reason, broken in _rules(column)]
     if keys:
         repeated = pl.struct(*keys).is_first_distinct().not_()
         rules.append((keys[0], "repeats the key of an earlier row of the same delivery", repeated))
-    masks = cast.select(broken.fill_null(False).alias(str(i)) for i, (_, _, broken) in enumerate(rules))
-    hit = [i for i, any_ in enumerate(masks.select(pl.all().any()).row(0)) if any_]
+    found = rows.select(broken.any().alias(str(i)) for i, (_, _, broken) in enumerate(rules)).row(0)
+    hit = [i for i, any_ in enumerate(found) if any_]
     if not hit:
-        return Checked(cast, (), 0)
+        return Checked(rows, (), 0)
+    masks = rows.select(rules[i][2].fill_null(False).alias(str(i)) for i in hit)
     problems = tuple(Problem(rules[i][0], rules[i][1], frame.filter(masks[str(i)])) for i in hit)
-    bad = masks.select(pl.any_horizontal(str(i) for i in hit)).to_series()
-    return Checked(cast.filter(~bad), problems, int(bad.sum()))
+    bad = masks.select(pl.any_horizontal(pl.all())).to_series()
+    return Checked(rows.filter(~bad), problems, int(bad.sum()))
 
 
 def _complete(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
@@ -75,6 +80,8 @@ def _complete(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> p
             f"dataset/{dataset} got no column {required[0]!r}",
             remedy="Send it, or let it be None in the contract",
         )
+    if not missing:
+        return frame
     return frame.with_columns(pl.lit(None, TYPES[column.type]).alias(column.name) for column in missing)
 
 
@@ -82,7 +89,7 @@ def _cast(column: Column, dtype: pl.DataType) -> pl.Expr:
     target = TYPES[column.type]
     value = pl.col(column.name)
     if dtype == target:
-        return value.fill_nan(None) if column.type == "float" else value
+        return value
     if column.type == "datetime" and dtype == pl.String:
         return value.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
     if column.type == "datetime" and isinstance(dtype, pl.Datetime):
@@ -92,8 +99,7 @@ def _cast(column: Column, dtype: pl.DataType) -> pl.Expr:
         return pl.when(value == value.round()).then(value).cast(target, strict=False)
     if column.type == "boolean" and dtype.is_numeric():
         return pl.when(value.is_in([0, 1])).then(value == 1).alias(column.name)
-    cast = value.cast(target, strict=False)
-    return cast.fill_nan(None) if column.type == "float" else cast
+    return value.cast(target, strict=False)
 
 
 def _rules(column: Column) -> list[tuple[str, pl.Expr]]:

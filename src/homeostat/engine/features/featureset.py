@@ -14,7 +14,6 @@ from typing import Any
 import polars as pl
 
 from homeostat.domain.declarations import Dataset, FeatureView, OnRequest, View, Windows
-from homeostat.domain.digests import digest_of
 from homeostat.engine.features import latest, windows
 from homeostat.engine.features.times import ALWAYS, event_time, micros, moment
 from homeostat.ports.online import OnlineStore
@@ -37,7 +36,7 @@ class OnlineFeatures:
 
 def online_key(view: View) -> str:
     """The view's name in the online store: a changed definition is another one."""
-    return f"{view.name}:{digest_of(view.spec())[7:19]}"
+    return f"{view.name}:{view.digest[7:19]}"
 
 
 def feature_columns(view: View, schemas: Mapping[str, pl.Schema], request: str) -> dict[str, pl.DataType]:

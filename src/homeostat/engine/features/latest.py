@@ -15,7 +15,7 @@ import polars as pl
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView
 from homeostat.domain.errors import DeclarationError
-from homeostat.engine.features.times import ALWAYS, available_at, event_time, micros
+from homeostat.engine.features.times import ALWAYS, available_at, event_time, event_times, micros, visible
 
 AGE = "age_hours"
 _HOURS = 1 / 3_600_000_000
@@ -104,16 +104,27 @@ def offline(view: FeatureView, requests: pl.DataFrame, rows: pl.LazyFrame) -> pl
 
 def update(view: FeatureView, rows: pl.DataFrame, states: Mapping[str, bytes | None]) -> dict[str, bytes]:
     """The new online states of the entities whose latest row is among ``rows`` (with ``SEQ``)."""
-    ranked = _ranked(view, rows.lazy()).unique("key", keep="last", maintain_order=True)
-    names = [name for name in ranked.columns if name.startswith("v:")]
+    source = view.source
+    ties = zip(*(rows[key].cast(pl.String).to_list() for key in source.keys), strict=True)
+    made = transform(view, rows.lazy()).rows()
+    columns = (
+        rows[view.entity.key].cast(pl.String).to_list(),
+        visible(source, rows),
+        event_times(source, rows),
+        rows[SEQ].to_list(),
+    )
+    best: dict[str, State] = {}
+    for key, seen, time, seq, tie, values in zip(*columns, ties, made, strict=True):
+        if key is None or seen is None or time is None:
+            continue
+        row = State((time, seq, "|".join(part for part in tie if part is not None)), seen, list(values))
+        if key not in best or row.rank >= best[key].rank:
+            best[key] = row
     out: dict[str, bytes] = {}
-    for key, seen, time, seq, tie, *values in ranked.select(
-        "key", "seen", "time", "seq", "tie", *names
-    ).iter_rows():
-        rank = (time, seq, tie)
+    for key, row in best.items():
         old = decode(states[key])
-        if old is None or rank >= old.rank:
-            out[key] = _encoder.encode(State(rank, seen, values))
+        if old is None or row.rank >= old.rank:
+            out[key] = _encoder.encode(row)
     return out
 
 

@@ -31,13 +31,14 @@ _PACKAGES: Final = ("sklearn", "numpy", "scipy")
 _CHECKED: Final = frozenset(
     {"sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}
 )
+_DESCRIPTIONS: Final = frozenset({"numpy.dtype"})  # compiled, but only says what an array's bytes mean
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made while the program runs, as class statements do
 _WALKS_MEMBERS: Final = ("sklearn.ensemble._forest", "sklearn.ensemble._gb")
 
 
 def is_known(name: str) -> bool:
     """Whether a model file may hold this type without the project naming it."""
-    if name in _CHECKED:
+    if name in _CHECKED or name in _DESCRIPTIONS:
         return True
     module, _, attribute = name.rpartition(".")
     if module.split(".")[0] not in _PACKAGES or any(

@@ -26,7 +26,7 @@ from homeostat.domain.declarations import Model
 from homeostat.domain.errors import Conflict, DeclarationError
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.ids import new_id
-from homeostat.domain.records import FeatureView, ModelVersion, Run
+from homeostat.domain.records import FeatureView, ModelVersion, Run, RunState
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
 from homeostat.engine.monitoring.reference import reference
@@ -159,6 +159,12 @@ def execute(
     lease = hold(container, "job", f"run/{run.id}")
     try:
         version, rows = _train(container, run, progress)
+    except SystemExit:  # told to stop: whoever comes next starts it again
+        _end(container, run.id, "queued", "its process was told to stop")
+        raise
+    except KeyboardInterrupt:
+        _end(container, run.id, "cancelled", "interrupted from the keyboard")
+        raise
     except BaseException as error:
         fail(container, run.id, f"{type(error).__name__}: {error}")
         raise
@@ -182,20 +188,20 @@ def _start(container: Container, run_id: str) -> Run | None:
 
 def fail(container: Container, run_id: str, error: str) -> None:
     """Record that a run failed; a run that ended already stays as it is."""
+    _end(container, run_id, "failed", error)
+
+
+def _end(container: Container, run_id: str, state: RunState, error: str) -> None:
+    text = error.replace("\0", "")[:2000]
     with container.store.begin() as tx:
         run = tx.lock(Run, run_id)
         if run is None or run.state not in ("queued", "running"):
             return
         now = container.clock.now()
-        tx.put(msgspec.structs.replace(run, state="failed", ended_at=now, error=error[:2000]))
-        tx.append(
-            Event(
-                kind="run.failed",
-                subject=f"run/{run.id}",
-                at=now,
-                body={"model": run.model, "error": error[:2000]},
-            )
-        )
+        ended = now if state != "queued" else None
+        tx.put(msgspec.structs.replace(run, state=state, ended_at=ended, error=text))
+        body = {"model": run.model, "error": text, "tags": run.tags}
+        tx.append(Event(kind=f"run.{state}", subject=f"run/{run.id}", at=now, body=body))
 
 
 def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVersion, Split]:

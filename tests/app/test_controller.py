@@ -1,0 +1,289 @@
+"""The controller under fault: what dies is found, recorded and done again; what it decides is on record."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from homeostat.adapters.clock import SimulatedClock
+from homeostat.app import explain
+from homeostat.app.apply import apply
+from homeostat.app.container import Container
+from homeostat.app.controller import Controller, Tick
+from homeostat.app.datasets import append_log, ingest
+from homeostat.app.projects import load_project
+from homeostat.app.settings import Settings
+from homeostat.app.training import submit
+from homeostat.domain import records
+
+START = datetime(2024, 1, 1, tzinfo=timezone.utc)
+PROJECT = '''
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import homeostat as hs
+from sklearn.linear_model import LogisticRegression
+
+
+class Ask(hs.Contract):
+    id: str
+    at: datetime
+    size: Annotated[float, hs.Check(ge=-10, le=10)]
+
+
+class Answer(hs.Contract):
+    id: str
+    known_at: datetime
+    good: bool
+
+
+asks = hs.Dataset("asks", key="id", time="at", contract=Ask)
+answers = hs.Dataset("answers", key="id", time="known_at", contract=Answer)
+
+
+@hs.on_request
+def size(r):
+    return r.select("size")
+
+
+def train(data):
+    mark = Path({mark!r})
+    if not mark.exists():
+        mark.write_text("began")
+        time.sleep(60)
+    return LogisticRegression().fit(data.X, data.y)
+
+
+def backwards(data):
+    return LogisticRegression().fit(data.X, 1 - data.y)
+
+
+model = hs.Model(
+    "shop",
+    task=hs.Binary(label="good", source=answers, request=asks),
+    features=[size],
+    train=train,
+    gates=[hs.beats("champion", "log_loss", margin=-5.0)],
+    rollout=hs.Canary(share=0.5, decide_within="1d", min_requests=50, tolerance=0.05),
+    slo=hs.SLO(log_loss=0.6),
+    retrain=hs.when(hs.new_labels(500), hs.slo_burn("log_loss"), cooldown="1h"),
+)
+'''
+
+
+def rows(count: int, first: int = 0, at: datetime = START) -> tuple[pl.DataFrame, pl.DataFrame]:
+    rng = np.random.default_rng(first)
+    size = rng.normal(size=count)
+    ids = [f"r{first + i}" for i in range(count)]
+    times = [at + timedelta(seconds=i) for i in range(count)]
+    good = rng.random(count) < 1 / (1 + np.exp(-3 * size))
+    asks = pl.DataFrame({"id": ids, "at": times, "size": size})
+    answers = pl.DataFrame({"id": ids, "known_at": [t + timedelta(minutes=1) for t in times], "good": good})
+    return asks, answers
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    return tmp_path / "mark"
+
+
+@pytest.fixture
+def container(tmp_path: Path, mark: Path) -> Iterator[Container]:
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "project.py").write_text(PROJECT.format(mark=str(mark)))
+    home = tmp_path / "home"
+    home.mkdir()
+    SimulatedClock(home / "clock", START + timedelta(days=1)).close()
+    with Container(Settings(home=home, clock="simulated")) as made:
+        apply(made, load_project(folder))
+        asks, answers = rows(400)
+        ingest(made, "asks", asks)
+        ingest(made, "answers", answers)
+        yield made
+
+
+def until(controller: Controller, done: Callable[[Tick], bool], seconds: float = 60) -> list[str]:
+    did: list[str] = []
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        tick = controller.tick()
+        did += tick.did
+        if done(tick):
+            return did
+        time.sleep(0.1)
+    raise AssertionError(f"nothing came of it: {did}")
+
+
+def advance(container: Container, span: timedelta) -> datetime:
+    clock = container.clock
+    assert isinstance(clock, SimulatedClock)
+    clock.set(clock.now() + span)
+    return clock.now()
+
+
+def test_a_training_that_is_killed_is_recorded_and_done_again(container: Container, mark: Path) -> None:
+    controller = Controller(container)
+    run = submit(container, "shop", reason="first model")
+    until(controller, lambda tick: mark.exists())
+    (lease,) = container.store.find(records.Lease, ("role", "=", "job"))
+    os.kill(lease.pid, signal.SIGKILL)
+    did = until(controller, lambda tick: not tick.busy)
+    killed = container.store.get(records.Run, run.id)
+    assert killed is not None
+    assert killed.state == "failed"
+    assert "died" in killed.error or "ended" in killed.error
+    second, _ = container.store.find(records.Run, order=["-created_at", "-id"])
+    assert (second.state, second.attempt, second.reason) == ("succeeded", 2, "first model")
+    assert any("attempt 2" in text for text in did)
+    controller.tick()
+    deployment = container.store.get(records.Deployment, "shop")
+    assert deployment is not None
+    assert [arm.version for arm in deployment.arms] == [1]
+    assert not container.store.find(records.Lease, ("role", "=", "job"))
+    assert container.ledger.verify().ok
+
+
+def test_another_controller_takes_over_where_one_died(container: Container, mark: Path, tmp_path: Path) -> None:
+    """The first controller's process ends, with its jobs, in the middle of a training."""
+    submit(container, "shop", reason="first model")
+    with Container(container.settings) as first:
+        until(Controller(first), lambda tick: mark.exists())
+    until(Controller(container), lambda tick: not tick.busy)
+    (run,) = container.store.find(records.Run)
+    assert run.state == "succeeded"
+    assert container.ledger.verify().ok
+
+
+def first_model(container: Container, mark: Path) -> Controller:
+    mark.touch()
+    controller = Controller(container)
+    submit(container, "shop", reason="first model")
+    until(controller, lambda tick: not tick.busy)
+    controller.tick()
+    return controller
+
+
+def answered(container: Container, asks: pl.DataFrame, version: int, arm: str, score: float, shadow: float) -> None:
+    """Rows of the prediction log as a model server writes them."""
+    canary = arm == "canary"
+    log = asks.select(
+        prediction_id=pl.format("p{}", "id"),
+        at=pl.lit(container.clock.now()),
+        time=pl.col("at"),
+        key=pl.col("id"),
+        version=pl.lit(version),
+        arm=pl.lit(arm),
+        score=pl.lit(score),
+        shadow_version=pl.lit(1 if canary else None, pl.Int64),
+        shadow_score=pl.lit(shadow if canary else None, pl.Float64),
+        error=pl.lit(None, pl.String),
+        status=pl.lit(200),
+        latency_us=pl.lit(900),
+        size__size=pl.col("size"),
+    )
+    append_log(container, "shop.predictions", log)
+
+
+def canary(container: Container, controller: Controller, using: str = "") -> records.Rollout:
+    submit(container, "shop", reason="by hand", using=using)
+    until(controller, lambda tick: not tick.busy)
+    controller.tick()
+    (rollout,) = container.store.find(records.Rollout)
+    assert rollout.state == "running"
+    return rollout
+
+
+def test_a_canary_that_answers_worse_is_rolled_back(container: Container, mark: Path) -> None:
+    controller = first_model(container, mark)
+    rollout = canary(container, controller, using="project:backwards")
+    now = advance(container, timedelta(hours=1))
+    asks, answers = rows(200, 1000, now)
+    answered(container, asks.head(100), rollout.candidate, "canary", 0.05, 0.95)
+    answered(container, asks.tail(100), 1, "champion", 0.5, 0.5)
+    ingest(container, "answers", answers.with_columns(good=pl.lit(True)).head(60))
+    advance(container, timedelta(hours=1))
+    controller.tick()
+    ended = container.store.get(records.Rollout, rollout.id)
+    assert ended is not None
+    assert ended.state == "rolled-back"
+    assert (ended.requests, ended.labelled) == (100, 60)
+    assert "log loss" in ended.reason
+    deployment = container.store.get(records.Deployment, "shop")
+    assert deployment is not None
+    assert [(arm.version, arm.weight) for arm in deployment.arms] == [(1, 1.0)]
+    version = container.store.get(records.ModelVersion, "shop", rollout.candidate)
+    assert version is not None
+    assert version.stage == "rolled-back"
+    assert container.store.find(records.Alert, ("key", "=", f"rollback:{rollout.id}"))
+
+
+def test_a_canary_that_is_no_worse_is_promoted_at_the_deadline(container: Container, mark: Path) -> None:
+    controller = first_model(container, mark)
+    rollout = canary(container, controller)
+    now = advance(container, timedelta(hours=1))
+    asks, answers = rows(100, 1000, now)
+    answered(container, asks, rollout.candidate, "canary", 0.6, 0.6)
+    ingest(container, "answers", answers)
+    controller.tick()
+    assert container.store.find(records.Rollout)[0].state == "running"
+    advance(container, timedelta(days=1))
+    controller.tick()
+    assert container.store.find(records.Rollout)[0].state == "promoted"
+    tree = explain.lineage(container, "model/shop@champion", "down")
+    assert "deployment/shop" in str(tree)
+    alias = container.store.get(records.Alias, "shop", "champion")
+    assert alias is not None
+    assert alias.version == rollout.candidate
+
+
+def test_every_evaluation_of_a_rule_is_kept_with_its_reason(container: Container, mark: Path) -> None:
+    controller = first_model(container, mark)
+    advance(container, timedelta(days=1))
+    controller.tick()
+    found = {e.rule: e for e in explain.why(container, "trigger/shop", limit=2)}
+    assert not found["new labels 500"].fired
+    assert "0 labelled rows" in found["new labels 500"].reason
+    asks, answers = rows(600, 5000, container.clock.now())
+    ingest(container, "asks", asks)
+    ingest(container, "answers", answers)
+    advance(container, timedelta(days=1))
+    tick = controller.tick()
+    found = {e.rule: e for e in explain.why(container, "shop", limit=2)}
+    assert found["new labels 500"].fired
+    assert found["new labels 500"].run
+    assert any("fired" in text for text in tick.did)
+    run = container.store.get(records.Run, found["new labels 500"].run)
+    assert run is not None
+    assert "600 labelled rows" in run.reason
+    until(controller, lambda tick: not tick.busy)
+
+
+def test_nothing_is_trained_while_a_source_is_broken(container: Container, mark: Path) -> None:
+    controller = first_model(container, mark)
+    now = advance(container, timedelta(days=1))
+    asks, answers = rows(600, 5000, now)
+    ingest(container, "answers", answers)
+    ingest(container, "asks", asks.with_columns(size=pl.col("size") * 1000))
+    controller.tick()
+    found = {e.rule: e for e in explain.why(container, "shop", limit=2)}
+    assert found["new labels 500"].fired
+    assert "held" in found["new labels 500"].reason
+    assert "size" in found["new labels 500"].reason
+    assert not found["new labels 500"].run
+    (alert,) = container.store.find(records.Alert)
+    assert alert.severity == "page"
+    advance(container, timedelta(days=1, hours=1))
+    controller.tick()
+    (alert,) = container.store.find(records.Alert)
+    assert alert.state == "resolved"

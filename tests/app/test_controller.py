@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,8 @@ from homeostat.app.settings import Settings
 from homeostat.app.training import submit
 from homeostat.domain import records
 
-START = datetime(2024, 1, 1, tzinfo=timezone.utc)
-PROJECT = '''
+START = datetime(2024, 1, 1, tzinfo=UTC)
+PROJECT = """
 import time
 from datetime import datetime
 from pathlib import Path
@@ -78,7 +78,7 @@ model = hs.Model(
     slo=hs.SLO(log_loss=0.6),
     retrain=hs.when(hs.new_labels(500), hs.slo_burn("log_loss"), cooldown="1h"),
 )
-'''
+"""
 
 
 def rows(count: int, first: int = 0, at: datetime = START) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -154,7 +154,9 @@ def test_a_training_that_is_killed_is_recorded_and_done_again(container: Contain
     assert container.ledger.verify().ok
 
 
-def test_another_controller_takes_over_where_one_died(container: Container, mark: Path, tmp_path: Path) -> None:
+def test_another_controller_takes_over_where_one_died(
+    container: Container, mark: Path, tmp_path: Path
+) -> None:
     """The first controller's process ends, with its jobs, in the middle of a training."""
     submit(container, "shop", reason="first model")
     with Container(container.settings) as first:
@@ -174,7 +176,9 @@ def first_model(container: Container, mark: Path) -> Controller:
     return controller
 
 
-def answered(container: Container, asks: pl.DataFrame, version: int, arm: str, score: float, shadow: float) -> None:
+def answered(
+    container: Container, asks: pl.DataFrame, version: int, arm: str, score: float, shadow: float
+) -> None:
     """Rows of the prediction log as a model server writes them."""
     canary = arm == "canary"
     log = asks.select(

@@ -197,7 +197,7 @@ def _url(name: str, value: str) -> str:
     """``value``, which carries no secret: a URL is stored, logged and handed to children."""
     try:
         parts = urlsplit(value)
-        secret = parts.password is not None or "password" in parse_qs(parts.query)
+        secret = bool(parts.password) or "password" in parse_qs(parts.query)
     except ValueError as error:
         raise HomeostatError(
             f"setting {name} is no URL: {error}", remedy=f"Correct {variable(name)}"

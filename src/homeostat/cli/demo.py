@@ -42,16 +42,21 @@ def examples() -> Path:
     Raises:
         NotFound: they were not installed.
     """
-    import homeostat
-
-    package = Path(homeostat.__file__).parent
-    for folder in (package.parents[1] / "examples", package / "_examples"):
+    for folder in places():
         if (folder / "flights" / "demo.py").is_file():
             return folder
     raise NotFound(
         "the flights example is not installed",
         remedy="Install Homeostat again, or run it from its source checkout",
     )
+
+
+def places() -> tuple[Path, Path]:
+    """Where the examples are in a source checkout, and where a wheel puts them."""
+    import homeostat
+
+    package = Path(homeostat.__file__).parent
+    return package.parents[1] / "examples", package / "_examples"
 
 
 def _load(folder: Path) -> ModuleType:

@@ -143,7 +143,8 @@ def _told(error: Exception) -> str:
     here = Path(homeostat.__file__).parent
     frames = traceback.extract_tb(error.__traceback__)
     inner = [i for i, frame in enumerate(frames) if Path(frame.filename).is_relative_to(here)]
-    shown = traceback.StackSummary.from_list(frames[inner[-1] + 1 :] if inner else frames)
+    # Without any such line the fault is ours, and all of it is shown.
+    shown = traceback.StackSummary.from_list((frames[inner[-1] + 1 :] if inner else []) or frames)
     return "".join([*shown.format(), *traceback.format_exception_only(error)]).rstrip()
 
 

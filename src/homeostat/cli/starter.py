@@ -27,7 +27,7 @@ _FILE: Final = '''\
 
 {rows} = hs.Dataset({name}, key={key}, {time}path={path})
 
-
+{view}
 def train(data: hs.TrainingSet, *, trees: int = 200) -> {returns}:
     """An ordinary function: `data.X` is a Polars frame of features, `data.y` an array of 0 and 1."""
 {body}
@@ -36,12 +36,28 @@ def train(data: hs.TrainingSet, *, trees: int = 200) -> {returns}:
 {model} = hs.Model(
     {model_name},
     task=hs.Binary(label={label}, source={rows}),
-    train=train,
+{features}    train=train,
     gates=[hs.beats("baseline", "log_loss")],  # nothing is served that does not pass
 )
 '''
 _FOREST: Final = "RandomForestClassifier(n_estimators=trees, min_samples_leaf=5, random_state=0)"
-_ENCODER: Final = 'OneHotEncoder(handle_unknown="ignore", max_categories=20, sparse_output=False)'
+_ENCODED: Final = """\
+    encode = make_column_transformer(
+        (
+            OneHotEncoder(handle_unknown="ignore", max_categories=20, sparse_output=False),
+            {columns},
+        ),
+        remainder="passthrough",
+    )
+    forest = {forest}
+    return make_pipeline(encode, forest).fit(data.X, data.y)"""
+_VIEW: Final = '''
+@hs.on_request
+def given(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """What the model looks at, computed alike in training and in serving."""
+    return rows.select({columns})
+
+'''
 
 
 @dataclass(frozen=True)
@@ -57,6 +73,7 @@ class _Columns:
     """What the columns of a CSV are good for."""
 
     time: str = ""
+    useful: list[str] = field(default_factory=list)
     text: list[str] = field(default_factory=list)
     unused: list[str] = field(default_factory=list)
 
@@ -92,28 +109,22 @@ def write(folder: Path, csv: Path | None, label: str, key: str) -> Written:
 
 def _project(csv: Path, path: str, label: str, key: str) -> str:
     columns = _look(csv, label, key)
-    imports, returns = ["from sklearn.ensemble import RandomForestClassifier"], "RandomForestClassifier"
+    imports, returns, view = (
+        ["from sklearn.ensemble import RandomForestClassifier"],
+        "RandomForestClassifier",
+        "",
+    )
     body = f"    forest = {_FOREST}\n    return forest.fit(data.X, data.y)"
-    if columns.text or columns.unused:
-        imports.insert(0, "from sklearn.compose import make_column_transformer")
+    text = columns.text
+    if columns.unused:
+        imports.insert(0, "import polars as pl")
+        view = _VIEW.format(columns=_quoted(columns.useful))
+        text = [f"given__{name}" for name in text]
+    if text:
+        imports.insert(-1, "from sklearn.compose import make_column_transformer")
         imports.append("from sklearn.pipeline import Pipeline, make_pipeline")
-        returns = "Pipeline"
-        steps = []
-        if columns.text:
-            imports.append("from sklearn.preprocessing import OneHotEncoder")
-            steps.append(f"        ({_ENCODER}, {_quoted(columns.text)}),")
-        if columns.unused:
-            steps.append(f'        ("drop", {_quoted(columns.unused)}),')
-        body = "\n".join(
-            [
-                "    encode = make_column_transformer(",
-                *steps,
-                '        remainder="passthrough",',
-                "    )",
-                f"    forest = {_FOREST}",
-                "    return make_pipeline(encode, forest).fit(data.X, data.y)",
-            ]
-        )
+        imports.append("from sklearn.preprocessing import OneHotEncoder")
+        returns, body = "Pipeline", _ENCODED.format(columns=_quoted(text), forest=_FOREST)
     rows = _identifier(csv.stem)
     model = _identifier(label)
     return _FILE.format(
@@ -125,6 +136,8 @@ def _project(csv: Path, path: str, label: str, key: str) -> str:
         key=_quoted(key),
         time=f"time={_quoted(columns.time)}, " if columns.time else "",
         path=_quoted(path),
+        view=view,
+        features="    features=[given],\n" if view else "",
         returns=returns,
         body=body,
         model=f"{model}_model" if model == rows else model,
@@ -155,16 +168,21 @@ def _look(csv: Path, label: str, key: str) -> _Columns:
         raise BadRequest(
             f"column {key!r} does not identify a row: values repeat", remedy="Give another --key"
         )
-    columns = _Columns()
+    columns, many = _Columns(), max(_MANY, rows.height // 20)
     for series in rows.drop(label, key):
-        if series.dtype.is_temporal():
-            if columns.time or series.has_nulls() or series.dtype not in (pl.Datetime, pl.Date):
-                columns.unused.append(series.name)
-            else:
-                columns.time = series.name
-        elif series.dtype == pl.String:
-            few = series.n_unique() <= max(_MANY, rows.height // 20)
-            (columns.text if few else columns.unused).append(series.name)
+        name = series.name
+        if series.dtype in (pl.Datetime, pl.Date) and not columns.time and not series.has_nulls():
+            columns.time = name
+        elif series.dtype.is_temporal() or (series.dtype == pl.String and series.n_unique() > many):
+            columns.unused.append(name)
+        else:
+            columns.useful.append(name)
+            if series.dtype == pl.String:
+                columns.text.append(name)
+    if not columns.useful:
+        raise BadRequest(
+            f"{csv} has no column to learn from", remedy="Give columns of numbers or of a few texts"
+        )
     return columns
 
 

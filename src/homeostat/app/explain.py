@@ -15,8 +15,7 @@ from homeostat.domain import records
 from homeostat.domain.declarations import FeatureView, Model, Windows
 from homeostat.domain.errors import NotFound
 from homeostat.domain.refs import Ref, parse_ref
-
-_DEPTH = 12
+from homeostat.engine.lineage.walk import walk
 
 
 def status(container: Container) -> dict[str, Any]:
@@ -98,7 +97,7 @@ def lineage(
     tree: dict[str, Any] = {"ref": text}
     sides: tuple[Literal["up", "down"], ...] = ("up", "down") if direction == "both" else (direction,)
     for side in sides:
-        tree[side] = _walk(container, text, side, {text}, _DEPTH)
+        tree[side] = walk(container.ledger, text, side)
     if not any(tree[side] for side in sides) and not container.ledger.find(subject=text, limit=1):
         raise NotFound(f"the ledger knows nothing of {text}", remedy="homeostat status lists what there is")
     return tree
@@ -114,28 +113,13 @@ def _resolved(container: Container, ref: Ref) -> Ref:
     return ref
 
 
-def _walk(
-    container: Container, ref: str, side: Literal["up", "down"], seen: set[str], depth: int
-) -> list[dict[str, Any]]:
-    out = []
-    for edge in container.ledger.edges(ref, side):
-        other = edge.source if side == "up" else edge.target
-        node: dict[str, Any] = {"ref": other, "role": edge.role}
-        if other not in seen and depth:
-            seen.add(other)
-            node[side] = _walk(container, other, side, seen, depth - 1)
-        out.append(node)
-    return out
-
-
 def trace(container: Container, prediction_id: str) -> dict[str, Any]:
     """One prediction back through version, run and code to the rows and dataset versions behind its features.
 
     Raises:
         NotFound: no prediction log holds it.
     """
-    found = _prediction(container, prediction_id)
-    deployment, row = found
+    deployment, row = _prediction(container, prediction_id)
     record = container.store.get(records.ModelVersion, deployment.model, row["version"])
     run = container.store.get(records.Run, record.run) if record else None
     if record is None or run is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from homeostat.app.apply import feature_set
 from homeostat.app.code import declared
@@ -47,7 +48,8 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
     with importing(checkout(container.blobs, run.code, container.settings.home)):
         candidate = package.load(container.blobs, record.manifest, declaration.trusted, expect=record.digest)
     evidence = _evidence(container, declaration, features, candidate, rows)
-    verdicts = [gates.judge(gate, evidence) for gate in declaration.gates]
+    with threadpool_limits(1):  # as in a model server, where each process has one core
+        verdicts = [gates.judge(gate, evidence) for gate in declaration.gates]
     return _record(container, record, verdicts)
 
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from homeostat.domain.errors import Conflict
@@ -38,6 +38,8 @@ _BACKLOG: Final = 1024
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Tell = Callable[[str], None]
+# A model server has one core: threads of a library that wait for each other only slow a small batch down.
+ONE_CORE: Final = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Child:
 
     name: str
     command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     due: float = 0.0
@@ -150,7 +153,8 @@ class Supervisor:
         yield Child("control", [*python, "homeostat.server.control", *parent, *descriptors])
         for number in range(1, self.settings.workers + 1):
             name = f"w{number}"
-            yield Child(f"worker {name}", [*python, "homeostat.server.dataplane", "--worker", name, *parent])
+            command = [*python, "homeostat.server.dataplane", "--worker", name, *parent]
+            yield Child(f"worker {name}", command, ONE_CORE)
 
     def _turn(self, keep: Sequence[int]) -> int | None:
         """Start what is due; returns an exit status when there is no point in going on."""
@@ -165,7 +169,7 @@ class Supervisor:
                 self._plan_restart(child, code)
             if child.process is None and self._clock.monotonic() >= child.due:
                 changed = True
-                child.process = self._start(child.command, keep if child.name == "control" else ())
+                child.process = self._start(child, keep if child.name == "control" else ())
                 child.began = self._clock.monotonic()
         if changed:
             self._note()
@@ -179,11 +183,11 @@ class Supervisor:
         when = f"in {pause:.2g} s" if pause else "now"
         self._tell(f"{child.name} {_ended(code)}; it starts again {when}")
 
-    def _start(self, command: Sequence[str], keep: Sequence[int]) -> subprocess.Popen[bytes]:
+    def _start(self, child: Child, keep: Sequence[int]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            command,
+            child.command,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **self.settings.environment()},
+            env={**child.environment, **os.environ, **self.settings.environment()},
             pass_fds=keep,
             start_new_session=True,  # ctrl-C is for the supervisor, which ends the others in order
         )

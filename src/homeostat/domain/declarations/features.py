@@ -151,12 +151,12 @@ class Windows(_Stored):
         if self.tile is not None:
             object.__setattr__(self, "tile", parse_duration(self.tile))
 
-    @property
+    @cached_property
     def windows(self) -> tuple[timedelta, ...]:
         """The windows, shortest first."""
         return tuple(parse_duration(span) for span in self.over)
 
-    @property
+    @cached_property
     def grain(self) -> timedelta:
         """The tile in force."""
         if self.tile is not None:

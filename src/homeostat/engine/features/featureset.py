@@ -200,8 +200,8 @@ def _windowed(view: Windows, states: Sequence[bytes | None], at: Sequence[int]) 
         if state is None:
             out.append((windows.lookup(view, decoded[None], time), None, None))
         else:
-            last, seq, _ = decoded[state]
-            out.append((windows.lookup(view, decoded[state], time), min(last, time), seq))
+            found = decoded[state]
+            out.append((windows.lookup(view, found, time), min(found.last, time), found.seq))
     return out
 
 

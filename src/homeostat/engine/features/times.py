@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import polars as pl
 
 from homeostat.domain.declarations import Dataset
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 ALWAYS: Final = -(1 << 62)
 """The time of rows that have none: reference data counts as always known."""
 

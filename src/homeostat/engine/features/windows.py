@@ -4,13 +4,15 @@ The aggregate over (start, t] is total(t) - total(start). Offline the totals com
 entity carries its totals at tile boundaries. Both start a window at the tile boundary at or before t - window, so
 both give the same number. (Tiles as in Chronon and Tecton; running totals make a lookup one binary search.)
 
-Online state of an entity: a header of two int64 (last visible time in microseconds, seq of the last batch), then
-rows of (tile end in microseconds, running sum, running count), ordered by tile.
+Online state of an entity: the last visible time in microseconds, the seq of the last batch and the number of tiles
+(int64 each), then three columns ordered by tile: its end in microseconds (int64), running sum and running count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -23,9 +25,28 @@ from homeostat.domain.declarations import Windows
 from homeostat.domain.declarations.features import Aggregate
 from homeostat.engine.features.times import available_at, micros, visible
 
-_HEADER: Final = 16
-_ROW: Final = np.dtype([("tile", "<i8"), ("sum", "<f8"), ("count", "<f8")])
-State = tuple[int, int, npt.NDArray[Any]]
+_HEADER: Final = 24
+
+
+@dataclass(frozen=True)
+class State:
+    """An entity's totals as serving reads them: views of the encoded bytes, nothing is copied."""
+
+    last: int
+    seq: int
+    tiles: Sequence[int]
+    sums: Sequence[float]
+    counts: Sequence[float]
+
+
+@dataclass
+class _Table:
+    """An entity's totals as an update changes them."""
+
+    last: int
+    seq: int
+    tiles: npt.NDArray[np.int64]
+    totals: npt.NDArray[np.float64]  # shape (2, tiles): sums, counts
 
 
 def _events(view: Windows, rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -112,11 +133,13 @@ def update(
         last, batch = newest.get(key, (-1, -1))
         newest[key] = (max(last, seen), max(batch, seq))
     horizon = (micros(now) - micros(view.windows[-1])) // tile * tile
-    tables = {key: decode(states[key]) for key in newest}
-    for (key, end), (value, count) in sorted(groups.items()):
-        last, batch, table = tables[key]
-        tables[key] = (max(last, newest[key][0]), max(batch, newest[key][1]), _add(table, end, value, count))
-    return {key: _encode(last, seq, _prune(table, horizon)) for key, (last, seq, table) in tables.items()}
+    tables = {key: _table(states[key]) for key in newest}
+    for (key, end), added in sorted(groups.items()):
+        _add(tables[key], end, added)
+    for key, table in tables.items():
+        table.last, table.seq = max(table.last, newest[key][0]), max(table.seq, newest[key][1])
+        _prune(table, horizon)
+    return {key: _encode(table) for key, table in tables.items()}
 
 
 def _columns(view: Windows, rows: pl.DataFrame) -> tuple[list[Any], ...]:
@@ -126,39 +149,48 @@ def _columns(view: Windows, rows: pl.DataFrame) -> tuple[list[Any], ...]:
     return rows[view.entity.key].cast(pl.String).to_list(), seen, values, rows[SEQ].to_list()
 
 
-def _add(table: npt.NDArray[Any], end: int, value: float, count: float) -> npt.NDArray[Any]:
-    at = int(np.searchsorted(table["tile"], end))
-    if at == len(table) or table["tile"][at] != end:
-        before = table[at - 1] if at else np.zeros((), _ROW)
-        table = np.insert(table, at, np.array((end, before["sum"], before["count"]), _ROW))
-    else:
-        table = table.copy()
-    table["sum"][at:] += value
-    table["count"][at:] += count
-    return table
+def _add(table: _Table, end: int, added: list[float]) -> None:
+    at = int(table.tiles.searchsorted(end))
+    if at == len(table.tiles) or table.tiles[at] != end:
+        before = table.totals[:, at - 1] if at else np.zeros(2)
+        table.tiles = np.insert(table.tiles, at, end)
+        table.totals = np.insert(table.totals, at, before, axis=1)
+    table.totals[:, at:] += np.array(added)[:, None]
 
 
-def _prune(table: npt.NDArray[Any], horizon: int) -> npt.NDArray[Any]:
+def _prune(table: _Table, horizon: int) -> None:
     """Drop tiles that no window reaches, and count on from there."""
-    old = int(np.searchsorted(table["tile"], horizon, side="right"))
-    if old == 0:
-        return table
-    kept = table[old:].copy()
-    kept["sum"] -= table["sum"][old - 1]
-    kept["count"] -= table["count"][old - 1]
-    return kept
+    old = int(table.tiles.searchsorted(horizon, side="right"))
+    if old:
+        table.totals = table.totals[:, old:] - table.totals[:, old - 1 : old]
+        table.tiles = table.tiles[old:]
 
 
-def _encode(last: int, seq: int, table: npt.NDArray[Any]) -> bytes:
-    return np.array([last, seq], "<i8").tobytes() + table.tobytes()
+def _encode(table: _Table) -> bytes:
+    header = np.array([table.last, table.seq, len(table.tiles)], "<i8")
+    return header.tobytes() + table.tiles.astype("<i8").tobytes() + table.totals.astype("<f8").tobytes()
+
+
+def _table(state: bytes | None) -> _Table:
+    found = decode(state)
+    totals = np.array([found.sums, found.counts], np.float64)
+    return _Table(found.last, found.seq, np.array(found.tiles, np.int64), totals)
 
 
 def decode(state: bytes | None) -> State:
-    """Last visible time, seq of the last batch, and the tiles of an entity's state."""
+    """An entity's totals; none at all where it has no state."""
     if state is None:
-        return -1, -1, np.empty(0, _ROW)
-    last, seq = np.frombuffer(state, "<i8", 2)
-    return int(last), int(seq), np.frombuffer(state, _ROW, offset=_HEADER)
+        return State(-1, -1, (), (), ())
+    whole = memoryview(state)
+    last, seq, tiles = whole[:_HEADER].cast("q")
+    ends = [_HEADER + 8 * tiles * column for column in range(4)]
+    return State(
+        last,
+        seq,
+        whole[ends[0] : ends[1]].cast("q"),
+        whole[ends[1] : ends[2]].cast("d"),
+        whole[ends[2] : ends[3]].cast("d"),
+    )
 
 
 def lookup(view: Windows, state: State, at: int) -> list[float | None]:
@@ -167,17 +199,15 @@ def lookup(view: Windows, state: State, at: int) -> list[float | None]:
     Rows that may not yet be seen at ``at`` do not count: a request older than the state gets the tiles that had
     ended by then.
     """
-    last, _, table = state
-    tiles = table["tile"]
+    tiles, sums, counts = state.tiles, state.sums, state.counts
     tile = micros(view.grain)
-    end = len(tiles) if last <= at else int(np.searchsorted(tiles, at, side="right"))
-    total, count = (table["sum"][end - 1], table["count"][end - 1]) if end else (0.0, 0.0)
+    end = len(tiles) if state.last <= at else bisect_right(tiles, at)
+    total, count = (sums[end - 1], counts[end - 1]) if end else (0.0, 0.0)
     values: list[float | None] = []
     for window in view.windows:
         edge = (at - micros(window)) // tile * tile
-        start = min(int(np.searchsorted(tiles, edge, side="right")), end)
-        seen = float(count - table["count"][start - 1]) if start else float(count)
-        summed = float(total - table["sum"][start - 1]) if start else float(total)
+        start = min(bisect_right(tiles, edge), end)
+        seen, summed = (count - counts[start - 1], total - sums[start - 1]) if start else (count, total)
         for aggregate in view.aggregates:
             if aggregate == "count":
                 values.append(seen)

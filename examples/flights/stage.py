@@ -1,0 +1,138 @@
+"""Where the demo plays: a home of its own, the servers it starts there, and how they end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from homeostat.adapters.clock import SimulatedClock, SystemClock
+from homeostat.app.apply import apply
+from homeostat.app.container import Container
+from homeostat.app.projects import load_project
+from homeostat.app.settings import Settings
+from homeostat.domain.errors import Conflict, HomeostatError, StoreUnavailable
+from homeostat.sdk.client import Client
+from homeostat.server.running import running
+
+MARK: Final = "homeostat-demo.txt"
+PROJECT: Final = ("project.py", "faults.py")
+_PATIENCE: Final = 60.0
+_GRACE: Final = 40.0
+
+
+class Stage:
+    """A fresh home with the flights project applied, and Homeostat running on it under a simulated clock.
+
+    Args:
+        home: Its folder; wiped if an earlier demo made it.
+        start: The first time that the simulated clock shows.
+    """
+
+    def __init__(self, home: Path, start: datetime) -> None:
+        self.home = home.absolute()
+        self.clock = SystemClock()
+        self._start = start
+        self._process: subprocess.Popen[bytes] | None = None
+        self._kept = False
+        self.container: Container
+        self.client: Client
+
+    def __enter__(self) -> Self:
+        self._clear()
+        self.settings = Settings(home=self.home, clock="simulated", port=0, serve_port=0)
+        SimulatedClock(self.home / "clock", self._start).close()
+        self.container = Container(self.settings)
+        try:
+            apply(self.container, load_project(self._project()))
+            self.client = Client(self._up())
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.client.close()
+        self._end()
+
+    def keep(self) -> None:
+        """Leave the servers running when this ends."""
+        self._kept = True
+
+    @property
+    def log(self) -> Path:
+        """What the servers said."""
+        return self.home / "logs" / "up.log"
+
+    def _clear(self) -> None:
+        up = running(self.home)
+        if up is not None:
+            raise Conflict(
+                f"a demo still runs in {self.home}, at {up.server}",
+                remedy=f"Stop it with homeostat down --home {self.home}, or give this one another --home",
+            )
+        if self.home.exists() and any(self.home.iterdir()):
+            if not (self.home / MARK).is_file():
+                raise Conflict(
+                    f"{self.home} is no home of a demo, so it is not wiped",
+                    remedy="Give an empty folder, or one that does not exist, with --home",
+                )
+            shutil.rmtree(self.home)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        (self.home / MARK).write_text("Made by homeostat demo, which wipes this folder when it runs again.\n")
+
+    def _project(self) -> Path:
+        """The project's own files in the home: the demo around them is no part of it."""
+        folder = self.home / "flights"
+        folder.mkdir()
+        for name in PROJECT:
+            shutil.copy(Path(__file__).with_name(name), folder)
+        return folder
+
+    def _up(self) -> str:
+        """Start the servers; returns the URL of the control API once it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "homeostat", "up"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **self._environment()},
+                start_new_session=True,  # ctrl-C is for the demo, which ends the servers in order
+            )
+        until = self.clock.monotonic() + _PATIENCE
+        while self.clock.monotonic() < until and self._process.poll() is None:
+            up = running(self.home)
+            if up is not None and self._answers(up.server):
+                return up.server
+            self.clock.sleep(0.05)
+        raise HomeostatError("homeostat up did not get ready", remedy=f"Read {self.log}")
+
+    def _environment(self) -> dict[str, str]:
+        """The settings, but for the server's URL, which follows from the port that is taken."""
+        return {n: v for n, v in self.settings.environment().items() if n != "HOMEOSTAT_SERVER"}
+
+    def _answers(self, server: str) -> bool:
+        try:
+            with Client(server, patience=0) as client:
+                client.health()
+        except StoreUnavailable:
+            return False
+        return True
+
+    def _end(self) -> None:
+        if self._process is not None and not self._kept:
+            self._process.terminate()
+            try:
+                self._process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self.container.close()

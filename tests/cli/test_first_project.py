@@ -79,7 +79,7 @@ def test_home_may_stand_before_or_after_the_command(homeostat: Shell, trained: P
 
 def test_training_again_with_another_result(homeostat: Shell, trained: Path) -> None:
     homeostat.cd(trained)
-    gates = homeostat("train", "churned", "--param", "trees=5", "--tag", "by=me", "--json").json
+    gates = homeostat("train", "churned", "--param", "trees=100", "--tag", "by=me", "--json").json
     assert gates["version"]["tags"] == {"by": "me"}
     assert gates["gates"][0]["passed"]
     said = homeostat("promote", "churned@1", "--reason", "the first was better").out

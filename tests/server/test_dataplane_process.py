@@ -144,7 +144,7 @@ def test_a_port_that_cannot_be_had_is_told(tmp_path: Path) -> None:
             timeout=60,
             check=False,
         )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}".encode() in done.stderr
     assert b"HOMEOSTAT_SERVE_PORT" in done.stderr
     assert b"Traceback" not in done.stderr

@@ -108,7 +108,7 @@ def test_what_cannot_run_is_not_tried_again(tmp_path: Path) -> None:
     up = Up(tmp_path / "home", "--clock", "simulated")
     assert up.process.wait(30) == 1
     assert up.said("there is no simulated clock")
-    assert up.said("control cannot run; stopping")
+    assert up.said("cannot run; stopping")
     assert not up.said("starts again")
     assert not up.said("Traceback")
 

@@ -10,7 +10,7 @@ import polars as pl
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.leases import alive
-from homeostat.app.reading import read, version_of
+from homeostat.app.reading import declared_columns, find_dataset, read, version_of
 from homeostat.domain import records
 from homeostat.domain.declarations import FeatureView, Model, Windows
 from homeostat.domain.errors import NotFound
@@ -89,7 +89,7 @@ def lineage(
     """What a thing came from (up) and what came of it (down), as trees of references.
 
     Raises:
-        ReferenceError_: ``ref`` is no reference.
+        BadReference: ``ref`` is no reference.
         NotFound: the ledger knows nothing of it.
     """
     parsed = parse_ref(ref)
@@ -141,7 +141,7 @@ def trace(container: Container, prediction_id: str) -> dict[str, Any]:
         },
         "code": run.code,
         "features": [_behind(container, view, row) for view in model.features]
-        or [{"view": "request", "values": {}}],
+        or [_given(container, model, row)],
         "label": _label(container, model, row["key"]),
     }
 
@@ -158,6 +158,15 @@ def _prediction(container: Container, prediction_id: str) -> tuple[records.Deplo
         f"no prediction log holds prediction/{prediction_id}",
         remedy="Predictions reach the log within a second",
     )
+
+
+def _given(container: Container, model: Model, row: dict[str, Any]) -> dict[str, Any]:
+    """The request's own columns, which are the features of a model without views."""
+    request = model.task.request
+    columns = request.columns or declared_columns(find_dataset(container, request.name)) or ()
+    names = {column.name for column in columns} - {*request.keys, request.time, model.task.label}
+    values = {name: value for name, value in row.items() if name in names}
+    return {"view": "request", "values": values, "from": "the request"}
 
 
 def _behind(container: Container, view: Any, row: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 HomeostatError
 ├── DeclarationError      a project declares something that cannot be (file, line, declaration, remedy)
-├── ReferenceError_       a reference that does not parse
+├── BadReference       a reference that does not parse
 ├── NotFound              a named thing that is not in the store
 ├── Conflict              the stored state does not allow the request
 ├── ContractBroken        rows that do not meet their contract
@@ -42,7 +42,7 @@ class DeclarationError(HomeostatError):
         super().__init__(f"{where}{what}{message}", remedy=remedy)
 
 
-class ReferenceError_(HomeostatError):  # noqa: N801 - the builtin of this name means something else
+class BadReference(HomeostatError):
     """A text that is no reference of the form kind/name@version."""
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from homeostat.domain.errors import ReferenceError_
+from homeostat.domain.errors import BadReference
 
 KINDS: Final = frozenset(
     {
@@ -53,18 +53,16 @@ def parse_ref(text: str) -> Ref:
     """Parse ``kind/name[@version]``.
 
     Raises:
-        ReferenceError_: ``text`` has another form or an unknown kind.
+        BadReference: ``text`` has another form or an unknown kind.
     """
     match = _REF.fullmatch(text)
     if match is None:
-        raise ReferenceError_(
+        raise BadReference(
             f"{text!r} is no reference",
             remedy="Write kind/name or kind/name@version, as in model/churn@champion",
         )
     if match["kind"] not in KINDS:
-        raise ReferenceError_(
-            f"{text!r} has an unknown kind", remedy=f"Use one of {', '.join(sorted(KINDS))}"
-        )
+        raise BadReference(f"{text!r} has an unknown kind", remedy=f"Use one of {', '.join(sorted(KINDS))}")
     return Ref(match["kind"], match["name"], match["version"] or "")
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from homeostat.domain.errors import (
+    BadReference,
     BadRequest,
     Conflict,
     ContractBroken,
     DeclarationError,
     HomeostatError,
     NotFound,
-    ReferenceError_,
     StoreUnavailable,
     Unsafe,
 )
@@ -37,7 +37,7 @@ _STATUSES: Final[tuple[tuple[type[HomeostatError], int, str], ...]] = (
     (DeclarationError, 422, "declaration_error"),
     (Unsafe, 422, "unsafe"),
     (BadRequest, 400, "bad_request"),
-    (ReferenceError_, 400, "bad_request"),
+    (BadReference, 400, "bad_request"),
     (StoreUnavailable, 503, "store_unavailable"),
     (HomeostatError, 400, "refused"),
 )

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from homeostat.domain.errors import Conflict
@@ -38,8 +38,6 @@ _BACKLOG: Final = 1024
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Tell = Callable[[str], None]
-# A model server has one core: threads of a library that wait for each other only slow a small batch down.
-ONE_CORE: Final = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
 
 
 @dataclass
@@ -48,7 +46,6 @@ class Child:
 
     name: str
     command: Sequence[str]
-    environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     due: float = 0.0
@@ -153,8 +150,7 @@ class Supervisor:
         yield Child("control", [*python, "homeostat.server.control", *parent, *descriptors])
         for number in range(1, self.settings.workers + 1):
             name = f"w{number}"
-            command = [*python, "homeostat.server.dataplane", "--worker", name, *parent]
-            yield Child(f"worker {name}", command, ONE_CORE)
+            yield Child(f"worker {name}", [*python, "homeostat.server.dataplane", "--worker", name, *parent])
 
     def _turn(self, keep: Sequence[int]) -> int | None:
         """Start what is due; returns an exit status when there is no point in going on."""
@@ -187,7 +183,7 @@ class Supervisor:
         return subprocess.Popen(
             child.command,
             stdin=subprocess.DEVNULL,
-            env={**child.environment, **os.environ, **self.settings.environment()},
+            env={**os.environ, **self.settings.environment()},
             pass_fds=keep,
             start_new_session=True,  # ctrl-C is for the supervisor, which ends the others in order
         )

@@ -269,5 +269,5 @@ def main() -> None:
             )
     except HomeostatError as error:
         _log.error("worker %s cannot run: %s", options.worker, error)
-        sys.exit(1)
+        sys.exit(2)  # as argparse does: trying again would not help
     sys.exit(0 if stored else 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -17,7 +17,7 @@ from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, Windows
 from homeostat.engine.features.featureset import FeatureSet, online_key, update
 
-START = datetime(2013, 3, 1, tzinfo=timezone.utc)
+START = datetime(2013, 3, 1, tzinfo=UTC)
 UTC_US = pl.Datetime("us", "UTC")
 SCHEMAS = {
     "asks": pl.Schema({"id": pl.String(), "at": UTC_US, "who": pl.String(), "size": pl.Float64()}),
@@ -110,7 +110,7 @@ def seen_from(when: datetime, every: str | None) -> datetime:
 @settings(max_examples=60, deadline=None)
 @given(events, asks, st.sampled_from([None, "1h"]))
 def test_training_sees_what_serving_saw(rows: list[Any], questions: list[Any], every: str | None) -> None:
-    source, features = declared(every)
+    _, features = declared(every)
     data, wanted = frames(rows, questions)
     offline = features.offline(wanted, {"events": data.lazy()})
     ordered = data.with_columns(pl.Series("seen", [seen_from(t, every) for t in data["when"]], dtype=UTC_US))
@@ -188,7 +188,7 @@ def test_a_planted_leak_is_found() -> None:
 
 
 def test_a_request_older_than_the_store_sees_nothing_newer() -> None:
-    source, features = declared(None)
+    _, features = declared(None)
     data, wanted = frames([(10, "a", 1.0), (200, "a", 5.0)], [(30, "a")])
     store = Memory()
     for view in features.stored:

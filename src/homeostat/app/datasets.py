@@ -12,6 +12,7 @@ from homeostat.app.container import Container
 from homeostat.app.online import refresh
 from homeostat.app.reading import declared_columns, find_dataset
 from homeostat.domain import records
+from homeostat.domain.contracts import SEQ
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.ids import new_id
 from homeostat.domain.refs import Ref
@@ -89,7 +90,10 @@ def ingest(
             )
         _quarantine(tx, name, checked, container, tags or {})
     if checked.good.height:
-        refresh(container, name)
+        one = checked.good.height <= _BATCH_ROWS
+        refresh(
+            container, name, checked.good.with_columns(pl.lit(position, pl.Int64).alias(SEQ)) if one else None
+        )
     return Ingested(name, checked.good.height, checked.bad, position, _reasons(checked))
 
 

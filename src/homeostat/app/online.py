@@ -14,6 +14,7 @@ from homeostat.app.code import codes_in_use, declared
 from homeostat.app.container import Container
 from homeostat.app.reading import read_since
 from homeostat.domain import records
+from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, Windows
 from homeostat.domain.errors import NotFound
 from homeostat.engine.features.featureset import online_key, update
@@ -34,8 +35,14 @@ def live_views(container: Container) -> dict[str, FeatureView | Windows]:
     return views
 
 
-def refresh(container: Container, dataset: str | None = None) -> int:
-    """Apply every batch that a view has not seen, of one dataset or of all; returns how many views moved."""
+def refresh(container: Container, dataset: str | None = None, fresh: pl.DataFrame | None = None) -> int:
+    """Apply every batch that a view has not seen, of one dataset or of all; returns how many views moved.
+
+    Args:
+        container: The ports.
+        dataset: Only the views of this one.
+        fresh: The rows of the dataset's last batch with ``SEQ``, where the caller has them: saves reading them back.
+    """
     behind: dict[str, list[FeatureView | Windows]] = {}
     views = live_views(container)
     sources = {view.source.name for view in views.values()} if dataset is None else {dataset}
@@ -46,16 +53,20 @@ def refresh(container: Container, dataset: str | None = None) -> int:
         name = view.source.name
         if name in positions and container.online.position(key) < positions[name]:
             behind.setdefault(name, []).append(view)
-    return sum(_catch_up(container, name, found) for name, found in behind.items())
+    return sum(_catch_up(container, name, found, fresh) for name, found in behind.items())
 
 
-def _catch_up(container: Container, dataset: str, views: list[FeatureView | Windows]) -> int:
+def _catch_up(
+    container: Container, dataset: str, views: list[FeatureView | Windows], fresh: pl.DataFrame | None
+) -> int:
     """Under the dataset's lock, so that two processes do not apply the same batch."""
     moved = 0
     now = container.clock.now()
     with container.store.begin() as tx:
         record = tx.lock(records.Dataset, dataset)
         unseen: dict[int, pl.DataFrame] = {}
+        if fresh is not None and record is not None and fresh[SEQ][0] == record.position:
+            unseen[record.position - 1] = fresh
         for view in views:
             key = online_key(view)
             position = container.online.position(key)

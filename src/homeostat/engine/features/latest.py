@@ -52,7 +52,9 @@ def widen(frame: pl.DataFrame) -> pl.DataFrame:
     """Numbers and booleans as Float64 without NaN, text as String."""
     out = []
     for name, dtype in frame.schema.items():
-        if dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
+        if dtype == pl.String or (dtype == pl.Float64 and not frame[name].is_nan().any()):
+            out.append(pl.col(name))
+        elif dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
             out.append(pl.col(name).cast(pl.Float64).fill_nan(None))
         elif dtype in (pl.String, pl.Categorical, pl.Enum):
             out.append(pl.col(name).cast(pl.String))
@@ -60,7 +62,7 @@ def widen(frame: pl.DataFrame) -> pl.DataFrame:
             raise DeclarationError(
                 f"feature {name!r} is a {dtype}", remedy="Turn it into a number, a boolean or text"
             )
-    return frame.select(out)
+    return frame if all(expression.meta.is_column() for expression in out) else frame.select(out)
 
 
 def _ranked(view: FeatureView, rows: pl.LazyFrame) -> pl.DataFrame:

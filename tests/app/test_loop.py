@@ -109,6 +109,8 @@ def test_a_worse_candidate_is_rejected_and_history_is_kept(container: Container,
     alias = container.store.get(records.Alias, "churn", "champion")
     assert alias is not None
     assert alias.version == 3
+    with pytest.raises(Conflict, match="champion already"):
+        promote(container, "churn", 3, actor="user", reason="again")
     rollback(container, "churn", actor="user", reason="second thoughts")
     alias = container.store.get(records.Alias, "churn", "champion")
     assert alias is not None

@@ -77,7 +77,8 @@ class Controller:
     def _busy(self) -> list[str]:
         store = self._container.store
         runs = store.find(Run, ("state", "in", ["queued", "running"]))
-        waiting = store.find(ModelVersion, ("stage", "=", "candidate"))
+        # An accepted version is on its way to its rollout, which the next tick begins.
+        waiting = store.find(ModelVersion, ("stage", "in", ["candidate", "accepted"]))
         return [f"run/{run.id}" for run in runs] + [f"model/{v.model}@{v.version}" for v in waiting]
 
     def _reap(self, did: list[str]) -> None:

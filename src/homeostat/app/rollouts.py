@@ -41,6 +41,11 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
             remedy="Promote a version that passed its gates",
         )
     with container.store.begin() as tx:
+        champion = tx.get(Alias, model, "champion")
+        if champion is not None and champion.version == version:
+            raise Conflict(
+                f"model/{model}@{version} is the champion already", remedy="homeostat status shows the arms"
+            )
         for running in _running(tx, model):
             _end(
                 tx, container, running, "promoted" if running.candidate == version else "rolled-back", reason

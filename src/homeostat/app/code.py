@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 from homeostat.app.container import Container
 from homeostat.app.projects import Declared, checkout, load_project
@@ -62,21 +61,11 @@ def _load(root: Path, file: str) -> Declared:
 
 def codes_in_use(container: Container) -> tuple[str, ...]:
     """The snapshots that matter now: the applied one, and those of every version that serves."""
-    deployments = container.store.find(Deployment)
-    state = (project(container).source, *((d.name, d.generation) for d in deployments))
-    known = _codes.get(container)
-    if known is not None and known[0] == state:
-        return known[1]
     codes = {project(container).source}
-    for deployment in deployments:
+    for deployment in container.store.find(Deployment):
         for arm in deployment.arms:
             version = container.store.get(ModelVersion, deployment.model, arm.version)
             run = container.store.get(Run, version.run) if version else None
             if run and run.code:
                 codes.add(run.code)
-    _codes[container] = (state, tuple(sorted(codes)))
-    return _codes[container][1]
-
-
-# Asked for with every delivery, and changed only by an apply or a change of arms.
-_codes: WeakKeyDictionary[Container, tuple[tuple[object, ...], tuple[str, ...]]] = WeakKeyDictionary()
+    return tuple(sorted(codes))

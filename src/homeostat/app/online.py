@@ -7,6 +7,7 @@ once however often this is tried; a store that lost its data is rebuilt from the
 from __future__ import annotations
 
 from datetime import datetime
+from weakref import WeakKeyDictionary
 
 import polars as pl
 
@@ -21,18 +22,27 @@ from homeostat.engine.features.featureset import online_key, update
 from homeostat.engine.features.times import available_at, micros
 
 
-def live_views(container: Container) -> dict[str, FeatureView | Windows]:
+Views = dict[str, FeatureView | Windows]
+# Asked for with every delivery; what it follows from changes only with an event.
+_known: WeakKeyDictionary[Container, tuple[str, Views]] = WeakKeyDictionary()
+
+
+def live_views(container: Container) -> Views:
     """Every stored view that the applied project or a serving version needs, by its key in the online store."""
+    head = container.ledger.head().hash
+    known = _known.get(container)
+    if known is None or known[0] != head:
+        known = _known[container] = (head, _live_views(container))
+    return known[1]
+
+
+def _live_views(container: Container) -> Views:
     try:
         codes = codes_in_use(container)
     except NotFound:
         return {}
-    views: dict[str, FeatureView | Windows] = {}
-    for code in codes:
-        for view in declared(container, code).views.values():
-            if isinstance(view, FeatureView | Windows):
-                views[online_key(view)] = view
-    return views
+    declarations = [view for code in codes for view in declared(container, code).views.values()]
+    return {online_key(view): view for view in declarations if isinstance(view, FeatureView | Windows)}
 
 
 def refresh(container: Container, dataset: str | None = None, fresh: pl.DataFrame | None = None) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -165,6 +166,32 @@ def test_another_controller_takes_over_where_one_died(
     (run,) = container.store.find(records.Run)
     assert run.state == "succeeded"
     assert container.ledger.verify().ok
+
+
+def test_a_run_whose_controller_died_after_reaping_is_done_again(container: Container, mark: Path) -> None:
+    """Nothing but the run itself says that it was lost: its lease is gone, and no executor knows of it."""
+    mark.touch()
+    run = submit(container, "shop", reason="first model")
+    with container.store.begin() as tx:
+        tx.put(msgspec.structs.replace(run, state="running", attempt=2))
+    did = Controller(container).tick().did
+    assert any("attempt 3" in text for text in did)
+    lost = container.store.get(records.Run, run.id)
+    assert lost is not None
+    assert lost.state == "failed"
+
+
+def test_a_lost_run_that_cannot_be_tried_again_keeps_no_other_from_it(
+    container: Container, mark: Path
+) -> None:
+    mark.touch()
+    lost = [submit(container, "shop", reason="first model") for _ in range(2)]
+    with container.store.begin() as tx:
+        tx.put(msgspec.structs.replace(lost[0], state="running", model="removed"))
+        tx.put(msgspec.structs.replace(lost[1], state="running"))
+    did = Controller(container).tick().did
+    assert any("not tried again: there is no model/removed" in text for text in did)
+    assert any("attempt 2" in text for text in did)
 
 
 def first_model(container: Container, mark: Path) -> Controller:

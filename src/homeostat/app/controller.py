@@ -29,7 +29,16 @@ from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict, HomeostatError, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.ids import new_id
-from homeostat.domain.records import Batch, Dataset, DatasetVersion, Evaluation, ModelVersion, Rollout, Run
+from homeostat.domain.records import (
+    Batch,
+    Dataset,
+    DatasetVersion,
+    Evaluation,
+    Lease,
+    ModelVersion,
+    Rollout,
+    Run,
+)
 from homeostat.domain.refs import parse_ref
 from homeostat.engine.control.rules import Facts, Ruling, decide
 
@@ -86,8 +95,13 @@ class Controller:
         container = self._container
         for lease in reap(container):
             did.append(f"{lease.subject} lost its process {lease.pid}")
-            if lease.role == "job" and lease.subject.startswith("run/"):
-                self._retry(lease.subject.removeprefix("run/"), f"its process {lease.pid} died", did)
+        # Not by what was reaped: a controller that died after reaping would leave its runs running for ever.
+        # Runs first: one that ends in between has given back its lease, and is no longer running when looked at again.
+        running = container.store.find(Run, ("state", "=", "running"))
+        held = {lease.subject for lease in container.store.find(Lease, ("role", "=", "job"))}
+        for run in running:
+            if f"run/{run.id}" not in held:
+                self._retry(run.id, "its process died", did)
         for name, state in container.executor.states().items():
             kind, _, subject = name.partition(".")
             if kind == "train" and state == "failed":
@@ -99,7 +113,10 @@ class Controller:
         if run is None or run.state not in ("queued", "running"):
             return
         fail(container, run_id, error)
-        if run.attempt < _ATTEMPTS:
+        if run.attempt >= _ATTEMPTS:
+            did.append(f"run/{run_id} failed: {error}; it was attempt {run.attempt}, the last")
+            return
+        try:
             again = submit(
                 container,
                 run.model,
@@ -110,6 +127,9 @@ class Controller:
                 tags=run.tags,
                 attempt=run.attempt + 1,
             )
+        except HomeostatError as refusal:  # such as a model that is no longer declared
+            did.append(f"run/{run_id} failed: {error}; it is not tried again: {refusal}")
+        else:
             did.append(f"run/{run_id} failed: {error}; run/{again.id} is attempt {again.attempt}")
 
     def _react(self, did: list[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 import psutil
@@ -22,16 +22,15 @@ from homeostat.domain.records import Lease
 SILENCE: Final = timedelta(seconds=60)
 
 
-def hold(
+def lease_of(
     container: Container,
     role: Literal["control", "worker", "job"],
     subject: str,
     *,
     address: str = "",
-    detail: dict[str, Any] | None = None,
 ) -> Lease:
-    """Take a lease for this process."""
-    lease = Lease(
+    """A lease for this process, to be put in the transaction of what it does."""
+    return Lease(
         id=new_id(container.clock.wall()),
         role=role,
         subject=subject,
@@ -40,8 +39,15 @@ def hold(
         pid=os.getpid(),
         address=address,
         heartbeat=container.clock.wall(),
-        detail={"started": psutil.Process().create_time()} | (detail or {}),
+        detail={"started": psutil.Process().create_time()},
     )
+
+
+def hold(
+    container: Container, role: Literal["control", "worker", "job"], subject: str, *, address: str = ""
+) -> Lease:
+    """Take a lease for this process."""
+    lease = lease_of(container, role, subject, address=address)
     with container.store.begin() as tx:
         tx.put(lease)
     return lease

@@ -18,7 +18,7 @@ from homeostat.app.code import find_model, project
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
 from homeostat.app.judging import judge
-from homeostat.app.leases import hold, release
+from homeostat.app.leases import lease_of, release
 from homeostat.app.projects import checkout, import_function, importing
 from homeostat.app.trainingdata import Split, datasets_of, split
 from homeostat.domain.contracts import Column
@@ -26,7 +26,7 @@ from homeostat.domain.declarations import Model
 from homeostat.domain.errors import Conflict, DeclarationError
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.ids import new_id
-from homeostat.domain.records import FeatureView, ModelVersion, Run, RunState
+from homeostat.domain.records import FeatureView, Lease, ModelVersion, Run, RunState
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
 from homeostat.engine.monitoring.reference import reference
@@ -153,10 +153,10 @@ def execute(
     Raises:
         HomeostatError: and whatever the training function raises; the run is recorded as failed first.
     """
-    run = _start(container, run_id)
+    lease = lease_of(container, "job", f"run/{run_id}")
+    run = _start(container, run_id, lease)
     if run is None:
         return None
-    lease = hold(container, "job", f"run/{run.id}")
     try:
         version, rows = _train(container, run, progress)
     except SystemExit:  # told to stop: whoever comes next starts it again
@@ -174,14 +174,15 @@ def execute(
     return judge(container, version.model, version.version, rows)
 
 
-def _start(container: Container, run_id: str) -> Run | None:
+def _start(container: Container, run_id: str, lease: Lease) -> Run | None:
+    """Mark a run as running, with the lease of who runs it: a run that no lease stands behind is known as lost."""
     with container.store.begin() as tx:
         run = tx.lock(Run, run_id)
         if run is None or run.state != "queued":
             return None
         now = container.clock.now()
         run = msgspec.structs.replace(run, state="running", started_at=now)
-        tx.put(run)
+        tx.put(run, lease)
         tx.append(Event(kind="run.started", subject=f"run/{run.id}", at=now, body={"model": run.model}))
     return run
 

@@ -41,7 +41,7 @@ UNIT: Final = "weather in inches of mercury"
 UNIT_FROM, UNIT_UNTIL = (datetime(2013, 7, day, tzinfo=_ZONE) for day in (8, 12))
 CANDIDATES: Final = {
     "labels flipped": (datetime(2013, 9, 18, 9, tzinfo=_ZONE), "faults:flipped_labels"),
-    "features scaled by the batch": (datetime(2013, 10, 9, 0, tzinfo=_ZONE), "faults:batch_normalised"),
+    "features scaled by the batch": (datetime(2013, 10, 8, 0, tzinfo=_ZONE), "faults:batch_normalised"),
 }
 """Candidates that somebody trains by hand: when, and with which function of the project."""
 
@@ -117,8 +117,7 @@ class Demo:
             if at <= hour < self._until and what not in self._injected:
                 self._injected[what] = hour
                 self._client.train(MODEL, reason=f"by hand: {what}", using=function, tags={INJECTED: what})
-        with self._timed("controlling"):
-            self._settle()
+        self._settle()
 
     def _deliver(self, delivery: Delivery, hour: datetime) -> None:
         rows, tags = delivery.rows, {}
@@ -141,14 +140,17 @@ class Demo:
 
     def _settle(self) -> None:
         """Let the controller do what there is to do; simulated time stands still while something runs."""
-        while True:
+        with self._timed("controlling"):
             tick = self._client.tick()
-            if tick.did:
-                for line in self._story.look():
-                    self._progress.tell(line)
-            if not tick.busy:
-                return
-            self._stage.clock.sleep(_POLL)
+        with self._timed("training and judging"):
+            waited = bool(tick.busy)
+            while tick.busy:
+                self._stage.clock.sleep(_POLL)
+                tick = self._client.tick()
+        # What a job did is told by no tick: it is in the store once there is nothing more to wait for.
+        if tick.did or waited:
+            for line in self._story.look():
+                self._progress.tell(line)
 
     def _compare(self, hour: datetime) -> None:
         assert self._rolling is not None

@@ -20,6 +20,7 @@ from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller, Tick
 from homeostat.app.datasets import append_log, ingest
+from homeostat.app.leases import lease_of
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
 from homeostat.app.training import submit
@@ -192,6 +193,40 @@ def test_a_lost_run_that_cannot_be_tried_again_keeps_no_other_from_it(
     did = Controller(container).tick().did
     assert any("not tried again: there is no model/removed" in text for text in did)
     assert any("attempt 2" in text for text in did)
+
+
+def test_what_fails_is_told_and_the_rest_is_done(
+    container: Container, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark.touch()
+
+    def broken(*_: object) -> None:
+        raise ValueError("the project's own code")
+
+    monkeypatch.setattr("homeostat.app.controller.sync_workers", broken)
+    monkeypatch.setattr("homeostat.app.controller.watch", broken)
+    with container.store.begin() as tx:
+        tx.insert(
+            records.Rollout(
+                id="r", deployment="shop", candidate=2, champion=1, state="running", share=0.5, began_at=START
+            )
+        )
+    did = Controller(container).tick().did
+    assert "canaries: ValueError: the project's own code" in did
+    assert "trigger/shop: ValueError: the project's own code" in did
+
+
+def test_the_training_of_one_model_does_not_hold_back_another(container: Container, mark: Path) -> None:
+    mark.touch()
+    _, answers = rows(200, 1000)
+    ingest(container, "answers", answers)
+    run = submit(container, "shop", reason="of another model")
+    with container.store.begin() as tx:
+        tx.put(msgspec.structs.replace(run, state="running", model="other"))
+        tx.put(lease_of(container, "job", f"run/{run.id}"))
+    did = Controller(container).tick().did
+    assert any(text.startswith("trigger/shop fired") for text in did)
+    assert container.store.count(records.Run, ("model", "=", "shop")) == 1
 
 
 def first_model(container: Container, mark: Path) -> Controller:

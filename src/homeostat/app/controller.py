@@ -78,9 +78,8 @@ class Controller:
             ):
                 try:
                     part(did)
-                except HomeostatError as error:
-                    _log.warning("%s", error)
-                    did.append(f"{part.__name__.strip('_')}: {error}")
+                except Exception as error:  # noqa: BLE001 - it may be the project's own code that fails
+                    did.append(_failed(part.__name__.strip("_"), error))
             return Tick(self._busy(), did)
 
     def _busy(self) -> list[str]:
@@ -155,7 +154,11 @@ class Controller:
         if rollouts:
             sync_workers(self._container)
         for rollout in rollouts:
-            decision = step(self._container, rollout)
+            try:
+                decision = step(self._container, rollout)
+            except Exception as error:  # noqa: BLE001 - one canary must not keep the others from being looked at
+                did.append(_failed(f"rollout/{rollout.id}", error))
+                continue
             if decision.action != "continue":
                 did.append(f"rollout/{rollout.id}: {decision.action}, {decision.reason}")
 
@@ -166,8 +169,11 @@ class Controller:
             return
         for model in models:
             if model.retrain is not None and self._due(model):
-                settle_contracts(self._container)
-                self._evaluate(model, did)
+                try:
+                    settle_contracts(self._container)
+                    self._evaluate(model, did)
+                except Exception as error:  # noqa: BLE001 - one model must not keep the others from being judged
+                    did.append(_failed(f"trigger/{model.name}", error))
 
     def _due(self, model: Model) -> bool:
         assert model.retrain is not None
@@ -211,10 +217,12 @@ class Controller:
                 )
 
     def _training(self, model: Model) -> bool:
-        return any(ref.startswith("run/") for ref in self._busy()) or bool(
-            self._container.store.find(
-                Rollout, ("deployment", "=", model.name), ("state", "=", "running"), limit=1
-            )
+        """Whether a version of this model is on its way already: trained, judged or tried out."""
+        store, of = self._container.store, ("model", "=", model.name)
+        return bool(
+            store.count(Run, of, ("state", "in", ["queued", "running"]))
+            or store.count(ModelVersion, of, ("stage", "in", ["candidate", "accepted"]))
+            or store.count(Rollout, ("deployment", "=", model.name), ("state", "=", "running"))
         )
 
     def _train(self, model: Model, ruling: Ruling, did: list[str]) -> Run | None:
@@ -258,3 +266,12 @@ class Controller:
                 record.position - waiting[0].seq >= _UNSEALED or now - waiting[0].at >= _SEAL_AFTER
             ):
                 seal(container, record.name)
+
+
+def _failed(what: str, error: Exception) -> str:
+    """Keep an error in the log, an unforeseen one with where it came from; returns the sentence for the tick."""
+    if isinstance(error, HomeostatError):
+        _log.warning("%s: %s", what, error)
+        return f"{what}: {error}"
+    _log.error("%s failed", what, exc_info=error)
+    return f"{what}: {type(error).__name__}: {error}"

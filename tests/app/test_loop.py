@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -13,6 +14,7 @@ from homeostat.app import explain
 from homeostat.app.apply import apply, plan
 from homeostat.app.container import Container
 from homeostat.app.datasets import ingest, seal
+from homeostat.app.judging import judge
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
 from homeostat.app.reading import read
@@ -152,6 +154,19 @@ def test_versions_are_immutable_and_sealing_survives_a_torn_write(container: Con
     assert read(container, "customers", version=1).collect().height == 400
     with pytest.raises(NotFound, match="@9"):
         read(container, "customers", version=9)
+
+
+def test_a_candidate_that_cannot_be_judged_is_rejected_once(container: Container, folder: Path) -> None:
+    apply(container, load_project(folder))
+    version = execute(container, submit(container, "churn", reason="first").id)
+    assert version is not None
+    with container.store.begin() as tx:
+        tx.put(msgspec.structs.replace(version, stage="candidate"))
+    container.blobs.delete(version.manifest["files"]["model.skops"])
+    judged = judge(container, "churn", version.version)
+    assert judged.stage == "rejected"
+    assert "judging it failed: NotFound" in judged.stage_reason
+    assert judge(container, "churn", version.version) == judged
 
 
 def test_a_training_that_fails_says_why(container: Container, folder: Path) -> None:

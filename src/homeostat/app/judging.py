@@ -14,7 +14,7 @@ from homeostat.app.container import Container
 from homeostat.app.projects import checkout, importing
 from homeostat.app.trainingdata import Split, split
 from homeostat.domain.declarations import Model
-from homeostat.domain.errors import NotFound
+from homeostat.domain.errors import NotFound, StoreUnavailable
 from homeostat.domain.events import Event
 from homeostat.domain.records import Alias, GateResult, ModelVersion, Run
 from homeostat.domain.refs import Ref
@@ -45,12 +45,25 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
     declaration = declared(container, run.code).models[model]
     features = feature_set(container, declaration)
     rows = rows or split(container, run, declaration, features)
-    with importing(checkout(container.blobs, run.code, container.settings.home)):
-        candidate = package.load(container.blobs, record.manifest, declaration.trusted, expect=record.digest)
-    evidence = _evidence(container, declaration, features, candidate, rows)
-    with threadpool_limits(1):  # as in a model server, where each process has one core
-        verdicts = [gates.judge(gate, evidence) for gate in declaration.gates]
+    try:
+        with importing(checkout(container.blobs, run.code, container.settings.home)):
+            candidate = package.load(
+                container.blobs, record.manifest, declaration.trusted, expect=record.digest
+            )
+        evidence = _evidence(container, declaration, features, candidate, rows)
+        with threadpool_limits(1):  # as in a model server, where each process has one core
+            verdicts = [gates.judge(gate, evidence) for gate in declaration.gates]
+    except (StoreUnavailable, OSError):
+        raise  # no fault of the candidate's: it is judged again
+    except Exception as error:  # noqa: BLE001 - else it would be judged again for ever, and fail each time
+        verdicts = [_failed(error)]
     return _record(container, record, verdicts)
+
+
+def _failed(error: Exception) -> gates.Verdict:
+    """The verdict on a candidate that cannot be loaded, or that fails on the rows it is to be judged on."""
+    reason = f"judging it failed: {type(error).__name__}: {error}"
+    return gates.Verdict(gate="can be judged", passed=False, value=None, threshold=None, reason=reason)
 
 
 def _evidence(

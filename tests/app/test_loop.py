@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -154,6 +155,28 @@ def test_versions_are_immutable_and_sealing_survives_a_torn_write(container: Con
     assert read(container, "customers", version=1).collect().height == 400
     with pytest.raises(NotFound, match="@9"):
         read(container, "customers", version=9)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_what_is_sealed_while_it_is_read_is_read_once(
+    container: Container, folder: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    apply(container, load_project(folder))
+    seal(container, "customers")
+    ingest(container, "customers", customers(5, first=1000))
+    store = container.store
+    find = store.find
+
+    def sealing(kind: Any, *where: Any, **how: Any) -> Any:
+        if kind is records.Batch and before:
+            seal(container, "customers")
+        found = find(kind, *where, **how)
+        if kind is records.Batch:
+            seal(container, "customers")
+        return found
+
+    monkeypatch.setattr(store, "find", sealing)
+    assert read(container, "customers").collect().height == 405
 
 
 def test_a_candidate_that_cannot_be_judged_is_rejected_once(container: Container, folder: Path) -> None:

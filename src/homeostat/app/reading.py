@@ -64,6 +64,11 @@ def read(container: Container, name: str, *, version: int | None = None) -> pl.L
     Raises:
         NotFound: there is no such dataset or version.
     """
+    # What waits is read first: batches that are sealed in between are in the version that is read next, and those
+    # that were found waiting are left out of it.
+    pending = (
+        container.store.find(records.Batch, ("dataset", "=", name), order=["seq"]) if version is None else []
+    )
     record = find_dataset(container, name)
     wanted = record.version if version is None else version
     parts: list[pl.LazyFrame] = []
@@ -71,11 +76,12 @@ def read(container: Container, name: str, *, version: int | None = None) -> pl.L
         found = container.store.get(records.DatasetVersion, name, wanted)
         if found is None:
             raise NotFound(f"there is no dataset/{name}@{wanted}", remedy=f"The newest is @{record.version}")
-        parts.append(container.tables.scan(name, found.table_version))
-    if version is None:
-        pending = container.store.find(records.Batch, ("dataset", "=", name), order=["seq"])
-        if pending:
-            parts.append(rows_of(pending).lazy())
+        table = container.tables.scan(name, found.table_version)
+        if pending and pending[0].seq <= found.last_seq:
+            table = table.filter(pl.col(SEQ) < pending[0].seq)
+        parts.append(table)
+    if pending:
+        parts.append(rows_of(pending).lazy())
     schema = schema_of(declared_columns(record) or ())
     if not parts:
         return pl.LazyFrame(schema=dict(schema) | {SEQ: pl.Int64()})

@@ -114,7 +114,7 @@ class Walk:
     def __exit__(self, *_: object) -> None:
         if self._up is not None:
             self._up.send_signal(signal.SIGTERM)
-            self._up.wait(_PATIENCE)
+            self._up.communicate(timeout=_PATIENCE)
 
     def go(self) -> Iterator[tuple[Step, str]]:
         """Take every step; gives each command with its answer."""

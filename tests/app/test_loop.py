@@ -19,7 +19,7 @@ from homeostat.app.judging import judge
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
 from homeostat.app.reading import read
-from homeostat.app.rollouts import promote, rollback
+from homeostat.app.rollouts import begin, promote, rollback
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain import records
@@ -177,6 +177,68 @@ def test_what_is_sealed_while_it_is_read_is_read_once(
 
     monkeypatch.setattr(store, "find", sealing)
     assert read(container, "customers").collect().height == 405
+
+
+def trained(container: Container, versions: int) -> None:
+    for _ in range(versions):
+        execute(container, submit(container, "churn", reason="again").id)
+
+
+def test_a_version_that_comes_in_at_once_ends_the_canary_before_it(
+    container: Container, folder: Path
+) -> None:
+    apply(container, load_project(folder))
+    trained(container, 1)
+    react_all(container)
+    trained(container, 2)
+    second = container.store.get(records.ModelVersion, "churn", 2)
+    assert second is not None
+    with container.store.begin() as tx:
+        tx.put(msgspec.structs.replace(second, stage="canary"))
+        tx.insert(
+            records.Rollout(
+                id="r",
+                deployment="churn",
+                candidate=2,
+                champion=1,
+                state="running",
+                share=0.5,
+                began_at=container.clock.now(),
+            )
+        )
+    assert begin(container, "churn", 3)
+    assert [v.stage for v in container.store.find(records.ModelVersion)] == [
+        "retired",
+        "rolled-back",
+        "champion",
+    ]
+    assert not container.store.find(records.Rollout, ("state", "=", "running"))
+
+
+def test_a_champion_that_is_promoted_meanwhile_is_not_passed_over(
+    container: Container, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(container, load_project(folder))
+    trained(container, 1)
+    react_all(container)
+    trained(container, 2)
+    store = container.store
+    get = store.get
+
+    def promoting(kind: Any, *key: Any) -> Any:
+        found = get(kind, *key)
+        if kind is records.Alias:
+            monkeypatch.undo()
+            promote(container, "churn", 2, actor="user", reason="by hand")
+        return found
+
+    monkeypatch.setattr(store, "get", promoting)
+    with pytest.raises(Conflict, match="another champion"):
+        begin(container, "churn", 3)
+    alias = container.store.get(records.Alias, "churn", "champion")
+    assert alias is not None
+    assert alias.version == 2
+    assert begin(container, "churn", 3)
 
 
 def test_a_candidate_that_cannot_be_judged_is_rejected_once(container: Container, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import polars as pl
@@ -91,10 +91,18 @@ def read(container: Container, name: str, *, version: int | None = None) -> pl.L
     return rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in missing)
 
 
-def read_since(container: Container, name: str, seq: int) -> pl.DataFrame:
-    """The rows of batches after ``seq``, with ``SEQ``; an empty frame without columns when there are none."""
+def read_since(container: Container, name: str, seq: int, columns: Sequence[str] = ()) -> pl.DataFrame:
+    """The rows of batches after ``seq``, with ``SEQ``; an empty frame without columns when there are none.
+
+    Args:
+        container: The ports.
+        name: The dataset.
+        seq: The last batch that is not wanted.
+        columns: Those that are; all when empty.
+    """
+    wanted = [*columns, SEQ] if columns else pl.all()
     waiting = container.store.find(records.Batch, ("dataset", "=", name), ("seq", ">", seq), order=["seq"])
-    parts = [rows_of(waiting)] if waiting else []
+    parts = [rows_of(waiting).select(wanted)] if waiting else []
     if waiting and waiting[0].seq == seq + 1:
         return parts[0]
     record = container.store.get(records.Dataset, name)
@@ -102,7 +110,7 @@ def read_since(container: Container, name: str, seq: int) -> pl.DataFrame:
     if last is not None and last.last_seq > seq:
         upto = waiting[0].seq if waiting else last.last_seq + 1
         table = container.tables.scan(name, last.table_version)
-        parts.insert(0, table.filter(pl.col(SEQ) > seq, pl.col(SEQ) < upto).collect())
+        parts.insert(0, table.filter(pl.col(SEQ) > seq, pl.col(SEQ) < upto).select(wanted).collect())
     return pl.concat(parts, how="diagonal").sort(SEQ, maintain_order=True) if parts else pl.DataFrame()
 
 

@@ -11,7 +11,7 @@ from homeostat.app.alerts import open_alert
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
-from homeostat.app.reading import read_since
+from homeostat.app.reading import read, read_since
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Canary, Model
@@ -20,9 +20,12 @@ from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import Alias, Arm, Dataset, Deployment, ModelVersion, Rollout, Run
-from homeostat.engine.control.canary import CanaryTest, Decision
+from homeostat.engine.control.canary import Baseline, CanaryTest, Decision
 from homeostat.engine.control.observations import baseline, observe, observe_labels
 from homeostat.ports.meta import Transaction
+
+_USUAL = 20_000
+_LOOKED_AT = ("arm", "version", "key", "score", "shadow_score", "error", "status", "latency_us")
 
 
 def promote(container: Container, model: str, version: int, *, actor: str, reason: str) -> Deployment:
@@ -41,6 +44,7 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
             remedy="Promote a version that passed its gates",
         )
     with container.store.begin() as tx:
+        tx.lock(Deployment, model)  # first, here and wherever arms change: who waits, waits for this
         champion = tx.get(Alias, model, "champion")
         if champion is not None and champion.version == version:
             raise Conflict(
@@ -129,54 +133,65 @@ def _withdraw(
 
 
 def begin(container: Container, model: str, version: int) -> bool:
-    """Bring an accepted version in as its model declares; says whether it did. Repeating it changes nothing."""
+    """Bring an accepted version in as its model declares; says whether it did. Repeating it changes nothing.
+
+    Raises:
+        Conflict: another version became the champion meanwhile; try again.
+    """
     record = container.store.get(ModelVersion, model, version)
     run = container.store.get(Run, record.run) if record else None
     if record is None or run is None or record.stage != "accepted":
         return False
     canary = find_model(container, model, run.code).rollout
     champion = container.store.get(Alias, model, "champion")
-    if champion is None or canary is None:
-        why = "the first version to pass its gates" if champion is None else "it passed its gates"
-        with container.store.begin() as tx:
-            crown(tx, container, model, version, actor="homeostat", reason=why)
+    rollout = None
+    if champion is not None and canary is not None:
         sync_workers(container)
-        return True
-    sync_workers(container)
-    log = read_since(container, f"{model}.predictions", 0)
-    rollout = _canary(container, record, canary, champion.version, run, log)
+        rollout = _canary(container, record, canary, champion.version, run)
     with container.store.begin() as tx:
+        tx.lock(Deployment, model)
+        found, present = tx.get(ModelVersion, model, version), tx.get(Alias, model, "champion")
+        if found is None or found.stage != "accepted":  # promoted by hand meanwhile
+            return False
+        if (present and present.version) != (champion and champion.version):
+            raise Conflict(
+                f"model/{model} got another champion while @{version} was prepared",
+                remedy="It is tried again by itself",
+            )
         for running in _running(tx, model):
             _withdraw(tx, container, running, f"@{version} came after it", actor="homeostat")
-        tx.insert(rollout)
-        why = f"canary with {canary.share:.0%} of the traffic"
-        set_stage(tx, container, model, version, "canary", actor="homeostat", reason=why)
-        arms = [Arm(champion.version, 1 - canary.share, "champion"), Arm(version, canary.share, "canary")]
-        set_arms(tx, container, model, arms, actor="homeostat", reason=why)
-        body = {
-            "deployment": model,
-            "candidate": version,
-            "champion": champion.version,
-            "share": canary.share,
-        }
-        tx.append(
-            Event(
-                kind="rollout.began",
-                subject=f"rollout/{rollout.id}",
-                at=rollout.began_at,
-                body=body | {"tags": record.tags},
-            )
-        )
+        if rollout is None or champion is None or canary is None:
+            why = "the first version to pass its gates" if champion is None else "it passed its gates"
+            crown(tx, container, model, version, actor="homeostat", reason=why)
+        else:
+            _begin(tx, container, rollout, canary)
     sync_workers(container)
     return True
 
 
-def _canary(
-    container: Container, record: ModelVersion, canary: Canary, champion: int, run: Run, log: pl.DataFrame
-) -> Rollout:
+def _begin(tx: Transaction, container: Container, rollout: Rollout, canary: Canary) -> None:
+    model, version, champion = rollout.deployment, rollout.candidate, rollout.champion
+    tx.insert(rollout)
+    why = f"canary with {canary.share:.0%} of the traffic"
+    set_stage(tx, container, model, version, "canary", actor="homeostat", reason=why)
+    arms = [Arm(champion, 1 - canary.share, "champion"), Arm(version, canary.share, "canary")]
+    set_arms(tx, container, model, arms, actor="homeostat", reason=why)
+    body = {"deployment": model, "candidate": version, "champion": champion, "share": canary.share}
+    tx.append(
+        Event(
+            kind="rollout.began",
+            subject=f"rollout/{rollout.id}",
+            at=rollout.began_at,
+            body=body | {"tags": rollout.tags},
+        )
+    )
+
+
+def _canary(container: Container, record: ModelVersion, canary: Canary, champion: int, run: Run) -> Rollout:
     model = find_model(container, record.model, run.code)
-    p99 = parse_duration(model.slo.p99).total_seconds() if model.slo and model.slo.p99 else None
-    usual = baseline(log.filter(pl.col("version") == champion).tail(20_000), p99=p99) if log.height else None
+    log = container.store.get(Dataset, f"{record.model}.predictions")
+    asked = log.position if log else 0
+    usual = _usual(container, model, champion) if log else None
     labels = container.store.get(Dataset, model.task.source.name)
     statistics = CanaryTest(canary, usual).statistics(0, 0)
     return Rollout(
@@ -189,13 +204,21 @@ def _canary(
         began_at=container.clock.now(),
         statistics=statistics
         | {
-            "log_from": int(log[SEQ].max() or 0) if log.height else 0,  # type: ignore[arg-type] # an int64 column
-            "log_seq": int(log[SEQ].max() or 0) if log.height else 0,  # type: ignore[arg-type] # an int64 column
+            "log_from": asked,
+            "log_seq": asked,
             "label_from": labels.position if labels else 0,
             "label_seq": labels.position if labels else 0,
         },
         tags=record.tags,
     )
+
+
+def _usual(container: Container, model: Model, champion: int) -> Baseline:
+    """How the champion did on the last requests before the canary."""
+    p99 = parse_duration(model.slo.p99).total_seconds() if model.slo and model.slo.p99 else None
+    log = read(container, f"{model.name}.predictions").filter(pl.col("version") == champion)
+    columns = log.select("arm", "status", "latency_us", SEQ)
+    return baseline(columns.top_k(_USUAL, by=SEQ).collect(), p99=p99)
 
 
 def step(container: Container, rollout: Rollout) -> Decision:
@@ -211,6 +234,7 @@ def step(container: Container, rollout: Rollout) -> Decision:
     decision = test.decide(container.clock.now(), rollout.began_at, looked.requests, looked.labelled)
     looked = msgspec.structs.replace(looked, statistics=looked.statistics | decision.statistics)
     with container.store.begin() as tx:
+        tx.lock(Deployment, rollout.deployment)
         current = tx.lock(Rollout, rollout.id)
         if current is None or current.state != "running":
             return decision
@@ -246,13 +270,14 @@ def step(container: Container, rollout: Rollout) -> Decision:
 def _look(container: Container, model: Model, rollout: Rollout, test: CanaryTest) -> Rollout:
     """Show the test each new request and each new label once, in the order they came."""
     seen = rollout.statistics
-    log = read_since(container, f"{rollout.deployment}.predictions", seen["log_from"])
+    log = read_since(container, f"{rollout.deployment}.predictions", seen["log_from"], _LOOKED_AT)
     if not log.height:
         return rollout
     log = log.filter((pl.col("arm") == "champion") | (pl.col("version") == rollout.candidate))
     fresh = log.filter(pl.col(SEQ) > seen["log_seq"])
     asked = observe(test, fresh)
-    labels = read_since(container, model.task.source.name, seen["label_from"])
+    columns = (*model.task.request.keys, model.task.label)
+    labels = read_since(container, model.task.source.name, seen["label_from"], columns)
     counted = 0
     if labels.height:
         counted = observe_labels(test, _new_pairs(model, log, labels, seen), model.task.label)

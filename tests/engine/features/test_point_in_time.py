@@ -187,6 +187,31 @@ def test_a_planted_leak_is_found() -> None:
         assert whole_story.row(0) == past.row(0)
 
 
+def test_a_request_does_not_see_its_own_label() -> None:
+    """Requests and labels in one dataset: when it was asked, the row held no label yet."""
+    visits = hs.Dataset("visits", key="id", time="at")
+    schema = pl.Schema(
+        {"id": pl.String(), "at": UTC_US, "who": pl.String(), "good": pl.Boolean(), SEQ: pl.Int64()}
+    )
+    who = hs.Entity("who")
+
+    @hs.feature_view(entity=who, source=visits)
+    def last(v: pl.LazyFrame) -> pl.LazyFrame:
+        return v.select("good")
+
+    past = hs.windows("past", entity=who, source=visits, mean="good", count=True, over=["1d"])
+    data = pl.DataFrame(
+        [("v1", START, "a", True, 1), ("v2", START + timedelta(hours=1), "a", False, 2)],
+        schema=schema,
+        orient="row",
+    )
+    features = FeatureSet([last, past], visits, {"visits": schema}, skip=["good"])
+    assert features.offline(data.drop(SEQ, "good"), {"visits": data.lazy()}).rows() == [
+        (None, None, 0.0),
+        (1.0, 1.0, 1.0),
+    ]
+
+
 def test_a_request_older_than_the_store_sees_nothing_newer() -> None:
     _, features = declared(None)
     data, wanted = frames([(10, "a", 1.0), (200, "a", 5.0)], [(30, "a")])

@@ -68,7 +68,9 @@ class FeatureSet:
         views: The views, in the order of their columns; none: the request's own columns.
         request: The dataset whose rows ask.
         schemas: The columns of every dataset that a view reads, and of the request.
-        skip: Request columns that are no features when there are no views (the label).
+        skip: Request columns that are no features when there are no views (the label). A request that holds one
+            comes without it: its row is complete only afterwards, so no feature of a request sees the request's own
+            row, nor others of the same instant.
     """
 
     def __init__(
@@ -81,6 +83,9 @@ class FeatureSet:
         self.request = request
         self.request_columns = [name for name in schemas[request.name] if name not in skip]
         self.views = tuple(views)
+        self._completed_later = request.time is not None and any(
+            name in schemas[request.name] for name in skip
+        )
         self.own = [
             name
             for name in schemas[request.name]
@@ -136,11 +141,9 @@ class FeatureSet:
             pl.col(view.entity.key).cast(pl.String).alias("key"), event_time(self.request).alias("at")
         )
         rows = sources[view.source.name]
-        return (
-            windows.offline(view, asked, rows)
-            if isinstance(view, Windows)
-            else latest.offline(view, asked, rows)
-        )
+        before = self._completed_later and view.source.name == self.request.name
+        compute = windows.offline if isinstance(view, Windows) else latest.offline
+        return compute(view, asked, rows, before=before)  # type: ignore[arg-type] # the module is that of the view
 
     def _on_request(self, view: OnRequest, requests: pl.DataFrame) -> pl.DataFrame:
         made = latest.widen(view.transform(requests.lazy()).collect())

@@ -84,10 +84,19 @@ def _ranked(view: FeatureView, rows: pl.LazyFrame) -> pl.DataFrame:
     )
 
 
-def offline(view: FeatureView, requests: pl.DataFrame, rows: pl.LazyFrame) -> pl.DataFrame:
-    """The view's columns for each request (``key`` text, ``at`` microseconds), in the order of ``requests``."""
+def offline(
+    view: FeatureView, requests: pl.DataFrame, rows: pl.LazyFrame, *, before: bool = False
+) -> pl.DataFrame:
+    """The view's columns for each request (``key`` text, ``at`` microseconds), in the order of ``requests``.
+
+    ``before``: only rows from before a request count, not those of its very time.
+    """
     ranked = _ranked(view, rows).unique(["key", "seen"], keep="last", maintain_order=True).sort("seen")
-    wanted = requests.select("key", pl.col("at").alias("seen")).with_row_index("row").sort("seen")
+    wanted = (
+        requests.select("key", "at", (pl.col("at") - int(before)).alias("seen"))
+        .with_row_index("row")
+        .sort("seen")
+    )
     joined = wanted.join_asof(
         ranked.with_columns(pl.lit(True).alias("found")),
         on="seen",
@@ -97,10 +106,10 @@ def offline(view: FeatureView, requests: pl.DataFrame, rows: pl.LazyFrame) -> pl
     ).sort("row")
     alive = pl.lit(True)
     if view.lifetime is not None and view.source.time:
-        alive = pl.col("seen") - pl.col("time") <= micros(view.lifetime)
+        alive = pl.col("at") - pl.col("time") <= micros(view.lifetime)
     values = [pl.when(alive).then(pl.col(c)).alias(c[2:]) for c in ranked.columns if c.startswith("v:")]
     if view.age:
-        values.append(pl.when(alive).then((pl.col("seen") - pl.col("time")) * _HOURS).alias(AGE))
+        values.append(pl.when(alive).then((pl.col("at") - pl.col("time")) * _HOURS).alias(AGE))
     return joined.select(values)
 
 

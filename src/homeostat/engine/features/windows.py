@@ -61,13 +61,16 @@ def _events(view: Windows, rows: pl.LazyFrame) -> pl.LazyFrame:
     return events.drop_nulls(["key", "seen", "value"])
 
 
-def offline(view: Windows, requests: pl.DataFrame, rows: pl.LazyFrame) -> pl.DataFrame:
+def offline(
+    view: Windows, requests: pl.DataFrame, rows: pl.LazyFrame, *, before: bool = False
+) -> pl.DataFrame:
     """The view's columns for each request, point in time.
 
     Args:
         view: The view.
         requests: Columns ``key`` (text) and ``at`` (microseconds), any order; one row a request.
         rows: Rows of the source, with ``SEQ``.
+        before: Whether only rows from before the request count, not those of its very time.
 
     Returns:
         One row a request, in the order of ``requests``; columns are the view's feature names, Float64.
@@ -82,7 +85,7 @@ def offline(view: Windows, requests: pl.DataFrame, rows: pl.LazyFrame) -> pl.Dat
     )
     tile = micros(view.grain)
     wanted = requests.select("key", "at").with_row_index("row")
-    end = _total(wanted, pl.col("at"), totals)
+    end = _total(wanted, pl.col("at") - int(before), totals)
     columns: dict[str, pl.Series] = {}
     for window in view.windows:
         edge = (pl.col("at") - micros(window)).floordiv(tile) * tile

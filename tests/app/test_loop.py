@@ -24,6 +24,7 @@ from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain import records
 from homeostat.domain.errors import Conflict, ContractBroken, NotFound
+from homeostat.engine.registry.package import REFERENCE
 
 PROJECT = """
 import homeostat as hs
@@ -92,6 +93,10 @@ def test_a_table_becomes_a_deployed_model(container: Container, folder: Path) ->
     done = container.store.get(records.Run, run.id)
     assert done is not None
     assert (done.state, done.rows, done.params) == ("succeeded", 320, {"trees": 30})
+    known = msgspec.json.decode(container.blobs.get(version.manifest["files"][REFERENCE]))
+    assert (
+        sum(known["features"]["score"]["counts"]) == 80
+    )  # of the rows held out: a forest knows the others by heart
     tree = explain.lineage(container, "model/churn@champion", "up")
     assert "dataset/customers@1" in str(tree)
     assert container.ledger.verify().ok

@@ -218,11 +218,11 @@ class Controller:
 
     def _training(self, model: Model) -> bool:
         """Whether a version of this model is on its way already: trained, judged or tried out."""
-        store, of = self._container.store, ("model", "=", model.name)
+        store, name = self._container.store, model.name
         return bool(
-            store.count(Run, of, ("state", "in", ["queued", "running"]))
-            or store.count(ModelVersion, of, ("stage", "in", ["candidate", "accepted"]))
-            or store.count(Rollout, ("deployment", "=", model.name), ("state", "=", "running"))
+            store.count(Run, ("model", "=", name), ("state", "in", ["queued", "running"]))
+            or store.count(ModelVersion, ("model", "=", name), ("stage", "in", ["candidate", "accepted"]))
+            or store.count(Rollout, ("deployment", "=", name), ("state", "=", "running"))
         )
 
     def _train(self, model: Model, ruling: Ruling, did: list[str]) -> Run | None:

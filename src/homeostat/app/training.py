@@ -26,7 +26,7 @@ from homeostat.domain.declarations import Model
 from homeostat.domain.errors import Conflict, DeclarationError
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.ids import new_id
-from homeostat.domain.records import FeatureView, Lease, ModelVersion, Run, RunState
+from homeostat.domain.records import Deployment, FeatureView, Lease, ModelVersion, Run, RunState
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
 from homeostat.engine.monitoring.reference import reference
@@ -225,8 +225,8 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
         estimator = _function(container, model, run.code, run.function)(data, **run.params)
         if not hasattr(estimator, "predict_proba"):
             raise model_error(model, estimator)
-        scores = package.predict(estimator, rows.train.X)
-        measured = metrics.evaluate(rows.holdout.y, package.predict(estimator, rows.holdout.X))
+        scores = package.predict(estimator, rows.holdout.X)
+        measured = metrics.evaluate(rows.holdout.y, scores)
         progress("packaging")
         captured = capture(root)
         files = package.pack(
@@ -261,6 +261,7 @@ def model_error(model: Model, estimator: object) -> DeclarationError:
 
 def _complete(container: Container, run: Run, manifest: dict[str, Any]) -> ModelVersion:
     with container.store.begin() as tx:
+        tx.lock(Deployment, run.model)  # two trainings that end together take two version numbers
         current = tx.lock(Run, run.id)
         if current is None or current.state != "running":
             raise Conflict(

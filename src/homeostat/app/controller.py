@@ -18,6 +18,7 @@ from homeostat.app.container import Container
 from homeostat.app.datasets import seal
 from homeostat.app.leases import reap
 from homeostat.app.online import refresh
+from homeostat.app.pipelines import give_up
 from homeostat.app.reactors import react_all
 from homeostat.app.rollouts import step
 from homeostat.app.training import fail, submit
@@ -38,6 +39,7 @@ from homeostat.domain.records import (
     ModelVersion,
     Rollout,
     Run,
+    StepExecution,
 )
 from homeostat.domain.refs import parse_ref
 from homeostat.engine.control.rules import Facts, Ruling, decide
@@ -101,6 +103,9 @@ class Controller:
         for run in running:
             if f"run/{run.id}" not in held:
                 self._retry(run.id, "its process died", did)
+        for step in container.store.find(StepExecution, ("state", "=", "running")):
+            if f"pipeline/{step.pipeline}" not in held:
+                give_up(container, step.pipeline)
         for name, state in container.executor.states().items():
             kind, _, subject = name.partition(".")
             if kind == "train" and state == "failed":

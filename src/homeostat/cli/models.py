@@ -49,8 +49,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model, let its gates judge it, and roll it out. Exit status 3: the gates rejected it."""
-    params = {name: _value(text) for name, text in map(_pair, param or [])}
-    tags = dict(map(_pair, tag or []))
+    params = {name: value(text) for name, text in map(pair, param or [])}
+    tags = dict(map(pair, tag or []))
     with session.homeostat() as homeostat:
         name = _model(homeostat, model)
         run, waited = _train(homeostat, name, reason, using, params, tags, wait)
@@ -131,12 +131,12 @@ def _train(
             raise
         except Exception as error:  # whatever the project's training function raises
             raise HomeostatError(
-                f"training {model} failed:\n{_told(error)}", remedy="Correct it, and apply"
+                f"training {model} failed:\n{told(error)}", remedy="Correct it, and apply"
             ) from error
         return run, True
 
 
-def _told(error: Exception) -> str:
+def told(error: Exception) -> str:
     """The traceback as its author knows it: from the project's own lines on."""
     import homeostat
 
@@ -187,14 +187,19 @@ def _show(run: Run, version: ModelVersion | None, gates: list[GateResult]) -> No
     typer.echo(f"It is {version.stage}" + (f": {version.stage_reason}" if version.stage_reason else "") + ".")
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """The name and the value of ``NAME=VALUE``.
+
+    Raises:
+        BadRequest: it has another form.
+    """
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise BadRequest(f"{text!r} is no pair", remedy="Write NAME=VALUE")
     return name, value
 
 
-def _value(text: str) -> Any:
+def value(text: str) -> Any:
     """A parameter's value: JSON where it is, else the text."""
     import msgspec
 

@@ -23,7 +23,7 @@ from homeostat.app.rollouts import begin, promote, rollback
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain import records
-from homeostat.domain.errors import Conflict, ContractBroken, NotFound
+from homeostat.domain.errors import Conflict, ContractBroken, NotFound, StoreUnavailable
 from homeostat.engine.registry.package import REFERENCE
 
 PROJECT = """
@@ -244,6 +244,19 @@ def test_a_champion_that_is_promoted_meanwhile_is_not_passed_over(
     assert alias is not None
     assert alias.version == 2
     assert begin(container, "churn", 3)
+
+
+def test_rows_that_were_stored_are_not_refused_for_their_features(
+    container: Container, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(container, load_project(folder))
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("the online store does not answer")
+
+    monkeypatch.setattr("homeostat.app.datasets.refresh", away)
+    assert ingest(container, "customers", customers(5, first=1000)).accepted == 5
+    assert read(container, "customers").collect().height == 405
 
 
 def test_a_candidate_that_cannot_be_judged_is_rejected_once(container: Container, folder: Path) -> None:

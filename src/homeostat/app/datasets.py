@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import msgspec
@@ -24,6 +25,8 @@ from homeostat.ports.meta import Transaction
 _BATCH_ROWS = 250_000
 _KEPT = 20
 _BROKEN = 0.1  # from this share of a delivery on, the source is broken and not only a row
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,11 @@ def ingest(
         _quarantine(tx, name, checked, container, tags or {})
     if checked.good.height:
         one = checked.good.height <= _BATCH_ROWS
-        refresh(
-            container, name, checked.good.with_columns(pl.lit(position, pl.Int64).alias(SEQ)) if one else None
-        )
+        fresh = checked.good.with_columns(pl.lit(position, pl.Int64).alias(SEQ)) if one else None
+        try:
+            refresh(container, name, fresh)
+        except Exception:  # noqa: BLE001 - the rows are stored: who were told of an error would send them again
+            _log.exception("features did not take in dataset/%s; the controller tries again", name)
     return Ingested(name, checked.good.height, checked.bad, position, _reasons(checked))
 
 

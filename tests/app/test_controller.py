@@ -19,7 +19,7 @@ from homeostat.app import explain
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller, Tick
-from homeostat.app.datasets import append_log, ingest
+from homeostat.app.datasets import append_log, ingest, seal
 from homeostat.app.leases import lease_of
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
@@ -239,7 +239,13 @@ def first_model(container: Container, mark: Path) -> Controller:
 
 
 def answered(
-    container: Container, asks: pl.DataFrame, version: int, arm: str, score: float, shadow: float
+    container: Container,
+    asks: pl.DataFrame,
+    version: int,
+    arm: str,
+    score: float | None,
+    shadow: float,
+    error: str | None = None,
 ) -> None:
     """Rows of the prediction log as a model server writes them."""
     canary = arm == "canary"
@@ -250,10 +256,10 @@ def answered(
         key=pl.col("id"),
         version=pl.lit(version),
         arm=pl.lit(arm),
-        score=pl.lit(score),
+        score=pl.lit(score, pl.Float64),
         shadow_version=pl.lit(1 if canary else None, pl.Int64),
         shadow_score=pl.lit(shadow if canary else None, pl.Float64),
-        error=pl.lit(None, pl.String),
+        error=pl.lit(error, pl.String),
         status=pl.lit(200),
         latency_us=pl.lit(900),
         size__size=pl.col("size"),
@@ -311,6 +317,19 @@ def test_a_canary_that_is_no_worse_is_promoted_at_the_deadline(container: Contai
     alias = container.store.get(records.Alias, "shop", "champion")
     assert alias is not None
     assert alias.version == rollout.candidate
+
+
+def test_a_prediction_is_traced_to_the_version_that_answered_it(container: Container, mark: Path) -> None:
+    first_model(container, mark)
+    asks, answers = rows(1, 1000)
+    answered(container, asks, 2, "canary", None, 0.7, error="ValueError: the candidate failed")
+    ingest(container, "answers", answers.with_columns(good=pl.lit(True)))
+    ingest(container, "answers", answers.with_columns(good=pl.lit(False)))
+    seal(container, "answers")
+    traced = explain.trace(container, "pr1000")
+    assert traced["model"] == "model/shop@1"
+    assert (traced["answered"]["arm"], traced["answered"]["score"]) == ("champion", 0.7)
+    assert traced["label"] is False
 
 
 def test_every_evaluation_of_a_rule_is_kept_with_its_reason(container: Container, mark: Path) -> None:

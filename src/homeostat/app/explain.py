@@ -12,6 +12,7 @@ from homeostat.app.container import Container
 from homeostat.app.leases import alive
 from homeostat.app.reading import declared_columns, find_dataset, read, version_of
 from homeostat.domain import records
+from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, Model, Windows
 from homeostat.domain.errors import NotFound
 from homeostat.domain.refs import Ref, parse_ref
@@ -120,6 +121,10 @@ def trace(container: Container, prediction_id: str) -> dict[str, Any]:
         NotFound: no prediction log holds it.
     """
     deployment, row = _prediction(container, prediction_id)
+    if (
+        row["error"] is not None and row["shadow_score"] is not None
+    ):  # the champion answered in the canary's place
+        row = row | {"version": row["shadow_version"], "arm": "champion", "score": row["shadow_score"]}
     record = container.store.get(records.ModelVersion, deployment.model, row["version"])
     run = container.store.get(records.Run, record.run) if record else None
     if record is None or run is None:
@@ -188,5 +193,5 @@ def _behind(container: Container, view: Any, row: dict[str, Any]) -> dict[str, A
 def _label(container: Container, model: Model, key: str) -> Any:
     task = model.task
     text = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|")
-    rows = read(container, task.source.name).filter(text == key).select(task.label).collect()
-    return rows[task.label][-1] if rows.height else None
+    rows = read(container, task.source.name).filter(text == key).select(task.label, SEQ).collect()
+    return rows.sort(SEQ, maintain_order=True)[task.label][-1] if rows.height else None

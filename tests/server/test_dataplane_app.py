@@ -15,6 +15,7 @@ import httpx
 import msgspec
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -168,6 +169,8 @@ def test_the_program_serves_logs_and_leaves(container: Container, code: str) -> 
         eventually(lambda: httpx.get(f"{url}/ready").status_code == 200)
         (lease,) = eventually(lambda: container.store.find(Lease))
         assert (lease.role, lease.pid, lease.detail["port"]) == ("worker", process.pid, settings.serve_port)
+        started = psutil.Process(process.pid).create_time()
+        assert lease.detail["started"] == pytest.approx(started, abs=1)  # else a later process with its pid is it
         got = httpx.post(f"{url}/predict/delay?explain=features", json=ROW).json()
         assert got["features"] == {"sky__temp": 70.0, "trip__distance": 1000.0, "trip__hour": 0.5}
         assert got["age_seconds"] == {"sky": 1800.0}

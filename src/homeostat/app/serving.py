@@ -7,17 +7,16 @@ else.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
 import polars as pl
 
-from homeostat.adapters.online.boot import boot_id
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
+from homeostat.app.leases import lease_of
 from homeostat.app.projects import checkout, importing
 from homeostat.app.reading import schemas
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
@@ -137,16 +136,11 @@ class ModelServing:
 
     def beat(self, address: str, port: int) -> None:
         """Put the lease: ``address`` is the private socket; ``detail`` has port and generations."""
-        lease = Lease(
+        lease = lease_of(self._container, "worker", f"worker/{self._worker}", address=address)
+        lease = msgspec.structs.replace(
+            lease,
             id=f"worker-{self._worker}",
-            role="worker",
-            subject=f"worker/{self._worker}",
-            host=socket.gethostname(),
-            boot=boot_id(),
-            pid=os.getpid(),
-            address=address,
-            heartbeat=self._container.clock.wall(),
-            detail={"port": port, "generation": self.plane.generations},
+            detail=lease.detail | {"port": port, "generation": self.plane.generations},
         )
         with self._container.store.begin() as transaction:
             transaction.put(lease)

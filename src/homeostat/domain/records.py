@@ -303,7 +303,7 @@ class Lease(Record, frozen=True, kw_only=True):
 
 
 class Cursor(Record, frozen=True, kw_only=True):
-    """How far a reader of the ledger has come; moved in the transaction of what the reader did."""
+    """How far a reader of the ledger has come; moved once it has done what follows from the events up to there."""
 
     KEY = ("name",)
     name: str

@@ -13,6 +13,7 @@ import homeostat as hs
 from benchmarks.measure import Line, Section, compare, cost
 from homeostat.adapters.online import LmdbOnline
 from homeostat.domain.contracts import SEQ, Contract
+from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.featureset import FeatureSet, update
 
 _EVENTS, _REQUESTS, _ENTITIES = 300_000, 100_000, 500
@@ -68,7 +69,7 @@ def run() -> Section:
     with TemporaryDirectory(prefix="homeostat-bench-") as folder:
         store = LmdbOnline(Path(folder))
         for view in (newest, recent):
-            update(view, rows, store, _START + _SPAN, 1)
+            update(view, Delivery(view.source, rows), store, _START + _SPAN, 1)
         lines += [_online(both, requests, store, size) for size in (1, 64)]
         store.close()
     return Section(

@@ -27,6 +27,7 @@ from homeostat.app.settings import Settings
 from homeostat.domain.contracts import SEQ, Column
 from homeostat.domain.errors import Conflict, NotFound, Unsafe
 from homeostat.domain.records import Arm, Deployment, Lease, ModelVersion, Project, Run
+from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.featureset import update
 from homeostat.engine.registry import package
 from tests.server.workers import ROOT, eventually, free_port
@@ -96,7 +97,8 @@ def code(container: Container, tmp_path: Path) -> str:
     weather = pl.DataFrame(
         {"origin": ["JFK", "EWR"], "observed_at": [NOON, NOON], "temp": [70.0, 80.0], SEQ: [3, 3]}
     )
-    update(load_project(root).views["sky"], weather, container.online, NOON, 3)  # type: ignore[arg-type]
+    sky: Any = load_project(root).views["sky"]
+    update(sky, Delivery(sky.source, weather), container.online, NOON, 3)
     return snapshot(container.blobs, root)
 
 

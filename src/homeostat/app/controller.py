@@ -103,9 +103,9 @@ class Controller:
         for run in running:
             if f"run/{run.id}" not in held:
                 self._retry(run.id, "its process died", did)
-        for step in container.store.find(StepExecution, ("state", "=", "running")):
-            if f"pipeline/{step.pipeline}" not in held:
-                give_up(container, step.pipeline)
+        for one in container.store.find(StepExecution, ("state", "=", "running")):
+            if f"pipeline/{one.pipeline}" not in held:
+                give_up(container, one.pipeline)
         for name, state in container.executor.states().items():
             kind, _, subject = name.partition(".")
             if kind == "train" and state == "failed":

@@ -94,7 +94,9 @@ def ingest(
         _quarantine(tx, name, checked, container, tags or {})
     if checked.good.height:
         one = checked.good.height <= _BATCH_ROWS
-        fresh = checked.good.with_columns(pl.lit(position, pl.Int64).alias(SEQ)) if one else None
+        fresh = (
+            checked.good.hstack([pl.Series(SEQ, [position] * checked.good.height, pl.Int64)]) if one else None
+        )
         try:
             refresh(container, name, fresh)
         except Exception:  # noqa: BLE001 - the rows are stored: who were told of an error would send them again

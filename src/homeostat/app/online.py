@@ -16,11 +16,11 @@ from homeostat.app.container import Container
 from homeostat.app.reading import read_since
 from homeostat.domain import records
 from homeostat.domain.contracts import SEQ
-from homeostat.domain.declarations import FeatureView, Windows
+from homeostat.domain.declarations import Dataset, FeatureView, Windows
 from homeostat.domain.errors import NotFound
+from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.featureset import online_key, update
 from homeostat.engine.features.times import available_at, micros
-
 
 Views = dict[str, FeatureView | Windows]
 # Asked for with every delivery; what it follows from changes only with an event.
@@ -75,10 +75,11 @@ def _catch_up(
     with container.store.begin() as tx:
         record = tx.lock(records.Dataset, dataset)
         unseen: dict[int, pl.DataFrame] = {}
+        deliveries: dict[tuple[int, Dataset], Delivery] = {}
         if fresh is not None and record is not None and fresh[SEQ][0] == record.position:
             unseen[record.position - 1] = fresh
         for view in views:
-            key = online_key(view)
+            key, source = online_key(view), view.source
             position = container.online.position(key)
             if record is None or position >= record.position:
                 continue
@@ -86,11 +87,13 @@ def _catch_up(
                 container.online.clear(key)
             if position not in unseen:
                 unseen[position] = read_since(container, dataset, position)
-            rows = unseen[position]
-            if rows.height and isinstance(view, Windows) and position < 0:
-                rows = _recent(view, rows, now)
-            if rows.height:
-                update(view, rows, container.online, now, record.position)
+            if (position, source) not in deliveries:
+                deliveries[position, source] = Delivery(source, unseen[position])
+            delivery = deliveries[position, source]
+            if delivery.rows.height and isinstance(view, Windows) and position < 0:
+                delivery = Delivery(source, _recent(view, delivery.rows, now))
+            if delivery.rows.height:
+                update(view, delivery, container.online, now, record.position)
             else:
                 container.online.write(key, {}, record.position)
             moved += 1

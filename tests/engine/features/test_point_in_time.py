@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import homeostat as hs
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, Windows
+from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.featureset import FeatureSet, online_key, update
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
@@ -121,7 +122,7 @@ def test_training_sees_what_serving_saw(rows: list[Any], questions: list[Any], e
             rows_in = batch.drop("seen").with_columns(pl.lit(seq, pl.Int64).alias(SEQ))
             for view in features.stored:
                 assert isinstance(view, FeatureView | Windows)
-                update(view, rows_in, store, ask["at"], seq)
+                update(view, Delivery(view.source, rows_in), store, ask["at"], seq)
         online = features.online(wanted[i : i + 1], [ask["at"]], store)
         assert online.X.schema == offline.schema
         for name in features.names:
@@ -218,7 +219,7 @@ def test_a_request_older_than_the_store_sees_nothing_newer() -> None:
     store = Memory()
     for view in features.stored:
         assert isinstance(view, FeatureView | Windows)
-        update(view, data, store, START + timedelta(hours=5), 0)
+        update(view, Delivery(view.source, data), store, START + timedelta(hours=5), 0)
     row = features.online(wanted, [START + timedelta(minutes=30)], store).X.row(0, named=True)
     assert row["last__value"] is None  # the store holds only the latest row, and that one is of the future
     assert row["spans__count_2h"] == 0  # the tile of the first event had not ended at 00:30

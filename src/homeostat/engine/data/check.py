@@ -49,8 +49,9 @@ def check(dataset: str, frame: pl.DataFrame, columns: Sequence[Column], keys: Se
             lost = rows[column.name].is_null() & frame[column.name].is_not_null()
             if lost.any():
                 rules.append((column.name, f"is no {column.type}", pl.lit(lost)))
-    if any(rows[column.name].is_nan().any() for column in columns if column.type == "float"):
-        rows = rows.with_columns(pl.col(c.name).fill_nan(None) for c in columns if c.type == "float")
+    floats = [column.name for column in columns if column.type == "float"]
+    if floats and any(rows.select(pl.col(floats).is_nan().any()).row(0)):
+        rows = rows.with_columns(pl.col(floats).fill_nan(None))
     rules += [(column.name, reason, broken) for column in columns for reason, broken in _rules(column)]
     if keys:
         repeated = pl.struct(*keys).is_first_distinct().not_()

@@ -15,6 +15,7 @@ import polars as pl
 
 from homeostat.domain.declarations import Dataset, FeatureView, OnRequest, View, Windows
 from homeostat.engine.features import latest, windows
+from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.times import ALWAYS, event_time, micros, moment
 from homeostat.ports.online import OnlineStore
 
@@ -50,7 +51,7 @@ def feature_columns(view: View, schemas: Mapping[str, pl.Schema], request: str) 
     assert isinstance(view, FeatureView | OnRequest)
     source = view.source.name if isinstance(view, FeatureView) else request
     try:
-        made = latest.widen(view.transform(schemas[source].to_frame().lazy()).collect())
+        made = latest.widen(view.transform(schemas[source].to_frame().lazy()))
     except pl.exceptions.PolarsError as error:
         raise view.error(
             f"cannot be computed from dataset {source!r}: {error}", f"It has {', '.join(schemas[source])}"
@@ -93,7 +94,7 @@ class FeatureSet:
         ]
         self.stored = [view for view in views if isinstance(view, FeatureView | Windows)]
         self._columns = {view.name: feature_columns(view, schemas, request.name) for view in views}
-        empty = latest.widen(schemas[request.name].to_frame().select(self.own))
+        empty = latest.widen(schemas[request.name].to_frame().lazy().select(self.own))
         self.schema = pl.Schema(
             dict(empty.schema)
             | {name: dtype for columns in self._columns.values() for name, dtype in columns.items()}
@@ -126,7 +127,7 @@ class FeatureSet:
         Returns:
             Shape (n, len(names)), rows in the order of ``requests``.
         """
-        parts = [latest.widen(requests.select(self.own))] if self.own else []
+        parts = [latest.widen(requests.lazy().select(self.own))] if self.own else []
         for view in self.views:
             parts.append(self._named(view, self._offline(view, requests, sources)))
         return pl.concat(parts, how="horizontal")
@@ -135,7 +136,7 @@ class FeatureSet:
         self, view: View, requests: pl.DataFrame, sources: Mapping[str, pl.LazyFrame]
     ) -> pl.DataFrame:
         if isinstance(view, OnRequest):
-            return self._on_request(view, requests)
+            return latest.transform(view, requests)
         assert isinstance(view, FeatureView | Windows)
         asked = requests.select(
             pl.col(view.entity.key).cast(pl.String).alias("key"), event_time(self.request).alias("at")
@@ -145,21 +146,13 @@ class FeatureSet:
         compute = windows.offline if isinstance(view, Windows) else latest.offline
         return compute(view, asked, rows, before=before)  # type: ignore[arg-type] # the module is that of the view
 
-    def _on_request(self, view: OnRequest, requests: pl.DataFrame) -> pl.DataFrame:
-        made = latest.widen(view.transform(requests.lazy()).collect())
-        if made.height != requests.height:
-            raise view.error(
-                f"turned {requests.height} rows into {made.height}",
-                "Give one row for each row, in the same order",
-            )
-        return made
-
     def _named(self, view: View, frame: pl.DataFrame) -> pl.DataFrame:
+        """``frame`` under the names and types of the view's columns."""
         columns = self._columns[view.name]
-        return frame.select(
-            pl.col(have).cast(dtype).alias(name)
-            for have, (name, dtype) in zip(frame.columns, columns.items(), strict=True)
-        )
+        if frame.dtypes != list(columns.values()):
+            frame = frame.cast(dict(zip(frame.columns, columns.values(), strict=True)))
+        frame.columns = list(columns)
+        return frame
 
     def online(self, requests: pl.DataFrame, times: Sequence[datetime], store: OnlineStore) -> OnlineFeatures:
         """Features of live requests at ``times`` (UTC), from one multi-get of the online store."""
@@ -173,24 +166,27 @@ class FeatureSet:
                 [None if key is None else wanted.setdefault((name, key), len(wanted)) for key in keys]
             )
         states = store.read([(name, key.encode()) for name, key in wanted]) if wanted else []
-        parts = [latest.widen(requests.select(self.own))] if self.own else []
+        made = latest.widen(requests.lazy().select(self.own)).get_columns() if self.own else []
         as_of: dict[str, list[datetime | None]] = {}
         positions: dict[str, list[int | None]] = {}
         looked = {view.name: rows for view, rows in zip(self.stored, asked, strict=True)}
         for each in self.views:
             if isinstance(each, OnRequest):
-                parts.append(self._named(each, self._on_request(each, requests)))
+                made += self._named(each, latest.transform(each, requests)).get_columns()
                 continue
             assert isinstance(each, FeatureView | Windows)
             rows = [None if i is None else states[i] for i in looked[each.name]]
             found = _windowed(each, rows, at) if isinstance(each, Windows) else _latest(each, rows, at)
             columns = self._columns[each.name]
             blank = [None] * len(columns)
-            values = [blank if row is None else row for row, _, _ in found]
-            parts.append(pl.DataFrame(values, schema=columns, orient="row"))
+            values = zip(*(blank if row is None else row for row, _, _ in found), strict=True)
+            made += [
+                pl.Series(name, column, dtype)
+                for (name, dtype), column in zip(columns.items(), values, strict=True)
+            ]
             as_of[each.name] = [None if seen is None or seen < 0 else moment(seen) for _, seen, _ in found]
             positions[each.name] = [seq for _, _, seq in found]
-        return OnlineFeatures(pl.concat(parts, how="horizontal"), as_of, positions)
+        return OnlineFeatures(pl.DataFrame(made), as_of, positions)
 
 
 _Found = tuple[list[Any] | None, int | None, int | None]
@@ -220,16 +216,16 @@ def _latest(view: FeatureView, states: Sequence[bytes | None], at: Sequence[int]
 
 
 def update(
-    view: FeatureView | Windows, rows: pl.DataFrame, store: OnlineStore, now: datetime, position: int
+    view: FeatureView | Windows, delivery: Delivery, store: OnlineStore, now: datetime, position: int
 ) -> int:
-    """Bring new rows of the view's source (with ``SEQ``) into the online store; returns how many entities changed."""
+    """Bring new rows of the view's source into the online store; returns how many entities changed."""
     name = online_key(view)
-    keys = rows[view.entity.key].drop_nulls().cast(pl.String).unique().to_list()
+    keys = [key for key in dict.fromkeys(delivery.texts(view.entity.key)) if key is not None]
     states = dict(zip(keys, store.read([(name, key.encode()) for key in keys]), strict=True))
     changed = (
-        windows.update(view, rows, states, now)
+        windows.update(view, delivery, states, now)
         if isinstance(view, Windows)
-        else latest.update(view, rows, states)
+        else latest.update(view, delivery, states)
     )
     store.write(name, {key.encode(): state for key, state in changed.items()}, position)
     return len(changed)

@@ -7,15 +7,17 @@ online, so both choose the same row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import polars as pl
+import polars.selectors as cs
 
 from homeostat.domain.contracts import SEQ
-from homeostat.domain.declarations import FeatureView
+from homeostat.domain.declarations import FeatureView, OnRequest
 from homeostat.domain.errors import DeclarationError
-from homeostat.engine.features.times import ALWAYS, available_at, event_time, event_times, micros, visible
+from homeostat.engine.features.delivery import Delivery
+from homeostat.engine.features.times import ALWAYS, available_at, event_time, micros
 
 AGE = "age_hours"
 _HOURS = 1 / 3_600_000_000
@@ -29,40 +31,42 @@ class State(msgspec.Struct, array_like=True, frozen=True):
     values: list[Any]
 
 
+_NUMBERS: Final = cs.numeric() | cs.boolean() | cs.by_dtype(pl.Null)
+_TEXTS: Final = cs.categorical() | cs.enum()
 _decoder = msgspec.msgpack.Decoder(State)
 _encoder = msgspec.msgpack.Encoder()
 
 
-def transform(view: FeatureView, rows: pl.LazyFrame) -> pl.DataFrame:
-    """The view's own columns, row by row; numbers and booleans as Float64.
+def transform(view: FeatureView | OnRequest, rows: pl.DataFrame) -> pl.DataFrame:
+    """The view's own columns, row by row; numbers and booleans as Float64 without NaN, text as String.
 
     Raises:
-        DeclarationError: the function gives another number of rows than it got.
+        DeclarationError: the function gives another number of rows than it got, or a column of another type.
     """
-    given = rows.collect()
-    made = widen(view.transform(given.lazy()).collect())
-    if made.height != given.height:
+    made = widen(view.transform(rows.lazy()))
+    if made.height != rows.height:
         raise view.error(
-            f"turned {given.height} rows into {made.height}", "Give one row for each row, in the same order"
+            f"turned {rows.height} rows into {made.height}", "Give one row for each row, in the same order"
         )
     return made
 
 
-def widen(frame: pl.DataFrame) -> pl.DataFrame:
-    """Numbers and booleans as Float64 without NaN, text as String."""
-    out = []
-    for name, dtype in frame.schema.items():
-        if dtype == pl.String or (dtype == pl.Float64 and not frame[name].is_nan().any()):
-            out.append(pl.col(name))
-        elif dtype.is_numeric() or dtype in (pl.Boolean, pl.Null):
-            out.append(pl.col(name).cast(pl.Float64).fill_nan(None))
-        elif dtype in (pl.String, pl.Categorical, pl.Enum):
-            out.append(pl.col(name).cast(pl.String))
-        else:
+def widen(frame: pl.LazyFrame) -> pl.DataFrame:
+    """Numbers and booleans as Float64 without NaN, text as String.
+
+    Raises:
+        DeclarationError: a column is neither.
+    """
+    made = frame.with_columns(_NUMBERS.cast(pl.Float64), _TEXTS.cast(pl.String)).with_columns(
+        cs.float().fill_nan(None)
+    )
+    widened = made.collect()
+    for name, dtype in widened.schema.items():
+        if dtype not in (pl.Float64, pl.String):
             raise DeclarationError(
                 f"feature {name!r} is a {dtype}", remedy="Turn it into a number, a boolean or text"
             )
-    return frame if all(expression.meta.is_column() for expression in out) else frame.select(out)
+    return widened
 
 
 def _ranked(view: FeatureView, rows: pl.LazyFrame) -> pl.DataFrame:
@@ -76,7 +80,7 @@ def _ranked(view: FeatureView, rows: pl.LazyFrame) -> pl.DataFrame:
             "tie"
         ),
     )
-    made = transform(view, frame.lazy()).rename(lambda name: f"v:{name}")
+    made = transform(view, frame).rename(lambda name: f"v:{name}")
     return (
         pl.concat([keyed, made], how="horizontal")
         .drop_nulls(["key", "seen"])
@@ -113,22 +117,15 @@ def offline(
     return joined.select(values)
 
 
-def update(view: FeatureView, rows: pl.DataFrame, states: Mapping[str, bytes | None]) -> dict[str, bytes]:
-    """The new online states of the entities whose latest row is among ``rows`` (with ``SEQ``)."""
-    source = view.source
-    ties = zip(*(rows[key].cast(pl.String).to_list() for key in source.keys), strict=True)
-    made = transform(view, rows.lazy()).rows()
-    columns = (
-        rows[view.entity.key].cast(pl.String).to_list(),
-        visible(source, rows),
-        event_times(source, rows),
-        rows[SEQ].to_list(),
-    )
+def update(view: FeatureView, delivery: Delivery, states: Mapping[str, bytes | None]) -> dict[str, bytes]:
+    """The new online states of the entities whose latest row is in ``delivery``."""
+    columns = (delivery.texts(view.entity.key), delivery.seen, delivery.times, delivery.seqs, delivery.ties)
+    made = transform(view, delivery.rows).rows()
     best: dict[str, State] = {}
-    for key, seen, time, seq, tie, values in zip(*columns, ties, made, strict=True):
+    for (key, seen, time, seq, tie), values in zip(zip(*columns, strict=True), made, strict=True):
         if key is None or seen is None or time is None:
             continue
-        row = State((time, seq, "|".join(part for part in tie if part is not None)), seen, list(values))
+        row = State((time, seq, tie), seen, list(values))
         if key not in best or row.rank >= best[key].rank:
             best[key] = row
     out: dict[str, bytes] = {}

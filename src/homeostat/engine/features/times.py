@@ -37,17 +37,3 @@ def available_at(source: Dataset) -> pl.Expr:
         return time
     every = micros(cadence)
     return -((-time).floordiv(every)) * every
-
-
-def event_times(source: Dataset, rows: pl.DataFrame) -> list[int | None]:
-    """``event_time`` of each row, for few rows."""
-    return rows[source.time].dt.epoch("us").to_list() if source.time else [ALWAYS] * rows.height
-
-
-def visible(source: Dataset, rows: pl.DataFrame) -> list[int | None]:
-    """``available_at`` of each row, for few rows."""
-    times = event_times(source, rows)
-    if source.cadence is None or source.time is None:
-        return times
-    every = micros(source.cadence)
-    return [None if time is None else -(-time // every) * every for time in times]

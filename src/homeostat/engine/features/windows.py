@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,8 @@ import polars as pl
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Windows
 from homeostat.domain.declarations.features import Aggregate
-from homeostat.engine.features.times import available_at, micros, visible
+from homeostat.engine.features.delivery import Delivery
+from homeostat.engine.features.times import available_at, micros
 
 _HEADER: Final = 24
 
@@ -113,21 +114,22 @@ def _total(wanted: pl.DataFrame, edge: pl.Expr, totals: pl.DataFrame) -> pl.Data
 
 
 def update(
-    view: Windows, rows: pl.DataFrame, states: Mapping[str, bytes | None], now: datetime
+    view: Windows, delivery: Delivery, states: Mapping[str, bytes | None], now: datetime
 ) -> dict[str, bytes]:
-    """The new online states of every entity in ``rows``.
+    """The new online states of every entity in ``delivery``.
 
     Args:
         view: The view.
-        rows: New rows of the source, with ``SEQ``; each row is given once.
-        states: The present state of every entity in ``rows`` (see ``keys_of``).
+        delivery: New rows of the source; each row is given once.
+        states: The present state of every entity in it.
         now: What no request looks back from any more but by the longest window; older tiles are dropped.
     """
     tile = micros(view.grain)
     groups: dict[tuple[str, int], list[float]] = {}
     newest: dict[str, tuple[int, int]] = {}
-    # Deliveries are small, so plain lists are several times faster here than a query.
-    for key, seen, value, seq in zip(*_columns(view, rows), strict=True):
+    values = delivery.numbers(view.column) if view.column else [1.0] * delivery.rows.height
+    columns = (delivery.texts(view.entity.key), delivery.seen, values, delivery.seqs)
+    for key, seen, value, seq in zip(*columns, strict=True):
         if key is None or seen is None or value is None:
             continue
         group = groups.setdefault((key, -(-seen // tile) * tile), [0.0, 0.0])
@@ -143,13 +145,6 @@ def update(
         table.last, table.seq = max(table.last, newest[key][0]), max(table.seq, newest[key][1])
         _prune(table, horizon)
     return {key: _encode(table) for key, table in tables.items()}
-
-
-def _columns(view: Windows, rows: pl.DataFrame) -> tuple[list[Any], ...]:
-    """Key (text), when it may be seen, value and batch of each row."""
-    values = rows[view.column].cast(pl.Float64).to_list() if view.column else [1.0] * rows.height
-    seen = visible(view.source, rows)
-    return rows[view.entity.key].cast(pl.String).to_list(), seen, values, rows[SEQ].to_list()
 
 
 def _add(table: _Table, end: int, added: list[float]) -> None:

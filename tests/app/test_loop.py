@@ -20,6 +20,7 @@ from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
 from homeostat.app.reading import read
 from homeostat.app.rollouts import begin, promote, rollback
+from homeostat.app.serving import load_version
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain import records
@@ -285,3 +286,22 @@ def test_a_training_that_fails_says_why(container: Container, folder: Path) -> N
     assert "n_estimators" in failed.error
     with pytest.raises(Conflict, match="no parameter 'depth'"):
         submit(container, "churn", reason="typo", params={"depth": 3})
+
+
+def test_a_model_that_is_declared_no_more_stops_and_comes_back(container: Container, folder: Path) -> None:
+    apply(container, load_project(folder))
+    execute(container, submit(container, "churn", reason="first").id)
+    react_all(container)
+    (folder / "project.py").write_text(PROJECT[: PROJECT.index("def train")])
+    removed = [change for change in apply(container, load_project(folder)) if change.action == "remove"]
+    assert [change.ref for change in removed] == ["model/churn"]
+    deployment = container.store.get(records.Deployment, "churn")
+    assert deployment is not None
+    assert deployment.arms == []
+    (folder / "renamed.py").write_text(PROJECT)
+    apply(container, load_project(folder / "renamed.py"))  # the file may have another name by now
+    deployment = container.store.get(records.Deployment, "churn")
+    assert deployment is not None
+    assert [arm.version for arm in deployment.arms] == [1]
+    assert load_version(container, "churn", 1).version == 1
+    assert container.ledger.verify().ok

@@ -13,12 +13,13 @@ from homeostat.app.datasets import Ingested, ingest
 from homeostat.app.online import refresh
 from homeostat.app.projects import Declared, snapshot
 from homeostat.app.reading import schemas
+from homeostat.app.rollouts import resume, stop
 from homeostat.domain import records
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.digests import digest_bytes, digest_of
 from homeostat.domain.errors import ContractBroken, NotFound
 from homeostat.domain.events import Edge, Event
-from homeostat.domain.refs import Ref
+from homeostat.domain.refs import Ref, parse_ref
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.ports.meta import Transaction
 
@@ -42,7 +43,16 @@ def plan(container: Container, declared: Declared) -> list[Change]:
     before: dict[str, Any] = project.declared if project else {}
     now = declared.specs()
     changes = [_change(ref, before.get(ref), spec) for ref, spec in now.items()]
-    return changes + [Change(ref, "remove") for ref in before if ref not in now]
+    return changes + [Change(ref, "remove", _removal(ref)) for ref in before if ref not in now]
+
+
+def _removal(ref: str) -> str:
+    """What becomes of something that is no longer declared: nothing that happened is deleted."""
+    return (
+        "its deployment stops answering; versions are kept"
+        if ref.startswith("model/")
+        else "what it holds is kept"
+    )
 
 
 def _change(ref: str, before: dict[str, Any] | None, now: dict[str, Any]) -> Change:
@@ -84,7 +94,7 @@ def apply(container: Container, declared: Declared) -> list[Change]:
         NotFound: a dataset's file is not there.
     """
     changes = plan(container, declared)
-    source = snapshot(container.blobs, declared.root)
+    source = snapshot(container.blobs, declared.root, declared.file.name)
     now = container.clock.now()
     specs = declared.specs()
     with container.store.begin() as tx:
@@ -95,6 +105,11 @@ def apply(container: Container, declared: Declared) -> list[Change]:
         for name in declared.models:
             if tx.get(records.Deployment, name) is None:
                 tx.insert(records.Deployment(name=name, model=name, generation=0, arms=[], at=now))
+            resume(tx, container, name, "it is declared again")
+        for ref in before.declared if before else ():
+            model = parse_ref(ref)
+            if model.kind == "model" and model.name not in declared.models:
+                stop(tx, container, model.name, "it is no longer declared")
         project = records.Project(
             name=declared.name,
             path=str(declared.file),

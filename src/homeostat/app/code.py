@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from homeostat.app.container import Container
-from homeostat.app.projects import Declared, checkout, load_project
+from homeostat.app.projects import Declared, checkout, load_project, project_file
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment, ModelVersion, Project, Run
@@ -33,10 +33,7 @@ def declared(container: Container, code: str = "") -> Declared:
         NotFound: no project was applied, or the snapshot is gone.
         DeclarationError: the snapshot does not load.
     """
-    applied = project(container)
-    return _load(
-        checkout(container.blobs, code or applied.source, container.settings.home), Path(applied.path).name
-    )
+    return _load(checkout(container.blobs, code or project(container).source, container.settings.home))
 
 
 def find_model(container: Container, name: str, code: str = "") -> Model:
@@ -54,9 +51,9 @@ def find_model(container: Container, name: str, code: str = "") -> Model:
 
 
 @lru_cache(maxsize=32)
-def _load(root: Path, file: str) -> Declared:
+def _load(folder: Path) -> Declared:
     """A snapshot never changes, so what it declares is loaded once."""
-    return load_project(root / file)
+    return load_project(project_file(folder))
 
 
 def codes_in_use(container: Container) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from homeostat.ports.blobs import Blobs
 
 DEFAULT_FILE: Final = "project.py"
 _SKIP: Final = frozenset({"__pycache__", "node_modules", "venv", "site-packages"})
+_MARK: Final = ".project"  # in a snapshot: the name of the file that declares
 _LARGEST: Final = 1_000_000
 _importing = RLock()
 
@@ -214,15 +215,20 @@ def _add(declared: Declared, item: Declaration) -> None:
             _add(declared, part)
 
 
-def snapshot(blobs: Blobs, root: Path) -> str:
-    """Keep the project's Python files as one blob; returns its digest."""
+def snapshot(blobs: Blobs, root: Path, file: str = DEFAULT_FILE) -> str:
+    """Keep the project's Python files as one blob, and which of them declares it; returns its digest."""
     files = {
         str(path.relative_to(root)): path.read_text("utf-8")
         for path in sorted(root.rglob("*.py"))
         if path.stat().st_size <= _LARGEST
         and not any(part in _SKIP or part.startswith(".") for part in path.relative_to(root).parts)
     }
-    return blobs.put(msgspec.json.encode(files, order="sorted"))
+    return blobs.put(msgspec.json.encode(files | {_MARK: file}, order="sorted"))
+
+
+def project_file(folder: Path) -> Path:
+    """The file that declares, in the folder of a snapshot."""
+    return folder / (folder / _MARK).read_text("utf-8")
 
 
 def checkout(blobs: Blobs, digest: str, home: Path) -> Path:

@@ -83,6 +83,25 @@ def rollback(container: Container, deployment: str, *, actor: str, reason: str) 
     return changed
 
 
+def stop(tx: Transaction, container: Container, deployment: str, reason: str) -> None:
+    """Take every arm out of a deployment: it answers no more until its model is declared again."""
+    found = tx.lock(Deployment, deployment)
+    if found is None or not found.arms:
+        return
+    for running in _running(tx, deployment):
+        _withdraw(tx, container, running, reason, actor="homeostat")
+    set_arms(tx, container, deployment, [], actor="homeostat", reason=reason)
+
+
+def resume(tx: Transaction, container: Container, deployment: str, reason: str) -> None:
+    """Give a deployment without arms its champion back, where it has one."""
+    found = tx.lock(Deployment, deployment)
+    champion = tx.get(Alias, found.model, "champion") if found else None
+    if found is not None and not found.arms and champion is not None:
+        arms = [Arm(champion.version, 1.0, "champion")]
+        set_arms(tx, container, deployment, arms, actor="homeostat", reason=reason)
+
+
 def _former(tx: Transaction, container: Container, deployment: Deployment) -> int:
     """The champion before the present one, by the alias's history."""
     now = tx.get(Alias, deployment.model, "champion")

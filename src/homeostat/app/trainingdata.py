@@ -99,8 +99,8 @@ def _held(model: Model, frame: pl.DataFrame, until: datetime) -> pl.Series:
         first = frame.height - round(frame.height * _share(model.holdout))
         mask = pl.Series(np.arange(frame.height) >= first)
     else:
-        # Without a time no row is newer: the rows whose keys hash lowest. A row that is held out stays so as others
-        # come, else the champion would be judged on rows that it was trained on.
+        # Without a time no row is newer: the rows whose keys hash lowest. But for a few at the edge, a row that is held
+        # out stays so as others come, else the champion would be judged on rows that it was trained on.
         keys = frame.select(pl.concat_str(pl.col(model.task.request.keys).cast(pl.String), separator="|"))
         hashes = np.array([blake2b(key.encode(), digest_size=8).digest() for key in keys.to_series()])
         order = hashes.argsort(kind="stable").argsort(kind="stable")

@@ -180,7 +180,8 @@ def _drift_window(
 def _alert(tx: Transaction, container: Container, deployment: str, window: Window) -> None:
     key = f"slo:{deployment}:{window.monitor}"
     if not window.breached:
-        resolve_alert(tx, container, key)
+        if window.value is not None and window.rows >= LEAST_ROWS:  # too little to judge by is no recovery
+            resolve_alert(tx, container, key)
         return
     assert window.value is not None
     assert window.threshold is not None

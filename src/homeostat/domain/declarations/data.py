@@ -25,7 +25,8 @@ class Dataset(Declaration):
             data and count as always known.
         contract: The columns and the values they may hold; inferred from the first rows when left out.
         every: How often the source delivers. A row is visible to features from the first delivery at or after
-            its time: with ``"1h"`` a row of 10:23 counts from 11:00 on, in training and in serving alike.
+            its time: with ``"1h"`` a row of 10:23 counts from 11:00 on, in training and in serving alike. Training
+            takes it that rows came when they were due; what came later than that was not there to be served.
         path: A CSV or Parquet file, relative to the project, that ``homeostat apply`` ingests.
     """
 

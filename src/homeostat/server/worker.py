@@ -148,6 +148,7 @@ async def serve(
     app = DataPlane(plane, body_limit=BODY_LIMIT if body_limit is None else body_limit)
     await _follow(plane, force=True)
     gc.freeze()  # what is loaded now stays: later collections need not walk it
+    gc.set_threshold(50_000, 50, 100)  # nor often what a model's libraries add to it
     path = socket_path(home, worker)
     public, private = open_public(host, port), open_private(path)
     server = Server(config(app.public))

@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +37,9 @@ from homeostat.domain.errors import HomeostatError
 
 _ZONE: Final = ZoneInfo(NEW_YORK)
 _WEEK: Final = timedelta(days=7)
-_POLL: Final = 0.05
+_POLL: Final = 0.2
+_IDLE_HOURS: Final = 4
+"""How often the controller turns while no canary runs: all that it then looks at is due once a day."""
 
 UNIT: Final = "weather in inches of mercury"
 UNIT_FROM, UNIT_UNTIL = (datetime(2013, 7, day, tzinfo=_ZONE) for day in (8, 12))
@@ -67,11 +71,11 @@ class Demo:
         self._answers: list[Answer] = []
         self._injected: dict[str, datetime] = {}
         self._rolling: Rolling | None = None
+        self._senders = ThreadPoolExecutor(3)
 
     def run(self) -> Replayed:
         """All of it."""
-        with self._timed("first model"):
-            self._first_model()
+        self._first_model()
         url = next(one["url"] for one in self._client.deployments() if one["name"] == MODEL)
         self._rolling = Rolling(self._stage, self._year)
         lanes = Lanes(url)
@@ -89,16 +93,13 @@ class Demo:
         return self._replayed(end)
 
     def _first_model(self) -> None:
-        self._client.ingest("planes", data.planes(), token="planes-2013")
-        before: datetime | None = None
-        for month in MONTHS:
-            self._client.set_clock(month)
-            for name in ("flights", "landings", "weather"):
-                self._client.ingest(
-                    name, self._year.before(name, before, month), token=f"{name}-{month:%Y-%m}"
-                )
-                self._client.seal(name)
-            before = month
+        with self._timed("delivering"):
+            self._client.ingest("planes", data.planes(), token="planes-2013")
+            for month in MONTHS:
+                self._client.set_clock(month)
+                for delivery in self._year.month(month):
+                    self._client.ingest(delivery.dataset, delivery.rows, token=delivery.token)
+                    self._client.seal(delivery.dataset)
         self._client.train(MODEL, reason="first model")
         self._settle()
         self._settle()  # an accepted version is rolled out by the tick after the one that saw it finished
@@ -108,16 +109,22 @@ class Demo:
     def _hour(self, hour: datetime, lanes: Lanes, runner: asyncio.Runner) -> None:
         with self._timed("delivering"):
             self._client.set_clock(hour)
-            for delivery in self._year.delivered(hour):
-                self._deliver(delivery, hour)
+            # Three sources deliver at the same time, as they would.
+            list(self._senders.map(lambda one: self._deliver(one, hour), self._year.delivered(hour)))
         if hour < self._until:
             with self._timed("asking"):
                 self._ask(self._year.leaving(hour), lanes, runner)
-        for what, (at, function) in CANDIDATES.items():
-            if at <= hour < self._until and what not in self._injected:
-                self._injected[what] = hour
-                self._client.train(MODEL, reason=f"by hand: {what}", using=function, tags={INJECTED: what})
-        self._settle()
+        if self._train_by_hand(hour) or self._story.canary or hour.hour % _IDLE_HOURS == 0:
+            self._settle()
+
+    def _train_by_hand(self, hour: datetime) -> bool:
+        due = [what for what, (at, _) in CANDIDATES.items() if at <= hour < self._until]
+        new = [what for what in due if what not in self._injected]
+        for what in new:
+            self._injected[what] = hour
+            function = CANDIDATES[what][1]
+            self._client.train(MODEL, reason=f"by hand: {what}", using=function, tags={INJECTED: what})
+        return bool(new)
 
     def _deliver(self, delivery: Delivery, hour: datetime) -> None:
         rows, tags = delivery.rows, {}
@@ -136,7 +143,7 @@ class Demo:
         self._progress.failed += sum(answer.status != 200 for answer in answers)
         versions = {answer.arm: answer.version for answer in answers}
         self._progress.champion = versions.get("champion", self._progress.champion)
-        self._progress.canary = versions.get("canary", 0)
+        self._progress.canary = self._story.canary
 
     def _settle(self) -> None:
         """Let the controller do what there is to do; simulated time stands still while something runs."""
@@ -278,3 +285,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

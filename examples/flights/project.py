@@ -139,7 +139,7 @@ delay = hs.Model(
     rollout=hs.Canary(
         share=0.1, watch=["errors", "latency", "log_loss"], false_alarm=0.01, decide_within="2d"
     ),
-    slo=hs.SLO(availability=0.999, p99="100ms", log_loss=0.58, window="7d"),
+    slo=hs.SLO(availability=0.999, p99="200ms", log_loss=0.58, window="7d"),
     retrain=hs.when(
         hs.slo_burn("log_loss"),
         hs.new_labels(25_000),

@@ -57,6 +57,13 @@ class Year:
         low = self._place(name, start, "right") if start else 0
         return self.tables[name].slice(low, self._place(name, end, "right") - low)
 
+    def month(self, end: datetime) -> Iterator[Delivery]:
+        """What came in one of the ``MONTHS`` before the replay, by its end."""
+        place = MONTHS.index(end)
+        for name in TIMES:
+            rows = self.before(name, MONTHS[place - 1] if place else None, end)
+            yield Delivery(name, rows, f"{name}-until-{end:%Y-%m-%d}")
+
     def delivered(self, hour: datetime) -> Iterator[Delivery]:
         """What came in the hour that ends now; nothing for a dataset without rows."""
         for name in TIMES:

@@ -37,7 +37,8 @@ class Story:
     def __init__(self, container: Container) -> None:
         self._store = container.store
         self._told: set[tuple[Any, ...]] = set()
-        self._first: dict[str, str] = {}
+        self.canary = 0
+        """The version that runs as a canary, 0 for none."""
 
     def look(self) -> list[Line]:
         """What happened since the last look, in order of time."""
@@ -72,7 +73,9 @@ class Story:
                 )
 
     def _rollouts(self) -> Iterator[Line]:
-        for one in self._store.find(Rollout, order=["began_at"]):
+        rollouts = self._store.find(Rollout, order=["began_at"])
+        self.canary = next((one.candidate for one in rollouts if one.state == "running"), 0)
+        for one in rollouts:
             marked = INJECTED in one.tags
             if self._new("canary", one.id):
                 text = f"@{one.candidate} answers {one.share:.0%} of the requests, @{one.champion} the others"

@@ -25,7 +25,7 @@ import uvloop
 
 from examples.flights import data, faults
 from examples.flights.lanes import Answer, Lanes
-from examples.flights.measure import MODEL, NEW_YORK, Frozen, logged, quality
+from examples.flights.measure import LOG, MODEL, NEW_YORK, Frozen, logged, quality
 from examples.flights.pages import summary, write
 from examples.flights.progress import Progress
 from examples.flights.replay import FIRST, MONTHS, NEW_YEAR, Delivery, Year, bodies, hours
@@ -34,11 +34,14 @@ from examples.flights.stage import Stage
 from examples.flights.story import Story
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.errors import HomeostatError
+from homeostat.domain.records import Dataset
 
 _ZONE: Final = ZoneInfo(NEW_YORK)
 _WEEK: Final = timedelta(days=7)
+_SHOWN: Final = timedelta(days=14)
 _POLL: Final = 0.2
-_IDLE_HOURS: Final = 4
+_PATIENCE: Final = 30.0
+_IDLE: Final = timedelta(hours=4)
 """How often the controller turns while no canary runs: all that it then looks at is due once a day."""
 
 UNIT: Final = "weather in inches of mercury"
@@ -72,6 +75,7 @@ class Demo:
         self._injected: dict[str, datetime] = {}
         self._rolling: Rolling | None = None
         self._senders = ThreadPoolExecutor(3)
+        self._settled = FIRST
 
     def run(self) -> Replayed:
         """All of it."""
@@ -80,17 +84,35 @@ class Demo:
         self._rolling = Rolling(self._stage, self._year)
         lanes = Lanes(url)
         end = self._year.last_landing(self._until)
-        shown = FIRST
+        shown = before = FIRST
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             for hour in hours(FIRST, end):
-                self._hour(hour, lanes, runner)
-                if hour - shown >= _WEEK:
+                asking = hour < self._until and self._year.leaving(hour).height > 0
+                if not asking and hour not in (UNIT_FROM, UNIT_UNTIL, end):
+                    continue
+                self._hour(before, hour, lanes, runner)
+                before = hour
+                if hour - shown >= _SHOWN:
                     shown = hour
                     with self._timed("comparing on the way"):
                         self._compare(hour)
                 self._progress.move(hour)
             runner.run(_closed(lanes))
+        self._settle()
+        self._wait_for_log()
         return self._replayed(end)
+
+    def _wait_for_log(self) -> None:
+        """Until the model servers have handed over what they answered: they do each second."""
+        clock = self._stage.clock
+        patience = clock.monotonic() + _PATIENCE
+        while (log := self._stage.container.store.get(Dataset, LOG)) is None or log.rows < len(self._answers):
+            if clock.monotonic() > patience:
+                raise HomeostatError(
+                    f"{len(self._answers)} requests were answered and {log.rows if log else 0} are in the log",
+                    remedy=f"Read {self._stage.log}",
+                )
+            clock.sleep(_POLL)
 
     def _first_model(self) -> None:
         with self._timed("delivering"):
@@ -106,15 +128,16 @@ class Demo:
         if not any(one["arms"] for one in self._client.deployments()):
             raise HomeostatError("the first model does not serve", remedy=f"Read {self._stage.log}")
 
-    def _hour(self, hour: datetime, lanes: Lanes, runner: asyncio.Runner) -> None:
+    def _hour(self, before: datetime, hour: datetime, lanes: Lanes, runner: asyncio.Runner) -> None:
         with self._timed("delivering"):
             self._client.set_clock(hour)
             # Three sources deliver at the same time, as they would.
-            list(self._senders.map(lambda one: self._deliver(one, hour), self._year.delivered(hour)))
+            list(self._senders.map(lambda one: self._deliver(one, hour), self._year.delivered(before, hour)))
         if hour < self._until:
             with self._timed("asking"):
                 self._ask(self._year.leaving(hour), lanes, runner)
-        if self._train_by_hand(hour) or self._story.canary or hour.hour % _IDLE_HOURS == 0:
+        if self._train_by_hand(hour) or self._story.canary or hour - self._settled >= _IDLE:
+            self._settled = hour
             self._settle()
 
     def _train_by_hand(self, hour: datetime) -> bool:

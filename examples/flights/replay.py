@@ -1,7 +1,8 @@
 """The year on one clock: what is delivered in each hour, and who asks in it.
 
 At hour H the rows of (H - 1 h, H] have just been delivered, and the flights that are scheduled to leave in
-[H, H + 1 h) ask whether they will be late. The cancelled ask too: nobody knows yet.
+[H, H + 1 h) ask whether they will be late. The cancelled ask too: nobody knows yet. What comes in the hours of the
+night in which nobody asks is delivered with the first hour in which somebody does.
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ class Year:
             rows = self.before(name, MONTHS[place - 1] if place else None, end)
             yield Delivery(name, rows, f"{name}-until-{end:%Y-%m-%d}")
 
-    def delivered(self, hour: datetime) -> Iterator[Delivery]:
-        """What came in the hour that ends now; nothing for a dataset without rows."""
+    def delivered(self, since: datetime, hour: datetime) -> Iterator[Delivery]:
+        """What came after ``since`` and until now; nothing for a dataset without rows."""
         for name in TIMES:
-            rows = self.before(name, hour - HOUR, hour)
+            rows = self.before(name, since, hour)
             if rows.height:
                 yield Delivery(name, rows, f"{name}-{hour:%Y-%m-%dT%H}")
 

@@ -188,6 +188,17 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
         release(container, lease)
 
 
+def _import_polars() -> None:
+    """Import it with one thread: deliveries are small. Jobs, which inherit the environment, have all of them."""
+    name = "POLARS_MAX_THREADS"
+    given = os.environ.get(name)
+    os.environ.setdefault(name, "1")
+    import polars  # noqa: F401 - it reads the variable now
+
+    if given is None:
+        del os.environ[name]
+
+
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(prog="python -m homeostat.server.control", description=__doc__)
@@ -203,6 +214,7 @@ def main() -> None:
     sys.setswitchinterval(0.001)
     # Dataframe libraries and the project's own make a large heap that stays: walking it often is a tenth of the work.
     gc.set_threshold(50_000, 50, 100)
+    _import_polars()
 
     from homeostat.app.container import Container
     from homeostat.app.settings import Settings

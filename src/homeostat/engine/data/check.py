@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -40,6 +41,8 @@ def check(dataset: str, frame: pl.DataFrame, columns: Sequence[Column], keys: Se
         ContractBroken: a column is missing or unknown; names it.
     """
     frame = _complete(dataset, frame, columns)
+    if _plainly_sound(frame, columns, keys):
+        return Checked(frame.select(column.name for column in columns), (), 0)
     as_is = all(frame.schema[column.name] == TYPES[column.type] for column in columns)
     rows = frame.select(column.name for column in columns) if as_is else frame
     rules: list[tuple[str, str, pl.Expr]] = []
@@ -64,6 +67,42 @@ def check(dataset: str, frame: pl.DataFrame, columns: Sequence[Column], keys: Se
     problems = tuple(Problem(rules[i][0], rules[i][1], frame.filter(masks[str(i)])) for i in hit)
     bad = masks.select(pl.any_horizontal(pl.all())).to_series()
     return Checked(rows.filter(~bad), problems, int(bad.sum()))
+
+
+def _plainly_sound(frame: pl.DataFrame, columns: Sequence[Column], keys: Sequence[str]) -> bool:
+    """Whether extremes and counts alone show that every row meets the contract.
+
+    Nearly every delivery does and most are small: this costs a tenth of asking rule by rule. False means: not shown.
+    """
+    for column in columns:
+        series = frame[column.name]
+        if series.dtype != TYPES[column.type] or column.pattern is not None:
+            return False
+        if not column.nullable and series.null_count():
+            return False
+        if column.choices is not None and not set(series.to_list()) <= {*column.choices, None}:
+            return False
+        if column.type in ("float", "integer") and not _within(series, column):
+            return False
+    if not keys:
+        return True
+    return len(set(zip(*(frame[key].to_list() for key in keys), strict=True))) == frame.height
+
+
+def _within(series: pl.Series, column: Column) -> bool:
+    total = series.sum()
+    if column.type == "float" and total != total:  # a NaN is among them
+        return False
+    least: Any = series.min()
+    most: Any = series.max()
+    if least is None:
+        return True
+    return (
+        (column.ge is None or least >= column.ge)
+        and (column.gt is None or least > column.gt)
+        and (column.le is None or most <= column.le)
+        and (column.lt is None or most < column.lt)
+    )
 
 
 def _complete(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:

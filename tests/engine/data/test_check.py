@@ -1,0 +1,86 @@
+"""Contracts on frames: what meets them goes on, what does not is set aside, row by row and with its reason."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import homeostat as hs
+from homeostat.domain.contracts import columns_of
+from homeostat.domain.errors import ContractBroken
+from homeostat.engine.data.check import check
+
+
+class Row(hs.Contract):
+    id: int
+    at: datetime
+    kind: Literal["a", "b"]
+    heat: Annotated[float, hs.Check(ge=-10, lt=40)] | None
+    count: Annotated[int, hs.Check(gt=0)]
+
+
+COLUMNS = columns_of(Row)
+AT = datetime(2024, 1, 1, tzinfo=UTC)
+SCHEMA = {
+    "id": pl.Int64(),
+    "at": pl.Datetime("us", "UTC"),
+    "kind": pl.String(),
+    "heat": pl.Float64(),
+    "count": pl.Int64(),
+}
+rows = st.lists(
+    st.tuples(
+        st.one_of(st.none(), st.integers(0, 6)),
+        st.one_of(st.none(), st.just(AT)),
+        st.sampled_from(["a", "b", "c", None]),
+        st.one_of(st.none(), st.sampled_from([-10.0, -10.5, 39.9, 40.0, math.nan, math.inf])),
+        st.one_of(st.none(), st.integers(-1, 2)),
+    ),
+    max_size=8,
+)
+
+
+def sound(row: tuple[Any, ...]) -> bool:
+    id, at, kind, heat, count = row
+    cold = heat is None or math.isnan(heat) or -10 <= heat < 40
+    return (
+        id is not None and at is not None and kind in ("a", "b") and cold and count is not None and count > 0
+    )
+
+
+@settings(deadline=None)
+@given(rows, st.booleans())
+def test_exactly_the_rows_that_break_a_rule_are_set_aside(data: list[tuple[Any, ...]], as_is: bool) -> None:
+    frame = pl.DataFrame(data, schema=SCHEMA, orient="row")
+    if not as_is:  # the same values in types that must be cast first
+        frame = frame.with_columns(
+            pl.col("count").cast(pl.Int8), pl.col("heat").cast(pl.Float32).cast(pl.Float64)
+        )
+    checked = check("things", frame, COLUMNS, ["id"])
+    seen: set[Any] = set()
+    expected = []
+    for row in data:
+        first = row[0] not in seen
+        seen.add(row[0])
+        if first and sound(row):
+            expected.append(row[0])
+    assert checked.good["id"].to_list() == expected
+    assert checked.bad == len(data) - len(expected)
+    assert (checked.bad > 0) == bool(checked.problems)
+    assert checked.good.schema == pl.Schema(SCHEMA)
+    assert not checked.good["heat"].is_nan().any()
+
+
+def test_columns_must_be_those_of_the_contract() -> None:
+    frame = pl.DataFrame([(1, AT, "a", 1.0, 1)], schema=SCHEMA, orient="row")
+    with pytest.raises(ContractBroken, match="colour"):
+        check("things", frame.with_columns(colour=pl.lit("red")), COLUMNS, ["id"])
+    with pytest.raises(ContractBroken, match="count"):
+        check("things", frame.drop("count"), COLUMNS, ["id"])
+    assert check("things", frame.drop("heat"), COLUMNS, ["id"]).good["heat"].to_list() == [None]

@@ -45,8 +45,9 @@ from homeostat.domain.refs import parse_ref
 from homeostat.engine.control.rules import Facts, Ruling, decide
 
 _ATTEMPTS = 3
-_UNSEALED = 200
-_SEAL_AFTER = timedelta(days=1)
+# A version for every few rows would be many small files: batches are read as well from where they wait.
+_UNSEALED = 500
+_SEAL_AFTER = timedelta(days=7)
 
 _log = logging.getLogger(__name__)
 

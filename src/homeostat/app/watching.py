@@ -10,7 +10,7 @@ import polars as pl
 
 from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
-from homeostat.app.datasets import contract_alert, seal
+from homeostat.app.datasets import contract_alert
 from homeostat.app.reading import read
 from homeostat.app.workers import sync_workers
 from homeostat.domain import records
@@ -46,7 +46,7 @@ def watch(container: Container, model: Model) -> Watched | None:
         return None
     sync_workers(container)
     name = f"{deployment.name}.predictions"
-    if seal(container, name) is None:
+    if container.store.get(records.Dataset, name) is None:
         return None
     now = container.clock.now()
     slo = model.slo

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import httptools
 import msgspec
 
-LANES: Final = 32
+LANES: Final = 64
 _PATIENCE: Final = 60.0
 
 

@@ -51,7 +51,7 @@ def feature_columns(view: View, schemas: Mapping[str, pl.Schema], request: str) 
     assert isinstance(view, FeatureView | OnRequest)
     source = view.source.name if isinstance(view, FeatureView) else request
     try:
-        made = latest.widen(view.transform(schemas[source].to_frame().lazy()))
+        made = latest.widen(view.transform(schemas[source].to_frame().lazy()).collect())
     except pl.exceptions.PolarsError as error:
         raise view.error(
             f"cannot be computed from dataset {source!r}: {error}", f"It has {', '.join(schemas[source])}"
@@ -94,7 +94,7 @@ class FeatureSet:
         ]
         self.stored = [view for view in views if isinstance(view, FeatureView | Windows)]
         self._columns = {view.name: feature_columns(view, schemas, request.name) for view in views}
-        empty = latest.widen(schemas[request.name].to_frame().lazy().select(self.own))
+        empty = latest.widen(schemas[request.name].to_frame().select(self.own))
         self.schema = pl.Schema(
             dict(empty.schema)
             | {name: dtype for columns in self._columns.values() for name, dtype in columns.items()}
@@ -127,7 +127,7 @@ class FeatureSet:
         Returns:
             Shape (n, len(names)), rows in the order of ``requests``.
         """
-        parts = [latest.widen(requests.lazy().select(self.own))] if self.own else []
+        parts = [latest.widen(requests.select(self.own))] if self.own else []
         for view in self.views:
             parts.append(self._named(view, self._offline(view, requests, sources)))
         return pl.concat(parts, how="horizontal")
@@ -166,7 +166,7 @@ class FeatureSet:
                 [None if key is None else wanted.setdefault((name, key), len(wanted)) for key in keys]
             )
         states = store.read([(name, key.encode()) for name, key in wanted]) if wanted else []
-        made = latest.widen(requests.lazy().select(self.own)).get_columns() if self.own else []
+        made = latest.widen(requests.select(self.own)).get_columns() if self.own else []
         as_of: dict[str, list[datetime | None]] = {}
         positions: dict[str, list[int | None]] = {}
         looked = {view.name: rows for view, rows in zip(self.stored, asked, strict=True)}

@@ -7,11 +7,10 @@ online, so both choose the same row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import polars as pl
-import polars.selectors as cs
 
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, OnRequest
@@ -31,8 +30,6 @@ class State(msgspec.Struct, array_like=True, frozen=True):
     values: list[Any]
 
 
-_NUMBERS: Final = cs.numeric() | cs.boolean() | cs.by_dtype(pl.Null)
-_TEXTS: Final = cs.categorical() | cs.enum()
 _decoder = msgspec.msgpack.Decoder(State)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -43,7 +40,7 @@ def transform(view: FeatureView | OnRequest, rows: pl.DataFrame) -> pl.DataFrame
     Raises:
         DeclarationError: the function gives another number of rows than it got, or a column of another type.
     """
-    made = widen(view.transform(rows.lazy()))
+    made = widen(view.transform(rows.lazy()).collect())
     if made.height != rows.height:
         raise view.error(
             f"turned {rows.height} rows into {made.height}", "Give one row for each row, in the same order"
@@ -51,22 +48,28 @@ def transform(view: FeatureView | OnRequest, rows: pl.DataFrame) -> pl.DataFrame
     return made
 
 
-def widen(frame: pl.LazyFrame) -> pl.DataFrame:
+def widen(frame: pl.DataFrame) -> pl.DataFrame:
     """Numbers and booleans as Float64 without NaN, text as String.
 
     Raises:
         DeclarationError: a column is neither.
     """
-    made = frame.with_columns(_NUMBERS.cast(pl.Float64), _TEXTS.cast(pl.String)).with_columns(
-        cs.float().fill_nan(None)
-    )
-    widened = made.collect()
-    for name, dtype in widened.schema.items():
-        if dtype not in (pl.Float64, pl.String):
-            raise DeclarationError(
-                f"feature {name!r} is a {dtype}", remedy="Turn it into a number, a boolean or text"
-            )
-    return widened
+    return pl.DataFrame([_widened(column) for column in frame.get_columns()])
+
+
+def _widened(column: pl.Series) -> pl.Series:
+    dtype = column.dtype
+    if dtype == pl.String:
+        return column
+    if dtype in (pl.Categorical, pl.Enum):
+        return column.cast(pl.String)
+    if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
+        raise DeclarationError(
+            f"feature {column.name!r} is a {dtype}", remedy="Turn it into a number, a boolean or text"
+        )
+    numbers = column if dtype == pl.Float64 else column.cast(pl.Float64)
+    total = numbers.sum()
+    return numbers.fill_nan(None) if total != total else numbers  # a sum is NaN where a number is
 
 
 def _ranked(view: FeatureView, rows: pl.LazyFrame) -> pl.DataFrame:

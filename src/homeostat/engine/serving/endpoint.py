@@ -154,6 +154,7 @@ class Endpoint:
             else:
                 self._arrived.clear()
                 await self._arrived.wait()
+                await asyncio.sleep(0)  # what arrived with the first request is read before the model runs
 
     async def _answer(self, batch: list[tuple[Prediction, _Ask]]) -> None:
         try:

@@ -1,8 +1,8 @@
 """`homeostat demo`: nine months of flights through a model that keeps itself good, faults and all.
 
 A fresh home, the project applied, the servers started; January to March are ingested and the first model is trained;
-then April to December go by hour by hour through the public HTTP API, every flight its own request. At the end the
-first model, frozen, is compared with the loop on the same requests.
+then April to December go by hour by hour through the public HTTP API, each airport asking about its departures of the
+hour. At the end the first model, frozen, is compared with the loop on the same requests.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Demo:
         with self._timed("delivering"):
             self._client.ingest("planes", data.planes(), token="planes-2013")
             for month in MONTHS:
-                self._client.set_clock(month)
+                self._stage.simulated.set(month)
                 for delivery in self._year.month(month):
                     self._client.ingest(delivery.dataset, delivery.rows, token=delivery.token)
                     self._client.seal(delivery.dataset)
@@ -130,7 +130,7 @@ class Demo:
 
     def _hour(self, before: datetime, hour: datetime, lanes: Lanes, runner: asyncio.Runner) -> None:
         with self._timed("delivering"):
-            self._client.set_clock(hour)
+            self._stage.simulated.set(hour)
             # Three sources deliver at the same time, as they would.
             list(self._senders.map(lambda one: self._deliver(one, hour), self._year.delivered(before, hour)))
         if hour < self._until:
@@ -159,7 +159,11 @@ class Demo:
     def _ask(self, flights: pl.DataFrame, lanes: Lanes, runner: asyncio.Runner) -> None:
         if not flights.height:
             return
-        answers = runner.run(lanes.ask(bodies(flights)))
+        # Each airport asks about its departures of the hour, all airports at the same time.
+        airports = flights.partition_by("origin", maintain_order=True)
+        flights = pl.concat(airports)
+        said = runner.run(lanes.ask([bodies(airport) for airport in airports]))
+        answers = [answer for group in said for answer in group]
         self._asked.append(flights.select("flight", "sched_dep"))
         self._answers += answers
         self._progress.requests += len(answers)

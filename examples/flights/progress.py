@@ -70,6 +70,7 @@ class Progress:
         if self._live is None and now - self._week >= _WEEK:
             self._week = now
             self.say(self._line())
+            self.frozen = self.loop = None  # a number is told once, not as if it were this week's
 
     def _line(self) -> str:
         shown = [

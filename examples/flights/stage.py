@@ -41,12 +41,13 @@ class Stage:
         self._process: subprocess.Popen[bytes] | None = None
         self._kept = False
         self.container: Container
+        self.simulated: SimulatedClock
         self.client: Client
 
     def __enter__(self) -> Self:
         self._clear()
         self.settings = Settings(home=self.home, clock="simulated", port=0, serve_port=0)
-        SimulatedClock(self.home / "clock", self._start).close()
+        self.simulated = SimulatedClock(self.home / "clock", self._start)
         self.container = Container(self.settings)
         try:
             apply(self.container, load_project(self._project()))
@@ -136,3 +137,4 @@ class Stage:
                 self._process.kill()
                 self._process.wait()
         self.container.close()
+        self.simulated.close()

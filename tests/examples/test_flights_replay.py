@@ -79,7 +79,8 @@ async def asked(handler: Handler, count: int, lanes: int = 4) -> list[Answer]:
     port = server.sockets[0].getsockname()[1]
     client = Lanes(f"http://127.0.0.1:{port}/predict/flight-delay", lanes)
     try:
-        return await client.ask([json.dumps({"flight": index}).encode() for index in range(count)])
+        groups = [[json.dumps({"flight": index}).encode()] for index in range(count)]
+        return [answer for group in await client.ask(groups) for answer in group]
     finally:
         client.close()
         server.close()
@@ -99,8 +100,9 @@ async def body_of(reader: asyncio.StreamReader) -> bytes | None:
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer each request with its own number, in two pieces."""
     while (body := await body_of(reader)) is not None:
-        number = json.loads(body)["flight"]
-        answer = json.dumps({"prediction_id": str(number), "version": 1, "arm": "champion", "score": 0.5})
+        (flight,) = json.loads(body)["instances"]
+        said = {"prediction_id": str(flight["flight"]), "version": 1, "arm": "champion", "score": 0.5}
+        answer = json.dumps({"predictions": [said]})
         writer.write(f"HTTP/1.1 200 OK\r\ncontent-length: {len(answer)}\r\n\r\n{answer[:5]}".encode())
         await writer.drain()
         await asyncio.sleep(0)
@@ -115,9 +117,11 @@ def test_answers_come_in_the_order_of_the_requests() -> None:
 
 async def refuse_odd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while (body := await body_of(reader)) is not None:
-        odd = json.loads(body)["flight"] % 2
+        odd = json.loads(body)["instances"][0]["flight"] % 2
         status, answer = (
-            ("503 Busy", b'{"error":{"code":"overloaded"}}') if odd else ("200 OK", b'{"score":0.1}')
+            ("503 Busy", b'{"error":{"code":"overloaded"}}')
+            if odd
+            else ("200 OK", b'{"predictions":[{"score":0.1}]}')
         )
         writer.write(f"HTTP/1.1 {status}\r\ncontent-length: {len(answer)}\r\n\r\n".encode() + answer)
 
@@ -132,7 +136,7 @@ def test_a_refused_request_is_an_answer_with_its_reason() -> None:
 async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer one request of each connection and break off at the next."""
     await body_of(reader)
-    writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\n\r\n{"score":0.1}')
+    writer.write(b'HTTP/1.1 200 OK\r\ncontent-length: 31\r\n\r\n{"predictions":[{"score":0.1}]}')
     await writer.drain()
     await body_of(reader)
 

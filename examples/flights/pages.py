@@ -220,7 +220,7 @@ def summary(report: Report, console: Console) -> None:
         console.print(Text.assemble(word, ("[injected] ", "magenta"), f"{fault.what}: {detail}"))
     requests, trained = report.requests, [one for one in report.trainings if not one.injected]
     console.print(
-        f"{requests['answered']:,} requests answered, {requests['failed']:,} failed; {len(trained)} trainings, "
+        f"{requests['answered']:,} flights answered, {requests['failed']:,} failed; {len(trained)} trainings, "
         f"{len(report.promotions)} champions, {len(report.rejections)} rejected, {len(report.rollbacks)} rolled back; "
         f"{report.seconds:.0f} s",
         markup=False,

@@ -75,7 +75,7 @@ class Progress:
     def _line(self) -> str:
         shown = [
             f"{self._now.astimezone(_ZONE):%d %b %Y}",
-            f"{self.requests:,} requests",
+            f"{self.requests:,} flights",
             f"champion @{self.champion}" + (f" canary @{self.canary}" if self.canary else ""),
         ]
         if self.failed:

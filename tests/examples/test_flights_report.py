@@ -240,7 +240,7 @@ def test_the_summary_names_faults_and_failures() -> None:
     assert "did not beat" in text
     assert "✓ caught [injected] pressure in <inches>: by contract, after 3 rows" in text
     assert "✗ missed [injected] unseen: nobody noticed" in text
-    assert "6,100 requests answered, 1 failed" in text
+    assert "6,100 flights answered, 1 failed" in text
 
 
 @pytest.fixture
@@ -396,5 +396,5 @@ def test_progress_on_a_pipe_is_a_line_a_week(container: Container) -> None:
         for hour in range(24 * 15):
             progress.move(APRIL + timedelta(hours=hour))
     lines = out.getvalue().splitlines()
-    assert sum("1,200 requests" in line for line in lines) == 2
+    assert sum("1,200 flights" in line for line in lines) == 2
     assert any("[injected]" in line for line in lines)

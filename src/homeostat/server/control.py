@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Thread
+from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from homeostat.domain.errors import Conflict, HomeostatError
@@ -175,17 +176,24 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
     listening = listening or listen(container)
     host, port = listening.getsockname()[:2]
     lease = take_place(container, f"http://{host}:{port}")
-    controller = Controller(container)
-    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
-    background = Background(container, controller, lease)
-    background.start()
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(Api(container, controller, pool), listening, ready_fd))
+        controller = Controller(container)
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
+        background = Background(container, controller, lease)
+        background.start()
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(serve(Api(container, controller, pool), listening, ready_fd))
+        finally:
+            background.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
     finally:
-        background.stop()
-        pool.shutdown(wait=False, cancel_futures=True)
         release(container, lease)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Told to stop before there is a server to stop: give back what was taken."""
+    raise SystemExit(0)
 
 
 def _import_polars() -> None:
@@ -211,6 +219,7 @@ def main() -> None:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     if options.parent is not None:
         watch_parent(options.parent)
+    signal.signal(signal.SIGTERM, _leave)
     sys.setswitchinterval(0.001)
     # Dataframe libraries and the project's own make a large heap that stays: walking it often is a tenth of the work.
     gc.set_threshold(50_000, 50, 100)

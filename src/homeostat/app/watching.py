@@ -86,20 +86,7 @@ def _service(model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
             1.0,
         ),
     ):
-        breached = value is not None and threshold is not None and worse * (value - threshold) > 0
-        out.append(
-            Window(
-                deployment=model.name,
-                monitor=monitor,
-                start=now - _DAY,
-                end=now,
-                rows=found.requests,
-                value=value,
-                threshold=threshold,
-                breached=breached and found.requests >= LEAST_ROWS,
-                detail=msgspec.to_builtins(found),
-            )
-        )
+        out.append(_window(model, monitor, (now - _DAY, now), found.requests, value, threshold, worse, found))
     return out
 
 
@@ -112,21 +99,33 @@ def _quality(container: Container, model: Model, log: pl.DataFrame, now: datetim
     out = []
     for monitor, bound, worse in (("log_loss", model.slo.log_loss, 1.0), ("auc", model.slo.auc, -1.0)):
         value = found.metrics.get(monitor)
-        breached = value is not None and bound is not None and worse * (value - bound) > 0
-        out.append(
-            Window(
-                deployment=model.name,
-                monitor=monitor,
-                start=now - span,
-                end=now,
-                rows=found.labelled,
-                value=value,
-                threshold=bound,
-                breached=breached and found.labelled >= LEAST_ROWS,
-                detail=msgspec.to_builtins(found),
-            )
-        )
+        out.append(_window(model, monitor, (now - span, now), found.labelled, value, bound, worse, found))
     return out
+
+
+def _window(
+    model: Model,
+    monitor: str,
+    span: tuple[datetime, datetime],
+    rows: int,
+    value: float | None,
+    threshold: float | None,
+    worse: float,
+    found: Any,
+) -> Window:
+    """A judged window; ``worse`` is the sign of the direction in which the value gets worse."""
+    breached = value is not None and threshold is not None and worse * (value - threshold) > 0
+    return Window(
+        deployment=model.name,
+        monitor=monitor,
+        start=span[0],
+        end=span[1],
+        rows=rows,
+        value=value,
+        threshold=threshold,
+        breached=breached and rows >= LEAST_ROWS,
+        detail=msgspec.to_builtins(found),
+    )
 
 
 def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.DataFrame:

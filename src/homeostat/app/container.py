@@ -41,6 +41,9 @@ else:
                 return super().__get__(instance, owner)
 
 
+_WAITING: Final = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "500"}
+
+
 class Container:
     """The ports, wired as the settings say. A context manager; safe to share between threads."""
 
@@ -99,8 +102,9 @@ class Container:
     def executor(self) -> Executor:
         from homeostat.adapters.executors import LocalExecutor
 
-        environment = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-        # Threads of OpenMP that spin while they wait starve each other where there are more of them than cores.
+        # Threads of OpenMP that spin while they wait starve each other where there are more of them than cores, and
+        # waking one that sleeps costs more than a short loop takes: those of GNU may spin a little before they sleep.
+        environment = {name: os.environ.get(name, value) for name, value in _WAITING.items()}
         environment |= self.settings.environment()
         executor = LocalExecutor(environment, logs=self.settings.home / "logs" / "jobs")
         self._made.callback(executor.close)

@@ -12,9 +12,10 @@ import asyncio
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +36,7 @@ from examples.flights.story import Story
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.records import Dataset
+from homeostat.sdk.client import Tick
 
 _ZONE: Final = ZoneInfo(NEW_YORK)
 _WEEK: Final = timedelta(days=7)
@@ -74,7 +76,7 @@ class Demo:
         self._answers: list[Answer] = []
         self._injected: dict[str, datetime] = {}
         self._rolling: Rolling | None = None
-        self._senders = ThreadPoolExecutor(3)
+        self._senders = ThreadPoolExecutor(4)
         self._settled = FIRST
 
     def run(self) -> Replayed:
@@ -132,13 +134,20 @@ class Demo:
         with self._timed("delivering"):
             self._stage.simulated.set(hour)
             # Three sources deliver at the same time, as they would.
-            list(self._senders.map(lambda one: self._deliver(one, hour), self._year.delivered(before, hour)))
-        if hour < self._until:
+            arriving = [
+                self._senders.submit(self._deliver, one, hour) for one in self._year.delivered(before, hour)
+            ]
+            asking = Asking.of(self._year.leaving(hour)) if hour < self._until else None
+            for one in arriving:
+                one.result()
+        due = self._train_by_hand(hour) or self._story.canary or hour - self._settled >= _IDLE
+        turning = self._senders.submit(self._client.tick) if due else None
+        if asking is not None:
             with self._timed("asking"):
-                self._ask(self._year.leaving(hour), lanes, runner)
-        if self._train_by_hand(hour) or self._story.canary or hour - self._settled >= _IDLE:
+                self._ask(asking, lanes, runner)
+        if turning is not None:
             self._settled = hour
-            self._settle()
+            self._settle(turning.result)
 
     def _train_by_hand(self, hour: datetime) -> bool:
         due = [what for what, (at, _) in CANDIDATES.items() if at <= hour < self._until]
@@ -156,15 +165,10 @@ class Demo:
             rows, tags = faults.in_inches_of_mercury(rows), {INJECTED: UNIT}
         self._client.ingest(delivery.dataset, rows, token=delivery.token, tags=tags)
 
-    def _ask(self, flights: pl.DataFrame, lanes: Lanes, runner: asyncio.Runner) -> None:
-        if not flights.height:
-            return
-        # Each airport asks about its departures of the hour, all airports at the same time.
-        airports = flights.partition_by("origin", maintain_order=True)
-        flights = pl.concat(airports)
-        said = runner.run(lanes.ask([bodies(airport) for airport in airports]))
+    def _ask(self, asking: Asking, lanes: Lanes, runner: asyncio.Runner) -> None:
+        said = runner.run(lanes.ask(asking.groups))
         answers = [answer for group in said for answer in group]
-        self._asked.append(flights.select("flight", "sched_dep"))
+        self._asked.append(asking.flights)
         self._answers += answers
         self._progress.requests += len(answers)
         self._progress.failed += sum(answer.status != 200 for answer in answers)
@@ -172,10 +176,10 @@ class Demo:
         self._progress.champion = versions.get("champion", self._progress.champion)
         self._progress.canary = self._story.canary
 
-    def _settle(self) -> None:
+    def _settle(self, turn: Callable[[], Tick] | None = None) -> None:
         """Let the controller do what there is to do; simulated time stands still while something runs."""
         with self._timed("controlling"):
-            tick = self._client.tick()
+            tick = turn() if turn else self._client.tick()
         with self._timed("training and judging"):
             waited = bool(tick.busy)
             while tick.busy:
@@ -219,6 +223,24 @@ class Demo:
             yield
         finally:
             self._parts[part] += self._stage.clock.monotonic() - began
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The flights of an hour, by airport, and the JSON of each: an airport asks about all of its own at once."""
+
+    flights: pl.DataFrame
+    groups: list[list[bytes]]
+
+    @classmethod
+    def of(cls, flights: pl.DataFrame) -> Asking | None:
+        """What there is to ask about ``flights``; None without any."""
+        if not flights.height:
+            return None
+        airports = flights.partition_by("origin", maintain_order=True)
+        return cls(
+            pl.concat(airports).select("flight", "sched_dep"), [bodies(airport) for airport in airports]
+        )
 
 
 class Rolling:

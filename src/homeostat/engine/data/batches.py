@@ -26,8 +26,13 @@ def decode(payload: bytes) -> pl.DataFrame:
 
 def rows_of(batches: Iterable[Batch]) -> pl.DataFrame:
     """All rows of ``batches`` in order, each with the seq of its batch in ``SEQ``."""
-    frames = [decode(batch.payload).with_columns(pl.lit(batch.seq, pl.Int64).alias(SEQ)) for batch in batches]
-    return pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
+    frames, seqs = [], []
+    for batch in batches:
+        frames.append(decode(batch.payload))
+        seqs += [batch.seq] * frames[-1].height
+    if not frames:
+        return pl.DataFrame()
+    return pl.concat(frames, how="diagonal").hstack([pl.Series(SEQ, seqs, pl.Int64)])
 
 
 def content_digest(previous: str, rows: pl.DataFrame) -> str:

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
 from homeostat.domain.contracts import Column
 from homeostat.domain.errors import ContractBroken
 from homeostat.engine.data.schema import TYPES
+
+_NARROWER: Final[dict[str, tuple[pl.DataType, ...]]] = {
+    "float": (pl.Float32(),),
+    "integer": (pl.Int8(), pl.Int16(), pl.Int32(), pl.UInt8(), pl.UInt16(), pl.UInt32()),
+}
 
 
 @dataclass(frozen=True)
@@ -40,11 +45,11 @@ def check(dataset: str, frame: pl.DataFrame, columns: Sequence[Column], keys: Se
     Raises:
         ContractBroken: a column is missing or unknown; names it.
     """
-    frame = _complete(dataset, frame, columns)
+    frame = _arranged(_complete(dataset, frame, columns), columns)
     if _plainly_sound(frame, columns, keys):
-        return Checked(frame.select(column.name for column in columns), (), 0)
+        return Checked(frame, (), 0)
     as_is = all(frame.schema[column.name] == TYPES[column.type] for column in columns)
-    rows = frame.select(column.name for column in columns) if as_is else frame
+    rows = frame
     rules: list[tuple[str, str, pl.Expr]] = []
     if not as_is:
         rows = frame.select(_cast(column, frame.schema[column.name]) for column in columns)
@@ -123,6 +128,17 @@ def _complete(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> p
     if not missing:
         return frame
     return frame.with_columns(pl.lit(None, TYPES[column.type]).alias(column.name) for column in missing)
+
+
+def _arranged(frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+    """The columns in the contract's order, narrower numbers as wide as its own: no value changes by that."""
+    out = []
+    for column in columns:
+        series = frame[column.name]
+        out.append(
+            series.cast(TYPES[column.type]) if series.dtype in _NARROWER.get(column.type, ()) else series
+        )
+    return pl.DataFrame(out)
 
 
 def _cast(column: Column, dtype: pl.DataType) -> pl.Expr:

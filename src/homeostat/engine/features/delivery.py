@@ -6,12 +6,15 @@ A delivery is small, and an online store wants single values: for that, a query 
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Final
 
 import polars as pl
 
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Dataset
 from homeostat.engine.features.times import ALWAYS, micros
+
+_TIME: Final = pl.Datetime("us", "UTC")
 
 
 class Delivery:
@@ -38,7 +41,10 @@ class Delivery:
     def numbers(self, column: str) -> list[float | None]:
         """A column as numbers."""
         if column not in self._numbers:
-            self._numbers[column] = self.rows[column].cast(pl.Float64).to_list()
+            series = self.rows[column]
+            self._numbers[column] = (
+                series if series.dtype == pl.Float64 else series.cast(pl.Float64)
+            ).to_list()
         return self._numbers[column]
 
     @cached_property
@@ -46,7 +52,10 @@ class Delivery:
         """Each row's event time in microseconds; ``ALWAYS`` where the dataset has none."""
         if self.source.time is None:
             return [ALWAYS] * self.rows.height
-        return self.rows[self.source.time].cast(pl.Datetime("us", "UTC")).to_physical().to_list()
+        times = self.rows[self.source.time]
+        if times.dtype != _TIME:
+            times = times.cast(_TIME)
+        return times.cast(pl.Int64).to_list()
 
     @cached_property
     def seen(self) -> list[int | None]:

@@ -148,12 +148,19 @@ def update(
 
 
 def _add(table: _Table, end: int, added: list[float]) -> None:
+    amounts = np.array(added)[:, None]
+    size = len(table.tiles)
+    if not size or end > table.tiles[-1]:  # nearly always: what comes is the newest
+        before = table.totals[:, -1:] if size else np.zeros((2, 1))
+        table.tiles = np.concatenate((table.tiles, (end,)))
+        table.totals = np.concatenate((table.totals, before + amounts), axis=1)
+        return
     at = int(table.tiles.searchsorted(end))
-    if at == len(table.tiles) or table.tiles[at] != end:
+    if table.tiles[at] != end:
         before = table.totals[:, at - 1] if at else np.zeros(2)
         table.tiles = np.insert(table.tiles, at, end)
         table.totals = np.insert(table.totals, at, before, axis=1)
-    table.totals[:, at:] += np.array(added)[:, None]
+    table.totals[:, at:] += amounts
 
 
 def _prune(table: _Table, horizon: int) -> None:

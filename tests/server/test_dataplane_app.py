@@ -135,7 +135,7 @@ def publish(container: Container, code: str, version: int, **changes: Any) -> Mo
     )
     run = Run(
         id=f"run{version}",
-        kind="training",
+        kind="train",
         model="delay",
         state="succeeded",
         reason="",
@@ -209,7 +209,7 @@ def test_what_was_altered_or_is_gone_is_not_served(container: Container, code: s
         load_version(container, "delay", 7)
     with container.store.begin() as transaction:
         transaction.put(
-            Run(id="run1", kind="training", model="delay", state="succeeded", reason="", created_at=NOON)
+            Run(id="run1", kind="train", model="delay", state="succeeded", reason="", created_at=NOON)
         )
     with pytest.raises(NotFound, match="no run with code"):
         load_version(container, "delay", 1)

@@ -87,7 +87,7 @@ class Controller:
 
     def _busy(self) -> list[str]:
         store = self._container.store
-        runs = store.find(Run, ("state", "in", ["queued", "running"]))
+        runs = store.find(Run, ("kind", "=", "train"), ("state", "in", ["queued", "running"]))
         # An accepted version is on its way to its rollout, which the next tick begins.
         waiting = store.find(ModelVersion, ("stage", "in", ["candidate", "accepted"]))
         return [f"run/{run.id}" for run in runs] + [f"model/{v.model}@{v.version}" for v in waiting]
@@ -99,7 +99,7 @@ class Controller:
             did.append(f"{lease.subject} lost its process {lease.pid}")
         # Not by what was reaped: a controller that died after reaping would leave its runs running for ever.
         # Runs first: one that ends in between has given back its lease, and is no longer running when looked at again.
-        running = container.store.find(Run, ("state", "=", "running"))
+        running = container.store.find(Run, ("kind", "=", "train"), ("state", "=", "running"))
         held = {lease.subject for lease in container.store.find(Lease, ("role", "=", "job"))}
         for run in running:
             if f"run/{run.id}" not in held:
@@ -145,7 +145,9 @@ class Controller:
         """Start queued runs, and the judging of candidates whose training process did not get to it."""
         container = self._container
         running = container.executor.states()
-        for run in container.store.find(Run, ("state", "=", "queued"), order=["created_at"]):
+        for run in container.store.find(
+            Run, ("kind", "=", "train"), ("state", "=", "queued"), order=["created_at"]
+        ):
             if running.get(f"train.{run.id}") != "running":
                 container.executor.submit(f"train.{run.id}", ["train", run.id])
                 did.append(f"started run/{run.id}: {run.reason}")

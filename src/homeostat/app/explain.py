@@ -47,7 +47,7 @@ def status(container: Container) -> dict[str, Any]:
         "rollouts": msgspec.to_builtins(store.find(records.Rollout, ("state", "=", "running"))),
         "runs": [
             {"id": r.id, "model": r.model, "state": r.state, "reason": r.reason, "error": r.error}
-            for r in store.find(records.Run, order=["-created_at"], limit=20)
+            for r in store.find(records.Run, ("kind", "=", "train"), order=["-created_at"], limit=20)
         ],
         "processes": [
             {"role": p.role, "subject": p.subject, "host": p.host, "pid": p.pid, "alive": alive(container, p)}

@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-Stage = Literal["candidate", "rejected", "accepted", "canary", "champion", "rolled-back", "retired"]
+Stage = Literal[
+    "registered", "candidate", "rejected", "accepted", "canary", "champion", "rolled-back", "retired"
+]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -118,14 +120,20 @@ class FeatureView(Record, frozen=True, kw_only=True):
 
 
 class Run(Record, frozen=True, kw_only=True):
-    """A tracked execution. ``inputs`` are references at versions; ``reason`` says why it began."""
+    """A tracked execution: a training that the platform runs (``train``) or what somebody else runs (``run``).
+
+    What is logged to it is in ``homeostat.domain.tracking``. Of a training, ``inputs`` are references at versions,
+    ``reason`` says why it began, and ``params``, ``metrics`` and ``tags`` are its own besides.
+    """
 
     KEY = ("id",)
     id: str
-    kind: str
-    model: str
+    kind: Literal["train", "run"]
+    experiment: int = 0
+    name: str = ""
+    model: str = ""
     state: RunState
-    reason: str
+    reason: str = ""
     actor: str = "system"
     attempt: int = 1
     function: str = ""  # module:function used in place of the declared one
@@ -142,24 +150,34 @@ class Run(Record, frozen=True, kw_only=True):
     created_at: datetime
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    deleted_at: datetime | None = None
     seconds: float | None = None  # real time the training took
     error: str = ""
 
 
 class ModelVersion(Record, frozen=True, kw_only=True):
-    """An immutable package. ``manifest`` lists its files with digests; ``digest`` is that of the manifest."""
+    """An immutable package. ``manifest`` lists its files with digests; ``digest`` is that of the manifest.
+
+    A version that was ``registered`` by a client has no manifest: its files are where ``source`` says.
+    """
 
     KEY = ("model", "version")
     model: str
     version: int
-    digest: str
-    manifest: dict[str, Any]
+    digest: str = ""
+    manifest: dict[str, Any] = {}
     run: str
     stage: Stage
     stage_reason: str = ""
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
+    source: str = ""
+    logged_model: str = ""
+    description: str = ""
+    label: str = "None"  # MLflow's free stage: None, Staging, Production or Archived
+    actor: str = ""
     created_at: datetime
+    updated_at: datetime | None = None
 
 
 class GateResult(Record, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.server.calls import Call, Moment, Promotion, Return, Training, answer, rows_of
 from homeostat.server.http import App, Disconnected, HttpError, Receive, Scope, Send, read_body, respond
+from homeostat.server.mlflow.app import Mlflow
 
 if TYPE_CHECKING:
     from homeostat.adapters.clock import SimulatedClock
@@ -51,13 +52,16 @@ class Api:
         host = container.settings.host
         self._hosts = _LOOPBACK | {host} if host in _LOOPBACK else None
         self._router: App = cast("App", Router(self._routes()))
+        self._mlflow = Mlflow(container, pool)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(scope)
-        if refusal is None:
-            await self._router(scope, receive, send)
-        else:
+        if refusal is not None:
             await respond(send, refusal.status, refusal.body())
+        elif self._mlflow.answers(scope["path"]):
+            await self._mlflow(scope, receive, send)
+        else:
+            await self._router(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> HttpError | None:
         headers = {n: v.decode("latin-1") for n, v in scope["headers"] if n in (b"host", b"origin")}

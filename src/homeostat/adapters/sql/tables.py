@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Column, ForeignKey, Index, MetaData, Table
 
 from homeostat.adapters.sql.columns import Flag, Json, Kept, Moment, Payload, Real, Whole, Words
-from homeostat.domain import records
+from homeostat.domain import records, tracking
 from homeostat.domain.events import Edge
 from homeostat.domain.records import Record
 
@@ -42,15 +42,19 @@ def _column(field: str, hint: Any, *, label: str, key: bool) -> Column[Any]:
 
 
 def _table(kind: type[Record], name: str, *indexes: str) -> None:
-    """Declare the table of ``kind``; each index is a text of field names."""
+    """Declare the table of ``kind``; each index is a text of field names, one with ``!`` before it is unique."""
     columns = [
         _column(field.name, field.type, label=kind.__name__, key=field.name in kind.KEY)
         for field in msgspec.structs.fields(kind)
     ]
     table = Table(name, metadata, *columns)
     for index in indexes:
-        fields = index.split()
-        Index(f"ix_{name}_{'_'.join(fields)}", *(table.c[field] for field in fields))
+        fields = index.removeprefix("!").split()
+        Index(
+            f"ix_{name}_{'_'.join(fields)}",
+            *(table.c[field] for field in fields),
+            unique=index.startswith("!"),
+        )
     TABLES[kind] = table
 
 
@@ -61,7 +65,7 @@ _table(records.Token, "tokens")
 _table(records.DatasetVersion, "dataset_versions")
 _table(records.Quarantined, "quarantined", "dataset at")
 _table(records.FeatureView, "feature_views")
-_table(records.Run, "runs", "state", "model created_at")
+_table(records.Run, "runs", "state", "model created_at", "experiment started_at id")
 _table(records.ModelVersion, "model_versions", "run")
 _table(records.GateResult, "gate_results")
 _table(records.Alias, "aliases")
@@ -73,6 +77,21 @@ _table(records.Evaluation, "evaluations", "trigger at")
 _table(records.StepExecution, "step_executions", "key", "pipeline began_at")
 _table(records.Lease, "leases", "role")
 _table(records.Cursor, "cursors")
+_table(tracking.Experiment, "experiments", "!name", "updated_at")
+_table(tracking.ExperimentTag, "experiment_tags")
+_table(tracking.Param, "params")
+_table(tracking.RunTag, "run_tags")
+_table(tracking.Metric, "metrics", "key value")
+_table(tracking.MetricBlock, "metric_blocks")
+_table(tracking.RunInput, "run_inputs", "name digest")
+_table(tracking.ArtifactFile, "artifact_files")
+_table(tracking.RegisteredModel, "registered_models", "updated_at")
+_table(tracking.ModelTag, "model_tags")
+_table(tracking.LoggedModel, "logged_models", "experiment created_at", "run")
+_table(tracking.LoggedModelTag, "logged_model_tags")
+_table(tracking.LoggedModelParam, "logged_model_params")
+_table(tracking.LoggedModelMetric, "logged_model_metrics", "key value")
+_table(tracking.RunModel, "run_models", "model")
 
 events: Final = Table(
     "events",

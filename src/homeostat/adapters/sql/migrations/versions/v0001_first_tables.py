@@ -123,6 +123,8 @@ def upgrade() -> None:
         "runs",
         text("id", key=True),
         text("kind"),
+        integer("experiment"),
+        text("name"),
         text("model"),
         text("state"),
         text("reason"),
@@ -142,9 +144,11 @@ def upgrade() -> None:
         moment("created_at"),
         moment("started_at", null=True),
         moment("ended_at", null=True),
+        moment("deleted_at", null=True),
         real("seconds", null=True),
         text("error"),
     )
+    op.create_index("ix_runs_experiment_started_at_id", "runs", ["experiment", "started_at", "id"])
     op.create_index("ix_runs_model_created_at", "runs", ["model", "created_at"])
     op.create_index("ix_runs_state", "runs", ["state"])
     op.create_table(
@@ -158,7 +162,13 @@ def upgrade() -> None:
         text("stage_reason"),
         text("metrics"),
         text("tags"),
+        text("source"),
+        text("logged_model"),
+        text("description"),
+        text("label"),
+        text("actor"),
         moment("created_at"),
+        moment("updated_at", null=True),
     )
     op.create_index("ix_model_versions_run", "model_versions", ["run"])
     op.create_table(
@@ -281,6 +291,136 @@ def upgrade() -> None:
         integer("seq"),
     )
     op.create_table(
+        "experiments",
+        integer("id", key=True),
+        text("name"),
+        text("artifacts"),
+        moment("created_at"),
+        moment("updated_at"),
+        moment("deleted_at", null=True),
+    )
+    op.create_index("ix_experiments_name", "experiments", ["name"], unique=True)
+    op.create_index("ix_experiments_updated_at", "experiments", ["updated_at"])
+    op.create_table(
+        "experiment_tags",
+        integer("experiment", key=True),
+        text("key", key=True),
+        text("value"),
+    )
+    op.create_table(
+        "params",
+        text("run", key=True),
+        text("key", key=True),
+        text("value"),
+    )
+    op.create_table(
+        "run_tags",
+        text("run", key=True),
+        text("key", key=True),
+        text("value"),
+    )
+    op.create_table(
+        "metrics",
+        text("run", key=True),
+        text("key", key=True),
+        real("value", null=True),
+        integer("step"),
+        integer("timestamp"),
+    )
+    op.create_index("ix_metrics_key_value", "metrics", ["key", "value"])
+    op.create_table(
+        "metric_blocks",
+        text("run", key=True),
+        integer("seq", key=True),
+        integer("level"),
+        integer("count"),
+        text("keys"),
+        payload("payload"),
+    )
+    op.create_table(
+        "run_inputs",
+        text("run", key=True),
+        text("name", key=True),
+        text("digest", key=True),
+        text("source_type"),
+        text("source"),
+        text("schema"),
+        text("profile"),
+        text("tags"),
+    )
+    op.create_index("ix_run_inputs_name_digest", "run_inputs", ["name", "digest"])
+    op.create_table(
+        "artifact_files",
+        text("root", key=True),
+        text("path", key=True),
+        integer("size"),
+        text("chunks"),
+        moment("at"),
+    )
+    op.create_table(
+        "registered_models",
+        text("name", key=True),
+        text("description"),
+        moment("created_at"),
+        moment("updated_at"),
+    )
+    op.create_index("ix_registered_models_updated_at", "registered_models", ["updated_at"])
+    op.create_table(
+        "model_tags",
+        text("model", key=True),
+        integer("version", key=True),
+        text("key", key=True),
+        text("value"),
+    )
+    op.create_table(
+        "logged_models",
+        text("id", key=True),
+        integer("experiment"),
+        text("name"),
+        text("type"),
+        text("run"),
+        text("status"),
+        text("status_message"),
+        text("artifacts"),
+        moment("created_at"),
+        moment("updated_at"),
+        moment("deleted_at", null=True),
+    )
+    op.create_index("ix_logged_models_experiment_created_at", "logged_models", ["experiment", "created_at"])
+    op.create_index("ix_logged_models_run", "logged_models", ["run"])
+    op.create_table(
+        "logged_model_tags",
+        text("model", key=True),
+        text("key", key=True),
+        text("value"),
+    )
+    op.create_table(
+        "logged_model_params",
+        text("model", key=True),
+        text("key", key=True),
+        text("value"),
+    )
+    op.create_table(
+        "logged_model_metrics",
+        text("model", key=True),
+        text("key", key=True),
+        text("run", key=True),
+        text("dataset", key=True),
+        text("digest", key=True),
+        real("value", null=True),
+        integer("step"),
+        integer("timestamp"),
+    )
+    op.create_index("ix_logged_model_metrics_key_value", "logged_model_metrics", ["key", "value"])
+    op.create_table(
+        "run_models",
+        text("run", key=True),
+        text("model", key=True),
+        text("role", key=True),
+        integer("step"),
+    )
+    op.create_index("ix_run_models_model", "run_models", ["model"])
+    op.create_table(
         "events",
         integer("seq", key=True),
         text("kind"),
@@ -319,6 +459,21 @@ def downgrade() -> None:
         "edges",
         "ledger_head",
         "events",
+        "run_models",
+        "logged_model_metrics",
+        "logged_model_params",
+        "logged_model_tags",
+        "logged_models",
+        "model_tags",
+        "registered_models",
+        "artifact_files",
+        "run_inputs",
+        "metric_blocks",
+        "metrics",
+        "run_tags",
+        "params",
+        "experiment_tags",
+        "experiments",
         "cursors",
         "leases",
         "step_executions",

@@ -1,0 +1,185 @@
+"""What tracking remembers beside the runs themselves: experiments, and what was logged to a run.
+
+Parameters, tags and the latest value of each metric are a record each, so that runs can be searched by them. The
+points of a metric are in blocks, the form in which they came: many in one record, never one record a point.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from homeostat.domain.records import Record
+
+
+class Experiment(Record, frozen=True, kw_only=True):
+    """A named collection of runs. ``artifacts`` is the URI under which their files are kept."""
+
+    KEY = ("id",)
+    id: int
+    name: str  # of no other experiment, deleted ones included
+    artifacts: str
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+
+class ExperimentTag(Record, frozen=True, kw_only=True):
+    """A mark on an experiment."""
+
+    KEY = ("experiment", "key")
+    experiment: int
+    key: str
+    value: str
+
+
+class Param(Record, frozen=True, kw_only=True):
+    """A parameter of a run, as text; it never changes."""
+
+    KEY = ("run", "key")
+    run: str
+    key: str
+    value: str
+
+
+class RunTag(Record, frozen=True, kw_only=True):
+    """A mark on a run."""
+
+    KEY = ("run", "key")
+    run: str
+    key: str
+    value: str
+
+
+class Metric(Record, frozen=True, kw_only=True):
+    """The latest point of a metric: that with the greatest (step, timestamp, value)."""
+
+    KEY = ("run", "key")
+    run: str
+    key: str
+    value: float | None  # None: NaN, which the databases do not keep alike; the infinities are kept
+    step: int
+    timestamp: int  # milliseconds since 1970, as the sender says
+
+
+class MetricBlock(Record, frozen=True, kw_only=True):
+    """Points of one or more metrics of a run, encoded by ``homeostat.engine.tracking.points``.
+
+    ``level`` is how often they were merged: a block of a level stands for many of the level below.
+    """
+
+    KEY = ("run", "seq")
+    run: str
+    seq: int
+    level: int = 0
+    count: int
+    keys: list[str]
+    payload: bytes
+
+
+class RunInput(Record, frozen=True, kw_only=True):
+    """A dataset that a run read. ``digest`` and ``name`` identify it; ``source`` says where it came from."""
+
+    KEY = ("run", "name", "digest")
+    run: str
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str = ""
+    profile: str = ""
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class ArtifactFile(Record, frozen=True, kw_only=True):
+    """A file under an artifact root: its bytes are those of the blobs ``chunks``, one after the other.
+
+    ``root`` is the path of what owns the files, as in ``3/0f4c…/artifacts``; ``path`` is relative to it, with ``/``.
+    """
+
+    KEY = ("root", "path")
+    root: str
+    path: str
+    size: int
+    chunks: list[str]
+    at: datetime
+
+
+class RegisteredModel(Record, frozen=True, kw_only=True):
+    """A name under which model versions are registered, declared in a project or not."""
+
+    KEY = ("name",)
+    name: str
+    description: str = ""
+    created_at: datetime
+    updated_at: datetime
+
+
+class ModelTag(Record, frozen=True, kw_only=True):
+    """A mark on a registered model (``version`` 0) or on one of its versions."""
+
+    KEY = ("model", "version", "key")
+    model: str
+    version: int
+    key: str
+    value: str
+
+
+class LoggedModel(Record, frozen=True, kw_only=True):
+    """A model that a run logged, registered or not; its files are under the artifact root of its experiment."""
+
+    KEY = ("id",)
+    id: str
+    experiment: int
+    name: str
+    type: str = ""
+    run: str = ""
+    status: str
+    status_message: str = ""
+    artifacts: str
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+
+class LoggedModelTag(Record, frozen=True, kw_only=True):
+    """A mark on a logged model."""
+
+    KEY = ("model", "key")
+    model: str
+    key: str
+    value: str
+
+
+class LoggedModelParam(Record, frozen=True, kw_only=True):
+    """A parameter of a logged model, as text."""
+
+    KEY = ("model", "key")
+    model: str
+    key: str
+    value: str
+
+
+class LoggedModelMetric(Record, frozen=True, kw_only=True):
+    """The latest point of a metric about a logged model, on one dataset (empty: on none), by one run."""
+
+    KEY = ("model", "key", "run", "dataset", "digest")
+    model: str
+    key: str
+    run: str
+    dataset: str = ""
+    digest: str = ""
+    value: float | None
+    step: int
+    timestamp: int
+
+
+class RunModel(Record, frozen=True, kw_only=True):
+    """A logged model that a run read (``input``) or made (``output``), and at which step."""
+
+    KEY = ("run", "model", "role")
+    run: str
+    model: str
+    role: str
+    step: int = 0

@@ -1,0 +1,52 @@
+"""The ASGI application of the MLflow protocol: calls run in the pool, so none holds up the others."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Final
+
+from homeostat.server.http import Disconnected, HttpError, Receive, Scope, Send, read_body, respond
+from homeostat.server.mlflow.errors import MlflowError, answer_of
+from homeostat.server.mlflow.wire import PREFIXES, Endpoint, Wire
+
+if TYPE_CHECKING:
+    from homeostat.app.container import Container
+
+_LARGEST: Final = 64 << 20
+ENDPOINTS: Final[tuple[Endpoint, ...]] = ()
+
+
+class Mlflow:
+    """Answers what lies under ``/api/`` and ``/ajax-api/``.
+
+    Args:
+        container: The ports.
+        pool: Where calls run.
+    """
+
+    def __init__(self, container: Container, pool: Executor) -> None:
+        self._wire = Wire(container, ENDPOINTS)
+        self._pool = pool
+
+    @staticmethod
+    def answers(path: str) -> bool:
+        """Whether a path is this protocol's."""
+        return path.startswith(PREFIXES)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"].partition("api/")[2]
+        query = scope["query_string"].decode("latin-1")
+        try:
+            body = await read_body(scope, receive, _LARGEST)
+        except HttpError as error:
+            status, content = answer_of(MlflowError("BAD_REQUEST", error.message))
+            await respond(send, status, content, error.headers)
+            return
+        except Disconnected:
+            return
+        loop = asyncio.get_running_loop()
+        status, content = await loop.run_in_executor(
+            self._pool, self._wire.call, scope["method"], path, query, body
+        )
+        await respond(send, status, content)

@@ -16,7 +16,7 @@ import polars as pl
 from benchmarks.measure import Cost, Line, Section, compare, cost, shown
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
-from homeostat.app.datasets import ingest
+from homeostat.app.deliveries import ingest
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
 from homeostat.domain.contracts import Check, Contract, columns_of

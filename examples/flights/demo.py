@@ -36,7 +36,7 @@ from examples.flights.story import Story
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.records import Dataset
-from homeostat.sdk.client import Tick
+from homeostat.sdk.client import Parcel, Tick
 
 _ZONE: Final = ZoneInfo(NEW_YORK)
 _WEEK: Final = timedelta(days=7)
@@ -76,7 +76,7 @@ class Demo:
         self._answers: list[Answer] = []
         self._injected: dict[str, datetime] = {}
         self._rolling: Rolling | None = None
-        self._senders = ThreadPoolExecutor(4)
+        self._senders = ThreadPoolExecutor(2)
         self._settled = FIRST
 
     def run(self) -> Replayed:
@@ -133,13 +133,9 @@ class Demo:
     def _hour(self, before: datetime, hour: datetime, lanes: Lanes, runner: asyncio.Runner) -> None:
         with self._timed("delivering"):
             self._stage.simulated.set(hour)
-            # Three sources deliver at the same time, as they would.
-            arriving = [
-                self._senders.submit(self._deliver, one, hour) for one in self._year.delivered(before, hour)
-            ]
+            arriving = self._senders.submit(self._deliver, before, hour)
             asking = Asking.of(self._year.leaving(hour)) if hour < self._until else None
-            for one in arriving:
-                one.result()
+            arriving.result()
         due = self._train_by_hand(hour) or self._story.canary or hour - self._settled >= _IDLE
         turning = self._senders.submit(self._client.tick) if due else None
         if asking is not None:
@@ -158,12 +154,15 @@ class Demo:
             self._client.train(MODEL, reason=f"by hand: {what}", using=function, tags={INJECTED: what})
         return bool(new)
 
-    def _deliver(self, delivery: Delivery, hour: datetime) -> None:
+    def _deliver(self, before: datetime, hour: datetime) -> None:
+        self._client.deliver([self._parcel(one, hour) for one in self._year.delivered(before, hour)])
+
+    def _parcel(self, delivery: Delivery, hour: datetime) -> Parcel:
         rows, tags = delivery.rows, {}
         if delivery.dataset == "weather" and UNIT_FROM <= hour < UNIT_UNTIL:
             self._injected.setdefault(UNIT, hour)
             rows, tags = faults.in_inches_of_mercury(rows), {INJECTED: UNIT}
-        self._client.ingest(delivery.dataset, rows, token=delivery.token, tags=tags)
+        return Parcel(delivery.dataset, rows, delivery.token, tags)
 
     def _ask(self, asking: Asking, lanes: Lanes, runner: asyncio.Runner) -> None:
         said = runner.run(lanes.ask(asking.groups))

@@ -37,11 +37,15 @@ from homeostat.sdk.declare import (
 
 if TYPE_CHECKING:
     from homeostat.engine.tracking import TrainingSet
-    from homeostat.sdk.client import Client
+    from homeostat.sdk.client import Client, Parcel
 
 __version__ = "0.1.0"
 
-_LAZY = {"TrainingSet": "homeostat.engine.tracking", "Client": "homeostat.sdk.client"}
+_LAZY = {
+    "TrainingSet": "homeostat.engine.tracking",
+    "Client": "homeostat.sdk.client",
+    "Parcel": "homeostat.sdk.client",
+}
 
 __all__ = [
     "SLO",
@@ -60,6 +64,7 @@ __all__ = [
     "LedgerBroken",
     "Model",
     "NotFound",
+    "Parcel",
     "StoreUnavailable",
     "TrainingSet",
     "Unsafe",

@@ -19,7 +19,8 @@ from homeostat.app import explain
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller, Tick
-from homeostat.app.datasets import append_log, ingest, seal
+from homeostat.app.datasets import append_log, seal
+from homeostat.app.deliveries import ingest
 from homeostat.app.leases import lease_of
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings

@@ -14,7 +14,8 @@ import pytest
 from homeostat.app import explain
 from homeostat.app.apply import apply, plan
 from homeostat.app.container import Container
-from homeostat.app.datasets import ingest, seal
+from homeostat.app.datasets import seal
+from homeostat.app.deliveries import ingest
 from homeostat.app.judging import judge
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
@@ -255,7 +256,7 @@ def test_rows_that_were_stored_are_not_refused_for_their_features(
     def away(*_: object) -> None:
         raise StoreUnavailable("the online store does not answer")
 
-    monkeypatch.setattr("homeostat.app.datasets.refresh", away)
+    monkeypatch.setattr("homeostat.app.deliveries.refresh", away)
     assert ingest(container, "customers", customers(5, first=1000)).accepted == 5
     assert read(container, "customers").collect().height == 405
 

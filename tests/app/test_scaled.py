@@ -15,7 +15,8 @@ import pytest
 from homeostat.app import explain
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
-from homeostat.app.datasets import ingest, seal
+from homeostat.app.datasets import seal
+from homeostat.app.deliveries import ingest
 from homeostat.app.online import live_views, refresh
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all

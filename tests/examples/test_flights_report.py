@@ -38,7 +38,7 @@ from examples.flights.report import (
 )
 from examples.flights.story import Story
 from homeostat.app.container import Container
-from homeostat.app.datasets import ingest
+from homeostat.app.deliveries import ingest
 from homeostat.app.settings import Settings
 from homeostat.domain import records
 from homeostat.domain.events import Event

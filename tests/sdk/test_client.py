@@ -122,6 +122,17 @@ def test_rows_in_any_form(client: hs.Client, rows: object) -> None:
     assert client.ingest("rows", rows).accepted == 2
 
 
+def test_several_datasets_in_one_delivery(client: hs.Client) -> None:
+    parcel = hs.Parcel("rows", frame(700, 3), token="together", tags={"by": "test"})
+    (done,) = client.deliver([parcel])
+    assert (done.accepted, done.repeated) == (3, False)
+    assert client.deliver([parcel])[0].repeated
+    with pytest.raises(hs.BadRequest, match="two parcels"):
+        client.deliver([parcel, parcel])
+    with pytest.raises(hs.NotFound, match="dataset/none"):
+        client.deliver([hs.Parcel("none", frame(0))])
+
+
 def test_errors_are_those_of_the_server(client: hs.Client) -> None:
     with pytest.raises(hs.NotFound, match="dataset/none"):
         client.ingest("none", frame(0))

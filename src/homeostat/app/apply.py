@@ -9,7 +9,7 @@ import msgspec
 import polars as pl
 
 from homeostat.app.container import Container
-from homeostat.app.datasets import Ingested, ingest
+from homeostat.app.deliveries import Ingested, ingest
 from homeostat.app.online import refresh
 from homeostat.app.projects import Declared, snapshot
 from homeostat.app.reading import schemas

@@ -6,6 +6,7 @@ once however often this is tried; a store that lost its data is rebuilt from the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from weakref import WeakKeyDictionary
 
@@ -45,58 +46,71 @@ def _live_views(container: Container) -> Views:
     return {online_key(view): view for view in declarations if isinstance(view, FeatureView | Windows)}
 
 
-def refresh(container: Container, dataset: str | None = None, fresh: pl.DataFrame | None = None) -> int:
-    """Apply every batch that a view has not seen, of one dataset or of all; returns how many views moved.
+def refresh(container: Container, fresh: Mapping[str, pl.DataFrame] | None = None) -> int:
+    """Apply every batch that a view has not seen, of some datasets or of all; returns how many views moved.
 
     Args:
         container: The ports.
-        dataset: Only the views of this one.
-        fresh: The rows of the dataset's last batch with ``SEQ``, where the caller has them: saves reading them back.
+        fresh: The datasets, each with the rows of its last batch and their ``SEQ``, which saves reading them back;
+            without it the rows are read. None: every dataset.
     """
-    behind: dict[str, list[FeatureView | Windows]] = {}
     views = live_views(container)
-    sources = {view.source.name for view in views.values()} if dataset is None else {dataset}
+    names = {view.source.name for view in views.values()}
+    behind: dict[str, list[FeatureView | Windows]] = {}
     positions = {
-        name: record.position for name in sources if (record := container.store.get(records.Dataset, name))
+        record.name: record.position
+        for record in container.store.find(
+            records.Dataset, ("name", "in", sorted(names if fresh is None else names & fresh.keys()))
+        )
     }
     for key, view in views.items():
         name = view.source.name
         if name in positions and container.online.position(key) < positions[name]:
             behind.setdefault(name, []).append(view)
-    return sum(_catch_up(container, name, found, fresh) for name, found in behind.items())
+    # A delivery is one short transaction; what may have to be rebuilt from tables is one for each dataset.
+    groups = [[name] for name in sorted(behind)] if fresh is None else [sorted(behind)]
+    moved = 0
+    for group in filter(None, groups):
+        with container.store.begin() as tx:
+            # Under the datasets' locks, so that two processes do not apply the same batch.
+            for name in group:
+                record = tx.lock(records.Dataset, name)
+                moved += _catch_up(container, record, behind[name], (fresh or {}).get(name)) if record else 0
+    return moved
 
 
 def _catch_up(
-    container: Container, dataset: str, views: list[FeatureView | Windows], fresh: pl.DataFrame | None
+    container: Container,
+    record: records.Dataset,
+    views: list[FeatureView | Windows],
+    fresh: pl.DataFrame | None,
 ) -> int:
-    """Under the dataset's lock, so that two processes do not apply the same batch."""
+    """Bring the views of a dataset, which is locked, level with it; returns how many moved."""
     moved = 0
     now = container.clock.now()
-    with container.store.begin() as tx:
-        record = tx.lock(records.Dataset, dataset)
-        unseen: dict[int, pl.DataFrame] = {}
-        deliveries: dict[tuple[int, Dataset], Delivery] = {}
-        if fresh is not None and record is not None and fresh[SEQ][0] == record.position:
-            unseen[record.position - 1] = fresh
-        for view in views:
-            key, source = online_key(view), view.source
-            position = container.online.position(key)
-            if record is None or position >= record.position:
-                continue
-            if position < 0:
-                container.online.clear(key)
-            if position not in unseen:
-                unseen[position] = read_since(container, dataset, position)
-            if (position, source) not in deliveries:
-                deliveries[position, source] = Delivery(source, unseen[position])
-            delivery = deliveries[position, source]
-            if delivery.rows.height and isinstance(view, Windows) and position < 0:
-                delivery = Delivery(source, _recent(view, delivery.rows, now))
-            if delivery.rows.height:
-                update(view, delivery, container.online, now, record.position)
-            else:
-                container.online.write(key, {}, record.position)
-            moved += 1
+    unseen: dict[int, pl.DataFrame] = {}
+    deliveries: dict[tuple[int, Dataset], Delivery] = {}
+    if fresh is not None and SEQ in fresh.columns and fresh[SEQ][0] == record.position:
+        unseen[record.position - 1] = fresh
+    for view in views:
+        key, source = online_key(view), view.source
+        position = container.online.position(key)
+        if position >= record.position:
+            continue
+        if position < 0:
+            container.online.clear(key)
+        if position not in unseen:
+            unseen[position] = read_since(container, record.name, position)
+        if (position, source) not in deliveries:
+            deliveries[position, source] = Delivery(source, unseen[position])
+        delivery = deliveries[position, source]
+        if delivery.rows.height and isinstance(view, Windows) and position < 0:
+            delivery = Delivery(source, _recent(view, delivery.rows, now))
+        if delivery.rows.height:
+            update(view, delivery, container.online, now, record.position)
+        else:
+            container.online.write(key, {}, record.position)
+        moved += 1
     return moved
 
 

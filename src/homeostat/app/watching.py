@@ -10,7 +10,7 @@ import polars as pl
 
 from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
-from homeostat.app.datasets import contract_alert
+from homeostat.app.deliveries import contract_alert
 from homeostat.app.reading import read
 from homeostat.app.workers import sync_workers
 from homeostat.domain import records

@@ -26,12 +26,12 @@ from homeostat.domain.records import (
     ModelVersion,
     Run,
 )
-from homeostat.sdk.transport import ARROW, Transport, arrow_of, objects_of
+from homeostat.sdk.transport import ARROW, MSGPACK, Transport, arrow_of, objects_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from homeostat.app.datasets import Ingested
+    from homeostat.app.deliveries import Ingested
 
 T = TypeVar("T")
 
@@ -41,6 +41,27 @@ class Tick(msgspec.Struct, frozen=True):
 
     busy: list[str] = []
     did: list[str] = []
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """Rows of one dataset in a delivery: a Polars or pandas frame, or a list of mappings, as the contract says.
+
+    ``token`` names it: one that was seen before adds nothing. ``tags`` stay with what is stored and set aside.
+    """
+
+    dataset: str
+    rows: Any
+    token: str = ""
+    tags: Mapping[str, str] = {}
+
+    def handed(self) -> dict[str, Any]:
+        """As it is sent."""
+        return {
+            "dataset": self.dataset,
+            "rows": arrow_of(self.rows),
+            "token": self.token,
+            "tags": dict(self.tags),
+        }
 
 
 class Client:
@@ -115,7 +136,7 @@ class Client:
             NotFound: no applied project declares the dataset.
             ContractBroken: a column is missing or unknown; nothing is stored.
         """
-        from homeostat.app.datasets import Ingested
+        from homeostat.app.deliveries import Ingested
 
         query = ({"token": token} if token else {}) | {f"tag.{k}": v for k, v in (tags or {}).items()}
         answer = self._transport.send(
@@ -127,6 +148,30 @@ class Client:
             repeatable=bool(token),
         )
         return msgspec.json.decode(answer, type=Ingested)
+
+    def deliver(self, parcels: Sequence[Parcel]) -> list[Ingested]:
+        """Deliver rows of several datasets, which are stored together or not at all.
+
+        Args:
+            parcels: At most one for each dataset. Where each has a token, the delivery may be sent again.
+
+        Returns:
+            What became of each, in the order of ``parcels``.
+
+        Raises:
+            NotFound: no applied project declares a dataset.
+            ContractBroken: a column is missing or unknown; nothing is stored.
+        """
+        from homeostat.app.deliveries import Ingested
+
+        answer = self._transport.send(
+            "POST",
+            "/deliveries",
+            content=msgspec.msgpack.encode({"parcels": [parcel.handed() for parcel in parcels]}),
+            headers={"content-type": MSGPACK},
+            repeatable=all(parcel.token for parcel in parcels),
+        )
+        return msgspec.json.decode(answer, type=list[Ingested])
 
     def seal(self, dataset: str) -> DatasetVersion | None:
         """Make what has arrived the dataset's next version; None while it has no rows."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
+MSGPACK: Final = "application/vnd.msgpack"
 _PAUSE: Final = 0.2
 _ERRORS: Final[dict[str, type[HomeostatError]]] = {
     "bad_request": BadRequest,

@@ -19,11 +19,22 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 
 from homeostat.app import explain, rollouts, training
-from homeostat.app.datasets import ingest, seal
+from homeostat.app.datasets import seal
+from homeostat.app.deliveries import Parcel, deliver, ingest
 from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.server.calls import Call, Moment, Promotion, Return, Training, answer, rows_of
+from homeostat.server.calls import (
+    Call,
+    Handed,
+    Moment,
+    Promotion,
+    Return,
+    Training,
+    answer,
+    rows_of,
+    table_of,
+)
 from homeostat.server.http import App, Disconnected, HttpError, Receive, Scope, Send, read_body, respond
 from homeostat.server.mlflow.app import Mlflow
 
@@ -75,7 +86,8 @@ class Api:
     def _routes(self) -> list[Route]:
         get, post = self._get, self._post
         return [
-            post("/datasets/{name}/rows", self._ingest),  # first: it is called the most
+            post("/deliveries", self._deliver),  # first: what is called the most
+            post("/datasets/{name}/rows", self._ingest),
             post("/tick", self._tick),
             post("/clock", self._set_clock),
             post("/datasets/{name}/seal", lambda call: seal(self._container, call.path["name"])),
@@ -144,13 +156,19 @@ class Api:
             self._container, call.path["name"], rows_of(call), token=call.query.get("token", ""), tags=tags
         )
 
+    def _deliver(self, call: Call) -> Any:
+        parcels = [
+            Parcel(one.dataset, table_of(one.rows), one.token, one.tags) for one in call.read(Handed).parcels
+        ]
+        return deliver(self._container, parcels)
+
     def _tick(self, _: Call) -> Any:
         self._simulated()
         return self._controller.tick()
 
     def _set_clock(self, call: Call) -> dict[str, datetime]:
         clock = self._simulated()
-        now = call.json(Moment).now
+        now = call.read(Moment).now
         if now.tzinfo is None:
             raise BadRequest("now has no time zone", field="now", remedy="Write it as 2013-01-01T00:00:00Z")
         clock.set(now)
@@ -174,7 +192,7 @@ class Api:
         return [msgspec.to_builtins(one) | {"url": f"{base}/predict/{one.name}"} for one in found]
 
     def _train(self, call: Call) -> records.Run:
-        wanted = call.json(Training)
+        wanted = call.read(Training)
         return training.submit(
             self._container,
             call.path["name"],
@@ -201,12 +219,12 @@ class Api:
         return cast("list[records.GateResult]", self._store.find(records.GateResult, *where))
 
     def _promote(self, call: Call) -> records.Deployment:
-        wanted = call.json(Promotion)
+        wanted = call.read(Promotion)
         name = call.path["name"]
         return rollouts.promote(self._container, name, wanted.version, actor="user", reason=wanted.reason)
 
     def _rollback(self, call: Call) -> records.Deployment:
-        reason = call.json(Return).reason
+        reason = call.read(Return).reason
         return rollouts.rollback(self._container, call.path["name"], actor="user", reason=reason)
 
     def _why(self, call: Call) -> Any:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ARROW: Final = "application/vnd.apache.arrow.stream"
+MSGPACK: Final = "application/vnd.msgpack"
 _STATUSES: Final[tuple[tuple[type[HomeostatError], int, str], ...]] = (
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),
@@ -55,13 +56,15 @@ class Call:
     body: bytes
     content_type: str
 
-    def json(self, kind: type[T]) -> T:
-        """The body as ``kind``; an empty one counts as ``{}``.
+    def read(self, kind: type[T]) -> T:
+        """The body as ``kind``, from JSON or from MessagePack where its content type says so; an empty one is ``{}``.
 
         Raises:
             BadRequest: it is something else.
         """
         try:
+            if self.content_type == MSGPACK:
+                return msgspec.msgpack.decode(self.body, type=kind)
             return msgspec.json.decode(self.body or b"{}", type=kind)
         except msgspec.DecodeError as error:
             what, _, path = str(error).partition(" - at `")
@@ -82,6 +85,21 @@ class Training(msgspec.Struct, forbid_unknown_fields=True):
     using: str = ""
     params: dict[str, Any] = {}
     tags: dict[str, str] = {}
+
+
+class HandedParcel(msgspec.Struct, forbid_unknown_fields=True):
+    """Rows for one dataset: an Arrow IPC stream (in MessagePack), or objects."""
+
+    dataset: str
+    rows: bytes | list[dict[str, Any]]
+    token: str = ""
+    tags: dict[str, str] = {}
+
+
+class Handed(msgspec.Struct, forbid_unknown_fields=True):
+    """Rows for several datasets, to be stored together or not at all."""
+
+    parcels: list[HandedParcel]
 
 
 class Promotion(msgspec.Struct, forbid_unknown_fields=True):
@@ -120,12 +138,21 @@ def answer(work: Callable[[Call], Any], call: Call) -> tuple[int, bytes]:
 
 def rows_of(call: Call) -> pl.DataFrame:
     """The rows of a body: an Arrow IPC stream, or a JSON array of objects."""
+    return table_of(call.body if call.content_type == ARROW else call.read(list[dict[str, Any]]))
+
+
+def table_of(rows: bytes | list[dict[str, Any]]) -> pl.DataFrame:
+    """The rows of an Arrow IPC stream, or objects as rows.
+
+    Raises:
+        BadRequest: they make no table.
+    """
     import polars as pl
 
     try:
-        if call.content_type == ARROW:
-            return pl.read_ipc_stream(io.BytesIO(call.body))
-        return pl.DataFrame(call.json(list[dict[str, Any]]), infer_schema_length=None)
+        if isinstance(rows, bytes):
+            return pl.read_ipc_stream(io.BytesIO(rows))
+        return pl.DataFrame(rows, infer_schema_length=None)
     except (pl.exceptions.PolarsError, TypeError, OSError) as error:
         raise BadRequest(
             f"the rows make no table: {error}", remedy="Send an array of objects, or an Arrow IPC stream"

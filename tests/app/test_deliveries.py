@@ -1,0 +1,103 @@
+"""Deliveries of several datasets: together or not at all, each row once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from homeostat.app.apply import apply
+from homeostat.app.container import Container
+from homeostat.app.deliveries import Parcel, deliver
+from homeostat.app.online import live_views
+from homeostat.app.projects import load_project
+from homeostat.app.reading import read
+from homeostat.app.settings import Settings
+from homeostat.domain import records
+from homeostat.domain.errors import BadRequest, ContractBroken, NotFound
+
+PROJECT = """
+import homeostat as hs
+
+class Order(hs.Contract):
+    id: str
+    shop: str
+    total: float
+
+class Line(hs.Contract):
+    id: str
+    order: str
+    pieces: int
+
+orders = hs.Dataset("orders", key="id", contract=Order)
+lines = hs.Dataset("lines", key="id", contract=Line)
+shop = hs.Entity("shop")
+
+@hs.feature_view(entity=shop, source=orders)
+def last_order(o):
+    return o.select("total")
+"""
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[Container]:
+    (tmp_path / "project.py").write_text(PROJECT)
+    with Container(Settings(home=tmp_path / "home")) as made:
+        apply(made, load_project(tmp_path))
+        yield made
+
+
+def orders(*ids: str) -> pl.DataFrame:
+    return pl.DataFrame({"id": ids, "shop": ["a"] * len(ids), "total": [2.0] * len(ids)})
+
+
+def lines(*ids: str) -> pl.DataFrame:
+    return pl.DataFrame({"id": ids, "order": ["1"] * len(ids), "pieces": [3] * len(ids)})
+
+
+def stored(container: Container) -> tuple[list[str], list[str]]:
+    found = [sorted(read(container, name).collect()["id"].to_list()) for name in ("orders", "lines")]
+    return found[0], found[1]
+
+
+def test_the_answers_are_in_the_order_of_the_parcels_and_features_follow(container: Container) -> None:
+    done = deliver(container, [Parcel("orders", orders("1", "2")), Parcel("lines", lines("7"))])
+    assert [(one.dataset, one.accepted, one.position) for one in done] == [("orders", 2, 1), ("lines", 1, 1)]
+    assert stored(container) == (["1", "2"], ["7"])
+    assert [container.online.position(key) for key in live_views(container)] == [1]
+    assert deliver(container, []) == []
+
+
+def test_one_broken_parcel_stores_nothing_of_any(container: Container) -> None:
+    broken = lines("7").drop("pieces")
+    for parcels, error in (
+        ([Parcel("orders", orders("1")), Parcel("lines", broken)], ContractBroken),
+        ([Parcel("orders", orders("1")), Parcel("nothing", orders("1"))], NotFound),
+        ([Parcel("orders", orders("1")), Parcel("orders", orders("2"))], BadRequest),
+    ):
+        with pytest.raises(error):
+            deliver(container, parcels)
+        assert stored(container) == ([], [])
+        assert container.store.count(records.Token) == 0
+
+
+def test_a_parcel_that_came_before_adds_nothing_beside_a_new_one(container: Container) -> None:
+    deliver(container, [Parcel("orders", orders("1"), "morning")])
+    again, new = deliver(
+        container, [Parcel("orders", orders("1"), "morning"), Parcel("lines", lines("7"), "morning")]
+    )
+    assert (again.repeated, new.repeated) == (True, False)
+    assert stored(container) == (["1"], ["7"])
+    assert all(one.repeated for one in deliver(container, [Parcel("lines", lines("7"), "morning")]))
+
+
+def test_rows_of_a_parcel_that_break_the_contract_are_set_aside_alone(container: Container) -> None:
+    doubled = orders("1", "1")
+    bad, good = deliver(
+        container, [Parcel("orders", doubled, tags={"by": "test"}), Parcel("lines", lines("7", "8"))]
+    )
+    assert (bad.accepted, bad.quarantined, good.accepted) == (1, 1, 2)
+    (kept,) = container.store.find(records.Quarantined)
+    assert (kept.dataset, kept.tags) == ("orders", {"by": "test"})

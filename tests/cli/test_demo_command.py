@@ -32,8 +32,8 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_arguments_and_status_are_handed_on(homeostat: Shell, examples: Path) -> None:
-    said = homeostat("demo", "--keep", "--report", "r.json", status=5).out
-    assert said == f"demo --keep --report {homeostat.folder / 'r.json'}\n"
+    said = homeostat("demo", "--keep", "--report", "r.json", "--until", "2013-05-01", status=5).out
+    assert said == "demo --keep --until 2013-05-01 --report r.json\n"
     for name in ("examples.flights", "examples.flights.demo", "examples.flights.other"):
         sys.modules.pop(name, None)
 

@@ -19,9 +19,13 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    keep: Annotated[
-        bool, typer.Option("--keep", help="Keep its home, and go on running at the end.")
-    ] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the servers running at the end.")] = False,
+    home: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where it plays; default: homeostat-demo.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="End before this day of 2013.")
+    ] = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE.json", help="Write what happened, for programs.")
     ] = None,
@@ -31,8 +35,8 @@ def demo(
 ) -> None:
     """See Homeostat at work on a year of flights: training, faults, drift, canaries, rollback, repair."""
     arguments = ["--keep"] if keep else []
-    arguments += ["--report", str(report.absolute())] if report else []
-    arguments += ["--html", str(html.absolute())] if html else []
+    for name, value in (("--home", home), ("--until", until), ("--report", report), ("--html", html)):
+        arguments += [name, str(value)] if value else []
     raise typer.Exit(_load(examples()).main(arguments))
 
 

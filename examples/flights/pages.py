@@ -218,9 +218,10 @@ def summary(report: Report, console: Console) -> None:
         word = Text("✓ caught " if fault.caught else "✗ missed ", "green" if fault.caught else "red")
         detail = f"by {fault.by}, after {fault.after}" if fault.caught else "nobody noticed"
         console.print(Text.assemble(word, ("[injected] ", "magenta"), f"{fault.what}: {detail}"))
-    requests, trained = report.requests, [one for one in report.trainings if not one.injected]
+    requests, by_hand = report.requests, sum(bool(one.injected) for one in report.trainings)
     console.print(
-        f"{requests['answered']:,} flights answered, {requests['failed']:,} failed; {len(trained)} trainings, "
+        f"{requests['answered']:,} flights answered, {requests['failed']:,} failed; "
+        f"{len(report.trainings)} trainings ({by_hand} injected), "
         f"{len(report.promotions)} champions, {len(report.rejections)} rejected, {len(report.rollbacks)} rolled back; "
         f"{report.seconds:.0f} s",
         markup=False,

@@ -158,7 +158,8 @@ class Run(Record, frozen=True, kw_only=True):
 class ModelVersion(Record, frozen=True, kw_only=True):
     """An immutable package. ``manifest`` lists its files with digests; ``digest`` is that of the manifest.
 
-    A version that was ``registered`` by a client has no manifest: its files are where ``source`` says.
+    A version that was ``registered`` by a client has no manifest: its files are where ``source`` says, or at
+    ``location`` where that names another version or a logged model. The platform acts on none of these.
     """
 
     KEY = ("model", "version")
@@ -172,7 +173,9 @@ class ModelVersion(Record, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     tags: dict[str, str] = {}
     source: str = ""
+    location: str = ""
     logged_model: str = ""
+    link: str = ""  # to the run that made it, where that is on another server
     description: str = ""
     label: str = "None"  # MLflow's free stage: None, Staging, Production or Archived
     actor: str = ""

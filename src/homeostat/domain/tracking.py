@@ -107,11 +107,17 @@ class ArtifactFile(Record, frozen=True, kw_only=True):
 
 
 class RegisteredModel(Record, frozen=True, kw_only=True):
-    """A name under which model versions are registered, declared in a project or not."""
+    """A name under which model versions are registered, declared in a project or not.
+
+    Whoever makes, labels or removes a version locks this record. ``versions`` is the greatest number given to one, so
+    that none is given twice; ``latest`` the greatest of those that are there, by label.
+    """
 
     KEY = ("name",)
     name: str
     description: str = ""
+    versions: int = 0
+    latest: dict[str, int] = msgspec.field(default_factory=dict)
     created_at: datetime
     updated_at: datetime
 

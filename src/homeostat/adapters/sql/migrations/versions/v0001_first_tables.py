@@ -163,7 +163,9 @@ def upgrade() -> None:
         text("metrics"),
         text("tags"),
         text("source"),
+        text("location"),
         text("logged_model"),
+        text("link"),
         text("description"),
         text("label"),
         text("actor"),
@@ -361,6 +363,8 @@ def upgrade() -> None:
         "registered_models",
         text("name", key=True),
         text("description"),
+        integer("versions"),
+        text("latest"),
         moment("created_at"),
         moment("updated_at"),
     )

@@ -53,11 +53,15 @@ class RunTag(Record, frozen=True, kw_only=True):
 
 
 class Metric(Record, frozen=True, kw_only=True):
-    """The latest point of a metric: that with the greatest (step, timestamp, value)."""
+    """The latest point of a metric: that with the greatest (step, timestamp, value), NaN being the least value.
+
+    ``experiment`` is that of the run, here once more so that an index can order the runs of one by a metric.
+    """
 
     KEY = ("run", "key")
     run: str
     key: str
+    experiment: int
     value: float | None  # None: NaN, which the databases do not keep alike; the infinities are kept
     step: int
     timestamp: int  # milliseconds since 1970, as the sender says
@@ -66,7 +70,8 @@ class Metric(Record, frozen=True, kw_only=True):
 class MetricBlock(Record, frozen=True, kw_only=True):
     """Points of one or more metrics of a run, encoded by ``homeostat.engine.tracking.points``.
 
-    ``level`` is how often they were merged: a block of a level stands for many of the level below.
+    ``first`` and ``last`` are the least and the greatest of ``keys``, by which a history passes over blocks without
+    reading them. ``level`` 0 is as it came; blocks are merged into larger ones of the next level, sorted by key.
     """
 
     KEY = ("run", "seq")
@@ -74,6 +79,8 @@ class MetricBlock(Record, frozen=True, kw_only=True):
     seq: int
     level: int = 0
     count: int
+    first: str
+    last: str
     keys: list[str]
     payload: bytes
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -38,8 +38,15 @@ class Transaction(Reads, Protocol):
             Conflict: a record with the same key exists.
         """
 
-    def put(self, *records: Record) -> None:
-        """Add records, or replace those with the same key."""
+    def put(self, *records: Record, by: Sequence[str] = ()) -> None:
+        """Add records, or replace those with the same key.
+
+        With ``by``, fields that are compared one after the other (None is the least), a stored record stays as it is
+        unless the given one is greater.
+        """
+
+    def update(self, kind: type[R], values: Mapping[str, Any], *where: Where) -> int:
+        """Set fields of the records that meet every condition; returns how many."""
 
     def delete(self, kind: type[R], *where: Where) -> int:
         """Remove the records that meet every condition; returns how many."""

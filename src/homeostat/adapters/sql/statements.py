@@ -11,7 +11,21 @@ from functools import cache, lru_cache
 from operator import eq, ge, gt, le, lt
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Column, ColumnElement, Delete, Select, Table, bindparam, delete, func, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Delete,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    or_,
+    select,
+)
+from sqlalchemy import update as sql_update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from homeostat.adapters.sql.columns import Json, Payload
@@ -93,9 +107,21 @@ def remove(kind: type[Record], shape: Shape) -> Delete:
     return delete(table_of(kind)).where(*_conditions(kind, shape))
 
 
+@lru_cache(maxsize=256)
+def update(kind: type[Record], fields: tuple[str, ...], shape: Shape) -> Update:
+    """Set fields by conditions."""
+    table = table_of(kind)
+    for name in fields:
+        _known(kind, name)
+    values = {name: bindparam(f"to_{name}", type_=table.c[name].type) for name in fields}
+    return sql_update(table).where(*_conditions(kind, shape)).values(values)
+
+
 @cache
-def write(kind: type[Record], dialect: str, replace: bool) -> Insert:
+def write(kind: type[Record], dialect: str, replace: bool, by: tuple[str, ...] = ()) -> Insert:
     """Add a record; one with the same key is replaced, or left as it is and shows in the row count.
+
+    With ``by``, it is replaced where the new one is greater in these fields.
 
     A failed INSERT would end the whole transaction in PostgreSQL; so a taken key is no error to the database.
     """
@@ -104,8 +130,9 @@ def write(kind: type[Record], dialect: str, replace: bool) -> Insert:
     statement = build(table).values({column.name: bindparam(column.name) for column in table.c})
     rest = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
     key = list(kind.KEY)
+    greater = _greater(statement.excluded, [_comparable(kind, name) for name in by]) if by else None
     done = (
-        statement.on_conflict_do_update(index_elements=key, set_=rest)
+        statement.on_conflict_do_update(index_elements=key, set_=rest, where=greater)
         if replace and rest
         else statement.on_conflict_do_nothing(index_elements=key)
     )
@@ -114,7 +141,20 @@ def write(kind: type[Record], dialect: str, replace: bool) -> Insert:
     return counted
 
 
-def _comparable(kind: type[Record], field: str) -> Column[Any]:
+def _greater(new: Any, columns: list[Column[Any]]) -> ColumnElement[bool]:
+    """Whether the new row is greater than the stored one, by one column after the other; NULL is the least."""
+    column, *rest = columns
+    value = new[column.name]
+    more: ColumnElement[bool] = value > column
+    if column.nullable:
+        more = or_(more, and_(value.is_not(None), column.is_(None)))
+    if not rest:
+        return more
+    same = value.is_not_distinct_from(column) if column.nullable else value == column
+    return or_(more, and_(same, _greater(new, rest)))
+
+
+def _known(kind: type[Record], field: str) -> Column[Any]:
     columns = table_of(kind).c
     if field not in columns:
         raise BadRequest(
@@ -122,7 +162,12 @@ def _comparable(kind: type[Record], field: str) -> Column[Any]:
             field=field,
             remedy=f"Use one of {', '.join(columns.keys())}",
         )
-    column = columns[field]
+    found: Column[Any] = columns[field]
+    return found
+
+
+def _comparable(kind: type[Record], field: str) -> Column[Any]:
+    column = _known(kind, field)
     if isinstance(column.type, (Json, Payload)):
         raise BadRequest(
             f"{kind.__name__}.{field} cannot be compared",

@@ -8,7 +8,7 @@ buffered events are chained to the ledger and all is committed together.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, Final, TypeVar
@@ -88,10 +88,18 @@ class SqlTransaction(_Reading):
             raise _taken(self._first_taken(records))
         self._run("RELEASE SAVEPOINT adding")
 
-    def put(self, *records: Record) -> None:
-        """Add or replace records."""
+    def put(self, *records: Record, by: Sequence[str] = ()) -> None:
+        """Add or replace records; with ``by``, only lesser ones are replaced."""
         for same in _alike(records):
-            self._write(same, replace=True)
+            self._write(same, replace=True, by=tuple(by))
+
+    def update(self, kind: type[R], values: Mapping[str, Any], *where: Where) -> int:
+        """Set fields of the records that meet every condition; returns how many."""
+        shape, compared = statements.shape_of(kind, where)
+        statement = statements.update(kind, tuple(values), shape)
+        return self._run(
+            statement, compared | {f"to_{name}": value for name, value in values.items()}
+        ).rowcount
 
     def delete(self, kind: type[R], *where: Where) -> int:
         """Remove the records that meet every condition; returns how many."""
@@ -122,9 +130,9 @@ class SqlTransaction(_Reading):
                 ledger.append(self._connection, self._events)
         self._run("COMMIT")
 
-    def _write(self, records: Sequence[Record], *, replace: bool) -> int:
+    def _write(self, records: Sequence[Record], *, replace: bool, by: tuple[str, ...] = ()) -> int:
         """Write records of one class; returns how many rows that made."""
-        statement = statements.write(type(records[0]), self._dialect, replace)
+        statement = statements.write(type(records[0]), self._dialect, replace, by)
         rows = [msgspec.structs.asdict(record) for record in records]
         return self._run(statement, rows[0] if len(rows) == 1 else rows).rowcount
 

@@ -325,17 +325,20 @@ def upgrade() -> None:
         "metrics",
         text("run", key=True),
         text("key", key=True),
+        integer("experiment"),
         real("value", null=True),
         integer("step"),
         integer("timestamp"),
     )
-    op.create_index("ix_metrics_key_value", "metrics", ["key", "value"])
+    op.create_index("ix_metrics_experiment_key_value", "metrics", ["experiment", "key", "value"])
     op.create_table(
         "metric_blocks",
         text("run", key=True),
         integer("seq", key=True),
         integer("level"),
         integer("count"),
+        text("first"),
+        text("last"),
         text("keys"),
         payload("payload"),
     )

@@ -1,0 +1,188 @@
+"""Logging to a run: points, parameters, tags and inputs. One call is one transaction, under the lock of its run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from homeostat.app.container import Container
+from homeostat.app.tracking.runs import NAME_TAG, active_run
+from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.domain.records import Run
+from homeostat.domain.tracking import LoggedModelMetric, Metric, MetricBlock, Param, RunInput, RunTag
+from homeostat.engine.tracking import limits
+from homeostat.engine.tracking.points import Point, block, latest
+from homeostat.ports.meta import Transaction
+
+_LATEST = ("step", "timestamp", "value")
+
+
+def log(
+    container: Container,
+    run_id: str,
+    *,
+    metrics: Sequence[Point] = (),
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Log to a run: all of it, or nothing when it raises.
+
+    Args:
+        container: The ports.
+        run_id: The run.
+        metrics: Points of metrics, in any order; one that was logged before adds nothing.
+        params: Parameters, which never change: one that is there must have the same value.
+        tags: Marks, which replace those of the same key.
+
+    Raises:
+        NotFound: there is no such run.
+        BadRequest: the run is deleted, a name or number cannot be, or a parameter has another value already.
+    """
+    single = len(metrics) == 1
+    for number, point in enumerate(metrics):
+        limits.check_point(
+            point.key, point.value, point.timestamp, point.step, "" if single else f"metrics[{number}]"
+        )
+    limits.check_params(params or {})
+    limits.check_tags(tags or {})
+    with container.store.begin() as tx:
+        log_in(tx, active_run(tx, run_id), metrics=metrics, params=params or {}, tags=tags or {})
+
+
+def log_in(
+    tx: Transaction,
+    run: Run,
+    *,
+    metrics: Sequence[Point] = (),
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Log to a run that this transaction has locked, without checking names.
+
+    Raises:
+        BadRequest: a parameter has another value already.
+    """
+    if metrics:
+        _points(tx, run, metrics)
+    if params:
+        _params(tx, run, params)
+    if tags:
+        tx.put(*(RunTag(run=run.id, key=key, value=value) for key, value in tags.items()))
+        if tags.get(NAME_TAG, run.name) != run.name:
+            tx.update(Run, {"name": tags[NAME_TAG]}, ("id", "=", run.id))
+
+
+def _points(tx: Transaction, run: Run, points: Sequence[Point]) -> None:
+    newest = tx.find(MetricBlock, ("run", "=", run.id), order=["-seq"], limit=1)
+    tx.insert(block(run.id, newest[0].seq + 1 if newest else 0, points))
+    tx.put(
+        *(
+            Metric(
+                run=run.id,
+                key=point.key,
+                experiment=run.experiment,
+                value=_kept(point.value),
+                step=point.step,
+                timestamp=point.timestamp,
+            )
+            for point in latest(points).values()
+        ),
+        by=_LATEST,
+    )
+    about = [point for point in points if point.model]
+    for subject in dict.fromkeys((point.model, point.dataset, point.digest) for point in about):
+        same = [point for point in about if (point.model, point.dataset, point.digest) == subject]
+        tx.put(
+            *(
+                LoggedModelMetric(
+                    model=point.model,
+                    key=point.key,
+                    run=run.id,
+                    dataset=point.dataset,
+                    digest=point.digest,
+                    value=_kept(point.value),
+                    step=point.step,
+                    timestamp=point.timestamp,
+                )
+                for point in latest(same).values()
+            ),
+            by=_LATEST,
+        )
+
+
+def _kept(value: float) -> float | None:
+    return value if value == value else None
+
+
+def _params(tx: Transaction, run: Run, params: Mapping[str, str]) -> None:
+    new = [Param(run=run.id, key=key, value=value) for key, value in params.items()]
+    try:
+        tx.insert(*new)
+        return
+    except Conflict:
+        there = tx.find(Param, ("run", "=", run.id), ("key", "in", list(params)))
+    known = {param.key: param.value for param in there}
+    changed = {key: (known[key], params[key]) for key in known if known[key] != params[key]}
+    if changed:
+        key, (old, asked) = next(iter(changed.items()))
+        raise BadRequest(
+            f"Changing param values is not allowed. Param with key='{key}' was already logged with value='{old}' for"
+            f" run ID='{run.id}'. Attempted logging new value '{asked}'",
+            field="params",
+            remedy="Log it under another name, or begin another run",
+        )
+    missing = [param for param in new if param.key not in known]
+    if missing:
+        tx.insert(*missing)
+
+
+def tag_run(container: Container, run_id: str, key: str, value: str) -> None:
+    """Mark a run.
+
+    Raises:
+        NotFound: there is no such run.
+        BadRequest: it is deleted, or the tag cannot be.
+    """
+    log(container, run_id, tags={key: value})
+
+
+def untag_run(container: Container, run_id: str, key: str) -> None:
+    """Take a mark off a run.
+
+    Raises:
+        NotFound: there is no such run or mark.
+        BadRequest: it is deleted.
+    """
+    with container.store.begin() as tx:
+        active_run(tx, run_id)
+        if not tx.delete(RunTag, ("run", "=", run_id), ("key", "=", key)):
+            raise NotFound(f"No tag with name: {key} in run with id {run_id}")
+
+
+def log_inputs(container: Container, run_id: str, inputs: Sequence[RunInput]) -> None:
+    """Record datasets that a run read; one that is recorded already stays as it is.
+
+    Args:
+        container: The ports.
+        run_id: The run.
+        inputs: The datasets; their field ``run`` is set here.
+
+    Raises:
+        NotFound: there is no such run.
+        BadRequest: it is deleted, or an input cannot be.
+    """
+    limits.check_inputs(inputs)
+    with container.store.begin() as tx:
+        inputs_in(tx, active_run(tx, run_id), inputs)
+
+
+def inputs_in(tx: Transaction, run: Run, inputs: Sequence[RunInput]) -> None:
+    """Record datasets that a run read, in a transaction that has locked it."""
+    there = {(known.name, known.digest) for known in tx.find(RunInput, ("run", "=", run.id))}
+    new: dict[tuple[str, str], RunInput] = {}
+    for given in inputs:
+        if (given.name, given.digest) not in there:
+            new.setdefault((given.name, given.digest), msgspec.structs.replace(given, run=run.id))
+    if new:
+        tx.insert(*new.values())

@@ -37,7 +37,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     diagnose(found)
     with Container(found) as container:
         assert container.store.find(Cursor) == []
-        assert list(container.blobs.digests()) == []
+        assert list(container.blobs.stored()) == []
     assert list((tmp_path / "tables").iterdir()) == []
 
 

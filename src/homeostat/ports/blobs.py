@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Protocol
+
+import msgspec
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A blob that is there: its size in bytes, and when it was last put, by the clock of the store's machine."""
+
+    digest: str
+    size: int
+    at: datetime
 
 
 class Blobs(Protocol):
     """Content-addressed bytes. A blob is there whole or not at all."""
 
     def put(self, data: bytes) -> str:
-        """Store ``data`` and return its digest (``sha256:…``); storing the same again changes nothing."""
+        """Store ``data`` and return its digest (``sha256:…``); storing the same again changes nothing but its age."""
 
     def get(self, digest: str) -> bytes:
         """The bytes of ``digest``, checked against it.
@@ -25,5 +36,12 @@ class Blobs(Protocol):
     def delete(self, digest: str) -> None:
         """Remove a blob; removing none is no error."""
 
-    def digests(self) -> Iterator[str]:
-        """Every blob's digest, in no order."""
+    def discard(self, digest: str, before: datetime) -> bool:
+        """Remove a blob unless it was put, once more or for the first time, at ``before`` or later.
+
+        Returns:
+            Whether it was removed.
+        """
+
+    def stored(self) -> Iterator[Stored]:
+        """Every blob, in no order."""

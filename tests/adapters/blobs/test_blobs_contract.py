@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from homeostat.adapters.blobs import FileBlobs, S3Blobs
+from homeostat.adapters.clock import SystemClock
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import NotFound, StoreUnavailable
 from homeostat.ports.blobs import Blobs
@@ -33,7 +35,7 @@ def test_gives_back_what_it_took(blobs: Blobs, data: bytes) -> None:
 
 def test_put_again_changes_nothing(blobs: Blobs) -> None:
     assert blobs.put(b"twice") == blobs.put(b"twice")
-    assert list(blobs.digests()) == [digest_bytes(b"twice")]
+    assert [blob.digest for blob in blobs.stored()] == [digest_bytes(b"twice")]
 
 
 @pytest.mark.parametrize("digest", ["sha256:" + "0" * 64, "sha256:../../etc/passwd", "", "nonsense"])
@@ -53,13 +55,32 @@ def test_delete_removes_one_and_nothing_else(blobs: Blobs) -> None:
     assert not blobs.exists(gone)
     with pytest.raises(NotFound):
         blobs.get(gone)
-    assert list(blobs.digests()) == [kept]
+    assert [blob.digest for blob in blobs.stored()] == [kept]
 
 
-def test_digests_lists_all(blobs: Blobs) -> None:
-    assert list(blobs.digests()) == []
-    stored = {blobs.put(str(number).encode()) for number in range(20)}
-    assert set(blobs.digests()) == stored
+def test_stored_lists_all_with_size_and_age(blobs: Blobs) -> None:
+    assert list(blobs.stored()) == []
+    sizes = {blobs.put(b"x" * number): number for number in range(20)}
+    assert {blob.digest: blob.size for blob in blobs.stored()} == sizes
+    assert all(abs(blob.at - SystemClock().wall()) < timedelta(minutes=1) for blob in blobs.stored())
+
+
+def test_discard_spares_what_was_put_of_late(blobs: Blobs) -> None:
+    digest, later = blobs.put(b"old"), SystemClock().wall() + timedelta(minutes=1)
+    assert not blobs.discard(digest, later - timedelta(hours=1))
+    assert blobs.get(digest) == b"old"
+    assert blobs.discard(digest, later)
+    assert not blobs.exists(digest)
+    assert not blobs.discard(digest, later)
+
+
+def test_what_is_put_again_is_young_again(blobs: Blobs) -> None:
+    digest = blobs.put(b"twice")
+    between = next(iter(blobs.stored())).at + timedelta(seconds=1)
+    while SystemClock().wall() <= between + timedelta(seconds=1):  # S3 tells whole seconds
+        blobs.put(b"twice")
+    assert not blobs.discard(digest, between)
+    assert blobs.exists(digest)
 
 
 def test_an_s3_server_that_does_not_answer_is_named() -> None:

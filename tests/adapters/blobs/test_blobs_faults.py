@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -60,7 +63,7 @@ def test_what_was_put_outlives_kill_9_and_nothing_is_torn(tmp_path: Path) -> Non
         writer.stdout.close()
         writer.wait()
     blobs = FileBlobs(tmp_path)
-    stored = set(blobs.digests())
+    stored = {blob.digest for blob in blobs.stored()}
     assert stored >= set(acknowledged)
     for digest in stored:
         blobs.get(digest)
@@ -75,5 +78,25 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
             blobs.put(b"x" * (1 << 20))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert list(blobs.digests()) == [small]
+    assert [blob.digest for blob in blobs.stored()] == [small]
     assert [path for path in tmp_path.rglob(".*") if path.is_file()] == []
+
+
+def test_what_is_put_while_it_is_being_discarded_is_there(tmp_path: Path) -> None:
+    blobs, data = FileBlobs(tmp_path), b"x" * 100
+    digest, long_ago = blobs.put(data), 1_000_000_000.0
+    collector = Thread(target=_collect, args=(blobs, digest, stop := Event()))
+    collector.start()
+    try:
+        for _ in range(2_000):
+            assert blobs.put(data) == digest
+            assert blobs.get(digest) == data  # it was put of late, so nobody removes it
+            os.utime(_file_of(tmp_path, digest), (long_ago, long_ago))
+    finally:
+        stop.set()
+        collector.join()
+
+
+def _collect(blobs: FileBlobs, digest: str, stop: Event) -> None:
+    while not stop.is_set():
+        blobs.discard(digest, datetime(2020, 1, 1, tzinfo=UTC))

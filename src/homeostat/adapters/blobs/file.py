@@ -2,18 +2,25 @@
 
 A blob is written to a temporary name in its own folder, flushed to the disk and renamed, so that a crash at
 any moment leaves it whole or absent. What a crash may leave is a temporary file, which nothing reads.
+
+A file's time of change says when its blob was last put. A lock on the root folder keeps ``discard`` from removing what
+a ``put`` has just found there.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from homeostat.adapters.blobs.layout import altered, digest_at, missing, place_of
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import NotFound, StoreUnavailable
+from homeostat.ports.blobs import Stored
 
 
 class FileBlobs:
@@ -31,15 +38,13 @@ class FileBlobs:
         digest = digest_bytes(data)
         target = self._root / place_of(digest)
         try:
-            self.get(digest)
-        except NotFound:
-            try:
+            if not self._renewed(target) or not self._whole(digest):
                 self._write(target, data)
-            except OSError as error:
-                raise StoreUnavailable(
-                    f"cannot write blob {digest} below {self._root}: {error.strerror}",
-                    remedy="Free some space there, or move the blobs with HOMEOSTAT_BLOBS",
-                ) from error
+        except OSError as error:
+            raise StoreUnavailable(
+                f"cannot write blob {digest} below {self._root}: {error.strerror}",
+                remedy="Free some space there, or move the blobs with HOMEOSTAT_BLOBS",
+            ) from error
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -61,11 +66,52 @@ class FileBlobs:
         """Remove a blob."""
         (self._root / place_of(digest)).unlink(missing_ok=True)
 
-    def digests(self) -> Iterator[str]:
-        """Every blob's digest."""
+    def discard(self, digest: str, before: datetime) -> bool:
+        """Remove a blob unless it was put at ``before`` or later; says whether it did."""
+        target = self._root / place_of(digest)
+        try:
+            with self._locked(fcntl.LOCK_EX):
+                if target.stat().st_mtime >= before.timestamp():
+                    return False
+                target.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def stored(self) -> Iterator[Stored]:
+        """Every blob with its size and age."""
         for path in self._root.glob("??/??/*"):
             if digest := digest_at(path.relative_to(self._root).as_posix()):
-                yield digest
+                try:
+                    found = path.stat()
+                except FileNotFoundError:  # removed meanwhile
+                    continue
+                yield Stored(digest, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+    def _renewed(self, target: Path) -> bool:
+        """Whether the file is there, and from now on counts as put just now."""
+        try:
+            with self._locked(fcntl.LOCK_SH):
+                os.utime(target)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _whole(self, digest: str) -> bool:
+        try:
+            self.get(digest)
+        except NotFound:
+            return False
+        return True
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        descriptor = os.open(self._root, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
 
     def _write(self, target: Path, data: bytes) -> None:
         made = [folder for folder in target.parents if not folder.exists()]

@@ -1,14 +1,20 @@
-"""Blobs in an S3-compatible object store, by obstore. An upload becomes visible whole, as S3 promises."""
+"""Blobs in an S3-compatible object store, by obstore. An upload becomes visible whole, as S3 promises.
+
+A ``put`` always uploads: so the object's age is that of the last one, in one request. S3 has no removal upon a
+condition, so one that is put again in the moment between the two requests of ``discard`` is lost.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from homeostat.adapters.blobs.layout import altered, digest_at, missing, place_of
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import HomeostatError, NotFound, StoreUnavailable
+from homeostat.ports.blobs import Stored
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
@@ -27,20 +33,14 @@ class S3Blobs:
         self._store = _open(url, dict(options or {}))
 
     def put(self, data: bytes) -> str:
-        """Store ``data``; what is there already is kept if its size is right.
+        """Store ``data``.
 
         Raises:
             StoreUnavailable: the object store does not take it.
         """
         digest = digest_bytes(data)
-        place = place_of(digest)
         with _answering(self._url):
-            try:
-                present = self._store.head(place)["size"] == len(data)
-            except FileNotFoundError:
-                present = False
-            if not present:
-                self._store.put(place, data)
+            self._store.put(place_of(digest), data)
         return digest
 
     def get(self, digest: str) -> bytes:
@@ -71,13 +71,25 @@ class S3Blobs:
             except FileNotFoundError:
                 return
 
-    def digests(self) -> Iterator[str]:
-        """Every blob's digest."""
+    def discard(self, digest: str, before: datetime) -> bool:
+        """Remove a blob unless it was put at ``before`` or later; says whether it did."""
+        place = place_of(digest)
+        with _answering(self._url):
+            try:
+                if self._store.head(place)["last_modified"] >= before:
+                    return False
+                self._store.delete(place)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def stored(self) -> Iterator[Stored]:
+        """Every blob with its size and age."""
         with _answering(self._url):
             for page in self._store.list():
                 for entry in page:
                     if digest := digest_at(entry["path"]):
-                        yield digest
+                        yield Stored(digest, entry["size"], entry["last_modified"])
 
 
 def _open(url: str, options: dict[str, str]) -> S3Store:

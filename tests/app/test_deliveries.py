@@ -10,6 +10,7 @@ import pytest
 
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
+from homeostat.app.datasets import append_log, seal
 from homeostat.app.deliveries import Parcel, deliver
 from homeostat.app.online import live_views
 from homeostat.app.projects import load_project
@@ -101,3 +102,21 @@ def test_rows_of_a_parcel_that_break_the_contract_are_set_aside_alone(container:
     assert (bad.accepted, bad.quarantined, good.accepted) == (1, 1, 2)
     (kept,) = container.store.find(records.Quarantined)
     assert (kept.dataset, kept.tags) == ("orders", {"by": "test"})
+
+
+def test_a_log_whose_feature_changes_its_type_goes_on(container: Container) -> None:
+    at = container.clock.now()
+    for id, x in (("a", 1.5), ("b", "red"), ("c", 2.5)):
+        append_log(container, "m.predictions", pl.DataFrame({"prediction_id": [id], "at": [at], "x": [x]}))
+        append_log(
+            container, "n.predictions", pl.DataFrame({"prediction_id": [id], "at": [at], "x": [str(x)]})
+        )
+    append_log(container, "n.predictions", pl.DataFrame({"prediction_id": ["d"], "at": [at], "x": [3.5]}))
+    for sealed in (False, True):
+        if sealed:
+            seal(container, "m.predictions")
+            seal(container, "n.predictions")
+        log = read(container, "m.predictions").sort("prediction_id").collect()
+        assert log["x"].to_list() == [1.5, None, 2.5]
+        assert log["x__text"].to_list() == [None, "red", None]
+        assert read(container, "n.predictions").sort("prediction_id").collect()["x"][-1] == "3.5"

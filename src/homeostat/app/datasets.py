@@ -28,17 +28,44 @@ def batch_of(
 
 
 def append_log(container: Container, name: str, rows: pl.DataFrame) -> int:
-    """Add rows that the platform itself made (the prediction log) as one batch; returns its seq."""
+    """Add rows that the platform itself made (the prediction log) as one batch; returns its seq.
+
+    A column keeps the type it began with, since a table's columns do: see ``_as_kept``.
+    """
     with container.store.begin() as tx:
         record = tx.lock(records.Dataset, name)
         if record is None:
             record = records.Dataset(
                 name=name, spec={"key": ["prediction_id"], "time": "at"}, created_at=container.clock.now()
             )
+        types: dict[str, str] = record.spec.get("types", {})
+        rows = _as_kept(rows, types)
+        types = {column: str(dtype) for column, dtype in rows.schema.items()} | types
         seq = record.position + 1
         tx.insert(batch_of(name, seq, rows, "", container, {}))
-        tx.put(msgspec.structs.replace(record, position=seq, rows=record.rows + rows.height))
+        tx.put(
+            msgspec.structs.replace(
+                record, spec=record.spec | {"types": types}, position=seq, rows=record.rows + rows.height
+            )
+        )
     return seq
+
+
+def _as_kept(rows: pl.DataFrame, types: dict[str, str]) -> pl.DataFrame:
+    """Columns whose type changed, as a feature's may with the model's version, in a form that the table takes.
+
+    A number goes into a column of texts as its text; a text goes beside a column of numbers, into ``NAME__text``.
+    """
+    for column, dtype in rows.schema.items():
+        if types.get(column, str(dtype)) == str(dtype):
+            continue
+        if types[column] == "String":
+            rows = rows.with_columns(pl.col(column).cast(pl.String))
+        else:
+            rows = rows.rename({column: f"{column}__text"}).with_columns(
+                pl.col(f"{column}__text").cast(pl.String)
+            )
+    return rows
 
 
 def seal(container: Container, name: str) -> records.DatasetVersion | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 
-import httpx
 import msgspec
 
 from homeostat.app.container import Container
@@ -35,13 +36,31 @@ def sync_workers(container: Container) -> dict[str, Any]:
     for lease in workers(container):
         if lease.host != socket.gethostname():
             continue
-        # A socket of this machine needs no certificates, and loading them takes longer than the call.
-        transport = httpx.HTTPTransport(uds=lease.address, verify=False)
-        with httpx.Client(transport=transport, base_url="http://worker", timeout=_PATIENCE) as client:
-            try:
-                answer = client.post("/-/sync")
-                answer.raise_for_status()
-                told[lease.subject] = msgspec.json.decode(answer.content)
-            except (httpx.HTTPError, msgspec.DecodeError) as error:
-                told[lease.subject] = {"error": f"{type(error).__name__}: {error}"}
+        try:
+            told[lease.subject] = _sync(lease.address)
+        except (OSError, HTTPException, msgspec.DecodeError) as error:
+            told[lease.subject] = {"error": f"{type(error).__name__}: {error}"}
     return told
+
+
+class _Local(HTTPConnection):
+    """HTTP over a socket of this machine, which has a path for an address."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("worker", timeout=_PATIENCE)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_PATIENCE)
+        self.sock.connect(self._path)
+
+
+def _sync(path: str) -> Any:
+    with closing(_Local(path)) as connection:
+        connection.request("POST", "/-/sync")
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status != 200:
+            raise HTTPException(f"it answered {answer.status}: {body[:200].decode(errors='replace')}")
+        return msgspec.json.decode(body)

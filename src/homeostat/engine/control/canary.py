@@ -27,7 +27,6 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from homeostat.domain.declarations.operation import Canary
 from homeostat.domain.durations import format_duration, parse_duration
@@ -96,9 +95,11 @@ class CanaryTest:
 
     def _errors_test(self, state: State | None) -> MeanTest:
         """Against the upper confidence bound on the champion's rate (Clopper & Pearson, 1934)."""
+        from scipy.special import betainccinv
+
         asked, failed = self.baseline.requests, self.baseline.errors
         miss = self._share * _RATE_SHARE
-        bound = float(stats.beta.isf(miss, failed + 1, asked - failed)) if failed < asked else 1.0
+        bound = float(betainccinv(failed + 1, asked - failed, miss)) if failed < asked else 1.0
         return MeanTest(min(max(bound, LEAST_ERROR_RATE), MOST_ERROR_RATE), state=state)
 
     def _latency_test(self, state: State | None) -> MeanTest:

@@ -18,7 +18,6 @@ from typing import Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy import special
 
 from homeostat.engine.monitoring.reference import Profile, Reference
 
@@ -49,6 +48,8 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
 
 def drift(against: Reference, seen: Profile) -> list[FeatureDrift]:
     """The drift of each feature that both sides have rows of, the most drifted first."""
+    from scipy.special import chdtri
+
     found = []
     for name, counts in seen.counts.items():
         before = np.asarray(against.features[name].counts, dtype=np.float64)
@@ -62,7 +63,7 @@ def drift(against: Reference, seen: Profile) -> list[FeatureDrift]:
         spread = 1 / n + 1 / m
         index = psi(before, now)
         expected = freedom * spread
-        by_chance = float(special.chdtri(freedom, CHANCE)) * spread if freedom else 0.0
+        by_chance = float(chdtri(freedom, CHANCE)) * spread if freedom else 0.0
         found.append(
             FeatureDrift(
                 feature=name,
@@ -86,7 +87,9 @@ def psi(before: Counts, now: Counts) -> float:
 
 def distance(before: Counts, now: Counts) -> float:
     """Jensen-Shannon distance in bits of two counts of the same bins."""
+    from scipy.special import rel_entr
+
     p, q = before / before.sum(), now / now.sum()
     middle = (p + q) / 2
-    bits = (special.rel_entr(p, middle).sum() + special.rel_entr(q, middle).sum()) / (2 * np.log(2))
+    bits = (rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / (2 * np.log(2))
     return float(np.sqrt(min(max(bits, 0.0), 1.0)))

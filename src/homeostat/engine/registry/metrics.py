@@ -12,7 +12,6 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics as sk
 
 from homeostat.domain.errors import BadRequest
 
@@ -31,24 +30,32 @@ class Bin(msgspec.Struct, frozen=True):
 
 def log_loss(y: Array, p: Array) -> float | None:
     """Mean negative log likelihood in nats; scores of exactly 0 or 1 are clipped as scikit-learn does."""
-    return float(sk.log_loss(y, p, labels=[0, 1])) if _defined(y, p) else None
+    from sklearn.metrics import log_loss as measured
+
+    return float(measured(y, p, labels=[0, 1])) if _defined(y, p) else None
 
 
 def auc(y: Array, p: Array) -> float | None:
     """Area under the ROC curve; None when ``y`` holds a single class."""
+    from sklearn.metrics import roc_auc_score
+
     if not _defined(y, p) or y.min() == y.max():
         return None
-    return float(sk.roc_auc_score(y, p))
+    return float(roc_auc_score(y, p))
 
 
 def brier(y: Array, p: Array) -> float | None:
     """Mean squared error of the probability."""
-    return float(sk.brier_score_loss(y, p, pos_label=1, labels=[0, 1])) if _defined(y, p) else None
+    from sklearn.metrics import brier_score_loss
+
+    return float(brier_score_loss(y, p, pos_label=1, labels=[0, 1])) if _defined(y, p) else None
 
 
 def accuracy(y: Array, p: Array) -> float | None:
     """The share of rows that a threshold of one half gets right."""
-    return float(sk.accuracy_score(y, p >= 0.5)) if _defined(y, p) else None
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(y, p >= 0.5)) if _defined(y, p) else None
 
 
 def calibration_error(y: Array, p: Array) -> float | None:

@@ -16,8 +16,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import skops.io
-from skops.io.exceptions import UnsupportedTypeException
 
 from homeostat.domain.contracts import Column
 from homeostat.domain.digests import canonical, digest_bytes, digest_of
@@ -87,6 +85,9 @@ def pack(
     Raises:
         Unsafe: the estimator cannot be kept without pickle, or holds types that loading would refuse.
     """
+    import skops.io
+    from skops.io.exceptions import UnsupportedTypeException
+
     try:
         model = skops.io.dumps(estimator)
     except UnsupportedTypeException as error:
@@ -139,6 +140,8 @@ def load(
             raise NotFound(
                 f"the package has no {name}", remedy="It was not written by Homeostat; train again"
             )
+    import skops.io
+
     estimator = skops.io.loads(files[MODEL], trusted=_allowed(files[MODEL], trusted))
     check_trees(estimator)
     return Package(
@@ -192,6 +195,8 @@ def _bad(estimator: Any, what: str) -> BadScores:
 
 def _allowed(model: bytes, trusted: Sequence[str]) -> list[str]:
     """The types in a model file that skops does not know and that may stay."""
+    import skops.io
+
     found: list[str] = skops.io.get_untrusted_types(data=model)
     wrong = [name for name in found if name not in trusted and not is_known(name)]
     if wrong:

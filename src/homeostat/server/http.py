@@ -108,10 +108,17 @@ def _too_large(limit: int) -> HttpError:
     )
 
 
-async def respond(send: Send, status: int, body: bytes, headers: Headers | None = None) -> None:
-    """Send a JSON answer."""
+async def respond(
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: Headers | None = None,
+    *,
+    media_type: bytes = b"application/json",
+) -> None:
+    """Send an answer, JSON unless it says otherwise."""
     start: Headers = [
-        (b"content-type", b"application/json"),
+        (b"content-type", media_type),
         (b"content-length", str(len(body)).encode()),
     ]
     if headers:

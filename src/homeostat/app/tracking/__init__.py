@@ -16,6 +16,7 @@ from homeostat.app.tracking.experiments import (
     untag_experiment,
 )
 from homeostat.app.tracking.logs import log, log_inputs, tag_run, untag_run
+from homeostat.app.tracking.models import log_models, note_model
 from homeostat.app.tracking.reading import RunData, history, run_data
 from homeostat.app.tracking.runs import create_run, delete_run, restore_run, run, update_run
 
@@ -31,6 +32,8 @@ __all__ = [
     "history",
     "log",
     "log_inputs",
+    "log_models",
+    "note_model",
     "rename_experiment",
     "restore_experiment",
     "restore_run",

@@ -6,7 +6,9 @@ import asyncio
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Final
 
+from homeostat.domain.errors import BadRequest
 from homeostat.server.http import Disconnected, HttpError, Receive, Scope, Send, read_body, respond
+from homeostat.server.mlflow import experiments, info, logs, metrics, runs
 from homeostat.server.mlflow.errors import MlflowError, answer_of
 from homeostat.server.mlflow.wire import PREFIXES, Endpoint, Wire
 
@@ -14,11 +16,18 @@ if TYPE_CHECKING:
     from homeostat.app.container import Container
 
 _LARGEST: Final = 64 << 20
-ENDPOINTS: Final[tuple[Endpoint, ...]] = ()
+_VERSION: Final = "/version"
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    *info.ENDPOINTS,
+    *logs.ENDPOINTS,
+    *runs.ENDPOINTS,
+    *metrics.ENDPOINTS,
+    *experiments.ENDPOINTS,
+)
 
 
 class Mlflow:
-    """Answers what lies under ``/api/`` and ``/ajax-api/``.
+    """Answers what lies under ``/api/`` and ``/ajax-api/``, and ``/version``.
 
     Args:
         container: The ports.
@@ -32,9 +41,12 @@ class Mlflow:
     @staticmethod
     def answers(path: str) -> bool:
         """Whether a path is this protocol's."""
-        return path.startswith(PREFIXES)
+        return path.startswith(PREFIXES) or path == _VERSION
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == _VERSION:
+            await respond(send, 200, info.VERSION.encode(), media_type=b"text/plain; charset=utf-8")
+            return
         path = scope["path"].partition("api/")[2]
         query = scope["query_string"].decode("latin-1")
         try:
@@ -45,8 +57,19 @@ class Mlflow:
             return
         except Disconnected:
             return
+        if scope["method"] == "POST" and not _is_json(scope):
+            problem = BadRequest("Bad Request. Content-Type must be application/json.", field="Content-Type")
+            await respond(send, *answer_of(problem))
+            return
         loop = asyncio.get_running_loop()
         status, content = await loop.run_in_executor(
             self._pool, self._wire.call, scope["method"], path, query, body
         )
         await respond(send, status, content)
+
+
+def _is_json(scope: Scope) -> bool:
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            return bool(value.partition(b";")[0].strip().lower() == b"application/json")
+    return False

@@ -110,7 +110,7 @@ def _refusal(text: str, found: Any) -> BadRequest:
     if lacking is not None:
         return missing(f"{name}.{lacking['name']}".removeprefix("."))
     value = _at(found, path)
-    if value == "" and "length" in what:
+    if value in ("", []) and "length" in what:
         return missing(name)
     return invalid(name, value, f"{what}. Hint: Value was of type '{type(value).__name__}'")
 

@@ -1,0 +1,72 @@
+"""Which logged models a run read and made, and the older list of models in a tag of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from homeostat.app.container import Container
+from homeostat.app.tracking.logs import log_in
+from homeostat.app.tracking.runs import active_run
+from homeostat.domain.errors import BadRequest
+from homeostat.domain.tracking import RunModel, RunTag
+from homeostat.engine.tracking import limits
+
+HISTORY_TAG: Final = "mlflow.log-model.history"
+_NOTED: Final = ("run_id", "utc_time_created", "artifact_path", "model_uuid")
+
+
+def log_models(
+    container: Container, run_id: str, role: Literal["input", "output"], models: Mapping[str, int]
+) -> None:
+    """Record logged models that a run read or made; one that is recorded already gets the new step.
+
+    Args:
+        container: The ports.
+        run_id: The run.
+        role: What the models are to it.
+        models: The step at which it met each, by the model's id.
+
+    Raises:
+        NotFound: there is no such run.
+        BadRequest: it is deleted.
+    """
+    with container.store.begin() as tx:
+        active_run(tx, run_id)
+        tx.put(*(RunModel(run=run_id, model=id, role=role, step=step) for id, step in models.items()))
+
+
+def note_model(container: Container, run_id: str, model: Mapping[str, Any]) -> None:
+    """Add a model's description to the list in the run's tag ``mlflow.log-model.history``.
+
+    Args:
+        container: The ports.
+        run_id: The run.
+        model: What the model's ``MLmodel`` file says.
+
+    Raises:
+        NotFound: there is no such run.
+        BadRequest: it is deleted, or the list would be longer than a tag may be.
+    """
+    flavors = model["flavors"]
+    if not isinstance(flavors, dict):
+        raise BadRequest("Model json has flavors that are no object", field="model_json")
+    noted = {name: model[name] for name in _NOTED if name in model}
+    noted["flavors"] = {
+        name: {key: value for key, value in flavor.items() if key != "config"}
+        if isinstance(flavor, dict)
+        else flavor
+        for name, flavor in flavors.items()
+    }
+    with container.store.begin() as tx:
+        run = active_run(tx, run_id)
+        there = tx.get(RunTag, run_id, HISTORY_TAG)
+        try:
+            before = msgspec.json.decode(there.value, type=list[Any]) if there else []
+        except msgspec.DecodeError as error:
+            raise BadRequest(f"The tag {HISTORY_TAG} of run {run_id} holds no list") from error
+        tags = {HISTORY_TAG: msgspec.json.encode([*before, noted]).decode()}
+        limits.check_tags(tags)
+        log_in(tx, run, tags=tags)

@@ -1,0 +1,169 @@
+"""The calls about experiments. An id is a number in the store and a text on the wire."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from homeostat.app import tracking
+from homeostat.app.container import Container
+from homeostat.domain.errors import BadRequest, NotFound
+from homeostat.domain.tracking import Experiment
+from homeostat.server.mlflow.reading import Named
+from homeostat.server.mlflow.values import Tag, mapped, millis, pairs
+from homeostat.server.mlflow.wire import Endpoint
+
+_LARGEST: Final = 2**63
+
+
+class ShownExperiment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An experiment as clients see it; ``lifecycle_stage`` is ``active`` or ``deleted``."""
+
+    experiment_id: str
+    name: str
+    artifact_location: str
+    lifecycle_stage: str
+    last_update_time: int
+    creation_time: int
+    tags: list[Tag] = []
+
+
+class Found(msgspec.Struct, frozen=True):
+    """The answer that holds one experiment."""
+
+    experiment: ShownExperiment
+
+
+class Creation(msgspec.Struct, frozen=True):
+    """``experiments/create``."""
+
+    name: Named
+    artifact_location: str = ""
+    tags: list[Tag] = []
+
+
+class Created(msgspec.Struct, frozen=True):
+    """The id of what was made."""
+
+    experiment_id: str
+
+
+class ById(msgspec.Struct, frozen=True):
+    """``experiments/get``, ``delete`` and ``restore``."""
+
+    experiment_id: Named
+
+
+class ByName(msgspec.Struct, frozen=True):
+    """``experiments/get-by-name``."""
+
+    experiment_name: Named
+
+
+class Renaming(msgspec.Struct, frozen=True):
+    """``experiments/update``."""
+
+    experiment_id: Named
+    new_name: Named
+
+
+class Tagging(msgspec.Struct, frozen=True):
+    """``experiments/set-experiment-tag``."""
+
+    experiment_id: Named
+    key: Named
+    value: str = ""
+
+
+class Untagging(msgspec.Struct, frozen=True):
+    """``experiments/delete-experiment-tag``."""
+
+    experiment_id: Named
+    key: Named
+
+
+def experiment_id(text: str) -> int:
+    """The number that an experiment's id is.
+
+    Raises:
+        BadRequest: it is no number.
+        NotFound: it is larger than any.
+    """
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        raise BadRequest(
+            f"Invalid experiment ID '{text}'. Experiment ID must be a valid integer.", field="experiment_id"
+        )
+    number = int(text) if len(digits) < 20 else _LARGEST
+    if not -_LARGEST <= number < _LARGEST:
+        raise NotFound(f"No Experiment with id={text} exists")
+    return number
+
+
+def shown(found: Experiment, tags: dict[str, str]) -> ShownExperiment:
+    """An experiment as clients see it."""
+    return ShownExperiment(
+        experiment_id=str(found.id),
+        name=found.name,
+        artifact_location=found.artifacts,
+        lifecycle_stage="active" if found.deleted_at is None else "deleted",
+        last_update_time=millis(found.updated_at),
+        creation_time=millis(found.created_at),
+        tags=pairs(tags),
+    )
+
+
+def _found(container: Container, found: Experiment) -> Found:
+    return Found(shown(found, tracking.experiment_tags(container, [found.id])[found.id]))
+
+
+def _create(container: Container, asked: Creation) -> Created:
+    made = tracking.create_experiment(
+        container, asked.name, artifacts=asked.artifact_location, tags=mapped(asked.tags)
+    )
+    return Created(str(made.id))
+
+
+def _get(container: Container, asked: ById) -> Found:
+    return _found(container, tracking.experiment(container, experiment_id(asked.experiment_id)))
+
+
+def _get_by_name(container: Container, asked: ByName) -> Found:
+    found = tracking.experiment_by_name(container, asked.experiment_name)
+    if found is None:
+        raise NotFound(f"Could not find experiment with name '{asked.experiment_name}'")
+    return _found(container, found)
+
+
+def _update(container: Container, asked: Renaming) -> None:
+    tracking.rename_experiment(container, experiment_id(asked.experiment_id), asked.new_name)
+
+
+def _delete(container: Container, asked: ById) -> None:
+    tracking.delete_experiment(container, experiment_id(asked.experiment_id))
+
+
+def _restore(container: Container, asked: ById) -> None:
+    tracking.restore_experiment(container, experiment_id(asked.experiment_id))
+
+
+def _tag(container: Container, asked: Tagging) -> None:
+    tracking.tag_experiment(container, experiment_id(asked.experiment_id), asked.key, asked.value)
+
+
+def _untag(container: Container, asked: Untagging) -> None:
+    tracking.untag_experiment(container, experiment_id(asked.experiment_id), asked.key)
+
+
+_AT: Final = "2.0/mlflow/experiments/"
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    Endpoint("POST", _AT + "create", Creation, _create),
+    Endpoint("GET", _AT + "get", ById, _get),
+    Endpoint("GET", _AT + "get-by-name", ByName, _get_by_name),
+    Endpoint("POST", _AT + "update", Renaming, _update),
+    Endpoint("POST", _AT + "delete", ById, _delete),
+    Endpoint("POST", _AT + "restore", ById, _restore),
+    Endpoint("POST", _AT + "set-experiment-tag", Tagging, _tag),
+    Endpoint("POST", _AT + "delete-experiment-tag", Untagging, _untag),
+)

@@ -1,0 +1,158 @@
+"""The calls that read the history of metrics: whole, in pages, of many runs, or a sample to draw."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+import numpy as np
+
+from homeostat.app import tracking
+from homeostat.app.container import Container
+from homeostat.domain.errors import BadRequest, NotFound
+from homeostat.engine.tracking.points import History
+from homeostat.engine.tracking.sampling import page, sample
+from homeostat.server.mlflow.reading import Int32, Named, invalid, missing
+from homeostat.server.mlflow.runs import ShownMetric
+from homeostat.server.mlflow.values import double
+from homeostat.server.mlflow.wire import Endpoint
+
+_BULK: Final = 25_000
+_RUNS: Final = 100
+_SAMPLE: Final = 2_500
+
+
+class GetHistory(msgspec.Struct, frozen=True):
+    """``metrics/get-history``; all of it without ``max_results``."""
+
+    metric_key: Named
+    run_id: str = ""
+    run_uuid: str = ""
+    max_results: Int32 | None = None
+    page_token: str = ""
+
+
+class GetBulk(msgspec.Struct, frozen=True):
+    """``metrics/get-history-bulk``, where ``run_id`` comes many times."""
+
+    metric_key: Named
+    run_id: list[str] = []
+    max_results: Int32 = _BULK
+
+
+class GetSample(msgspec.Struct, frozen=True):
+    """``metrics/get-history-bulk-interval``."""
+
+    run_ids: Annotated[list[str], msgspec.Meta(min_length=1)]
+    metric_key: Named
+    start_step: Int32 | None = None
+    end_step: Int32 | None = None
+    max_results: Int32 = _SAMPLE
+
+
+class PointOfRun(msgspec.Struct, frozen=True, gc=False):
+    """A point of a metric, and the run that it is of."""
+
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+    run_id: str
+
+
+class Points(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer that holds points."""
+
+    metrics: list[ShownMetric] = []
+    next_page_token: str = ""
+
+
+class PointsOfRuns(msgspec.Struct, frozen=True):
+    """The answer that holds points of many runs."""
+
+    metrics: list[PointOfRun]
+
+
+def _history(container: Container, asked: GetHistory) -> Points:
+    run = asked.run_id or asked.run_uuid
+    if not run:
+        raise missing("run_id")
+    if asked.max_results is not None and asked.max_results <= 0:
+        raise invalid("max_results", asked.max_results, "It must be a positive integer")
+    found, token = tracking.history(container, run, asked.metric_key), ""
+    if asked.max_results is not None or asked.page_token:
+        found, token = page(found, asked.max_results or len(found), asked.page_token)
+    key = asked.metric_key
+    return Points([ShownMetric(key, *point) for point in _points(found)], token)
+
+
+def _bulk(container: Container, asked: GetBulk) -> PointsOfRuns:
+    _check_runs("GetMetricHistoryBulk", "run_id", asked.run_id)
+    left = max(0, min(asked.max_results, _BULK))
+    found: list[PointOfRun] = []
+    for run in sorted(set(asked.run_id)):
+        if left > len(found):
+            part, _ = page(_known(container, run, asked.metric_key), left - len(found))
+            found += [PointOfRun(asked.metric_key, *point, run) for point in _points(part)]
+    return PointsOfRuns(found)
+
+
+def _sample(container: Container, asked: GetSample) -> PointsOfRuns:
+    _check_runs("GetMetricHistoryBulkInterval", "run_ids", asked.run_ids)
+    if not 1 <= asked.max_results <= _SAMPLE:
+        raise BadRequest(f"max_results must be between 1 and {_SAMPLE}.", field="max_results")
+    steps = _steps(asked)
+    found: list[PointOfRun] = []
+    for run in asked.run_ids:
+        part = sample(_known(container, run, asked.metric_key), asked.max_results, steps)
+        found += [PointOfRun(asked.metric_key, *point, run) for point in _points(part)]
+    return PointsOfRuns(found)
+
+
+def _steps(asked: GetSample) -> tuple[int, int] | None:
+    if asked.start_step is None and asked.end_step is None:
+        return None
+    if asked.start_step is None or asked.end_step is None:
+        raise BadRequest(
+            "If either start step or end step are specified, both must be specified.", field="start_step"
+        )
+    if asked.start_step > asked.end_step:
+        raise BadRequest(
+            "end_step must be greater than start_step. "
+            f"Found start_step={asked.start_step} and end_step={asked.end_step}.",
+            field="end_step",
+        )
+    return asked.start_step, asked.end_step
+
+
+def _check_runs(call: str, name: str, runs: list[str]) -> None:
+    if not runs:
+        raise BadRequest(f"{call} request must specify at least one {name}.", field=name)
+    if len(runs) > _RUNS:
+        raise BadRequest(
+            f"{call} request cannot specify more than {_RUNS} {name}. Received {len(runs)} {name}.",
+            field=name,
+        )
+
+
+def _known(container: Container, run: str, key: str) -> History:
+    """The history of a run among many; empty when there is no such run, which hides nothing of the others."""
+    try:
+        return tracking.history(container, run, key)
+    except NotFound:
+        return History(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+
+
+def _points(found: History) -> zip[tuple[float | str, int, int]]:
+    values = found.value.tolist()
+    if not np.isfinite(found.value).all():
+        values = list(map(double, values))
+    return zip(values, found.timestamp.tolist(), found.step.tolist(), strict=True)
+
+
+_AT: Final = "2.0/mlflow/metrics/"
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    Endpoint("GET", _AT + "get-history", GetHistory, _history),
+    Endpoint("GET", _AT + "get-history-bulk", GetBulk, _bulk),
+    Endpoint("GET", _AT + "get-history-bulk-interval", GetSample, _sample),
+)

@@ -1,0 +1,257 @@
+"""The calls about runs: made, changed, deleted, brought back and read.
+
+Old clients name a run ``run_uuid``; both names are taken, and both are answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from homeostat.app import tracking
+from homeostat.app.container import Container
+from homeostat.app.tracking import RunData
+from homeostat.domain.records import Run
+from homeostat.domain.tracking import Experiment, Metric
+from homeostat.engine.tracking.places import run_root
+from homeostat.server.mlflow.experiments import experiment_id
+from homeostat.server.mlflow.reading import Int64, Named, missing
+from homeostat.server.mlflow.values import STATUS, Tag, double, mapped, millis, moment, pairs, state_of
+from homeostat.server.mlflow.wire import Endpoint
+
+
+class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A run without what was logged to it."""
+
+    run_id: str
+    run_uuid: str
+    run_name: str
+    experiment_id: str
+    user_id: str
+    status: str
+    artifact_uri: str
+    lifecycle_stage: str
+    start_time: int | None = None
+    end_time: int | None = None
+
+
+class ShownMetric(msgspec.Struct, frozen=True, gc=False):
+    """A point of a metric."""
+
+    key: str
+    value: float | str
+    timestamp: int
+    step: int
+
+
+class ShownData(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was logged to a run; of metrics the latest points."""
+
+    metrics: list[ShownMetric] = []
+    params: list[Tag] = []
+    tags: list[Tag] = []
+
+
+class Dataset(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A dataset as clients describe it."""
+
+    name: str = ""
+    digest: str = ""
+    source_type: str = ""
+    source: str = ""
+    schema: str = ""
+    profile: str = ""
+
+
+class DatasetInput(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A dataset that a run read, and marks on that."""
+
+    dataset: Dataset
+    tags: list[Tag] = []
+
+
+class ModelInput(msgspec.Struct, frozen=True):
+    """A logged model that a run read."""
+
+    model_id: Named
+
+
+class ModelOutput(msgspec.Struct, frozen=True):
+    """A logged model that a run made, and at which step."""
+
+    model_id: Named
+    step: Int64 = 0
+
+
+class Inputs(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a run read."""
+
+    dataset_inputs: list[DatasetInput] = []
+    model_inputs: list[ModelInput] = []
+
+
+class Outputs(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a run made."""
+
+    model_outputs: list[ModelOutput] = []
+
+
+class ShownRun(msgspec.Struct, frozen=True):
+    """A run with all that was logged to it."""
+
+    info: RunInfo
+    data: ShownData
+    inputs: Inputs
+    outputs: Outputs
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The answer that holds one run."""
+
+    run: ShownRun
+
+
+class Updated(msgspec.Struct, frozen=True):
+    """The answer to a change."""
+
+    run_info: RunInfo
+
+
+class Creation(msgspec.Struct, frozen=True):
+    """``runs/create``; experiment 0 when none is named."""
+
+    experiment_id: str = "0"
+    user_id: str = ""
+    run_name: str = ""
+    start_time: Int64 | None = None
+    tags: list[Tag] = []
+
+
+class Change(msgspec.Struct, frozen=True):
+    """``runs/update``; what is not there stays."""
+
+    run_id: str = ""
+    run_uuid: str = ""
+    status: int | str = ""
+    end_time: Int64 | None = None
+    run_name: str = ""
+
+
+class ById(msgspec.Struct, frozen=True):
+    """``runs/get``, ``delete`` and ``restore``."""
+
+    run_id: str = ""
+    run_uuid: str = ""
+
+
+def run_id(asked: ById | Change) -> str:
+    """The run that a message names.
+
+    Raises:
+        BadRequest: it names none.
+    """
+    found = asked.run_id or asked.run_uuid
+    if not found:
+        raise missing("run_id")
+    return found
+
+
+def shown_runs(
+    runs: Iterable[Run], data: Mapping[str, RunData], experiments: Mapping[int, Experiment]
+) -> list[ShownRun]:
+    """Runs as clients see them.
+
+    Args:
+        runs: The runs.
+        data: What was logged to each.
+        experiments: The experiments they belong to.
+    """
+    return [_shown(run, data[run.id], experiments[run.experiment]) for run in runs]
+
+
+def _shown(run: Run, data: RunData, experiment: Experiment) -> ShownRun:
+    inputs = Inputs(
+        [
+            DatasetInput(
+                Dataset(read.name, read.digest, read.source_type, read.source, read.schema, read.profile),
+                pairs(read.tags),
+            )
+            for read in data.inputs
+        ],
+        [ModelInput(model.model) for model in data.models if model.role == "input"],
+    )
+    outputs = [ModelOutput(model.model, model.step) for model in data.models if model.role == "output"]
+    logged = ShownData([_point(metric) for metric in data.metrics], pairs(data.params), pairs(data.tags))
+    return ShownRun(_info(run, experiment), logged, inputs, Outputs(outputs))
+
+
+def _point(metric: Metric) -> ShownMetric:
+    return ShownMetric(metric.key, double(metric.value), metric.timestamp, metric.step)
+
+
+def _info(run: Run, experiment: Experiment) -> RunInfo:
+    return RunInfo(
+        run_id=run.id,
+        run_uuid=run.id,
+        run_name=run.name,
+        experiment_id=str(run.experiment),
+        user_id=run.actor,
+        status=STATUS[run.state],
+        artifact_uri=run_root(experiment.artifacts, run.id),
+        lifecycle_stage="active" if run.deleted_at is None else "deleted",
+        start_time=None if run.started_at is None else millis(run.started_at),
+        end_time=None if run.ended_at is None else millis(run.ended_at),
+    )
+
+
+def _answer(container: Container, run: Run) -> Answer:
+    experiment = tracking.experiment(container, run.experiment)
+    return Answer(_shown(run, tracking.run_data(container, [run.id])[run.id], experiment))
+
+
+def _create(container: Container, asked: Creation) -> Answer:
+    started = None if asked.start_time is None else moment(asked.start_time, "start_time")
+    run = tracking.create_run(
+        container,
+        experiment_id(asked.experiment_id),
+        name=asked.run_name,
+        actor=asked.user_id,
+        started_at=started,
+        tags=mapped(asked.tags),
+    )
+    return _answer(container, run)
+
+
+def _get(container: Container, asked: ById) -> Answer:
+    return _answer(container, tracking.run(container, run_id(asked)))
+
+
+def _update(container: Container, asked: Change) -> Updated:
+    run = tracking.update_run(
+        container,
+        run_id(asked),
+        state=state_of(asked.status) if asked.status != "" else None,
+        ended_at=None if asked.end_time is None else moment(asked.end_time, "end_time"),
+        name=asked.run_name,
+    )
+    return Updated(_info(run, tracking.experiment(container, run.experiment)))
+
+
+def _delete(container: Container, asked: ById) -> None:
+    tracking.delete_run(container, run_id(asked))
+
+
+def _restore(container: Container, asked: ById) -> None:
+    tracking.restore_run(container, run_id(asked))
+
+
+_AT: Final = "2.0/mlflow/runs/"
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    Endpoint("GET", _AT + "get", ById, _get),
+    Endpoint("POST", _AT + "create", Creation, _create),
+    Endpoint("POST", _AT + "update", Change, _update),
+    Endpoint("POST", _AT + "delete", ById, _delete),
+    Endpoint("POST", _AT + "restore", ById, _restore),
+)

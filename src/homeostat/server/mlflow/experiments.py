@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Final
+from urllib.parse import unquote, urlparse
 
 import msgspec
 
@@ -10,11 +11,13 @@ from homeostat.app import tracking
 from homeostat.app.container import Container
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.tracking import Experiment
+from homeostat.engine.tracking import limits
 from homeostat.server.mlflow.reading import Named
 from homeostat.server.mlflow.values import Tag, mapped, millis, pairs
 from homeostat.server.mlflow.wire import Endpoint
 
 _LARGEST: Final = 2**63
+_LOCATION: Final = 2048
 
 
 class ShownExperiment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -118,7 +121,23 @@ def _found(container: Container, found: Experiment) -> Found:
     return Found(shown(found, tracking.experiment_tags(container, [found.id])[found.id]))
 
 
+def _check_location(uri: str) -> None:
+    parts = urlparse(uri)
+    if parts.fragment or parts.params:
+        raise BadRequest(
+            "'artifact_location' URL can't include fragments or params.", field="artifact_location"
+        )
+    if ".." in unquote(parts.query):
+        raise BadRequest("Invalid query string in 'artifact_location'", field="artifact_location")
+    if uri.startswith("runs:"):
+        raise BadRequest(
+            f"Artifact location cannot be a runs:/ URI. Given: '{uri}'", field="artifact_location"
+        )
+    limits.check_length(uri, _LOCATION, "artifact_location")
+
+
 def _create(container: Container, asked: Creation) -> Created:
+    _check_location(asked.artifact_location)
     made = tracking.create_experiment(
         container, asked.name, artifacts=asked.artifact_location, tags=mapped(asked.tags)
     )
@@ -149,6 +168,8 @@ def _restore(container: Container, asked: ById) -> None:
 
 
 def _tag(container: Container, asked: Tagging) -> None:
+    limits.check_name(asked.key, "key")
+    limits.check_length(asked.value, limits.EXPERIMENT_TAG, "value")
     tracking.tag_experiment(container, experiment_id(asked.experiment_id), asked.key, asked.value)
 
 

@@ -8,13 +8,14 @@ import msgspec
 
 from homeostat.app import tracking
 from homeostat.app.container import Container
+from homeostat.app.tracking.runs import NAME_TAG
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.tracking import RunInput
 from homeostat.engine.tracking import limits
 from homeostat.engine.tracking.points import Point
 from homeostat.server.mlflow.reading import Int64, Named, missing
 from homeostat.server.mlflow.runs import DatasetInput, ModelInput, ModelOutput
-from homeostat.server.mlflow.values import Tag, mapped
+from homeostat.server.mlflow.values import Tag, cut, mapped
 from homeostat.server.mlflow.wire import Endpoint
 
 _RENAMED: Final = {"model": "model_id", "dataset": "dataset_name", "digest": "dataset_digest"}
@@ -94,16 +95,25 @@ def _run_id(asked: LogMetric | LogPair) -> str:
     return found
 
 
+def _tags(tags: list[Tag]) -> dict[str, str]:
+    found = cut(mapped(tags), limits.TAG)
+    if found.get(NAME_TAG) == "":  # no name is no new name
+        del found[NAME_TAG]
+    return found
+
+
 def _metric(container: Container, asked: LogMetric) -> None:
     tracking.log(container, _run_id(asked), metrics=[asked])
 
 
 def _param(container: Container, asked: LogPair) -> None:
-    tracking.log(container, _run_id(asked), params={asked.key: asked.value})
+    limits.check_name(asked.key, "key")
+    tracking.log(container, _run_id(asked), params=cut({asked.key: asked.value}, limits.PARAM))
 
 
 def _tag(container: Container, asked: LogPair) -> None:
-    tracking.tag_run(container, _run_id(asked), asked.key, asked.value)
+    limits.check_name(asked.key, "key")
+    tracking.log(container, _run_id(asked), tags=_tags([Tag(asked.key, asked.value)]))
 
 
 def _untag(container: Container, asked: Untagging) -> None:
@@ -113,7 +123,13 @@ def _untag(container: Container, asked: Untagging) -> None:
 def _batch(container: Container, asked: LogBatch) -> None:
     limits.check_batch(len(asked.metrics), len(asked.params), len(asked.tags))
     params = limits.unique_params((param.key, param.value) for param in asked.params)
-    tracking.log(container, asked.run_id, metrics=asked.metrics, params=params, tags=mapped(asked.tags))
+    tracking.log(
+        container,
+        asked.run_id,
+        metrics=asked.metrics,
+        params=cut(params, limits.PARAM),
+        tags=_tags(asked.tags),
+    )
 
 
 def _inputs(container: Container, asked: LogInputs) -> None:

@@ -12,7 +12,7 @@ from homeostat.app.container import Container
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.engine.tracking.points import History
 from homeostat.engine.tracking.sampling import page, sample
-from homeostat.server.mlflow.reading import Int32, Named, invalid, missing
+from homeostat.server.mlflow.reading import Int32, Named, missing
 from homeostat.server.mlflow.runs import ShownMetric
 from homeostat.server.mlflow.values import double
 from homeostat.server.mlflow.wire import Endpoint
@@ -67,10 +67,16 @@ class Points(msgspec.Struct, frozen=True, omit_defaults=True):
     next_page_token: str = ""
 
 
-class PointsOfRuns(msgspec.Struct, frozen=True):
-    """The answer that holds points of many runs."""
+class Bulk(msgspec.Struct, frozen=True):
+    """The answer to ``metrics/get-history-bulk``."""
 
     metrics: list[PointOfRun]
+
+
+class Sample(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The answer to ``metrics/get-history-bulk-interval``."""
+
+    metrics: list[PointOfRun] = []
 
 
 def _history(container: Container, asked: GetHistory) -> Points:
@@ -78,7 +84,11 @@ def _history(container: Container, asked: GetHistory) -> Points:
     if not run:
         raise missing("run_id")
     if asked.max_results is not None and asked.max_results <= 0:
-        raise invalid("max_results", asked.max_results, "It must be a positive integer")
+        raise BadRequest(
+            f"Invalid value {asked.max_results} for parameter 'max_results' supplied. "
+            "It must be a positive integer.",
+            field="max_results",
+        )
     found, token = tracking.history(container, run, asked.metric_key), ""
     if asked.max_results is not None or asked.page_token:
         found, token = page(found, asked.max_results or len(found), asked.page_token)
@@ -86,19 +96,31 @@ def _history(container: Container, asked: GetHistory) -> Points:
     return Points([ShownMetric(key, *point) for point in _points(found)], token)
 
 
-def _bulk(container: Container, asked: GetBulk) -> PointsOfRuns:
-    _check_runs("GetMetricHistoryBulk", "run_id", asked.run_id)
+def _bulk(container: Container, asked: GetBulk) -> Bulk:
+    if not asked.run_id:
+        raise BadRequest("GetMetricHistoryBulk request must specify at least one run_id.", field="run_id")
+    if len(asked.run_id) > _RUNS:
+        raise BadRequest(
+            f"GetMetricHistoryBulk request cannot specify more than {_RUNS} run_ids."
+            f" Received {len(asked.run_id)} run_ids.",
+            field="run_id",
+        )
     left = max(0, min(asked.max_results, _BULK))
     found: list[PointOfRun] = []
     for run in sorted(set(asked.run_id)):
         if left > len(found):
             part, _ = page(_known(container, run, asked.metric_key), left - len(found))
             found += [PointOfRun(asked.metric_key, *point, run) for point in _points(part)]
-    return PointsOfRuns(found)
+    return Bulk(found)
 
 
-def _sample(container: Container, asked: GetSample) -> PointsOfRuns:
-    _check_runs("GetMetricHistoryBulkInterval", "run_ids", asked.run_ids)
+def _sample(container: Container, asked: GetSample) -> Sample:
+    if len(asked.run_ids) > _RUNS:
+        raise BadRequest(
+            f"GetMetricHistoryBulkInterval request must specify at most {_RUNS} run_ids."
+            f" Received {len(asked.run_ids)} run_ids.",
+            field="run_ids",
+        )
     if not 1 <= asked.max_results <= _SAMPLE:
         raise BadRequest(f"max_results must be between 1 and {_SAMPLE}.", field="max_results")
     steps = _steps(asked)
@@ -106,7 +128,7 @@ def _sample(container: Container, asked: GetSample) -> PointsOfRuns:
     for run in asked.run_ids:
         part = sample(_known(container, run, asked.metric_key), asked.max_results, steps)
         found += [PointOfRun(asked.metric_key, *point, run) for point in _points(part)]
-    return PointsOfRuns(found)
+    return Sample(found)
 
 
 def _steps(asked: GetSample) -> tuple[int, int] | None:
@@ -123,16 +145,6 @@ def _steps(asked: GetSample) -> tuple[int, int] | None:
             field="end_step",
         )
     return asked.start_step, asked.end_step
-
-
-def _check_runs(call: str, name: str, runs: list[str]) -> None:
-    if not runs:
-        raise BadRequest(f"{call} request must specify at least one {name}.", field=name)
-    if len(runs) > _RUNS:
-        raise BadRequest(
-            f"{call} request cannot specify more than {_RUNS} {name}. Received {len(runs)} {name}.",
-            field=name,
-        )
 
 
 def _known(container: Container, run: str, key: str) -> History:

@@ -112,7 +112,7 @@ def _refusal(text: str, found: Any) -> BadRequest:
     value = _at(found, path)
     if value in ("", []) and "length" in what:
         return missing(name)
-    return invalid(name, value, f"{what}. Hint: Value was of type '{type(value).__name__}'")
+    return invalid(name or "(body)", value, f"{what}. Hint: Value was of type '{type(value).__name__}'")
 
 
 def _at(found: Any, path: str) -> Any:

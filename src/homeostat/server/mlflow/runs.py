@@ -15,10 +15,11 @@ from homeostat.app.container import Container
 from homeostat.app.tracking import RunData
 from homeostat.domain.records import Run
 from homeostat.domain.tracking import Experiment, Metric
+from homeostat.engine.tracking import limits
 from homeostat.engine.tracking.places import run_root
 from homeostat.server.mlflow.experiments import experiment_id
 from homeostat.server.mlflow.reading import Int64, Named, missing
-from homeostat.server.mlflow.values import STATUS, Tag, double, mapped, millis, moment, pairs, state_of
+from homeostat.server.mlflow.values import STATUS, Tag, cut, double, mapped, millis, moment, pairs, state_of
 from homeostat.server.mlflow.wire import Endpoint
 
 
@@ -219,7 +220,7 @@ def _create(container: Container, asked: Creation) -> Answer:
         name=asked.run_name,
         actor=asked.user_id,
         started_at=started,
-        tags=mapped(asked.tags),
+        tags=cut(mapped(asked.tags), limits.TAG),
     )
     return _answer(container, run)
 

@@ -59,6 +59,11 @@ def mapped(tags: Iterable[Tag]) -> dict[str, str]:
     return {tag.key: tag.value for tag in tags}
 
 
+def cut(values: Mapping[str, str], limit: int) -> dict[str, str]:
+    """Texts with what exceeds ``limit`` characters cut off, as MLflow's server does with tags and parameters."""
+    return {key: value if len(value) <= limit else value[:limit] for key, value in values.items()}
+
+
 def millis(at: datetime) -> int:
     """A time in milliseconds since 1970."""
     return (at - _EPOCH) // _MILLISECOND

@@ -1,9 +1,14 @@
-"""One reference syntax everywhere: ``kind/name@version``, as in ``model/flight-delay@champion``."""
+"""One reference syntax everywhere: ``kind/name@version``, as in ``model/flight-delay@champion``.
+
+Models that clients register may have names of nearly any text: in a reference ``@``, ``%`` and control characters
+of it are written as in a URL.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 
@@ -31,7 +36,9 @@ KINDS: Final = frozenset(
 )
 _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?"
 _REF: Final = re.compile(rf"(?P<kind>[a-z-]+)/(?P<name>{_NAME})(?:@(?P<version>{_NAME}))?")
+_MODEL: Final = re.compile(r"(?P<kind>model)/(?P<name>[^/:@]+)(?:@(?P<version>[\w.-]+))?")
 _BARE: Final = re.compile(_NAME)
+_ESCAPED: Final = re.compile(r"[%@\x00-\x1f\x7f]")
 
 
 class Ref(msgspec.Struct, frozen=True, order=True):
@@ -42,7 +49,8 @@ class Ref(msgspec.Struct, frozen=True, order=True):
     version: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}/{self.name}@{self.version}" if self.version else f"{self.kind}/{self.name}"
+        name = _ESCAPED.sub(lambda found: f"%{ord(found[0]):02X}", self.name)
+        return f"{self.kind}/{name}@{self.version}" if self.version else f"{self.kind}/{name}"
 
     def at(self, version: int | str) -> Ref:
         """The same thing at ``version``."""
@@ -55,7 +63,7 @@ def parse_ref(text: str) -> Ref:
     Raises:
         BadReference: ``text`` has another form or an unknown kind.
     """
-    match = _REF.fullmatch(text)
+    match = _REF.fullmatch(text) or _MODEL.fullmatch(text)
     if match is None:
         raise BadReference(
             f"{text!r} is no reference",
@@ -63,7 +71,7 @@ def parse_ref(text: str) -> Ref:
         )
     if match["kind"] not in KINDS:
         raise BadReference(f"{text!r} has an unknown kind", remedy=f"Use one of {', '.join(sorted(KINDS))}")
-    return Ref(match["kind"], match["name"], match["version"] or "")
+    return Ref(match["kind"], unquote(match["name"]), match["version"] or "")
 
 
 def is_name(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal, Protocol
 
 from homeostat.domain.events import Edge, Event, Head, Verdict
@@ -18,9 +19,18 @@ class Ledger(Protocol):
         """Events with ``seq`` > ``after``, in order: nothing with a smaller seq can appear later."""
 
     def find(
-        self, *, subject: str | None = None, kinds: Sequence[str] = (), limit: int = 100, newest: bool = True
+        self,
+        *,
+        subject: str | None = None,
+        kinds: Sequence[str] = (),
+        until: datetime | None = None,
+        limit: int = 100,
+        newest: bool = True,
     ) -> list[Event]:
-        """Events about ``subject`` (the reference itself, or any version of it) and of ``kinds`` (empty: all)."""
+        """Events about ``subject`` (the reference itself, or any version of it), of ``kinds``, not after ``until``.
+
+        What is not given or empty stands for all.
+        """
 
     def edges(self, ref: str, direction: Literal["up", "down"]) -> list[Edge]:
         """Edges into ``ref`` (up: what it came from) or out of it (down: what came of it)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -110,7 +110,13 @@ class SqlLedger:
         return [Event(**row._mapping) for row in self._rows(_READ, {"after": after, "limit": limit})]
 
     def find(
-        self, *, subject: str | None = None, kinds: Sequence[str] = (), limit: int = 100, newest: bool = True
+        self,
+        *,
+        subject: str | None = None,
+        kinds: Sequence[str] = (),
+        until: datetime | None = None,
+        limit: int = 100,
+        newest: bool = True,
     ) -> list[Event]:
         """Events about ``subject`` or any version of it, of ``kinds``; the newest first, or the oldest."""
         statement = select(events)
@@ -121,6 +127,8 @@ class SqlLedger:
             statement = statement.where(or_(column == subject, versions))
         if kinds:
             statement = statement.where(events.c.kind.in_(list(kinds)))
+        if until is not None:
+            statement = statement.where(events.c.at <= until)
         statement = statement.order_by(events.c.seq.desc() if newest else events.c.seq).limit(limit)
         return [Event(**row._mapping) for row in self._rows(statement, {})]
 

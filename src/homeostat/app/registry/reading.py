@@ -1,0 +1,144 @@
+"""Registered models and versions as they are shown: with their tags, their aliases, and the newest of each label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from homeostat.domain.errors import NotFound
+from homeostat.domain.records import Alias, ModelVersion
+from homeostat.domain.tracking import ModelTag, RegisteredModel
+from homeostat.engine.registry import names
+from homeostat.ports.meta import Reads, Where
+
+T = TypeVar("T")
+_AT_ONCE: Final = 1000  # what a statement compares with, below the number of parameters that a database takes
+
+
+@dataclass
+class VersionShown:
+    """A model version, the tags on it, and the aliases that point to it."""
+
+    record: ModelVersion
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ModelShown:
+    """A registered model; ``aliases`` are versions by alias, ``latest`` is the newest version of each label."""
+
+    record: RegisteredModel
+    tags: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+    latest: list[VersionShown] = field(default_factory=list)
+
+
+def model(reads: Reads, name: str) -> ModelShown:
+    """A registered model.
+
+    Raises:
+        NotFound: there is none of this name.
+        BadRequest: no model can have this name.
+    """
+    names.check_model_name(name)
+    found = reads.get(RegisteredModel, name)
+    if found is None:
+        raise no_model(name)
+    return show_models(reads, [found])[0]
+
+
+def version(reads: Reads, name: str, number: int) -> VersionShown:
+    """A model version.
+
+    Raises:
+        NotFound: there is none.
+        BadRequest: no model can have this name.
+    """
+    names.check_model_name(name)
+    found = reads.get(ModelVersion, name, number)
+    if found is None:
+        raise no_version(name, number)
+    return show_versions(reads, [found])[0]
+
+
+def by_alias(reads: Reads, name: str, alias: str) -> VersionShown | None:
+    """The version that an alias points to; ``latest`` is the newest one. None where it points to nothing.
+
+    Raises:
+        NotFound: there is no such model.
+        BadRequest: no model or alias can have this name.
+    """
+    names.check_model_name(name)
+    names.check_alias(alias)
+    found = reads.get(RegisteredModel, name)
+    if found is None:
+        raise no_model(name)
+    if alias.lower() == names.LATEST:
+        number = max(found.latest.values(), default=None)
+    else:
+        pointer = reads.get(Alias, name, alias)
+        number = pointer.version if pointer else None
+    return version(reads, name, number) if number is not None else None
+
+
+def latest(reads: Reads, name: str, labels: Sequence[str] = ()) -> list[VersionShown]:
+    """The newest version of each label, or of these.
+
+    Raises:
+        NotFound: there is no such model.
+        BadRequest: there is no such label.
+    """
+    wanted = set(map(names.label_of, labels)) or set(names.LABELS)
+    return [shown for shown in model(reads, name).latest if shown.record.label in wanted]
+
+
+def show_models(reads: Reads, found: Sequence[RegisteredModel]) -> list[ModelShown]:
+    """Registered models with what belongs to them, in three statements for a thousand."""
+    shown = {record.name: ModelShown(record) for record in found}
+    newest: list[ModelVersion] = []
+    for some in _parts(found):
+        by_name = [record.name for record in some]
+        numbers = sorted({number for record in some for number in record.latest.values()})
+        for tag in reads.find(ModelTag, ("model", "in", by_name), ("version", "=", 0)):
+            shown[tag.model].tags[tag.key] = tag.value
+        if numbers:
+            candidates = reads.find(ModelVersion, ("model", "in", by_name), ("version", "in", numbers))
+            newest += [v for v in candidates if shown[v.model].record.latest.get(v.label) == v.version]
+        for pointer in reads.find(Alias, ("model", "in", by_name)):
+            shown[pointer.model].aliases[pointer.alias] = pointer.version
+    for one in show_versions(reads, newest):
+        shown[one.record.model].latest.append(one)
+    return list(shown.values())
+
+
+def show_versions(reads: Reads, found: Sequence[ModelVersion]) -> list[VersionShown]:
+    """Versions with what belongs to them, in two statements for a thousand."""
+    shown = {(record.model, record.version): VersionShown(record) for record in found}
+    for some in _parts(found):
+        where: list[Where] = [
+            ("model", "in", sorted({record.model for record in some})),
+            ("version", "in", sorted({record.version for record in some})),
+        ]
+        for tag in reads.find(ModelTag, *where):
+            if (one := shown.get((tag.model, tag.version))) is not None:
+                one.tags[tag.key] = tag.value
+        for pointer in reads.find(Alias, *where):
+            if (one := shown.get((pointer.model, pointer.version))) is not None:
+                one.aliases.append(pointer.alias)
+    return list(shown.values())
+
+
+def no_model(name: str) -> NotFound:
+    """The error for a registered model that is not there."""
+    return NotFound(f"Registered Model with name={name} not found")
+
+
+def no_version(name: str, number: int) -> NotFound:
+    """The error for a version that is not there, or no longer."""
+    return NotFound(f"Model Version (name={name}, version={number}) not found")
+
+
+def _parts(found: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (found[start : start + _AT_ONCE] for start in range(0, len(found), _AT_ONCE))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from homeostat.ports.meta import MetaStore
     from homeostat.ports.notifier import Notifier
     from homeostat.ports.online import OnlineStore
+    from homeostat.ports.search import Search
     from homeostat.ports.tables import Tables
 
     _port = cached_property
@@ -72,6 +73,12 @@ class Container:
         from homeostat.adapters.sql import SqlLedger
 
         return SqlLedger(self._sql)
+
+    @_port
+    def search(self) -> Search:
+        from homeostat.adapters.sql import SqlSearch
+
+        return SqlSearch(self._sql)
 
     @_port
     def blobs(self) -> Blobs:

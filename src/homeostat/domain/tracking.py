@@ -85,8 +85,25 @@ class MetricBlock(Record, frozen=True, kw_only=True):
     payload: bytes
 
 
+class RunStream(Record, frozen=True, kw_only=True):
+    """How far what one process wrote to a run was taken; moved together with what was taken.
+
+    Names of streams sort by when they began. The newest that is not ``joined`` says how the run stands.
+    """
+
+    KEY = ("run", "stream")
+    run: str
+    stream: str
+    seq: int  # of the last frame
+    joined: bool = False
+    at: datetime
+
+
 class RunInput(Record, frozen=True, kw_only=True):
-    """A dataset that a run read. ``digest`` and ``name`` identify it; ``source`` says where it came from."""
+    """A dataset that a run read. ``digest`` and ``name`` identify it; ``source`` says where it came from.
+
+    ``context`` is what it was read for, ``training`` for example; it is also among the ``tags``.
+    """
 
     KEY = ("run", "name", "digest")
     run: str
@@ -96,6 +113,7 @@ class RunInput(Record, frozen=True, kw_only=True):
     source: str
     schema: str = ""
     profile: str = ""
+    context: str = ""
     tags: dict[str, str] = msgspec.field(default_factory=dict)
 
 

@@ -91,20 +91,20 @@ def get(kind: type[Record], lock: bool) -> Select[Any]:
 def find(kind: type[Record], shape: Shape, order: tuple[str, ...], limited: bool) -> Select[Any]:
     """Records by conditions, in an order that is always complete, since the key comes last."""
     table = table_of(kind)
-    statement = select(table).where(*_conditions(kind, shape)).order_by(*_order(kind, order))
+    statement = select(table).where(*conditions(kind, shape)).order_by(*_order(kind, order))
     return statement.limit(bindparam("limit")) if limited else statement
 
 
 @lru_cache(maxsize=2048)
 def count(kind: type[Record], shape: Shape) -> Select[Any]:
     """How many records meet conditions."""
-    return select(func.count()).select_from(table_of(kind)).where(*_conditions(kind, shape))
+    return select(func.count()).select_from(table_of(kind)).where(*conditions(kind, shape))
 
 
 @lru_cache(maxsize=2048)
 def remove(kind: type[Record], shape: Shape) -> Delete:
     """Delete by conditions."""
-    return delete(table_of(kind)).where(*_conditions(kind, shape))
+    return delete(table_of(kind)).where(*conditions(kind, shape))
 
 
 @lru_cache(maxsize=256)
@@ -114,7 +114,7 @@ def update(kind: type[Record], fields: tuple[str, ...], shape: Shape) -> Update:
     for name in fields:
         _known(kind, name)
     values = {name: bindparam(f"to_{name}", type_=table.c[name].type) for name in fields}
-    return sql_update(table).where(*_conditions(kind, shape)).values(values)
+    return sql_update(table).where(*conditions(kind, shape)).values(values)
 
 
 @cache
@@ -130,7 +130,7 @@ def write(kind: type[Record], dialect: str, replace: bool, by: tuple[str, ...] =
     statement = build(table).values({column.name: bindparam(column.name) for column in table.c})
     rest = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
     key = list(kind.KEY)
-    greater = _greater(statement.excluded, [_comparable(kind, name) for name in by]) if by else None
+    greater = _greater(statement.excluded, [comparable(kind, name) for name in by]) if by else None
     done = (
         statement.on_conflict_do_update(index_elements=key, set_=rest, where=greater)
         if replace and rest
@@ -166,7 +166,12 @@ def _known(kind: type[Record], field: str) -> Column[Any]:
     return found
 
 
-def _comparable(kind: type[Record], field: str) -> Column[Any]:
+def comparable(kind: type[Record], field: str) -> Column[Any]:
+    """The column of a field that can be compared.
+
+    Raises:
+        BadRequest: there is no such field, or it holds JSON or bytes.
+    """
     column = _known(kind, field)
     if isinstance(column.type, (Json, Payload)):
         raise BadRequest(
@@ -177,9 +182,10 @@ def _comparable(kind: type[Record], field: str) -> Column[Any]:
     return column
 
 
-def _conditions(kind: type[Record], shape: Shape) -> list[ColumnElement[bool]]:
+def conditions(kind: type[Record], shape: Shape) -> list[ColumnElement[bool]]:
+    """Conditions as SQL, their values as parameters."""
     return [
-        _condition(_comparable(kind, field), operator, none, f"w{number}", f"{kind.__name__}.{field}")
+        _condition(comparable(kind, field), operator, none, f"w{number}", f"{kind.__name__}.{field}")
         for number, (field, operator, none) in enumerate(shape)
     ]
 
@@ -208,7 +214,7 @@ def _condition(column: Column[Any], operator: str, none: bool, name: str, label:
 def _order(kind: type[Record], order: tuple[str, ...]) -> list[ColumnElement[Any]]:
     terms: list[ColumnElement[Any]] = []
     for name in (*order, *kind.KEY):
-        column = _comparable(kind, name.removeprefix("-"))
+        column = comparable(kind, name.removeprefix("-"))
         term = column.desc() if name.startswith("-") else column.asc()
         if column.nullable:  # the dialects differ in where they put None; here it is the least
             term = term.nulls_last() if name.startswith("-") else term.nulls_first()

@@ -19,9 +19,11 @@ from homeostat.app.tracking.logs import log, log_inputs, tag_run, untag_run
 from homeostat.app.tracking.models import log_models, note_model
 from homeostat.app.tracking.reading import RunData, history, run_data
 from homeostat.app.tracking.runs import create_run, delete_run, restore_run, run, update_run
+from homeostat.app.tracking.search import View, search_experiments, search_runs
 
 __all__ = [
     "RunData",
+    "View",
     "create_experiment",
     "create_run",
     "delete_experiment",
@@ -39,6 +41,8 @@ __all__ = [
     "restore_run",
     "run",
     "run_data",
+    "search_experiments",
+    "search_runs",
     "tag_experiment",
     "tag_run",
     "untag_experiment",

@@ -16,6 +16,7 @@ from homeostat.engine.tracking.points import Point, block, latest
 from homeostat.ports.meta import Transaction
 
 _LATEST = ("step", "timestamp", "value")
+_CONTEXT = "mlflow.data.context"
 
 
 def log(
@@ -166,7 +167,7 @@ def log_inputs(container: Container, run_id: str, inputs: Sequence[RunInput]) ->
     Args:
         container: The ports.
         run_id: The run.
-        inputs: The datasets; their field ``run`` is set here.
+        inputs: The datasets; their field ``run`` is set here, and ``context`` from the tag.
 
     Raises:
         NotFound: there is no such run.
@@ -183,6 +184,8 @@ def inputs_in(tx: Transaction, run: Run, inputs: Sequence[RunInput]) -> None:
     new: dict[tuple[str, str], RunInput] = {}
     for given in inputs:
         if (given.name, given.digest) not in there:
-            new.setdefault((given.name, given.digest), msgspec.structs.replace(given, run=run.id))
+            context = given.tags.get(_CONTEXT, given.context)
+            held = msgspec.structs.replace(given, run=run.id, context=context)
+            new.setdefault((given.name, given.digest), held)
     if new:
         tx.insert(*new.values())

@@ -343,6 +343,14 @@ def upgrade() -> None:
         payload("payload"),
     )
     op.create_table(
+        "run_streams",
+        text("run", key=True),
+        text("stream", key=True),
+        integer("seq"),
+        flag("joined"),
+        moment("at"),
+    )
+    op.create_table(
         "run_inputs",
         text("run", key=True),
         text("name", key=True),
@@ -351,6 +359,7 @@ def upgrade() -> None:
         text("source"),
         text("schema"),
         text("profile"),
+        text("context"),
         text("tags"),
     )
     op.create_index("ix_run_inputs_name_digest", "run_inputs", ["name", "digest"])
@@ -475,6 +484,7 @@ def downgrade() -> None:
         "registered_models",
         "artifact_files",
         "run_inputs",
+        "run_streams",
         "metric_blocks",
         "metrics",
         "run_tags",

@@ -1,0 +1,152 @@
+"""Search in SQL: pages by keyset.
+
+A page is what follows the values of the last record of the page before, so that no page costs more for those before it.
+The first term of the order splits the records into those with a value, with NaN and with none: each part is a statement
+of its own, whose order an index gives, and the next part is looked at only when the page is not full yet.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, or_, select
+
+from homeostat.adapters.sql import statements
+from homeostat.adapters.sql.criteria import Term, condition, term
+from homeostat.adapters.sql.store import SqlMetaStore
+from homeostat.domain.digests import digest_of
+from homeostat.domain.errors import BadRequest
+from homeostat.domain.records import Record
+from homeostat.ports.search import Page, Query
+
+R = TypeVar("R", bound=Record)
+Values = list[tuple[int, Any]]  # of each term, its rank and its value
+
+
+class _Token(msgspec.Struct, array_like=True):
+    """Where a page ended: the search that it is of, and the last record's values."""
+
+    search: bytes
+    values: Values
+
+
+class SqlSearch:
+    """The Search in the database of ``store``."""
+
+    def __init__(self, store: SqlMetaStore) -> None:
+        self._store = store
+
+    def page(self, query: Query[R]) -> Page[R]:
+        """One page; see the port."""
+        if query.limit < 1:
+            raise BadRequest(
+                f"a page of {query.limit} records was asked for", field="limit", remedy="Use 1 or more"
+            )
+        terms = [
+            term(query.kind, order, f"order{number}", query.scope) for number, order in enumerate(query.order)
+        ]
+        after = _read(query, len(terms)) if query.token else None
+        rows: list[Any] = []
+        for rank in terms[0].ranks:
+            if after is not None and rank < after[0][0]:
+                continue
+            wanted = query.limit + 1 - len(rows)
+            statement, values = self._part(query, terms, rank, after, wanted)
+            rows += self._store.rows(statement, values)
+            after = None
+            if len(rows) > query.limit:
+                break
+        names = query.kind.__struct_fields__
+        items = [query.kind(**dict(zip(names, row, strict=False))) for row in rows[: query.limit]]
+        if len(rows) <= query.limit:
+            return Page(items)
+        last = rows[query.limit - 1][len(names) :]
+        return Page(items, _write(query, [(last[2 * n], last[2 * n + 1]) for n in range(len(terms))]))
+
+    def _part(
+        self, query: Query[Any], terms: Sequence[Term], rank: int, after: Values | None, limit: int
+    ) -> tuple[Select[Any], dict[str, Any]]:
+        """The records whose first term has ``rank``, in order."""
+        table = statements.table_of(query.kind)
+        shape, values = statements.shape_of(query.kind, query.scope)
+        first, *rest = terms
+        source: FromClause = first.source(table, rank)
+        for other in rest:
+            source = other.joined(source)
+        dialect = self._store.dialect
+        keys = [table.c[name] for name in query.kind.KEY]
+        sorts = [
+            column.label(f"{name}{number}")
+            for number, one in enumerate(terms)
+            for name, column in (("rank", one.rank), ("value", one.value))
+        ]
+        found = (
+            select(*keys, *sorts)
+            .select_from(source)
+            .where(
+                *statements.conditions(query.kind, shape),
+                *first.part(rank),
+                *(condition(query.kind, one, dialect) for one in query.filter),
+                *(() if after is None else _after(terms, after)),
+            )
+            .order_by(
+                *(clause for number, one in enumerate(terms) for clause in one.order(ranked=number > 0))
+            )
+            .limit(limit)
+            .subquery("page")
+        )
+        return _whole(table, query, found, terms), values
+
+
+def _whole(table: Table, query: Query[Any], found: Any, terms: Sequence[Term]) -> Select[Any]:
+    """The rows that were found by their keys. Only these are read whole: what is sorted on the way stays narrow."""
+    sorts = [found.c[f"{name}{number}"] for number in range(len(terms)) for name in ("rank", "value")]
+    order: list[ColumnElement[Any]] = []
+    for number, one in enumerate(terms):
+        value = found.c[f"value{number}"]
+        order += [found.c[f"rank{number}"], value.desc() if one.descending else value.asc()]
+    same = and_(*(table.c[name] == found.c[name] for name in query.kind.KEY))
+    return select(table, *sorts).select_from(found.join(table, same)).order_by(*order)
+
+
+def _after(terms: Sequence[Term], values: Values) -> list[ColumnElement[bool]]:
+    """What follows a record in the order, within the part of its first term."""
+    later: list[ColumnElement[bool]] = []
+    same: list[ColumnElement[bool]] = []
+    for number, (one, (rank, value)) in enumerate(zip(terms, values, strict=True)):
+        later += [and_(*same, clause) for clause in one.later(rank, value, ranked=number > 0)]
+        same += one.same(rank, value, ranked=number > 0)
+    # The first is implied by the others, and alone can be looked up in an index.
+    return [*terms[0].from_here(*values[0]), or_(*later)]
+
+
+def _search(query: Query[Any]) -> bytes:
+    """What a token must be of: the same kind, scope, filter and order."""
+    named = (query.kind.__name__, [list(map(str, one)) for one in query.scope], query.filter, query.order)
+    return bytes.fromhex(digest_of(named).removeprefix("sha256:"))[:9]
+
+
+def _write(query: Query[Any], values: Values) -> str:
+    return base64.urlsafe_b64encode(msgspec.msgpack.encode(_Token(_search(query), values))).decode()
+
+
+def _read(query: Query[Any], terms: int) -> Values:
+    try:
+        token = msgspec.msgpack.decode(
+            base64.b64decode(query.token, altchars=b"-_", validate=True), type=_Token
+        )
+    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+        raise BadRequest(
+            "Invalid page token, could not be decoded", field="page_token", remedy="Ask for the first page"
+        ) from error
+    if token.search != _search(query) or len(token.values) != terms:
+        raise BadRequest(
+            "Invalid page token: it is of another search",
+            field="page_token",
+            remedy="Ask for the next page with the filter, order and experiments of the first",
+        )
+    return token.values

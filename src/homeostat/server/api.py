@@ -24,6 +24,7 @@ from homeostat.app.deliveries import Parcel, deliver, ingest
 from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.server import tracking
 from homeostat.server.calls import (
     Call,
     Handed,
@@ -98,6 +99,8 @@ class Api:
             get("/status", lambda _: explain.status(self._container)),
             get("/deployments", self._deployments),
             get("/runs/{id}", self._run),
+            get("/runs/{id}/log", lambda call: tracking.position(self._container, call)),
+            post("/runs/{id}/log", lambda call: tracking.take(self._container, call)),
             get("/models/{name}/versions", self._versions),
             get("/models/{name}/versions/{version:int}/gates", self._gates),
             get("/alerts", lambda _: self._store.find(records.Alert, order=["-opened_at"])),

@@ -1,0 +1,1 @@
+"""Tracking runs from the program that runs: a spool on disk first, the server when there is one."""

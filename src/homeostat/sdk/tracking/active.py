@@ -1,0 +1,94 @@
+"""Which run is meant: ``hs.run`` begins one, and ``hs.log`` and its like go to the one that is active.
+
+A run is active where it was begun, task or thread, and inside it; where none is, the one that this process began last
+and that goes on. Runs that nobody ended end with the process.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from homeostat.domain.errors import Conflict
+
+if TYPE_CHECKING:
+    from homeostat.sdk.tracking.run import Run
+
+_current: ContextVar[Run | None] = ContextVar("homeostat_run", default=None)
+_open: list[Run] = []
+
+
+def entered(run: Run) -> None:
+    """Note a run that began."""
+    if not _open:
+        _watch()
+    _open.append(run)
+    _current.set(run)
+
+
+def left(run: Run) -> None:
+    """Note that a run ended: the one around it is active again."""
+    if run in _open:
+        _open.remove(run)
+    if _current.get() is run:
+        _current.set(_open[-1] if _open else None)
+
+
+def current() -> Run:
+    """The active run.
+
+    Raises:
+        Conflict: there is none.
+    """
+    run = _current.get()
+    if run is not None and run.state is None:
+        return run
+    if _open:
+        return _open[-1]
+    raise Conflict("no run is active", remedy="Begin one: with hs.run('my-experiment'): …")
+
+
+def found() -> Run | None:
+    """The active run, None when there is none."""
+    run = _current.get()
+    return run if run is not None and run.state is None else _open[-1] if _open else None
+
+
+def log(values: Mapping[str, Any] | None = None, /, *, step: int | None = None, **named: Any) -> None:
+    """Log values to the active run, as in ``hs.log(loss=0.3, step=i)``; see ``Run.log``."""
+    run = _current.get()
+    if run is None or run.state is not None:
+        run = current()
+    run.record({**values, **named} if values is not None else named, step)
+
+
+def _watch() -> None:
+    global _watching
+    if not _watching:
+        _watching = True
+        atexit.register(_finish)
+        os.register_at_fork(after_in_child=_forked)
+
+
+_watching = False
+
+
+def _finish() -> None:
+    """End what nobody ended, as the program ended."""
+    error = getattr(sys, "last_value", None) if not hasattr(sys, "ps1") else None
+    for run in reversed(_open[:]):
+        if isinstance(error, KeyboardInterrupt):
+            run.finish("cancelled", error="interrupted from the keyboard")
+        elif error is not None:
+            run.finish("failed", error=f"{type(error).__name__}: {error}")
+        else:
+            run.finish()
+
+
+def _forked() -> None:
+    for run in _open:
+        run.forked()

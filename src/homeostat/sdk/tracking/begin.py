@@ -1,0 +1,81 @@
+"""``hs.run``: a run begins."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Mapping
+from typing import Any
+
+from homeostat.adapters.clock import SystemClock
+from homeostat.app.settings import Settings
+from homeostat.domain.errors import BadRequest
+from homeostat.engine.tracking import entries, limits
+from homeostat.sdk.tracking import active
+from homeostat.sdk.tracking.run import Run, new_run_id
+
+
+def run(
+    experiment: str = "Default",
+    *,
+    name: str = "",
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    notes: str = "",
+    group: str = "",
+    parent: Run | str | None = None,
+    id: str = "",
+) -> Run:
+    """Begin a run, as in ``with hs.run("churn", params={"depth": 6}): …``; it is active until it ends.
+
+    What is logged goes to the spool in the home first and from there to the server, now or when there is one.
+    Inside the block of another run it is that run's child. Without a block it ends with ``finish``, with the next run
+    that begins beside it, or with the program.
+
+    Args:
+        experiment: The name of the experiment, which is made when it is not there.
+        name: The run's name; one is made up when it is empty.
+        params: Parameters, as of ``Run.log_params``.
+        tags: Marks, as of ``Run.tag``.
+        notes: A description in Markdown.
+        group: A name that several runs share.
+        parent: The run, or its id, whose child this is; by default the one whose block this is in.
+        id: Go on with the run of this id, or give it to the new one.
+
+    Raises:
+        BadRequest: a name or a text that cannot be.
+    """
+    limits.check_experiment_name(experiment)
+    if id and not (id.isascii() and id.isalnum() and len(id) <= 64):
+        raise BadRequest(f"{id!r} is no run's id", field="id", remedy="Use up to 64 letters and digits")
+    around = active.found()
+    if parent is None and around is not None:
+        if around.entered:
+            parent = around
+        else:
+            around.finish()
+    settings = Settings.load()
+    texts = {name: str(value) for name, value in (tags or {}).items() if value is not None}
+    if name:
+        texts["mlflow.runName"] = name
+    if notes:
+        texts["mlflow.note.content"] = notes
+    if group:
+        texts["homeostat.group"] = group
+    if parent is not None:
+        texts["mlflow.parentRunId"] = parent if isinstance(parent, str) else parent.id
+    texts |= {"mlflow.user": _user()}
+    limits.check_tags(texts)
+    at = SystemClock().milliseconds()
+    began = entries.Began(experiment=experiment, name=name, actor=texts["mlflow.user"], at=at, tags=texts)
+    made = Run(settings.home / "spool", settings.server, began, id or new_run_id())
+    active.entered(made)
+    if params:
+        made.log_params(params)
+    return made
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no such user in this container
+        return ""

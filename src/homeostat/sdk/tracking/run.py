@@ -1,0 +1,274 @@
+"""A run, as the program that runs knows it.
+
+``log`` is made for inner loops: it checks, appends to a deque and returns, in about a microsecond. Everything else may
+take a moment, and nothing waits for a server.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from homeostat.adapters.clock import SystemClock
+from homeostat.domain.errors import BadRequest, Conflict
+from homeostat.engine.tracking import entries, limits
+from homeostat.sdk.tracking import active
+from homeostat.sdk.tracking.files import File, kept
+from homeostat.sdk.tracking.remote import Remote
+from homeostat.sdk.tracking.session import Session
+
+_LARGEST_STEP: Final = 2**63 - 1
+_WITHIN: Final = 10.0  # seconds without progress after which the end of a run is not waited for any longer
+_NAME: Final = "mlflow.runName"
+_NOTE: Final = "mlflow.note.content"
+
+
+class Run:
+    """A tracked run, made by ``hs.run``. As a context manager it ends with the block, failed if the block raises.
+
+    Args:
+        spool: The folder of all streams.
+        server: The server's URL.
+        began: What the run is.
+        id: Its id, 32 hexadecimal digits.
+    """
+
+    def __init__(self, spool: Path, server: str, began: entries.Began, id: str) -> None:
+        self.id = id
+        self.experiment = began.experiment
+        self.name = began.name
+        self.entered = False
+        self.state: entries.Outcome | None = None  # None: it goes on
+        self._spool, self._server, self._began = spool, server, began
+        self._now = SystemClock().milliseconds
+        self._keys: set[str] = set()
+        self._params: dict[str, str] = {}
+        self._step = 0
+        self._values = 0
+        self._put: Callable[[Any], None] = self._rejoin
+        self._open(began)
+
+    def log(
+        self, values: Mapping[str, Any] | None = None, /, *, step: int | None = None, **named: Any
+    ) -> None:
+        """Log values at a step, as in ``run.log(loss=0.3, step=i)``. It waits for nothing.
+
+        Args:
+            values: Values by name, for names that are no Python names, as in ``{"val/loss": 0.3}``; nested mappings
+                become names with slashes.
+            step: A whole number; by default the one after the last.
+            named: More values by name: numbers are points of a metric, anything else is kept as a file.
+
+        Raises:
+            BadRequest: a name or a value that cannot be.
+            Conflict: the run has ended.
+        """
+        self.record({**values, **named} if values is not None else named, step)
+
+    def record(self, values: dict[str, Any], step: int | None) -> None:
+        """As ``log``, of a dictionary that is nobody else's."""
+        for value in values.values():
+            kind = type(value)
+            if kind is not float and kind is not int:
+                values = self._numbers(values, self._step if step is None else step)
+                break
+        if not values.keys() <= self._keys:
+            self._learn(values)
+        if step is None:
+            step = self._step
+        elif type(step) is not int or not -_LARGEST_STEP <= step < _LARGEST_STEP:
+            step = _whole(step)
+        self._step = step + 1
+        if values:
+            self._put((values, step, self._now()))
+            if self._recorder.idle:
+                self._recorder.wake()
+
+    def log_params(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        """Log parameters, which do not change any more; nested mappings become names with dots.
+
+        Raises:
+            BadRequest: a name or a text that cannot be, or a parameter that has another value already.
+        """
+        given = {name: str(value) for name, value in _flat({**(values or {}), **named}, ".").items()}
+        limits.check_params(given)
+        for name, value in given.items():
+            if self._params.get(name, value) != value:
+                raise BadRequest(
+                    f"parameter {name!r} is {self._params[name]!r} already, and parameters do not change",
+                    field=name,
+                    remedy="Log it under another name",
+                )
+        self._params |= given
+        if given:
+            self._add(entries.Params(values=given))
+
+    def tag(self, values: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        """Set tags, or remove those whose value is None.
+
+        Raises:
+            BadRequest: a name or a text that cannot be.
+        """
+        given = {
+            name: None if value is None else str(value) for name, value in {**(values or {}), **named}.items()
+        }
+        limits.check_tags({name: value or "" for name, value in given.items()})
+        if given.get(_NAME):
+            self.name = str(given[_NAME])
+        if given:
+            self._add(entries.Tags(values=given))
+
+    def note(self, text: str) -> None:
+        """Describe the run, in Markdown; replaces what was there."""
+        self.tag({_NOTE: text})
+
+    def log_artifact(self, path: str | os.PathLike[str], to: str = "") -> None:
+        """Keep a file, or a folder with all that is in it, as it is now.
+
+        Args:
+            path: The file or folder.
+            to: The folder among the run's artifacts where it goes; the topmost by default.
+
+        Raises:
+            BadRequest: there is no such file.
+        """
+        source = Path(path)
+        if not source.exists():
+            raise BadRequest(f"there is no file {source}", field="path")
+        files = sorted(f for f in source.rglob("*") if f.is_file()) if source.is_dir() else [source]
+        for file in files:
+            below = file.relative_to(source.parent if source.is_file() else source).as_posix()
+            self.keep(f"{to.strip('/')}/{below}" if to else below, file)
+
+    def log_text(self, text: str, path: str) -> None:
+        """Keep a text as a file among the run's artifacts."""
+        self.keep(path, text.encode())
+
+    def keep(self, path: str, content: File) -> None:
+        """Keep bytes, or a copy of a file, among the run's artifacts at ``path``."""
+        self._add(kept(self._session.stream, path, content))
+
+    def flush(self, within: float = 10.0) -> bool:
+        """Wait until all that was logged is in the spool; False when that takes longer."""
+        return self._recorder.flush(within)
+
+    def finish(self, state: entries.Outcome = "succeeded", *, error: str = "") -> None:
+        """End the run, and wait for the server to have it as long as that goes on; a run that ended stays as it is.
+
+        Args:
+            state: How it ended.
+            error: Why it failed.
+        """
+        if self.state is not None:
+            return
+        self.state = state
+        active.left(self)
+        self._put = self._refuse
+        ended = entries.Ended(state=state, at=self._now(), error=error[:2000])
+        last = None if self._began.join else ended
+        if not self._session.finish(last, _WITHIN):
+            self._session.tell_kept()
+
+    def __enter__(self) -> Self:
+        self.entered = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None or (isinstance(error, SystemExit) and not error.code):
+            self.finish()
+        elif issubclass(kind, KeyboardInterrupt):
+            self.finish("cancelled", error="interrupted from the keyboard")
+        else:
+            self.finish("failed", error=f"{kind.__name__}: {error}")
+
+    def __repr__(self) -> str:
+        return f"<run/{self.id} {self.name!r} of {self.experiment!r}: {self.state or 'running'}>"
+
+    def forked(self) -> None:
+        """In a forked child: what it logs goes to a stream of its own, which begins with the first."""
+        self._session.forget()
+        self._put = self._rejoin
+
+    def _open(self, began: entries.Began) -> None:
+        server = self._server
+        self._session = Session(self._spool, self.id, lambda: Remote(server))
+        self._session.start(began)
+        self._recorder = self._session.recorder
+        self._put = self._recorder.put
+
+    def _rejoin(self, item: Any) -> None:
+        self._began = entries.Began(experiment=self.experiment, at=self._now(), join=True)
+        self._open(self._began)
+        self._put(item)
+
+    def _refuse(self, item: Any) -> None:
+        raise Conflict(f"run/{self.id} has ended", remedy=f"Go on with it by hs.run(id={self.id!r})")
+
+    def _add(self, entry: entries.Entry) -> None:
+        self._put(entry)
+        if self._recorder.idle:
+            self._recorder.wake()
+
+    def _learn(self, values: Mapping[str, Any]) -> None:
+        for name in values:
+            limits.check_name(name, "name")
+        self._keys |= values.keys()
+
+    def _numbers(self, values: Mapping[str, Any], step: int) -> dict[str, float]:
+        """The numbers among values; the rest is kept as files."""
+        numbers: dict[str, float] = {}
+        for name, value in _flat(values, "/").items():
+            number = _number(value)
+            if number is None:
+                raise BadRequest(f"{name} is a {type(value).__name__}, no number", field=name)
+            numbers[name] = number
+        return numbers
+
+
+def new_run_id() -> str:
+    """A run's id as MLflow's clients know them."""
+    return uuid.uuid4().hex
+
+
+def _whole(step: Any) -> int:
+    try:
+        number = operator.index(step)
+    except TypeError:
+        raise BadRequest(
+            f"step is {step!r}, no whole number",
+            field="step",
+            remedy="Log other axes as values beside the others, as in epoch=1.5",
+        ) from None
+    if not -_LARGEST_STEP <= number < _LARGEST_STEP:
+        raise BadRequest(f"step {number} does not fit into 64 bits", field="step")
+    return number
+
+
+def _number(value: Any) -> float | None:
+    """A number of any library as a float; None when it is something else."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    if getattr(value, "size", None) == 1 or getattr(value, "ndim", None) == 0 or hasattr(value, "__float__"):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            return None
+    return None
+
+
+def _flat(values: Mapping[str, Any], by: str) -> dict[str, Any]:
+    """Nested mappings as one, the names joined."""
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            out |= {f"{name}{by}{inner}": found for inner, found in _flat(value, by).items()}
+        else:
+            out[str(name)] = value
+    return out

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 from homeostat.domain.errors import BadRequest
 from homeostat.server.http import Disconnected, HttpError, Receive, Scope, Send, read_body, respond
-from homeostat.server.mlflow import experiments, info, logs, metrics, runs
+from homeostat.server.mlflow import (
+    artifacts,
+    experiments,
+    info,
+    logged_models,
+    logs,
+    metrics,
+    models,
+    runs,
+    versions,
+)
 from homeostat.server.mlflow.errors import MlflowError, answer_of
 from homeostat.server.mlflow.wire import PREFIXES, Endpoint, Wire
 
@@ -23,11 +33,16 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *runs.ENDPOINTS,
     *metrics.ENDPOINTS,
     *experiments.ENDPOINTS,
+    *models.ENDPOINTS,
+    *versions.ENDPOINTS,
+    *artifacts.ENDPOINTS,
+    *logged_models.ENDPOINTS,
 )
+_OUTSIDE: Final = frozenset({_VERSION, artifacts.OF_RUNS, artifacts.OF_VERSIONS})
 
 
 class Mlflow:
-    """Answers what lies under ``/api/`` and ``/ajax-api/``, and ``/version``.
+    """Answers what lies under ``/api/`` and ``/ajax-api/``, ``/version``, and files of runs and versions.
 
     Args:
         container: The ports.
@@ -36,16 +51,20 @@ class Mlflow:
 
     def __init__(self, container: Container, pool: Executor) -> None:
         self._wire = Wire(container, ENDPOINTS)
+        self._files = artifacts.Files(container, pool)
         self._pool = pool
 
     @staticmethod
     def answers(path: str) -> bool:
         """Whether a path is this protocol's."""
-        return path.startswith(PREFIXES) or path == _VERSION
+        return path.startswith(PREFIXES) or path in _OUTSIDE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == _VERSION:
             await respond(send, 200, info.VERSION.encode(), media_type=b"text/plain; charset=utf-8")
+            return
+        if (work := self._files.work_for(scope)) is not None:
+            await work(scope, receive, send)
             return
         path = scope["path"].partition("api/")[2]
         query = scope["query_string"].decode("latin-1")

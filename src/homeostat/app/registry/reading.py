@@ -90,8 +90,9 @@ def latest(reads: Reads, name: str, labels: Sequence[str] = ()) -> list[VersionS
         NotFound: there is no such model.
         BadRequest: there is no such label.
     """
+    found = model(reads, name).latest
     wanted = set(map(names.label_of, labels)) or set(names.LABELS)
-    return [shown for shown in model(reads, name).latest if shown.record.label in wanted]
+    return [shown for shown in found if shown.record.label in wanted]
 
 
 def show_models(reads: Reads, found: Sequence[RegisteredModel]) -> list[ModelShown]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from homeostat.app.container import Container
-from homeostat.app.registry.reading import by_alias, latest, no_version, version
+from homeostat.app.registry.reading import by_alias, latest, version
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.records import ModelVersion, Run
 from homeostat.domain.tracking import Experiment, LoggedModel, LoggedModelTag, ModelTag
@@ -100,7 +100,8 @@ def _version(container: Container, named: sources.Registered) -> ModelVersion:
         return found.record
     newest = latest(store, named.name, [named.label] if named.label else [])
     if not newest:
-        raise no_version(named.name, 0)
+        stage = f" and stage '{named.label}'" if named.label else ""
+        raise NotFound(f"No versions of model with name '{named.name}'{stage} found")
     return max((shown.record for shown in newest), key=lambda record: record.version)
 
 

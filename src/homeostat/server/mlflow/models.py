@@ -9,10 +9,11 @@ import msgspec
 from homeostat.app.container import Container
 from homeostat.app.registry import aliases, models, reading
 from homeostat.app.registry.reading import ModelShown
+from homeostat.app.registry.search import search_models
 from homeostat.domain.errors import BadRequest, NotFound
-from homeostat.server.mlflow.reading import Named
+from homeostat.server.mlflow.reading import Int64, Named
 from homeostat.server.mlflow.values import Tag, mapped, millis, pairs
-from homeostat.server.mlflow.versions import FoundVersion, ShownVersion, number_of, shown_version
+from homeostat.server.mlflow.versions import FoundVersion, ShownVersion, limit_of, number_of, shown_version
 from homeostat.server.mlflow.wire import Endpoint
 
 
@@ -47,6 +48,13 @@ class FoundVersions(msgspec.Struct, frozen=True, omit_defaults=True):
     model_versions: list[ShownVersion] = []
 
 
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``registered-models/search``, the answer."""
+
+    registered_models: list[ShownModel] = []
+    next_page_token: str = ""
+
+
 class Registration(msgspec.Struct, frozen=True):
     """``registered-models/create``."""
 
@@ -73,6 +81,15 @@ class Describing(msgspec.Struct, frozen=True):
 
     name: Named
     description: str = ""
+
+
+class Search(msgspec.Struct, frozen=True):
+    """``registered-models/search``."""
+
+    filter: str = ""
+    max_results: Int64 = 100
+    order_by: list[str] = []
+    page_token: str = ""
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -147,6 +164,17 @@ def _delete(container: Container, asked: ByName) -> None:
     models.delete(container, asked.name)
 
 
+def _search(container: Container, asked: Search) -> Page:
+    found = search_models(
+        container,
+        asked.filter,
+        order_by=asked.order_by,
+        limit=limit_of(asked.max_results, _LARGEST_PAGE),
+        token=asked.page_token,
+    )
+    return Page([shown_model(model) for model in found.items], found.token)
+
+
 def _latest(container: Container, asked: Latest) -> FoundVersions:
     found = reading.latest(container.store, asked.name, asked.stages)
     return FoundVersions([shown_version(version) for version in found])
@@ -177,6 +205,7 @@ def _by_alias(container: Container, asked: ByAlias) -> FoundVersion:
     raise BadRequest(f"Registered model alias {asked.alias} not found.", field="alias")
 
 
+_LARGEST_PAGE: Final = 1000
 _MODELS: Final = "2.0/mlflow/registered-models/"
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("POST", f"{_MODELS}create", Registration, _create),
@@ -184,6 +213,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("POST", f"{_MODELS}rename", Renaming, _rename),
     Endpoint("PATCH", f"{_MODELS}update", Describing, _update),
     Endpoint("DELETE", f"{_MODELS}delete", ByName, _delete),
+    Endpoint("GET", f"{_MODELS}search", Search, _search),
     Endpoint("GET", f"{_MODELS}get-latest-versions", Latest, _latest),
     Endpoint("POST", f"{_MODELS}get-latest-versions", Latest, _latest),
     Endpoint("POST", f"{_MODELS}set-tag", Tagging, _set_tag),

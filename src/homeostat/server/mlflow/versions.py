@@ -9,9 +9,10 @@ import msgspec
 from homeostat.app.container import Container
 from homeostat.app.registry import reading, versions
 from homeostat.app.registry.reading import VersionShown
+from homeostat.app.registry.search import search_versions
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion
-from homeostat.server.mlflow.reading import Named
+from homeostat.server.mlflow.reading import Int64, Named, invalid
 from homeostat.server.mlflow.values import Tag, double, mapped, millis, pairs
 from homeostat.server.mlflow.wire import Endpoint
 
@@ -57,6 +58,13 @@ class FoundUri(msgspec.Struct, frozen=True):
     artifact_uri: str
 
 
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``model-versions/search``, the answer."""
+
+    model_versions: list[ShownVersion] = []
+    next_page_token: str = ""
+
+
 class Creation(msgspec.Struct, frozen=True):
     """``model-versions/create``."""
 
@@ -74,6 +82,15 @@ class ByNumber(msgspec.Struct, frozen=True):
 
     name: Named
     version: Named
+
+
+class Search(msgspec.Struct, frozen=True):
+    """``model-versions/search``."""
+
+    filter: str = ""
+    max_results: Int64 = 10_000
+    order_by: list[str] = []
+    page_token: str = ""
 
 
 class Describing(msgspec.Struct, frozen=True):
@@ -120,6 +137,17 @@ def number_of(text: str) -> int:
         return int(text)
     except ValueError as error:
         raise BadRequest(f"Parameter 'version' must be an integer, got '{text}'.", field="version") from error
+
+
+def limit_of(asked: int, largest: int) -> int:
+    """How many a page may have.
+
+    Raises:
+        BadRequest: not as many as were asked for.
+    """
+    if not 1 <= asked <= largest:
+        raise invalid("max_results", asked, f"it must be a positive integer of at most {largest}")
+    return asked
 
 
 def shown_version(version: VersionShown) -> ShownVersion:
@@ -171,6 +199,17 @@ def _get(container: Container, asked: ByNumber) -> FoundVersion:
     return FoundVersion(shown_version(reading.version(container.store, asked.name, number_of(asked.version))))
 
 
+def _search(container: Container, asked: Search) -> Page:
+    found = search_versions(
+        container,
+        asked.filter,
+        order_by=asked.order_by,
+        limit=limit_of(asked.max_results, _LARGEST_PAGE),
+        token=asked.page_token,
+    )
+    return Page([shown_version(version) for version in found.items], found.token)
+
+
 def _update(container: Container, asked: Describing) -> FoundVersion:
     number = number_of(asked.version)
     return FoundVersion(shown_version(versions.describe(container, asked.name, number, asked.description)))
@@ -203,10 +242,12 @@ def _delete_tag(container: Container, asked: Untagging) -> None:
     versions.untag(container, asked.name, number_of(asked.version), asked.key)
 
 
+_LARGEST_PAGE: Final = 200_000
 _VERSIONS: Final = "2.0/mlflow/model-versions/"
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("POST", f"{_VERSIONS}create", Creation, _create),
     Endpoint("GET", f"{_VERSIONS}get", ByNumber, _get),
+    Endpoint("GET", f"{_VERSIONS}search", Search, _search),
     Endpoint("PATCH", f"{_VERSIONS}update", Describing, _update),
     Endpoint("POST", f"{_VERSIONS}transition-stage", Transition, _transition),
     Endpoint("DELETE", f"{_VERSIONS}delete", ByNumber, _delete),

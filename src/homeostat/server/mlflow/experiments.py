@@ -9,11 +9,13 @@ import msgspec
 
 from homeostat.app import tracking
 from homeostat.app.container import Container
+from homeostat.app.search import search
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.tracking import Experiment
 from homeostat.engine.tracking import limits
-from homeostat.server.mlflow.reading import Named
-from homeostat.server.mlflow.values import Tag, mapped, millis, pairs
+from homeostat.engine.tracking.kinds import EXPERIMENTS
+from homeostat.server.mlflow.reading import Int64, Named
+from homeostat.server.mlflow.values import Tag, check_limit, mapped, millis, pairs, view_of
 from homeostat.server.mlflow.wire import Endpoint
 
 _LARGEST: Final = 2**63
@@ -84,6 +86,23 @@ class Untagging(msgspec.Struct, frozen=True):
 
     experiment_id: Named
     key: Named
+
+
+class Search(msgspec.Struct, frozen=True):
+    """``experiments/search``."""
+
+    max_results: Int64 = 0
+    filter: str = ""
+    order_by: list[str] = []
+    view_type: int | str = "ACTIVE_ONLY"
+    page_token: str = ""
+
+
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Experiments that were found."""
+
+    experiments: list[ShownExperiment] = []
+    next_page_token: str = ""
 
 
 def experiment_id(text: str) -> int:
@@ -177,9 +196,27 @@ def _untag(container: Container, asked: Untagging) -> None:
     tracking.untag_experiment(container, experiment_id(asked.experiment_id), asked.key)
 
 
+def _search(container: Container, asked: Search) -> Page:
+    check_limit(asked.max_results)
+    tracking.experiment(container, 0)  # the default one is there as soon as somebody looks
+    page = search(
+        container,
+        EXPERIMENTS,
+        asked.filter,
+        scope=view_of(asked.view_type, "view_type"),
+        order_by=asked.order_by,
+        limit=asked.max_results,
+        token=asked.page_token,
+    )
+    tags = tracking.experiment_tags(container, [found.id for found in page.items])
+    return Page([shown(found, tags[found.id]) for found in page.items], page.token)
+
+
 _AT: Final = "2.0/mlflow/experiments/"
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("POST", _AT + "create", Creation, _create),
+    Endpoint("POST", _AT + "search", Search, _search),
+    Endpoint("GET", _AT + "search", Search, _search),
     Endpoint("GET", _AT + "get", ById, _get),
     Endpoint("GET", _AT + "get-by-name", ByName, _get_by_name),
     Endpoint("POST", _AT + "update", Renaming, _update),

@@ -122,6 +122,9 @@ def _untag(container: Container, asked: Untagging) -> None:
 
 def _batch(container: Container, asked: LogBatch) -> None:
     limits.check_batch(len(asked.metrics), len(asked.params), len(asked.tags))
+    if len(asked.metrics) == 1:  # which is else told without its place in the batch
+        point = asked.metrics[0]
+        limits.check_point(point.key, point.value, point.timestamp, point.step, "metrics[0]")
     params = limits.unique_params((param.key, param.value) for param in asked.params)
     tracking.log(
         container,

@@ -35,7 +35,7 @@ class GetHistory(msgspec.Struct, frozen=True):
 class GetBulk(msgspec.Struct, frozen=True):
     """``metrics/get-history-bulk``, where ``run_id`` comes many times."""
 
-    metric_key: Named
+    metric_key: str = ""
     run_id: list[str] = []
     max_results: Int32 = _BULK
 
@@ -105,6 +105,8 @@ def _bulk(container: Container, asked: GetBulk) -> Bulk:
             f" Received {len(asked.run_id)} run_ids.",
             field="run_id",
         )
+    if not asked.metric_key:
+        raise BadRequest("GetMetricHistoryBulk request must specify a metric_key.", field="metric_key")
     left = max(0, min(asked.max_results, _BULK))
     found: list[PointOfRun] = []
     for run in sorted(set(asked.run_id)):

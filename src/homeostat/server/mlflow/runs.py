@@ -5,21 +5,33 @@ Old clients name a run ``run_uuid``; both names are taken, and both are answered
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from homeostat.app import tracking
 from homeostat.app.container import Container
+from homeostat.app.search import search
 from homeostat.app.tracking import RunData
 from homeostat.domain.records import Run
 from homeostat.domain.tracking import Experiment, Metric
 from homeostat.engine.tracking import limits
+from homeostat.engine.tracking.kinds import RUNS, STATES
 from homeostat.engine.tracking.places import run_root
 from homeostat.server.mlflow.experiments import experiment_id
-from homeostat.server.mlflow.reading import Int64, Named, missing
-from homeostat.server.mlflow.values import STATUS, Tag, cut, double, mapped, millis, moment, pairs, state_of
+from homeostat.server.mlflow.reading import Int32, Int64, Named, missing
+from homeostat.server.mlflow.values import (
+    Tag,
+    check_limit,
+    cut,
+    double,
+    mapped,
+    millis,
+    moment,
+    pairs,
+    state_of,
+    view_of,
+)
 from homeostat.server.mlflow.wire import Endpoint
 
 
@@ -147,6 +159,24 @@ class ById(msgspec.Struct, frozen=True):
     run_uuid: str = ""
 
 
+class Search(msgspec.Struct, frozen=True):
+    """``runs/search``."""
+
+    experiment_ids: list[str] = []
+    filter: str = ""
+    run_view_type: int | str = "ACTIVE_ONLY"
+    max_results: Int32 = 1000
+    order_by: list[str] = []
+    page_token: str = ""
+
+
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Runs that were found."""
+
+    runs: list[ShownRun] = []
+    next_page_token: str = ""
+
+
 def run_id(asked: ById | Change) -> str:
     """The run that a message names.
 
@@ -157,19 +187,6 @@ def run_id(asked: ById | Change) -> str:
     if not found:
         raise missing("run_id")
     return found
-
-
-def shown_runs(
-    runs: Iterable[Run], data: Mapping[str, RunData], experiments: Mapping[int, Experiment]
-) -> list[ShownRun]:
-    """Runs as clients see them.
-
-    Args:
-        runs: The runs.
-        data: What was logged to each.
-        experiments: The experiments they belong to.
-    """
-    return [_shown(run, data[run.id], experiments[run.experiment]) for run in runs]
 
 
 def _shown(run: Run, data: RunData, experiment: Experiment) -> ShownRun:
@@ -199,7 +216,7 @@ def _info(run: Run, experiment: Experiment) -> RunInfo:
         run_name=run.name,
         experiment_id=str(run.experiment),
         user_id=run.actor,
-        status=STATUS[run.state],
+        status=STATES[run.state],
         artifact_uri=run_root(experiment.artifacts, run.id),
         lifecycle_stage="active" if run.deleted_at is None else "deleted",
         start_time=None if run.started_at is None else millis(run.started_at),
@@ -248,9 +265,28 @@ def _restore(container: Container, asked: ById) -> None:
     tracking.restore_run(container, run_id(asked))
 
 
+def _search(container: Container, asked: Search) -> Page:
+    check_limit(asked.max_results)
+    ids = [experiment_id(text) for text in asked.experiment_ids]
+    scope = (("experiment", "in", ids), *view_of(asked.run_view_type, "run_view_type"))
+    page = search(
+        container,
+        RUNS,
+        asked.filter,
+        scope=scope,
+        order_by=asked.order_by,
+        limit=asked.max_results,
+        token=asked.page_token,
+    )
+    data = tracking.run_data(container, [run.id for run in page.items])
+    experiments = {one.id: one for one in container.store.find(Experiment, ("id", "in", ids))}
+    return Page([_shown(run, data[run.id], experiments[run.experiment]) for run in page.items], page.token)
+
+
 _AT: Final = "2.0/mlflow/runs/"
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("GET", _AT + "get", ById, _get),
+    Endpoint("POST", _AT + "search", Search, _search),
     Endpoint("POST", _AT + "create", Creation, _create),
     Endpoint("POST", _AT + "update", Change, _update),
     Endpoint("POST", _AT + "delete", ById, _delete),

@@ -5,41 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Final, cast
 
 import msgspec
 
+from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import RunState
+from homeostat.engine.tracking.kinds import STATES
+from homeostat.ports.meta import Where
 from homeostat.server.mlflow.reading import Named, invalid
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
-STATUS: Final[dict[RunState, str]] = {
-    "queued": "SCHEDULED",
-    "running": "RUNNING",
-    "succeeded": "FINISHED",
-    "failed": "FAILED",
-    "cancelled": "KILLED",
-}
 # Protobuf's JSON takes an enum by name or by number; in a query the number comes as a text.
 _STATES: Final[dict[str, RunState]] = {
-    **{status: state for state, status in STATUS.items()},
+    **{status: cast("RunState", state) for state, status in STATES.items()},
     "1": "running",
     "2": "queued",
     "3": "succeeded",
     "4": "failed",
     "5": "cancelled",
 }
-View = Literal["active", "deleted", "all"]
-_VIEWS: Final[dict[str, View]] = {
-    "ACTIVE_ONLY": "active",
-    "DELETED_ONLY": "deleted",
-    "ALL": "all",
-    "1": "active",
-    "2": "deleted",
-    "3": "all",
+_ACTIVE: Final[Where] = ("deleted_at", "=", None)
+_DELETED: Final[Where] = ("deleted_at", "!=", None)
+_VIEWS: Final[dict[str, tuple[Where, ...]]] = {
+    "ACTIVE_ONLY": (_ACTIVE,),
+    "DELETED_ONLY": (_DELETED,),
+    "ALL": (),
+    "1": (_ACTIVE,),
+    "2": (_DELETED,),
+    "3": (),
 }
+_MOST: Final = 50_000
 
 
 class Tag(msgspec.Struct, frozen=True, gc=False):
@@ -98,17 +96,31 @@ def state_of(status: int | str) -> RunState:
     """
     found = _STATES.get(str(status))
     if found is None:
-        raise invalid("status", status, f"use one of {', '.join(STATUS.values())}")
+        raise invalid("status", status, f"use one of {', '.join(STATES.values())}")
     return found
 
 
-def view_of(view: int | str, name: str) -> View:
-    """The view that a view type names.
+def view_of(view: int | str, name: str) -> tuple[Where, ...]:
+    """The condition that a view type is.
 
     Raises:
-        BadRequest: it names none.
+        BadRequest: it is none.
     """
     found = _VIEWS.get(str(view))
     if found is None:
         raise invalid(name, view, "use one of ACTIVE_ONLY, DELETED_ONLY, ALL")
     return found
+
+
+def check_limit(limit: int) -> None:
+    """Check how many results a page may have.
+
+    Raises:
+        BadRequest: less than 1, or more than 50,000.
+    """
+    if not 1 <= limit <= _MOST:
+        wanted = "a positive integer" if limit < 1 else f"at most {_MOST}"
+        raise BadRequest(
+            f"Invalid value {limit} for parameter 'max_results' supplied. It must be {wanted}",
+            field="max_results",
+        )

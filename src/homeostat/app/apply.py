@@ -13,6 +13,7 @@ from homeostat.app.deliveries import Ingested, ingest
 from homeostat.app.online import refresh
 from homeostat.app.projects import Declared, snapshot
 from homeostat.app.reading import schemas
+from homeostat.app.registry.models import declare
 from homeostat.app.rollouts import resume, stop
 from homeostat.domain import records
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
@@ -103,6 +104,7 @@ def apply(container: Container, declared: Declared) -> list[Change]:
             _put_dataset(tx, dataset, specs[str(dataset.ref)], container)
         views = [_put_view(tx, name, specs[f"feature-view/{name}"], container) for name in declared.views]
         for name in declared.models:
+            declare(tx, container, name)
             if tx.get(records.Deployment, name) is None:
                 tx.insert(records.Deployment(name=name, model=name, generation=0, arms=[], at=now))
             resume(tx, container, name, "it is declared again")

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from homeostat.app.container import Container
+from homeostat.app.registry.pointers import champion_of, move_alias
 from homeostat.domain.errors import NotFound
 from homeostat.domain.events import Edge, Event
-from homeostat.domain.records import Alias, Arm, Deployment, ModelVersion, Stage
+from homeostat.domain.records import Arm, Deployment, ModelVersion, Stage
 from homeostat.domain.refs import Ref
 from homeostat.ports.meta import Transaction
 
@@ -83,16 +84,11 @@ def crown(
     if deployment is None:
         raise NotFound(f"there is no deployment/{name}", remedy="Declare the model and run homeostat apply")
     model = deployment.model
-    before = tx.get(Alias, model, "champion")
+    before = champion_of(tx, model)
     if before is not None and before.version != version:
         set_stage(
             tx, container, model, before.version, "retired", actor=actor, reason=f"@{version} took its place"
         )
     set_stage(tx, container, model, version, "champion", actor=actor, reason=reason)
-    now = container.clock.now()
-    tx.put(Alias(model=model, alias="champion", version=version, at=now))
-    body = {"alias": "champion", "from": before.version if before else None, "to": version, "reason": reason}
-    tx.append(
-        Event(kind="model.alias-moved", subject=f"model/{model}@champion", at=now, actor=actor, body=body)
-    )
+    move_alias(tx, container, model, "champion", version, actor=actor, reason=reason)
     return set_arms(tx, container, name, [Arm(version, 1.0, "champion")], actor=actor, reason=reason)

@@ -42,7 +42,7 @@ def status(container: Container) -> dict[str, Any]:
                 "reason": v.stage_reason,
                 "tags": v.tags,
             }
-            for v in store.find(records.ModelVersion)
+            for v in store.find(records.ModelVersion, ("stage", "!=", "registered"))
         ],
         "rollouts": msgspec.to_builtins(store.find(records.Rollout, ("state", "=", "running"))),
         "runs": [

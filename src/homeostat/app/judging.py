@@ -12,11 +12,12 @@ from homeostat.app.apply import feature_set
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.projects import checkout, importing
+from homeostat.app.registry.pointers import champion_of
 from homeostat.app.trainingdata import Split, split
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import NotFound, StoreUnavailable
 from homeostat.domain.events import Event
-from homeostat.domain.records import Alias, GateResult, ModelVersion, Run
+from homeostat.domain.records import GateResult, ModelVersion, Run
 from homeostat.domain.refs import Ref
 from homeostat.engine.features.featureset import FeatureSet, online_key
 from homeostat.engine.registry import gates, package
@@ -92,7 +93,7 @@ def _evidence(
 
 def _champion(container: Container, model: Model, features: FeatureSet, rows: Split) -> Any:
     """The champion's scores on the same rows, with the features it was trained on."""
-    alias = container.store.get(Alias, model.name, "champion")
+    alias = champion_of(container.store, model.name)
     record = container.store.get(ModelVersion, model.name, alias.version) if alias else None
     run = container.store.get(Run, record.run) if record else None
     if record is None or run is None:

@@ -12,6 +12,7 @@ from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
 from homeostat.app.reading import read, read_since
+from homeostat.app.registry.pointers import champion_of
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Canary, Model
@@ -19,7 +20,7 @@ from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.ids import new_id
-from homeostat.domain.records import Alias, Arm, Dataset, Deployment, ModelVersion, Rollout, Run
+from homeostat.domain.records import Arm, Dataset, Deployment, ModelVersion, Rollout, Run
 from homeostat.engine.control.canary import Baseline, CanaryTest, Decision
 from homeostat.engine.control.observations import baseline, observe, observe_labels
 from homeostat.ports.meta import Transaction
@@ -38,14 +39,14 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
     record = container.store.get(ModelVersion, model, version)
     if record is None:
         raise NotFound(f"there is no model/{model}@{version}", remedy="homeostat status lists the versions")
-    if record.stage in ("rejected", "candidate"):
+    if record.stage in ("rejected", "candidate", "registered"):
         raise Conflict(
             f"model/{model}@{version} is {record.stage}: {record.stage_reason or 'no gate has judged it'}",
             remedy="Promote a version that passed its gates",
         )
     with container.store.begin() as tx:
         tx.lock(Deployment, model)  # first, here and wherever arms change: who waits, waits for this
-        champion = tx.get(Alias, model, "champion")
+        champion = champion_of(tx, model)
         if champion is not None and champion.version == version:
             raise Conflict(
                 f"model/{model}@{version} is the champion already", remedy="homeostat status shows the arms"
@@ -96,7 +97,7 @@ def stop(tx: Transaction, container: Container, deployment: str, reason: str) ->
 def resume(tx: Transaction, container: Container, deployment: str, reason: str) -> None:
     """Give a deployment without arms its champion back, where it has one."""
     found = tx.lock(Deployment, deployment)
-    champion = tx.get(Alias, found.model, "champion") if found else None
+    champion = champion_of(tx, found.model) if found else None
     if found is not None and not found.arms and champion is not None:
         arms = [Arm(champion.version, 1.0, "champion")]
         set_arms(tx, container, deployment, arms, actor="homeostat", reason=reason)
@@ -104,14 +105,16 @@ def resume(tx: Transaction, container: Container, deployment: str, reason: str) 
 
 def _former(tx: Transaction, container: Container, deployment: Deployment) -> int:
     """The champion before the present one, by the alias's history."""
-    now = tx.get(Alias, deployment.model, "champion")
+    now = champion_of(tx, deployment.model)
     moves = container.ledger.find(
         subject=f"model/{deployment.model}@champion", kinds=["model.alias-moved"], limit=50
     )
     for event in moves:
         former = event.body["from"]
         if now is not None and event.body["to"] == now.version and former is not None:
-            return int(former)
+            record = tx.get(ModelVersion, deployment.model, former)
+            if record is not None and record.stage != "registered":  # neither deleted nor without a package
+                return record.version
     raise Conflict(
         f"deployment/{deployment.name} has no champion before this one",
         remedy="Promote a version by its number",
@@ -162,14 +165,14 @@ def begin(container: Container, model: str, version: int) -> bool:
     if record is None or run is None or record.stage != "accepted":
         return False
     canary = find_model(container, model, run.code).rollout
-    champion = container.store.get(Alias, model, "champion")
+    champion = champion_of(container.store, model)
     rollout = None
     if champion is not None and canary is not None:
         sync_workers(container)
         rollout = _canary(container, record, canary, champion.version, run)
     with container.store.begin() as tx:
         tx.lock(Deployment, model)
-        found, present = tx.get(ModelVersion, model, version), tx.get(Alias, model, "champion")
+        found, present = tx.get(ModelVersion, model, version), champion_of(tx, model)
         if found is None or found.stage != "accepted":  # promoted by hand meanwhile
             return False
         if (present and present.version) != (champion and champion.version):

@@ -20,13 +20,14 @@ from homeostat.app.datasets import seal
 from homeostat.app.judging import judge
 from homeostat.app.leases import lease_of, release
 from homeostat.app.projects import checkout, import_function, importing
+from homeostat.app.registry.packages import add_candidate
 from homeostat.app.trainingdata import Split, datasets_of, split
 from homeostat.domain.contracts import Column
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import Conflict, DeclarationError
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.ids import new_id
-from homeostat.domain.records import Deployment, FeatureView, Lease, ModelVersion, Run, RunState
+from homeostat.domain.records import FeatureView, Lease, ModelVersion, Run, RunState
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
 from homeostat.engine.monitoring.reference import reference
@@ -248,7 +249,7 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
         ended_at=container.clock.now(),
         seconds=container.clock.monotonic() - began,
     )
-    return _complete(container, done, manifest), rows
+    return _complete(container, done, manifest, {name: len(data) for name, data in files.items()}), rows
 
 
 def model_error(model: Model, estimator: object) -> DeclarationError:
@@ -259,30 +260,19 @@ def model_error(model: Model, estimator: object) -> DeclarationError:
     )
 
 
-def _complete(container: Container, run: Run, manifest: dict[str, Any]) -> ModelVersion:
+def _complete(
+    container: Container, run: Run, manifest: dict[str, Any], sizes: dict[str, int]
+) -> ModelVersion:
     with container.store.begin() as tx:
-        tx.lock(Deployment, run.model)  # two trainings that end together take two version numbers
         current = tx.lock(Run, run.id)
         if current is None or current.state != "running":
             raise Conflict(
                 f"run/{run.id} was given up while it ran",
                 remedy="Look at its error; it may have been retried",
             )
-        newest = tx.find(ModelVersion, ("model", "=", run.model), order=["-version"], limit=1)
-        version = ModelVersion(
-            model=run.model,
-            version=newest[0].version + 1 if newest else 1,
-            digest=package.digest(manifest),
-            manifest=manifest,
-            run=run.id,
-            stage="candidate",
-            metrics=run.metrics,
-            tags=run.tags,
-            created_at=container.clock.now(),
-        )
+        version = add_candidate(tx, container, run, manifest, sizes)
         ref = str(Ref("model", run.model).at(version.version))
         tx.put(run)
-        tx.insert(version)
         body = {"model": run.model, "metrics": run.metrics, "rows": run.rows, "seconds": run.seconds}
         tx.append(
             Event(kind="run.succeeded", subject=f"run/{run.id}", at=version.created_at, body=body),

@@ -12,13 +12,14 @@ from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
 from homeostat.app.deliveries import contract_alert
 from homeostat.app.reading import read
+from homeostat.app.registry.pointers import champion_of
 from homeostat.app.workers import sync_workers
 from homeostat.domain import records
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.rules import Drift
 from homeostat.domain.durations import parse_duration
-from homeostat.domain.records import Alias, Deployment, ModelVersion, Window
+from homeostat.domain.records import Deployment, ModelVersion, Window
 from homeostat.engine.control.rules import LEAST_ROWS, Level
 from homeostat.engine.monitoring.drift import FeatureDrift, drift
 from homeostat.engine.monitoring.quality import quality
@@ -148,7 +149,7 @@ def _drift(
     container: Container, model: Model, log: pl.DataFrame, now: datetime, text: str
 ) -> list[FeatureDrift]:
     """Drift of the features that the champion was asked with, against its training data."""
-    alias = container.store.get(Alias, model.name, "champion")
+    alias = champion_of(container.store, model.name)
     record = container.store.get(ModelVersion, model.name, alias.version) if alias else None
     if record is None:
         return []

@@ -13,7 +13,7 @@ import msgspec
 
 from homeostat.app.container import Container
 from homeostat.app.registry import models
-from homeostat.app.registry.pointers import MOVED, champion, move_alias
+from homeostat.app.registry.pointers import MOVED, champion_of, move_alias
 from homeostat.app.registry.reading import no_version
 from homeostat.app.rollouts import promote
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
@@ -122,7 +122,7 @@ def _name_at(container: Container, name: str, at: datetime) -> str:
 
 
 def _promote(container: Container, name: str, number: int, actor: str) -> None:
-    present = champion(container.store, name)
+    present = champion_of(container.store, name)
     if present is not None and present.version == number:
         return
     if container.store.get(ModelVersion, name, number) is None:

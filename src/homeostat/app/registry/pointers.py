@@ -30,7 +30,7 @@ def move_alias(
     tx.append(Event(kind=MOVED, subject=subject, at=now, actor=actor, body=body))
 
 
-def champion(reads: Reads, model: str) -> Alias | None:
+def champion_of(reads: Reads, model: str) -> Alias | None:
     """The champion that the loop may serve and compare with.
 
     Clients may call a version ``champion`` that they registered; that has no package, and is none.

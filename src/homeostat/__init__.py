@@ -38,13 +38,19 @@ from homeostat.sdk.declare import (
 if TYPE_CHECKING:
     from homeostat.engine.tracking import TrainingSet
     from homeostat.sdk.client import Client, Parcel
+    from homeostat.sdk.tracking.active import log
+    from homeostat.sdk.tracking.begin import run
+    from homeostat.sdk.tracking.run import Run
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "TrainingSet": "homeostat.engine.tracking",
     "Client": "homeostat.sdk.client",
     "Parcel": "homeostat.sdk.client",
+    "Run": "homeostat.sdk.tracking.run",
+    "TrainingSet": "homeostat.engine.tracking",
+    "log": "homeostat.sdk.tracking.active",
+    "run": "homeostat.sdk.tracking.begin",
 }
 
 __all__ = [
@@ -65,6 +71,7 @@ __all__ = [
     "Model",
     "NotFound",
     "Parcel",
+    "Run",
     "StoreUnavailable",
     "TrainingSet",
     "Unsafe",
@@ -73,9 +80,11 @@ __all__ = [
     "drift",
     "every",
     "feature_view",
+    "log",
     "new_labels",
     "on_request",
     "pipeline",
+    "run",
     "single_row_latency",
     "slo_burn",
     "step",
@@ -86,9 +95,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs a dataframe library only when it is asked for."""
+    """Import what costs time only when it is asked for."""
     if name in _LAZY:
         import importlib
 
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        # Kept, so that calls in an inner loop find it at once.
+        found = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

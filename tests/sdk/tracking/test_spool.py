@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from homeostat.sdk.tracking.spool import Reader, Stream, Writer, streams
 
 
 @pytest.fixture
-def stream(tmp_path: Path) -> Stream:
-    made = Stream(tmp_path / "spool" / "run1" / "S1")
-    made.make()
-    return made
+def stream(tmp_path: Path) -> Iterator[Stream]:
+    made = Stream.begin(tmp_path / "spool" / "run1" / "S1")
+    yield made
+    made.release()
 
 
 def read_all(reader: Reader, *, whole: bool = False) -> tuple[list[bytes], list[str]]:
@@ -96,8 +97,8 @@ def test_any_damage_loses_what_it_touches_and_is_told(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         patched.setattr(spool, "SEGMENT", size)
-        stream = Stream(Path(folder) / "run1" / "S1")
-        stream.make()
+        stream = Stream.begin(Path(folder) / "run1" / "S1")
+        stream.release()
         writer = Writer(stream)
         for batch in batches:
             writer.append(batch)
@@ -159,6 +160,7 @@ def _full(file: int, data: bytes) -> int:
 
 
 def test_one_process_holds_a_stream_until_it_ends(stream: Stream) -> None:
+    stream.release()
     code = (
         "import sys; from pathlib import Path; from homeostat.sdk.tracking.spool import Stream\n"
         "stream = Stream(Path(sys.argv[1])); print(stream.hold(), flush=True); sys.stdin.read()"
@@ -182,8 +184,9 @@ def test_one_process_holds_a_stream_until_it_ends(stream: Stream) -> None:
 
 def test_streams_are_found_in_order_and_removed(tmp_path: Path) -> None:
     for name in ("r2/B", "r1/D", "r1/C"):
-        Stream(tmp_path / "spool" / name).make()
+        Stream.begin(tmp_path / "spool" / name).release()
     (tmp_path / "spool" / "stray").write_text("")
+    (tmp_path / "spool" / "r2" / ".hidden").mkdir()
     found = list(streams(tmp_path / "spool"))
     assert [(one.run, one.name) for one in found] == [("r1", "C"), ("r1", "D"), ("r2", "B")]
     found[0].remove()

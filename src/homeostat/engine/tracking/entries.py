@@ -94,9 +94,10 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decoder: Final[msgspec.msgpack.Decoder[Any]] = msgspec.msgpack.Decoder(Entry)
 
 
-def is_file(payload: bytes) -> bool:
-    """Whether a payload holds a ``File``, told by its first bytes."""
-    return payload[1:11] == b"\xa4type\xa4file"
+def holds(payload: bytes, kind: type[Entry]) -> bool:
+    """Whether a payload holds an entry of a kind, told by its first bytes."""
+    tag = str(kind.__struct_config__.tag).encode()
+    return payload[1 : 7 + len(tag)] == b"\xa4type" + bytes([0xA0 + len(tag)]) + tag
 
 
 def encode(entry: Entry) -> bytes:

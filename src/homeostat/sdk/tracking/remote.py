@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from homeostat.domain.records import Run
+from homeostat.engine.tracking.places import path_of
 from homeostat.sdk.tracking.sending import Taken
 from homeostat.sdk.transport import Transport
 
@@ -62,6 +62,19 @@ class Remote:
 
     def _root(self, run: str) -> str:
         if run not in self._roots:
-            found = msgspec.json.decode(self._transport.send("GET", f"/runs/{run}"), type=Run)
-            self._roots[run] = f"{found.experiment}/{run}/artifacts"
+            answer = self._transport.send("GET", "/api/2.0/mlflow/runs/get", params={"run_id": run})
+            found = msgspec.json.decode(answer, type=_Answer)
+            self._roots[run] = path_of(found.run.info.artifact_uri)
         return self._roots[run]
+
+
+class _Info(msgspec.Struct):
+    artifact_uri: str
+
+
+class _Found(msgspec.Struct):
+    info: _Info
+
+
+class _Answer(msgspec.Struct):
+    run: _Found

@@ -16,7 +16,7 @@ import msgspec
 
 from homeostat.adapters.clock import SystemClock
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.engine.tracking.entries import File, decode, encode, is_file
+from homeostat.engine.tracking.entries import File, decode, encode, holds
 from homeostat.engine.tracking.frames import Frame, frame, missing
 from homeostat.sdk.tracking.spool import Reader, Stream
 
@@ -109,7 +109,7 @@ class Sender:
         spent, parts = [], []
         for one in frames:
             payload = one.payload
-            if is_file(payload):
+            if holds(payload, File):
                 file = decode(payload)
                 assert isinstance(file, File)
                 spent += self._upload(one.seq, file)

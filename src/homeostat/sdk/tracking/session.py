@@ -44,7 +44,7 @@ class Session:
         self, spool: Path, run: str, connect: Callable[[], Taker], beside: Task = lambda: None
     ) -> None:
         self._clock = SystemClock()
-        self.stream = Stream(spool / run / new_id(self._clock.wall()))
+        self.stream = Stream.begin(spool / run / new_id(self._clock.wall()))
         self._connect = connect
         self._beside = beside
         self._stopped = threading.Event()
@@ -58,8 +58,6 @@ class Session:
 
     def start(self, first: Entry) -> None:
         """Begin, with the stream's first entry."""
-        self.stream.make()
-        self.stream.hold()
         self._writer = Writer(self.stream)
         self.recorder = Recorder(self._writer, self._wrote)
         self.recorder.put(first)

@@ -22,6 +22,7 @@ from homeostat.engine.tracking.frames import Frame, frame, scan
 SEGMENT: Final = 8 << 20  # a segment that is larger is not appended to
 _SUFFIX: Final = ".wal"
 _DIGITS: Final = 20
+_TRIES: Final = 10
 
 
 class Stream:
@@ -33,11 +34,21 @@ class Stream:
         self.files = folder / "files"
         self._held: IO[bytes] | None = None
 
-    def make(self) -> None:
-        """Make the folder, so that it outlasts a loss of power."""
-        self.files.mkdir(parents=True)
-        for path in (self.folder, self.folder.parent, self.folder.parent.parent):
+    @classmethod
+    def begin(cls, folder: Path) -> Stream:
+        """Make the folder, with its lock taken. Nobody else sees it before, and it outlasts a loss of power."""
+        hidden = folder.with_name(f".{folder.name}")
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):  # the run's folder was removed with its last stream meanwhile
+                (hidden / "files").mkdir(parents=True)
+                break
+        made = cls(hidden)
+        made.hold()
+        hidden.rename(folder)
+        made.folder, made.name, made.files = folder, folder.name, folder / "files"
+        for path in (folder, folder.parent, folder.parent.parent):
             _settle(path)
+        return made
 
     def segments(self) -> list[Path]:
         """Every segment, the oldest first."""
@@ -89,7 +100,7 @@ def streams(spool: Path) -> Iterator[Stream]:
     """The streams in a spool folder, those of a run in the order in which they began."""
     for run in sorted(spool.iterdir()) if spool.is_dir() else ():
         for folder in sorted(run.iterdir()) if run.is_dir() else ():
-            if folder.is_dir():
+            if folder.is_dir() and not folder.name.startswith("."):
                 yield Stream(folder)
 
 

@@ -1,0 +1,205 @@
+"""Whatever dies, whenever: each point that reached the spool arrives, and arrives once."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from homeostat.app.container import Container
+from homeostat.app.settings import Settings
+from homeostat.app.tracking import history, run, run_data
+from homeostat.domain.records import Run
+from homeostat.domain.tracking import MetricBlock
+from tests.server.ups import Up, environment, eventually
+
+LOGGING = Path(__file__).with_name("logging_process.py")
+NOBODY = "http://127.0.0.1:9"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def up(home: Path) -> Iterator[Up]:
+    running = Up(home).ready()
+    yield running
+    running.stop()
+
+
+class Logging:
+    """A logging process."""
+
+    def __init__(self, home: Path, server: str, count: int, pause: float, run: str = "") -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(LOGGING), str(count), str(pause), *([run] if run else [])],
+            env=environment(home, HOMEOSTAT_SERVER=server),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.step = -1
+        self.run = self.line()
+
+    def line(self) -> str:
+        """What it says next; the last step that it said it had logged is kept."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        self.step = int(line) if line.isdigit() else self.step
+        return line
+
+    def until(self, said: str) -> None:
+        """Wait until it has said something."""
+        while (line := self.line()) != said:
+            assert line, self.process.communicate()[1]
+
+    def kill(self) -> int:
+        """Kill it; gives the last step that it said it had logged."""
+        self.process.kill()
+        while self.line():
+            pass
+        self.process.communicate()
+        return self.step
+
+    def end(self) -> str:
+        """Let it end; gives what it complained about."""
+        _, errors = self.process.communicate("\n", timeout=60)
+        assert self.process.returncode == 0, errors
+        return errors
+
+
+def sync(home: Path, server: str = "", folder: Path | None = None) -> subprocess.Popen[str]:
+    settings = {"HOMEOSTAT_SERVER": server} if server else {}
+    return subprocess.Popen(
+        [sys.executable, "-m", "homeostat", "sync", *([str(folder)] if folder else [])],
+        env=environment(home, **settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def synced(home: Path, server: str = "", folder: Path | None = None) -> str:
+    process = sync(home, server, folder)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    return said
+
+
+def arrived(home: Path, run_id: str) -> list[int]:
+    """The steps in the store, each of which was counted once."""
+    with Container(Settings(home=home)) as container:
+        steps: list[int] = history(container, run_id, "loss").step.tolist()
+        blocks = container.store.find(MetricBlock, ("run", "=", run_id))
+        assert sum(block.count for block in blocks) == len(steps)
+    return steps
+
+
+def state(home: Path, run_id: str) -> tuple[str, str]:
+    with Container(Settings(home=home)) as container:
+        found = run(container, run_id)
+        return found.state, found.error
+
+
+def test_a_client_that_is_killed(home: Path) -> None:
+    for number in range(3):
+        logging = Logging(home, NOBODY, 1_000_000, 0.0005)
+        logging.until("100")
+        time.sleep(0.05 * number)
+        said = logging.kill()
+        synced(home)
+        steps = arrived(home, logging.run)
+        assert steps == list(range(len(steps)))
+        # What the last moments logged may be lost: here those of 0.2 s at most, on a busy machine.
+        assert said - 400 < steps[-1] <= said + 1
+        assert state(home, logging.run) == ("failed", "its process ended without a word")
+
+
+def test_what_was_flushed_outlives_the_client(home: Path) -> None:
+    logging = Logging(home, NOBODY, 5000, 0)
+    logging.until("flushed")
+    logging.process.kill()
+    logging.process.communicate()
+    synced(home)
+    assert arrived(home, logging.run) == list(range(5000))
+
+
+def test_a_server_that_is_killed_again_and_again(up: Up, home: Path) -> None:
+    logging = Logging(home, up.note.server, 3000, 0.001)
+    for _ in range(3):
+        time.sleep(0.7)
+        up.child("homeostat.server.control").kill()
+    logging.until("flushed")
+    eventually(lambda: len(arrived(home, logging.run)) == 3000)
+    logging.end()
+    assert arrived(home, logging.run) == list(range(3000))
+    assert state(home, logging.run) == ("succeeded", "")
+
+
+def test_no_server_for_the_whole_run_and_then_sync_twice(home: Path) -> None:
+    logging = Logging(home, NOBODY, 2000, 0)
+    assert "homeostat sync" in logging.end()
+    with Container(Settings(home=home)) as container:
+        assert container.store.count(Run) == 0
+    assert "sent" in synced(home)
+    assert "Nothing waits" in synced(home)
+    assert arrived(home, logging.run) == list(range(2000))
+    assert state(home, logging.run) == ("succeeded", "")
+    with Container(Settings(home=home)) as container:
+        assert run_data(container, [logging.run])[logging.run].params == {"count": "2000"}
+
+
+def test_a_server_that_is_killed_while_many_sync(up: Up, home: Path, tmp_path: Path) -> None:
+    """Two processes send one folder, two more a copy of it, where no lock holds them off; the server dies twice."""
+    runs = [Logging(home, NOBODY, 20_000, 0) for _ in range(4)]
+    for logging in runs:
+        logging.until("flushed")
+        logging.end()
+    shutil.copytree(home / "spool", tmp_path / "copy")
+    server = up.note.server
+    for attempt in range(3):
+        senders = [
+            sync(home, server, folder) for folder in (None, None, tmp_path / "copy", tmp_path / "copy")
+        ]
+        if attempt < 2:
+            time.sleep(0.6 + 0.3 * attempt)
+            up.child("homeostat.server.control").kill()
+        said = [sender.communicate(timeout=60)[0] for sender in senders]
+    assert all(sender.returncode == 0 for sender in senders), said
+    for logging in runs:
+        assert arrived(home, logging.run) == list(range(20_000))
+        assert state(home, logging.run) == ("succeeded", "")
+
+
+def test_a_run_goes_on_in_another_process(up: Up, home: Path) -> None:
+    first = Logging(home, NOBODY, 100, 0)
+    first.until("flushed")
+    first.process.kill()
+    first.process.communicate()
+    second = Logging(home, up.note.server, 150, 0, run=first.run)
+    assert second.run == first.run
+    second.until("flushed")
+    second.end()
+    assert state(home, first.run) == ("succeeded", "")
+    synced(home)
+    assert state(home, first.run) == ("succeeded", "")
+    with Container(Settings(home=home)) as container:
+        steps = history(container, first.run, "loss").step.tolist()
+    assert len(steps) == 250
+    assert set(steps) == set(range(150))
+
+
+def test_a_run_that_is_being_written_is_left_to_its_process(home: Path) -> None:
+    logging = Logging(home, NOBODY, 10, 0)
+    logging.until("flushed")
+    assert "busy" in synced(home)
+    logging.end()
+    assert "sent" in synced(home)

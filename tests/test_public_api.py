@@ -1,0 +1,66 @@
+"""What `import homeostat as hs` offers: a name more or less is a decision."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import homeostat as hs
+
+PUBLIC = [
+    "SLO",
+    "BadRequest",
+    "Binary",
+    "Canary",
+    "Check",
+    "Client",
+    "Conflict",
+    "Contract",
+    "ContractBroken",
+    "Dataset",
+    "DeclarationError",
+    "Entity",
+    "HomeostatError",
+    "LedgerBroken",
+    "Model",
+    "NotFound",
+    "Parcel",
+    "Run",
+    "StoreUnavailable",
+    "TrainingSet",
+    "Unsafe",
+    "beats",
+    "calibrated",
+    "drift",
+    "every",
+    "feature_view",
+    "log",
+    "new_labels",
+    "on_request",
+    "pipeline",
+    "run",
+    "single_row_latency",
+    "slo_burn",
+    "step",
+    "when",
+    "windows",
+    "worst_slice",
+]
+
+
+def test_the_names_are_these() -> None:
+    assert hs.__all__ == PUBLIC
+    for name in PUBLIC:
+        assert getattr(hs, name) is not None
+
+
+def test_what_is_heavy_waits_until_it_is_asked_for() -> None:
+    code = (
+        "import sys, homeostat\n"
+        "heavy = {'httpx', 'numpy', 'pandas', 'polars', 'psutil', 'scipy', 'sklearn', 'sqlalchemy', 'starlette'}\n"
+        "print(sorted(heavy & sys.modules.keys()))\n"
+        "homeostat.run, homeostat.log\n"
+        "print(sorted(heavy & sys.modules.keys()))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n[]\n"

@@ -10,12 +10,15 @@ import msgspec
 from homeostat.app.container import Container
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.events import Event
-from homeostat.domain.records import Run
+from homeostat.domain.records import Cursor, Run
 from homeostat.domain.tracking import Experiment, ExperimentTag
 from homeostat.engine.tracking import limits
 from homeostat.ports.meta import Transaction
 
 DEFAULT: Final = 0
+NUMBERS: Final = (
+    "experiments"  # the Cursor at the greatest number of one that is gone for good: none is given twice
+)
 
 
 def experiment(container: Container, id: int) -> Experiment:
@@ -219,7 +222,9 @@ def _default_in(container: Container, tx: Transaction) -> Experiment:
 
 def _add(container: Container, tx: Transaction, name: str, artifacts: str, actor: str) -> Experiment:
     newest = tx.find(Experiment, order=["-id"], limit=1)
-    return _insert(container, tx, newest[0].id + 1, name, artifacts, actor)
+    gone = tx.get(Cursor, NUMBERS)
+    number = max(newest[0].id, gone.seq if gone else DEFAULT) + 1
+    return _insert(container, tx, number, name, artifacts, actor)
 
 
 def _insert(

@@ -36,18 +36,24 @@ async def take_in(
     """
     loop = asyncio.get_running_loop()
     upload = artifacts.Upload(container, path)
+    putting: asyncio.Future[None] = loop.create_future()  # one chunk goes to the disk while the next comes in
+    putting.set_result(None)
     size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected("the client went away")
-        body = message.get("body", b"")
-        size += len(body)
-        if limit is not None and size > limit:
-            raise BadRequest(f"Artifact size is too large. Max size is {limit >> 20}MB.", field="data")
-        if upload.take(body):
-            await loop.run_in_executor(pool, upload.put)
-        more = message.get("more_body", False)
+    try:
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Disconnected("the client went away")
+            body = message.get("body", b"")
+            size += len(body)
+            if limit is not None and size > limit:
+                raise BadRequest(f"Artifact size is too large. Max size is {limit >> 20}MB.", field="data")
+            if upload.take(body):
+                await putting
+                putting = loop.run_in_executor(pool, upload.put)
+            more = message.get("more_body", False)
+    finally:
+        await putting
     return await loop.run_in_executor(pool, upload.finish)
 
 

@@ -34,7 +34,7 @@ class ExperimentTag(Record, frozen=True, kw_only=True):
     value: str
 
 
-class Param(Record, frozen=True, kw_only=True):
+class Param(Record, frozen=True, kw_only=True, gc=False):
     """A parameter of a run, as text; it never changes."""
 
     KEY = ("run", "key")
@@ -43,7 +43,7 @@ class Param(Record, frozen=True, kw_only=True):
     value: str
 
 
-class RunTag(Record, frozen=True, kw_only=True):
+class RunTag(Record, frozen=True, kw_only=True, gc=False):
     """A mark on a run."""
 
     KEY = ("run", "key")
@@ -52,7 +52,7 @@ class RunTag(Record, frozen=True, kw_only=True):
     value: str
 
 
-class Metric(Record, frozen=True, kw_only=True):
+class Metric(Record, frozen=True, kw_only=True, gc=False):
     """The latest point of a metric: that with the greatest (step, timestamp, value), NaN being the least value.
 
     ``experiment`` is that of the run, here once more so that an index can order the runs of one by a metric.
@@ -68,10 +68,11 @@ class Metric(Record, frozen=True, kw_only=True):
 
 
 class MetricBlock(Record, frozen=True, kw_only=True):
-    """Points of one or more metrics of a run, encoded by ``homeostat.engine.tracking.points``.
+    """Points of one or more metrics of a run: rows of ``homeostat.engine.tracking.points``.
 
     ``first`` and ``last`` are the least and the greatest of ``keys``, by which a history passes over blocks without
     reading them. ``level`` 0 is as it came; blocks are merged into larger ones of the next level, sorted by key.
+    ``pending`` counts the points that wait for that: those in this block and in the ones of level 0 before it.
     """
 
     KEY = ("run", "seq")
@@ -79,6 +80,7 @@ class MetricBlock(Record, frozen=True, kw_only=True):
     seq: int
     level: int = 0
     count: int
+    pending: int = 0
     first: str
     last: str
     keys: list[str]
@@ -192,7 +194,7 @@ class LoggedModelParam(Record, frozen=True, kw_only=True):
     value: str
 
 
-class LoggedModelMetric(Record, frozen=True, kw_only=True):
+class LoggedModelMetric(Record, frozen=True, kw_only=True, gc=False):
     """The latest point of a metric about a logged model, on one dataset (empty: on none), by one run."""
 
     KEY = ("model", "key", "run", "dataset", "digest")

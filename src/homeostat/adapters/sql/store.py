@@ -17,7 +17,7 @@ import msgspec
 from sqlalchemy import Connection, CursorResult, Executable
 from sqlalchemy.exc import SQLAlchemyError
 
-from homeostat.adapters.sql import connect, ledger, schema, statements
+from homeostat.adapters.sql import bulk, connect, ledger, schema, statements
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, StoreUnavailable
 from homeostat.domain.events import Event
 from homeostat.domain.records import Record
@@ -132,6 +132,10 @@ class SqlTransaction(_Reading):
 
     def _write(self, records: Sequence[Record], *, replace: bool, by: tuple[str, ...] = ()) -> int:
         """Write records of one class; returns how many rows that made."""
+        if len(records) > 1 and (self._dialect == "sqlite" or not replace or bulk.distinct(records)):
+            with self._watched():
+                return bulk.write(self._connection, records, replace=replace, by=by)
+        # PostgreSQL does not replace a row twice in one statement.
         statement = statements.write(type(records[0]), self._dialect, replace, by)
         rows = [msgspec.structs.asdict(record) for record in records]
         return self._run(statement, rows[0] if len(rows) == 1 else rows).rowcount

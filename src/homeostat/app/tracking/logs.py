@@ -11,8 +11,8 @@ from homeostat.app.tracking.runs import NAME_TAG, active_run
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Run
 from homeostat.domain.tracking import LoggedModelMetric, Metric, MetricBlock, Param, RunInput, RunTag
-from homeostat.engine.tracking import limits
-from homeostat.engine.tracking.points import Point, block, latest
+from homeostat.engine.tracking import blocks, limits
+from homeostat.engine.tracking.points import Point, Rows, latest, rows_of
 from homeostat.ports.meta import Transaction
 
 _LATEST = ("step", "timestamp", "value")
@@ -40,15 +40,15 @@ def log(
         NotFound: there is no such run.
         BadRequest: the run is deleted, a name or number cannot be, or a parameter has another value already.
     """
-    single = len(metrics) == 1
-    for number, point in enumerate(metrics):
-        limits.check_point(
-            point.key, point.value, point.timestamp, point.step, "" if single else f"metrics[{number}]"
-        )
+    rows = rows_of(metrics) if metrics else None
     limits.check_params(params or {})
     limits.check_tags(tags or {})
     with container.store.begin() as tx:
-        log_in(tx, active_run(tx, run_id), metrics=metrics, params=params or {}, tags=tags or {})
+        run = active_run(tx, run_id)
+        if rows is not None:
+            rows_in(tx, run, rows)
+            _of_models(tx, run, metrics)
+        log_in(tx, run, params=params, tags=tags)
 
 
 def log_in(
@@ -59,13 +59,14 @@ def log_in(
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Log to a run that this transaction has locked, without checking names.
+    """Log to a run that this transaction has locked, without checking parameters and tags.
 
     Raises:
-        BadRequest: a parameter has another value already.
+        BadRequest: a parameter has another value already, or a point cannot be.
     """
     if metrics:
-        _points(tx, run, metrics)
+        rows_in(tx, run, rows_of(metrics))
+        _of_models(tx, run, metrics)
     if params:
         _params(tx, run, params)
     if tags:
@@ -74,9 +75,15 @@ def log_in(
             tx.update(Run, {"name": tags[NAME_TAG]}, ("id", "=", run.id))
 
 
-def _points(tx: Transaction, run: Run, points: Sequence[Point]) -> None:
+def rows_in(tx: Transaction, run: Run, rows: Rows) -> None:
+    """Log points to a run that this transaction has locked: their rows, and the latest of each metric."""
+    if not len(rows.points):
+        return
     newest = tx.find(MetricBlock, ("run", "=", run.id), order=["-seq"], limit=1)
-    tx.insert(block(run.id, newest[0].seq + 1 if newest else 0, points))
+    written = blocks.extended(run.id, newest[0] if newest else None, rows)
+    tx.put(*written)
+    if written[-1].pending >= blocks.LARGE:
+        _merge(tx, run.id)
     tx.put(
         *(
             Metric(
@@ -87,29 +94,50 @@ def _points(tx: Transaction, run: Run, points: Sequence[Point]) -> None:
                 step=point.step,
                 timestamp=point.timestamp,
             )
-            for point in latest(points).values()
+            for point in latest(rows)
         ),
         by=_LATEST,
     )
-    about = [point for point in points if point.model]
-    for subject in dict.fromkeys((point.model, point.dataset, point.digest) for point in about):
-        same = [point for point in about if (point.model, point.dataset, point.digest) == subject]
-        tx.put(
-            *(
-                LoggedModelMetric(
-                    model=point.model,
-                    key=point.key,
-                    run=run.id,
-                    dataset=point.dataset,
-                    digest=point.digest,
-                    value=_kept(point.value),
-                    step=point.step,
-                    timestamp=point.timestamp,
-                )
-                for point in latest(same).values()
-            ),
-            by=_LATEST,
-        )
+
+
+def _merge(tx: Transaction, run_id: str) -> None:
+    """Merge the blocks of level 0, and where that makes enough of level 1, these too."""
+    for level in (0, 1):
+        there = tx.find(MetricBlock, ("run", "=", run_id), ("level", "=", level), order=["seq"])
+        if level == 1 and len(there) < blocks.WIDE:
+            return
+        if level == 1 and len({key for block in there for key in block.keys}) == 1:
+            tx.update(MetricBlock, {"level": 2}, ("run", "=", run_id), ("level", "=", 1))
+            return
+        fewer = blocks.merged(there)
+        gone = [block.seq for block in there[len(fewer) :]]
+        tx.put(*fewer)
+        tx.delete(MetricBlock, ("run", "=", run_id), ("seq", "in", gone))
+
+
+def _of_models(tx: Transaction, run: Run, points: Sequence[Point]) -> None:
+    """Of points about logged models, the latest on each dataset."""
+    about: dict[tuple[str, str, str], list[Point]] = {}
+    for point in points:
+        if point.model:
+            about.setdefault((point.model, point.dataset, point.digest), []).append(point)
+    tx.put(
+        *(
+            LoggedModelMetric(
+                model=model,
+                key=point.key,
+                run=run.id,
+                dataset=dataset,
+                digest=digest,
+                value=_kept(point.value),
+                step=point.step,
+                timestamp=point.timestamp,
+            )
+            for (model, dataset, digest), same in about.items()
+            for point in latest(rows_of(same))
+        ),
+        by=_LATEST,
+    )
 
 
 def _kept(value: float) -> float | None:

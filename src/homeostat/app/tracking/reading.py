@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from homeostat.app.container import Container
 from homeostat.app.tracking.runs import run
 from homeostat.domain.tracking import Metric, MetricBlock, Param, RunInput, RunModel, RunTag
+from homeostat.engine.tracking import blocks
 from homeostat.engine.tracking.points import History
-from homeostat.engine.tracking.points import history as history_of
+from homeostat.ports.meta import Where
 
 
 @dataclass
@@ -48,7 +49,5 @@ def history(container: Container, run_id: str, key: str) -> History:
         NotFound: there is no such run.
     """
     run(container, run_id)
-    blocks = container.store.find(
-        MetricBlock, ("run", "=", run_id), ("first", "<=", key), ("last", ">=", key)
-    )
-    return history_of(blocks, key)
+    where: tuple[Where, ...] = (("run", "=", run_id), ("first", "<=", key), ("last", ">=", key))
+    return blocks.history(container.store.find(MetricBlock, *where), key)

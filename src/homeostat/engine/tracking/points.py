@@ -1,26 +1,24 @@
-"""Points of metrics and the blocks in which they are kept.
+"""Points of metrics: one by one as callers give them, and in rows as they are kept.
 
-A block's payload is one row of 26 bytes a point, little-endian: number of the key in the block's ``keys`` (uint16),
-value (float64, NaN and the infinities as they are), timestamp and step (int64). So a point is added by adding bytes,
-and a key's points are found without parsing.
+A row has 26 bytes, little-endian: number of the key (uint16), value (float64, NaN and the infinities as they are),
+timestamp and step (int64). What a number stands for is in the list of keys beside the rows.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.domain.tracking import MetricBlock
+from homeostat.domain.errors import BadRequest
+from homeostat.engine.tracking import limits
 
-_ROW: Final = np.dtype([("key", "<u2"), ("value", "<f8"), ("timestamp", "<i8"), ("step", "<i8")])
-_PACK: Final = struct.Struct("<Hdqq").pack
-_FEW: Final = 64  # up to so many points, packing one by one is faster than columns
+ROW: Final = np.dtype([("key", "<u2"), ("value", "<f8"), ("timestamp", "<i8"), ("step", "<i8")])
+_WIDE: Final = np.dtype([("key", "<u4"), ("value", "<f8"), ("timestamp", "<i8"), ("step", "<i8")])
+KEYS: Final = 1 << 16  # so many can be numbered
 
 
 class Point(msgspec.Struct, frozen=True, gc=False):
@@ -45,8 +43,14 @@ class Point(msgspec.Struct, frozen=True, gc=False):
     digest: str = ""
 
 
-@dataclass(frozen=True)
-class History:
+class Rows(NamedTuple):
+    """The keys of points, and the points, of dtype ``ROW`` and shape (n,), which name them by number."""
+
+    keys: list[str]
+    points: npt.NDArray[Any]
+
+
+class History(NamedTuple):
     """The points of a metric in order of (timestamp, step, value), NaN last, no two the same; columns of shape (n,)."""
 
     timestamp: npt.NDArray[np.int64]
@@ -57,64 +61,88 @@ class History:
         return len(self.value)
 
 
-def block(run: str, seq: int, points: Sequence[Point]) -> MetricBlock:
-    """Points as a block of level 0."""
+def rows_of(points: Sequence[Point]) -> Rows:
+    """Points as rows.
+
+    Raises:
+        BadRequest: a key is no name, a number does not fit into 64 bits or a time is before 1970; or there are too many
+            keys.
+    """
     number: dict[str, int] = {}
-    keys = [number.setdefault(point.key, len(number)) for point in points]
-    return MetricBlock(
-        run=run,
-        seq=seq,
-        count=len(points),
-        first=min(number),
-        last=max(number),
-        keys=list(number),
-        payload=_payload(keys, points),
-    )
+    numbers = [number.setdefault(point.key, len(number)) for point in points]
+    if len(number) > KEYS:
+        raise BadRequest(f"{len(number)} metrics come at once, and {KEYS} are the most", field="metrics")
+    rows = np.empty(len(points), ROW)
+    rows["key"] = numbers
+    try:
+        for key in number:
+            limits.check_name(key, "name")
+        rows["value"] = [point.value for point in points]
+        rows["timestamp"] = [point.timestamp for point in points]
+        rows["step"] = [point.step for point in points]
+        if len(rows) and rows["timestamp"].min() < 0:
+            raise BadRequest("a time is before 1970", field="timestamp")
+    except (BadRequest, OverflowError):
+        for place, point in enumerate(points):  # which one it was
+            path = f"metrics[{place}]" if len(points) > 1 else ""
+            limits.check_point(point.key, point.value, point.timestamp, point.step, path)
+        raise
+    return Rows(list(number), rows)
 
 
-def history(blocks: Iterable[MetricBlock], key: str) -> History:
-    """The points of ``key`` in ``blocks``."""
-    parts: list[npt.NDArray[Any]] = []
-    for held in blocks:
-        if key in held.keys:
-            rows = np.frombuffer(held.payload, _ROW)
-            parts.append(rows[rows["key"] == held.keys.index(key)] if len(held.keys) > 1 else rows)
-    rows = np.concatenate(parts) if parts else np.empty(0, _ROW)
-    timestamp, step, value = (np.ascontiguousarray(rows[name]) for name in ("timestamp", "step", "value"))
-    order = np.lexsort((value, step, timestamp))
-    timestamp, step, value = timestamp[order], step[order], value[order]
-    if len(order) > 1:
-        same = (np.diff(timestamp) == 0) & (np.diff(step) == 0)
-        same &= (value[1:] == value[:-1]) | (np.isnan(value[1:]) & np.isnan(value[:-1]))
-        new = np.concatenate(([True], ~same))
-        timestamp, step, value = timestamp[new], step[new], value[new]
-    return History(timestamp, step, value)
-
-
-def _payload(keys: Sequence[int], points: Sequence[Point]) -> bytes:
-    if len(points) <= _FEW:
-        return b"".join(
-            _PACK(key, point.value, point.timestamp, point.step)
-            for key, point in zip(keys, points, strict=True)
-        )
-    rows = np.empty(len(points), _ROW)
-    rows["key"] = keys
-    rows["value"] = [point.value for point in points]
-    rows["timestamp"] = [point.timestamp for point in points]
-    rows["step"] = [point.step for point in points]
-    return rows.tobytes()
-
-
-def latest(points: Iterable[Point]) -> dict[str, Point]:
+def latest(rows: Rows) -> list[Point]:
     """The latest point of each key: that with the greatest (step, timestamp, value), NaN being the least value."""
-    found: dict[str, Point] = {}
-    for point in points:
-        other = found.get(point.key)
-        if other is None or _rank(point) > _rank(other):
-            found[point.key] = point
-    return found
+    points = rows.points
+    if len(points) > 1:
+        value = points["value"]
+        number = ~np.isnan(value)
+        order = np.lexsort(
+            (np.where(number, value, 0.0), number, points["timestamp"], points["step"], points["key"])
+        )
+        keys = points["key"][order]
+        points = points[order[np.append(np.flatnonzero(keys[1:] != keys[:-1]), len(order) - 1)]]
+    return [Point(rows.keys[key], *rest) for key, *rest in points.tolist()]
 
 
-def _rank(point: Point) -> tuple[int, int, bool, float]:
-    number = point.value == point.value
-    return point.step, point.timestamp, number, point.value if number else 0.0
+def joined(parts: Iterable[Rows]) -> Rows:
+    """All rows as one, in order, their keys sorted and numbered by 32 bits, since there may be many."""
+    given = list(parts)
+    keys = sorted({key for part in given for key in part.keys})
+    number = {key: place for place, key in enumerate(keys)}
+    out = np.empty(sum(len(part.points) for part in given), _WIDE)
+    at = 0
+    for part in given:
+        here = out[at : at + len(part.points)]
+        here["key"] = np.array([number[key] for key in part.keys], dtype="<u4")[part.points["key"]]
+        for name in ("value", "timestamp", "step"):
+            here[name] = part.points[name]
+        at += len(here)
+    return Rows(keys, out)
+
+
+def used(rows: Rows) -> Rows:
+    """Rows as they are kept, with only those keys that they number.
+
+    Raises:
+        BadRequest: there are too many.
+    """
+    numbers, moved = np.unique(rows.points["key"], return_inverse=True)
+    if len(numbers) > KEYS:
+        raise BadRequest(f"{len(numbers)} metrics come at once, and {KEYS} are the most", field="metrics")
+    out = np.empty(len(rows.points), ROW)
+    out["key"] = moved
+    for name in ("value", "timestamp", "step"):
+        out[name] = rows.points[name]
+    return Rows([rows.keys[number] for number in numbers], out)
+
+
+def ordered(points: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Rows in order of (key, timestamp, step, value), NaN last, no two the same."""
+    found = points[np.lexsort((points["value"], points["step"], points["timestamp"], points["key"]))]
+    if len(found) < 2:
+        return found
+    one, two = found[:-1], found[1:]
+    same = (one["value"] == two["value"]) | (np.isnan(one["value"]) & np.isnan(two["value"]))
+    for name in ("step", "timestamp", "key"):
+        same &= one[name] == two[name]
+    return found[np.append(True, ~same)] if same.any() else found

@@ -308,18 +308,21 @@ def upgrade() -> None:
         integer("experiment", key=True),
         text("key", key=True),
         text("value"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "params",
         text("run", key=True),
         text("key", key=True),
         text("value"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "run_tags",
         text("run", key=True),
         text("key", key=True),
         text("value"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "metrics",
@@ -329,6 +332,7 @@ def upgrade() -> None:
         real("value", null=True),
         integer("step"),
         integer("timestamp"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_metrics_experiment_key_value", "metrics", ["experiment", "key", "value"])
     op.create_table(
@@ -337,6 +341,7 @@ def upgrade() -> None:
         integer("seq", key=True),
         integer("level"),
         integer("count"),
+        integer("pending"),
         text("first"),
         text("last"),
         text("keys"),
@@ -387,6 +392,7 @@ def upgrade() -> None:
         integer("version", key=True),
         text("key", key=True),
         text("value"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "logged_models",
@@ -409,12 +415,14 @@ def upgrade() -> None:
         text("model", key=True),
         text("key", key=True),
         text("value"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "logged_model_params",
         text("model", key=True),
         text("key", key=True),
         text("value"),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "logged_model_metrics",
@@ -426,6 +434,7 @@ def upgrade() -> None:
         real("value", null=True),
         integer("step"),
         integer("timestamp"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_logged_model_metrics_key_value", "logged_model_metrics", ["key", "value"])
     op.create_table(
@@ -434,6 +443,7 @@ def upgrade() -> None:
         text("model", key=True),
         text("role", key=True),
         integer("step"),
+        sqlite_with_rowid=False,
     )
     op.create_index("ix_run_models_model", "run_models", ["model"])
     op.create_table(

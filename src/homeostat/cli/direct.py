@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from homeostat.domain.errors import NotFound
@@ -10,6 +11,8 @@ from homeostat.domain.records import Deployment, Evaluation, GateResult, ModelVe
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
+    from homeostat.app.registry.reading import VersionShown
+    from homeostat.app.registry.reports import Compared, Live, Model, Models
     from homeostat.domain.events import Event, Verdict
 
 
@@ -65,6 +68,40 @@ class Direct:
     def versions(self, model: str) -> list[ModelVersion]:
         """The versions of a model, the newest first."""
         return self._container.store.find(ModelVersion, ("model", "=", model), order=["-version"])
+
+    def models(self, filter: str = "", *, limit: int = 20) -> Models:
+        """Registered models by name."""
+        from homeostat.app.registry.reports import Models
+        from homeostat.app.registry.search import search_models
+
+        page = search_models(self._container, filter, limit=limit)
+        return Models(page.items, page.token)
+
+    def model(self, name: str, *, limit: int = 20) -> Model:
+        """A registered model with its newest versions."""
+        from homeostat.app.registry import reading
+        from homeostat.app.registry.reports import Model
+
+        shown = reading.model(self._container.store, name)
+        return Model(shown, reading.versions(self._container.store, name, limit=limit))
+
+    def version(self, name: str, at: str = "latest") -> VersionShown:
+        """A version by its number, or the one that an alias points to."""
+        from homeostat.app.registry.reading import resolve
+
+        return resolve(self._container.store, name, at)
+
+    def live_at(self, name: str, at: datetime, *, alias: str = "champion") -> Live:
+        """What an alias of a model pointed to at a time."""
+        from homeostat.app.registry.aliases import live_at
+
+        return live_at(self._container, name, at, alias)
+
+    def compare(self, old: str, new: str) -> Compared:
+        """What two versions differ in."""
+        from homeostat.app.registry.comparing import compare
+
+        return compare(self._container, old, new)
 
     def gates(self, model: str, version: int) -> list[GateResult]:
         """The verdict of each gate on a version."""

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from homeostat.app.deliveries import Ingested
+    from homeostat.app.registry.reading import VersionShown
+    from homeostat.app.registry.reports import Compared, Live, Model, Models
 
 T = TypeVar("T")
 
@@ -200,6 +202,40 @@ class Client:
     def versions(self, model: str) -> list[ModelVersion]:
         """The versions of a model, the newest first."""
         return self._get(f"/models/{quote(model)}/versions", list[ModelVersion])
+
+    def models(self, filter: str = "", *, limit: int = 20) -> Models:
+        """Registered models by name, declared in a project or not; a filter as ``name LIKE 'churn%'``."""
+        from homeostat.app.registry.reports import Models
+
+        return self._get("/models", Models, {"filter": filter, "limit": limit})
+
+    def model(self, name: str, *, limit: int = 20) -> Model:
+        """A registered model with its newest versions.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        from homeostat.app.registry.reports import Model
+
+        return self._get(f"/models/{quote(name)}", Model, {"limit": limit})
+
+    def version(self, name: str, at: str = "latest") -> VersionShown:
+        """A version by its number, or the one that an alias points to."""
+        from homeostat.app.registry.reading import VersionShown
+
+        return self._get(f"/models/{quote(name)}/versions/{quote(at)}", VersionShown)
+
+    def live_at(self, name: str, at: datetime, *, alias: str = "champion") -> Live:
+        """What an alias of a model pointed to at a time, and what its deployment served then."""
+        from homeostat.app.registry.reports import Live
+
+        return self._get(f"/models/{quote(name)}/live", Live, {"at": at.isoformat(), "alias": alias})
+
+    def compare(self, old: str, new: str) -> Compared:
+        """What two versions differ in, such as ``model/churn@3`` and ``model/churn@champion``."""
+        from homeostat.app.registry.reports import Compared
+
+        return self._get("/compare", Compared, {"old": old, "new": new})
 
     def gates(self, model: str, version: int) -> list[GateResult]:
         """The verdict of each gate on a version, with its evidence."""

@@ -24,7 +24,7 @@ from homeostat.app.deliveries import Parcel, deliver, ingest
 from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.server import tracking
+from homeostat.server import registry, tracking
 from homeostat.server.calls import (
     Call,
     Handed,
@@ -101,7 +101,12 @@ class Api:
             get("/runs/{id}", self._run),
             get("/runs/{id}/log", lambda call: tracking.position(self._container, call)),
             post("/runs/{id}/log", lambda call: tracking.take(self._container, call)),
+            get("/models", lambda call: registry.models(self._container, call)),
+            get("/models/{name}", lambda call: registry.model(self._container, call)),
+            get("/models/{name}/live", lambda call: registry.live(self._container, call)),
             get("/models/{name}/versions", self._versions),
+            get("/models/{name}/versions/{version}", lambda call: registry.version(self._container, call)),
+            get("/compare", lambda call: registry.compared(self._container, call)),
             get("/models/{name}/versions/{version:int}/gates", self._gates),
             get("/alerts", lambda _: self._store.find(records.Alert, order=["-opened_at"])),
             get("/why/{trigger:path}", self._why),

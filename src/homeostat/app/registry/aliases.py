@@ -9,32 +9,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import msgspec
-
 from homeostat.app.container import Container
 from homeostat.app.registry import models
 from homeostat.app.registry.pointers import MOVED, champion_of, move_alias
 from homeostat.app.registry.reading import no_version
+from homeostat.app.registry.reports import Live
 from homeostat.app.rollouts import promote
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.records import Deployment, ModelVersion
 from homeostat.domain.refs import Ref
 from homeostat.engine.registry import names
-
-
-class Live(msgspec.Struct, frozen=True, kw_only=True):
-    """What an alias pointed to at a time, and since when; ``arms`` is what the model's deployment served then."""
-
-    model: str
-    alias: str
-    at: datetime
-    version: int | None = None
-    since: datetime | None = None
-    actor: str = ""
-    reason: str = ""
-    event: int = 0  # of the ledger, which says so
-    arms: list[dict[str, Any]] = []
 
 
 def set_alias(container: Container, name: str, alias: str, number: int, *, actor: str = "user") -> None:

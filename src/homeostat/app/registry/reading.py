@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Alias, ModelVersion
+from homeostat.domain.refs import Ref
 from homeostat.domain.tracking import ModelTag, RegisteredModel
 from homeostat.engine.registry import names
 from homeostat.ports.meta import Reads, Where
@@ -81,6 +82,35 @@ def by_alias(reads: Reads, name: str, alias: str) -> VersionShown | None:
         pointer = reads.get(Alias, name, alias)
         number = pointer.version if pointer else None
     return version(reads, name, number) if number is not None else None
+
+
+def resolve(reads: Reads, name: str, at: str = "") -> VersionShown:
+    """The version with a number, or that an alias points to, or the newest one.
+
+    Args:
+        reads: The store.
+        name: The registered model.
+        at: A number or an alias; empty: the newest.
+
+    Raises:
+        NotFound: there is no such model or version, or the alias points to nothing.
+    """
+    if at.isascii() and at.isdigit():
+        return version(reads, name, int(at))
+    found = by_alias(reads, name, at or names.LATEST)
+    if found is None:
+        raise NotFound(
+            f"{Ref('model', name).at(at or names.LATEST)} points to nothing",
+            remedy=f"homeostat models show {name} lists versions and aliases",
+        )
+    return found
+
+
+def versions(reads: Reads, name: str, *, limit: int) -> list[VersionShown]:
+    """The newest versions of a model, the newest first."""
+    return show_versions(
+        reads, reads.find(ModelVersion, ("model", "=", name), order=["-version"], limit=limit)
+    )
 
 
 def latest(reads: Reads, name: str, labels: Sequence[str] = ()) -> list[VersionShown]:

@@ -1,0 +1,208 @@
+"""``models``: what is registered, what was live when, and what two versions differ in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from homeostat.cli.flags import command
+from homeostat.cli.output import Json, moment, number, print_json, print_table
+from homeostat.cli.session import Session
+from homeostat.domain.errors import BadRequest
+from homeostat.domain.refs import Ref, parse_ref
+
+if TYPE_CHECKING:
+    from homeostat.app.registry.reading import VersionShown
+    from homeostat.app.registry.reports import Live, Model
+
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")]
+_SHORT = 60
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    models = typer.Typer(
+        help="Read the registry: models, their versions and aliases, now and at any time.",
+        no_args_is_help=True,
+    )
+    command(models, "ls", settings=("home", "server"))(ls)
+    command(models, "show", settings=("home", "server"))(show)
+    command(models, "diff", settings=("home", "server"))(diff)
+    command(models, "at", settings=("home", "server"))(at)
+    app.add_typer(models, name="models")
+
+
+def ls(
+    session: Session,
+    filter: Annotated[
+        str, typer.Argument(metavar="[FILTER]", help="As in \"name LIKE 'churn%' AND tags.team = 'risk'\".")
+    ] = "",
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """List registered models, declared in a project or not, by name."""
+    with session.homeostat() as homeostat:
+        found = homeostat.models(filter, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            one.record.name,
+            max(one.record.latest.values(), default=None),
+            _pointers(one.aliases),
+            moment(one.record.updated_at),
+            _short(one.record.description),
+        ]
+        for one in found.models
+    ]
+    print_table(["model", "newest", "aliases", "changed", "description"], rows)
+    if found.token:
+        typer.echo(f"There are more than {limit}: narrow the filter, or raise --limit.")
+
+
+def show(
+    session: Session,
+    ref: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Its name, or one version: churn@3, churn@champion.")
+    ],
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """Show a model with its newest versions, or one version."""
+    named = _named(ref)
+    with session.homeostat() as homeostat:
+        if named.version:
+            version = homeostat.version(named.name, named.version)
+            print_json(version) if as_json else _show_version(version)
+        else:
+            model = homeostat.model(named.name, limit=limit)
+            print_json(model) if as_json else _show_model(model)
+
+
+def diff(
+    session: Session,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A version: churn@3, churn@champion.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="Another one; of the same model 4 will do.")],
+    as_json: Json = False,
+) -> None:
+    """Show what two versions differ in: metrics, parameters, data, signature, environment, files."""
+    first = _named(old)
+    second = _named(new) if "@" in new else first.at(new)
+    with session.homeostat() as homeostat:
+        found = homeostat.compare(str(first), str(second))
+    if as_json:
+        print_json(found)
+        return
+    if not found.differences:
+        typer.echo(f"{found.old} and {found.new} do not differ.")
+        return
+    rows = [[d.group, d.name, _value(d.old), _value(d.new)] for d in found.differences]
+    print_table(["", "", found.old, found.new], rows)
+    same = ", ".join(f"{count} {group}" for group, count in found.same.items())
+    if same:
+        typer.echo(f"The same: {same}.")
+
+
+def at(
+    session: Session,
+    ref: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Its name, or with another alias than champion: churn@staging."),
+    ],
+    time: Annotated[str, typer.Argument(metavar="TIME", help="As in 2013-05-01T12:00, UTC.")],
+    as_json: Json = False,
+) -> None:
+    """Show what was live at a time: where an alias pointed, and what the deployment served."""
+    named = _named(ref)
+    with session.homeostat() as homeostat:
+        found = homeostat.live_at(named.name, _moment(time), alias=named.version or "champion")
+    if as_json:
+        print_json(found)
+        return
+    _show_live(found)
+
+
+def _named(text: str) -> Ref:
+    return parse_ref(text if text.startswith("model/") else f"model/{text}")
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadRequest(
+            f"{text!r} is no time", field="time", remedy="Write it as in 2013-05-01T12:00"
+        ) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _show_model(found: Model) -> None:
+    record = found.model.record
+    typer.echo(f"model/{record.name}, registered {moment(record.created_at)}")
+    for text in filter(None, (record.description, _tags(found.model.tags))):
+        typer.echo(text)
+    rows = [
+        [
+            version.record.version,
+            version.record.stage,
+            version.record.label if version.record.label != "None" else "",
+            ", ".join(sorted(version.aliases)),
+            f"run/{version.record.run}" if version.record.run else "",
+            moment(version.record.created_at),
+        ]
+        for version in found.versions
+    ]
+    print_table(["version", "stage", "label", "aliases", "run", "created"], rows)
+
+
+def _show_version(found: VersionShown) -> None:
+    record = found.record
+    facts: list[list[Any]] = [
+        ["stage", f"{record.stage}: {record.stage_reason}" if record.stage_reason else record.stage],
+        ["label", record.label],
+        ["aliases", ", ".join(sorted(found.aliases))],
+        ["run", f"run/{record.run}" if record.run else ""],
+        ["source", record.source],
+        ["digest", record.digest],
+        ["created", moment(record.created_at)],
+        ["description", record.description],
+        ["tags", _tags(found.tags)],
+        *([name, number(value)] for name, value in sorted(record.metrics.items())),
+    ]
+    title = str(Ref("model", record.model).at(record.version))
+    print_table(["", title], [fact for fact in facts if fact[1]])
+
+
+def _show_live(found: Live) -> None:
+    name = Ref("model", found.model).at(found.alias)
+    when = moment(found.at)
+    if found.version is None:
+        typer.echo(f"At {when}, {name} pointed to nothing.")
+    else:
+        since = f"since {moment(found.since)}, by {found.actor}: {found.reason} (event {found.event})"
+        typer.echo(f"At {when}, {name} was @{found.version}, {since}.")
+    if found.arms:
+        shares = ", ".join(f"@{arm['version']} {arm['weight']:.0%}" for arm in found.arms)
+        typer.echo(f"deployment/{found.model} served {shares}.")
+
+
+def _pointers(aliases: dict[str, int]) -> str:
+    return ", ".join(f"{alias} @{version}" for alias, version in sorted(aliases.items()))
+
+
+def _tags(tags: dict[str, str]) -> str:
+    return ", ".join(f"{key}={_short(value)}" for key, value in sorted(tags.items()))
+
+
+def _short(text: str) -> str:
+    first = text.partition("\n")[0]
+    return first if len(first) <= _SHORT else f"{first[: _SHORT - 1]}…"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return number(value)
+    return "" if value is None else _short(str(value))

@@ -1,0 +1,77 @@
+"""The registry as Homeostat's own clients ask: models, versions, what was live at a time, what two differ in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from homeostat.app.registry import reading
+from homeostat.app.registry.aliases import live_at
+from homeostat.app.registry.comparing import compare
+from homeostat.app.registry.reading import VersionShown
+from homeostat.app.registry.reports import Compared, Live, Model, Models
+from homeostat.app.registry.search import search_models
+from homeostat.domain.errors import BadRequest
+from homeostat.server.calls import Call
+
+if TYPE_CHECKING:
+    from homeostat.app.container import Container
+
+_MOST: Final = 1000
+
+
+def models(container: Container, call: Call) -> Models:
+    """``GET /models?filter=&order_by=&limit=&token=``."""
+    query = call.query
+    page = search_models(
+        container,
+        query.get("filter", ""),
+        order_by=query.getlist("order_by"),
+        limit=_limit(call),
+        token=query.get("token", ""),
+    )
+    return Models(page.items, page.token)
+
+
+def model(container: Container, call: Call) -> Model:
+    """``GET /models/{name}?limit=``."""
+    name = call.path["name"]
+    shown = reading.model(container.store, name)
+    return Model(shown, reading.versions(container.store, name, limit=_limit(call)))
+
+
+def version(container: Container, call: Call) -> VersionShown:
+    """``GET /models/{name}/versions/{version}``, a number or an alias."""
+    return reading.resolve(container.store, call.path["name"], call.path["version"])
+
+
+def live(container: Container, call: Call) -> Live:
+    """``GET /models/{name}/live?at=&alias=``."""
+    return live_at(
+        container, call.path["name"], _moment(call, container), call.query.get("alias", "champion")
+    )
+
+
+def compared(container: Container, call: Call) -> Compared:
+    """``GET /compare?old=&new=``."""
+    return compare(container, call.query.get("old", ""), call.query.get("new", ""))
+
+
+def _limit(call: Call) -> int:
+    limit = call.number("limit", 20)
+    if not 1 <= limit <= _MOST:
+        raise BadRequest(f"limit is {limit}", field="limit", remedy=f"Ask for 1 to {_MOST}")
+    return limit
+
+
+def _moment(call: Call, container: Container) -> datetime:
+    text = call.query.get("at", "")
+    if not text:
+        return container.clock.now()
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadRequest(
+            f"at is {text!r}", field="at", remedy="Give a time as in 2013-05-01T12:00:00Z"
+        ) from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -10,6 +10,7 @@ import msgspec
 from homeostat.app import tracking
 from homeostat.app.container import Container
 from homeostat.app.search import search
+from homeostat.app.tracking.datasets import datasets_read
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.tracking import Experiment
 from homeostat.engine.tracking import limits
@@ -20,6 +21,8 @@ from homeostat.server.mlflow.wire import Endpoint
 
 _LARGEST: Final = 2**63
 _LOCATION: Final = 2048
+_EXPERIMENTS: Final = 20
+_SUMMARIES: Final = 1000
 
 
 class ShownExperiment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -103,6 +106,27 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
 
     experiments: list[ShownExperiment] = []
     next_page_token: str = ""
+
+
+class SearchDatasets(msgspec.Struct, frozen=True):
+    """``experiments/search-datasets``."""
+
+    experiment_ids: list[str] = []
+
+
+class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A dataset that runs of an experiment read."""
+
+    experiment_id: str
+    name: str
+    digest: str
+    context: str = ""
+
+
+class Summaries(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The datasets that were found."""
+
+    dataset_summaries: list[Summary] = []
 
 
 def experiment_id(text: str) -> int:
@@ -212,11 +236,28 @@ def _search(container: Container, asked: Search) -> Page:
     return Page([shown(found, tags[found.id]) for found in page.items], page.token)
 
 
+def _search_datasets(container: Container, asked: SearchDatasets) -> Summaries:
+    ids = asked.experiment_ids
+    if not ids:
+        raise BadRequest(
+            "SearchDatasets request must specify at least one experiment_id.", field="experiment_ids"
+        )
+    if len(ids) > _EXPERIMENTS:
+        raise BadRequest(
+            f"SearchDatasets request cannot specify more than {_EXPERIMENTS} experiment_ids."
+            f" Received {len(ids)} experiment_ids.",
+            field="experiment_ids",
+        )
+    found = datasets_read(container, [experiment_id(text) for text in ids], _SUMMARIES)
+    return Summaries([Summary(str(one.experiment), one.name, one.digest, one.context) for one in found])
+
+
 _AT: Final = "2.0/mlflow/experiments/"
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("POST", _AT + "create", Creation, _create),
     Endpoint("POST", _AT + "search", Search, _search),
     Endpoint("GET", _AT + "search", Search, _search),
+    Endpoint("POST", _AT + "search-datasets", SearchDatasets, _search_datasets),
     Endpoint("GET", _AT + "get", ById, _get),
     Endpoint("GET", _AT + "get-by-name", ByName, _get_by_name),
     Endpoint("POST", _AT + "update", Renaming, _update),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from homeostat.app.container import Container
 from homeostat.app.tracking import history
-from homeostat.engine.tracking.rows import Rows
+from homeostat.engine.tracking.points import Rows
 
 _HELD: Final = 4_000_000  # points of histories kept at hand: 100 MB
 _SAME: Final = np.dtype([("timestamp", "<i8"), ("step", "<i8"), ("value", "<i8")])

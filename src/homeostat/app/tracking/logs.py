@@ -10,9 +10,10 @@ from homeostat.app.container import Container
 from homeostat.app.tracking.runs import NAME_TAG, active_run
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import LoggedModelMetric, Metric, MetricBlock, Param, RunInput, RunTag
+from homeostat.domain.tracking import LoggedModelMetric, MetricBlock, Param, RunInput, RunTag
 from homeostat.engine.tracking import blocks, limits
-from homeostat.engine.tracking.points import Point, Rows, latest, rows_of
+from homeostat.engine.tracking.points import Point, Rows, rows_of
+from homeostat.engine.tracking.rows import latest
 from homeostat.ports.meta import Transaction
 
 _LATEST = ("step", "timestamp", "value")
@@ -84,20 +85,7 @@ def rows_in(tx: Transaction, run: Run, rows: Rows) -> None:
     tx.put(*written)
     if written[-1].pending >= blocks.LARGE:
         _merge(tx, run.id)
-    tx.put(
-        *(
-            Metric(
-                run=run.id,
-                key=point.key,
-                experiment=run.experiment,
-                value=_kept(point.value),
-                step=point.step,
-                timestamp=point.timestamp,
-            )
-            for point in latest(rows)
-        ),
-        by=_LATEST,
-    )
+    tx.put(*latest(run.id, run.experiment, rows), by=_LATEST)
 
 
 def _merge(tx: Transaction, run_id: str) -> None:
@@ -107,7 +95,7 @@ def _merge(tx: Transaction, run_id: str) -> None:
         if level == 1 and len(there) < blocks.WIDE:
             return
         if level == 1 and len({key for block in there for key in block.keys}) == 1:
-            tx.update(MetricBlock, {"level": 2}, ("run", "=", run_id), ("level", "=", 1))
+            tx.update(MetricBlock, {"level": blocks.SORTED}, ("run", "=", run_id), ("level", "=", 1))
             return
         fewer = blocks.merged(there)
         gone = [block.seq for block in there[len(fewer) :]]
@@ -121,27 +109,23 @@ def _of_models(tx: Transaction, run: Run, points: Sequence[Point]) -> None:
     for point in points:
         if point.model:
             about.setdefault((point.model, point.dataset, point.digest), []).append(point)
-    tx.put(
-        *(
-            LoggedModelMetric(
-                model=model,
-                key=point.key,
-                run=run.id,
-                dataset=dataset,
-                digest=digest,
-                value=_kept(point.value),
-                step=point.step,
-                timestamp=point.timestamp,
+    found = []
+    for (model, dataset, digest), same in about.items():
+        for metric in latest(run.id, run.experiment, rows_of(same)):
+            value, step, timestamp = metric.value, metric.step, metric.timestamp
+            found.append(
+                LoggedModelMetric(
+                    model=model,
+                    key=metric.key,
+                    run=run.id,
+                    dataset=dataset,
+                    digest=digest,
+                    value=value,
+                    step=step,
+                    timestamp=timestamp,
+                )
             )
-            for (model, dataset, digest), same in about.items()
-            for point in latest(rows_of(same))
-        ),
-        by=_LATEST,
-    )
-
-
-def _kept(value: float) -> float | None:
-    return value if value == value else None
+    tx.put(*found, by=_LATEST)
 
 
 def _params(tx: Transaction, run: Run, params: Mapping[str, str]) -> None:

@@ -16,18 +16,18 @@ import msgspec
 
 from homeostat.app.container import Container
 from homeostat.app.tracking.experiments import experiment_in
-from homeostat.app.tracking.logs import inputs_in
+from homeostat.app.tracking.logs import inputs_in, rows_in
 from homeostat.app.tracking.runs import NAME_TAG
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError
 from homeostat.domain.events import Event
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import MetricBlock, Param, RunInput, RunStream, RunTag
+from homeostat.domain.tracking import Param, RunInput, RunStream, RunTag
 from homeostat.engine.tracking import entries, limits, rows
 from homeostat.engine.tracking.frames import Frame, scan
 from homeostat.engine.tracking.names import run_name
+from homeostat.engine.tracking.points import Rows
 from homeostat.ports.meta import Transaction
 
-_LATEST: Final = ("step", "timestamp", "value")
 _STANDARD: Final = "Default"
 
 
@@ -51,7 +51,7 @@ class _Said:
 
     began: entries.Began | None = None
     ended: entries.Ended | None = None
-    points: list[rows.Rows] = field(default_factory=list)
+    points: list[Rows] = field(default_factory=list)
     params: dict[str, tuple[str, int]] = field(default_factory=dict)
     tags: dict[str, str | None] = field(default_factory=dict)
     inputs: list[RunInput] = field(default_factory=list)
@@ -222,12 +222,8 @@ def _go_on(container: Container, tx: Transaction, run: Run, began: entries.Began
 
 
 def _keep(tx: Transaction, run: Run, said: _Said, newest: bool) -> None:
-    parts = rows.joined(said.points)
-    if parts:
-        last = tx.find(MetricBlock, ("run", "=", run.id), order=["-seq"], limit=1)
-        for number, part in enumerate(parts, last[0].seq + 1 if last else 0):
-            tx.insert(rows.block(run.id, number, part))
-            tx.put(*rows.latest(run.id, run.experiment, part), by=_LATEST)
+    for part in rows.joined(said.points):
+        rows_in(tx, run, part)
     if said.params:
         there = {
             param.key: param.value

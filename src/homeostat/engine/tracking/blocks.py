@@ -20,6 +20,7 @@ from homeostat.engine.tracking.points import ROW, History, Rows, joined, ordered
 SMALL: Final = 256
 LARGE: Final = 1 << 14
 WIDE: Final = 16
+SORTED: Final = 2  # the level of blocks that are not merged any more
 
 
 def extended(run: str, newest: MetricBlock | None, rows: Rows) -> list[MetricBlock]:

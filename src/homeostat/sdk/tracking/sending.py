@@ -18,10 +18,9 @@ from homeostat.adapters.clock import SystemClock
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.engine.tracking.entries import File, decode, encode, holds
 from homeostat.engine.tracking.frames import Frame, frame, missing
-from homeostat.sdk.tracking.spool import Reader, Stream
+from homeostat.sdk.tracking.spool import KEPT, Reader, Stream
 
 _MOST: Final = 4 << 20  # bytes of frames in one request
-_KEPT: Final = 60.0  # seconds for which what was taken is kept
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -73,6 +72,7 @@ class Sender:
         self._reader: Reader | None = None
         self._stepped_back = False
         self._uploaded: set[int] = set()
+        self._attached: dict[str, int] = {}
         self._clock = SystemClock()
         self._spent: list[tuple[float, Path]] = []
 
@@ -96,6 +96,19 @@ class Sender:
         self._reader = reader
         self._forget()
         return bool(frames or lost)
+
+    def attach(self) -> None:
+        """Send what was captured beside the stream, each file as it is now, unless it was sent so.
+
+        Raises:
+            StoreUnavailable: nobody answers.
+        """
+        for path in sorted(self._stream.beside.iterdir()):
+            if not path.name.startswith("."):
+                changed = path.stat().st_mtime_ns
+                if self._attached.get(path.name) != changed:
+                    self._put(f"captured/{self._stream.name}/{path.name}", path)
+                    self._attached[path.name] = changed
 
     def _begin(self) -> Reader:
         self.position = self._taker.position(self._stream.run, self._stream.name)
@@ -133,16 +146,20 @@ class Sender:
 
     def _upload(self, seq: int, file: File) -> list[Path]:
         """Store the file of a frame; where it lies beside the spool, its path."""
-        run, paths = self._stream.run, [self._stream.files / file.name] if file.name else []
+        paths = [self._stream.files / file.name] if file.name else []
         if seq not in self._uploaded:
-            try:
-                self._taker.put(run, file.path, paths[0] if paths else file.data)
-            except FileNotFoundError:
-                self._note(f"run/{run}: {paths[0]} is gone, so {file.path} is lost")
-            except (BadRequest, NotFound) as error:
-                self._note(f"run/{run}: {file.path} was refused: {error}")
+            self._put(file.path, paths[0] if paths else file.data)
             self._uploaded.add(seq)
         return paths
+
+    def _put(self, path: str, content: bytes | Path) -> None:
+        run = self._stream.run
+        try:
+            self._taker.put(run, path, content)
+        except FileNotFoundError:
+            self._note(f"run/{run}: {content!s} is gone, so {path} is lost")
+        except (BadRequest, NotFound, Conflict) as error:
+            self._note(f"run/{run}: {path} was refused: {error}")
 
     def _spend(self, files: list[Path]) -> None:
         """Note when files, and the segments that are behind, were taken."""
@@ -153,7 +170,7 @@ class Sender:
 
     def _forget(self) -> None:
         """Remove what was taken a while ago."""
-        until = self._clock.monotonic() - _KEPT
+        until = self._clock.monotonic() - KEPT
         while self._spent and self._spent[0][0] < until:
             self._spent.pop(0)[1].unlink(missing_ok=True)
 

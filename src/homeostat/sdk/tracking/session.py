@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from homeostat.adapters.clock import SystemClock
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
@@ -18,14 +18,18 @@ from homeostat.domain.ids import new_id
 from homeostat.engine.tracking.entries import Entry
 from homeostat.sdk.tracking.recorder import Recorder
 from homeostat.sdk.tracking.sending import Sender, Taker
-from homeostat.sdk.tracking.spool import Stream, Writer
+from homeostat.sdk.tracking.spool import Stream, Writer, tidy
 
-Task = Callable[[], None]
+if TYPE_CHECKING:
+    from homeostat.sdk.tracking.beside import Beside
 
 _SETTLE: Final = 1.0
 _SEND: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
+_ATTACH: Final = 10.0
 _SHOWN: Final = 5
+
+_told: set[str] = set()  # of what nobody needs to hear from every run of this process
 
 _log = logging.getLogger("homeostat")
 
@@ -37,14 +41,16 @@ class Session:
         spool: The folder of all streams.
         run: The run's id.
         connect: Makes the taker; called by the sending thread.
-        beside: What is done each second beside the run.
+        beside: What looks after the run besides; None: nothing does.
     """
 
     def __init__(
-        self, spool: Path, run: str, connect: Callable[[], Taker], beside: Task = lambda: None
+        self, spool: Path, run: str, connect: Callable[[], Taker], beside: Beside | None = None
     ) -> None:
         self._clock = SystemClock()
         self.stream = Stream.begin(spool / run / new_id(self._clock.wall()))
+        self._writer = Writer(self.stream)
+        self.recorder = Recorder(self._writer, self._wrote)
         self._connect = connect
         self._beside = beside
         self._stopped = threading.Event()
@@ -58,8 +64,6 @@ class Session:
 
     def start(self, first: Entry) -> None:
         """Begin, with the stream's first entry."""
-        self._writer = Writer(self.stream)
-        self.recorder = Recorder(self._writer, self._wrote)
         self.recorder.put(first)
         self.recorder.start()
         self._keeper.start()
@@ -102,16 +106,28 @@ class Session:
         self._new = True
 
     def _keep(self) -> None:
+        folder = self.stream.beside
+        self._aside(lambda beside: beside.first(folder))
         while not self._stopped.wait(_SETTLE):
+            self._aside(lambda beside: beside.each(folder))
             try:
                 self._writer.settle()
-                self._beside()
             except OSError as error:
                 _log.warning("%s: what is logged may not outlive a loss of power", error)
+        self._aside(lambda beside: beside.each(folder))
+        self._aside(lambda beside: beside.close())
+
+    def _aside(self, work: Callable[[Beside], None]) -> None:
+        if self._beside is not None:
+            try:
+                work(self._beside)
+            except Exception:  # noqa: BLE001 - what is done beside a run does not end it
+                _log.exception("something about run/%s was not captured", self.stream.run)
 
     def _send(self) -> None:
-        pause, warned = _SEND, False
+        pause = _SEND
         sender: Sender | None = None
+        attached = self._clock.monotonic()
         while True:
             self._wake.wait(pause)
             self._wake.clear()
@@ -123,12 +139,17 @@ class Session:
                 sender = sender or Sender(self.stream, self._connect())
                 while sender.step(whole=closing):
                     self._progress = self._clock.monotonic()
-                pause, warned = _SEND, False
+                if closing or self._clock.monotonic() > attached + _ATTACH:
+                    sender.attach()
+                    attached = self._clock.monotonic()
+                pause = _SEND
+                _told.clear()
             except HomeostatError as error:
                 self._new = True
-                if not warned:
-                    _log.warning("%s: what is logged is kept in %s", error.message, self.stream.folder)
-                pause, warned = min(2 * pause, _LONGEST_PAUSE), True
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                if error.message not in _told:
+                    _told.add(error.message)
+                    _log.warning("%s: what is logged is kept in %s", error.message, self.stream.folder.parent)
                 self._unreachable = closing
                 if closing and not isinstance(error, StoreUnavailable):
                     self.stream.release()
@@ -139,6 +160,7 @@ class Session:
             if closing:
                 self.stream.sent.touch()
                 self.stream.release()
+                tidy(self.stream.folder.parent.parent)
                 return
 
     def _tell(self, sender: Sender | None) -> None:

@@ -1,9 +1,10 @@
 """The spool: what a run logs is on this machine's disk before anything else happens to it.
 
 ``<spool>/<run>/<stream>/`` is what one process wrote to one run: segments of frames, each named by the number of its
-first frame, ``files/`` for what is too large for a frame, and ``lock``, which the writing process holds for as long as
-it lives, and whoever sends what it left behind. Segments are only ever appended to. A segment that was sent is removed
-a while later, since a server that loses its power may forget its last second.
+first frame, ``files/`` for what is too large for a frame, ``beside/`` for what was captured, of which the last state
+counts, and ``lock``, which the writing process holds for as long as it lives, and whoever sends what it left behind.
+Segments are only ever appended to. A segment that was sent is removed a while later, since a server that loses its
+power may forget its last second.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final, NamedTuple
 
+from homeostat.adapters.clock import SystemClock
 from homeostat.engine.tracking.frames import Frame, frame, scan
 
 SEGMENT: Final = 8 << 20  # a segment that is larger is not appended to
+KEPT: Final = 60.0  # seconds for which what was sent is kept
 _SUFFIX: Final = ".wal"
 _DIGITS: Final = 20
 _TRIES: Final = 10
@@ -31,8 +34,17 @@ class Stream:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.run, self.name = folder.parent.name, folder.name
-        self.files = folder / "files"
         self._held: IO[bytes] | None = None
+
+    @property
+    def files(self) -> Path:
+        """The folder of files that frames name."""
+        return self.folder / "files"
+
+    @property
+    def beside(self) -> Path:
+        """The folder of what was captured."""
+        return self.folder / "beside"
 
     @classmethod
     def begin(cls, folder: Path) -> Stream:
@@ -40,12 +52,14 @@ class Stream:
         hidden = folder.with_name(f".{folder.name}")
         for _ in range(_TRIES):
             with suppress(FileNotFoundError):  # the run's folder was removed with its last stream meanwhile
-                (hidden / "files").mkdir(parents=True)
+                hidden.mkdir(parents=True)
                 break
         made = cls(hidden)
+        made.files.mkdir()
+        made.beside.mkdir()
         made.hold()
         hidden.rename(folder)
-        made.folder, made.name, made.files = folder, folder.name, folder / "files"
+        made.folder, made.name = folder, folder.name
         for path in (folder, folder.parent, folder.parent.parent):
             _settle(path)
         return made
@@ -90,8 +104,8 @@ class Stream:
         return self.folder / "sent"
 
     def remove(self) -> None:
-        """Remove everything, and the run's folder with its last stream."""
-        shutil.rmtree(self.folder)
+        """Remove everything, and the run's folder with its last stream; somebody else may do so too."""
+        shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):  # another stream of the run is there
             self.folder.parent.rmdir()
 
@@ -102,6 +116,15 @@ def streams(spool: Path) -> Iterator[Stream]:
         for folder in sorted(run.iterdir()) if run.is_dir() else ():
             if folder.is_dir() and not folder.name.startswith("."):
                 yield Stream(folder)
+
+
+def tidy(spool: Path) -> None:
+    """Remove the streams that were sent a while ago."""
+    now = SystemClock().wall().timestamp()
+    for stream in streams(spool):
+        with suppress(FileNotFoundError):
+            if now - stream.sent.stat().st_mtime > KEPT:
+                stream.remove()
 
 
 class Writer:

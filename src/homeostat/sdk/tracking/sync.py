@@ -12,13 +12,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from homeostat.adapters.clock import SystemClock
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
 from homeostat.engine.tracking.entries import Ended, encode, holds
 from homeostat.sdk.tracking.sending import Sender, Taker
-from homeostat.sdk.tracking.spool import Reader, Stream, Writer, streams
+from homeostat.sdk.tracking.spool import Reader, Stream, Writer, streams, tidy
 
-KEPT: Final = 60.0  # seconds for which a stream that was sent is kept
 _WITHOUT_A_WORD: Final = "its process ended without a word"
 
 
@@ -53,11 +51,12 @@ def sync(
     Raises:
         StoreUnavailable: nobody answers; what was sent until then stays sent.
     """
+    tidy(spool)
     done = []
     for stream in streams(spool):
         if stream.sent.exists():
-            _tidy(stream)
-        elif not stream.hold():
+            continue
+        if not stream.hold():
             problem = f"process {stream.holder()} has it and sends it itself"
             done.append(Synced(stream.run, stream.name, "busy", problems=[problem]))
         else:
@@ -68,13 +67,6 @@ def sync(
     return done
 
 
-def _tidy(stream: Stream) -> None:
-    """Remove a stream that was sent a while ago."""
-    age = SystemClock().wall().timestamp() - stream.sent.stat().st_mtime
-    if age > KEPT:
-        stream.remove()
-
-
 def _send(stream: Stream, taker: Taker, progress: Callable[[Stream, int], None]) -> Synced:
     _end(stream)
     sender = Sender(stream, taker)
@@ -82,6 +74,7 @@ def _send(stream: Stream, taker: Taker, progress: Callable[[Stream, int], None])
     try:
         while sender.step(whole=True):
             progress(stream, sender.frames)
+        sender.attach()
     except StoreUnavailable:
         raise
     except HomeostatError as error:

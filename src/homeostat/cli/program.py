@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from homeostat.cli import demo, models, pipelines, project, reading, registry, running, tracking
+from homeostat.cli import demo, keeping, models, pipelines, project, reading, registry, running, tracking
 from homeostat.cli.flags import rooted
 from homeostat.cli.output import complain
 from homeostat.domain.errors import DeclarationError, HomeostatError
@@ -49,7 +49,7 @@ def _root(
     context.obj = flags
 
 
-for part in (project, running, models, registry, pipelines, tracking, reading, demo):
+for part in (project, running, models, registry, pipelines, tracking, reading, keeping, demo):
     part.register(app)
 
 

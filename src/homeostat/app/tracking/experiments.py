@@ -16,9 +16,8 @@ from homeostat.engine.tracking import limits
 from homeostat.ports.meta import Transaction
 
 DEFAULT: Final = 0
-NUMBERS: Final = (
-    "experiments"  # the Cursor at the greatest number of one that is gone for good: none is given twice
-)
+# The Cursor at the greatest number of one that is gone for good: none is given twice.
+NUMBERS: Final = "experiments"
 
 
 def experiment(container: Container, id: int) -> Experiment:

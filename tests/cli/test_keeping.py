@@ -1,0 +1,40 @@
+"""`homeostat gc`: says what it would do, and does it when told to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from homeostat.app import tracking
+from homeostat.app.artifacts import write
+from homeostat.app.container import Container
+from homeostat.app.settings import Settings
+from homeostat.domain.records import Run
+from tests.cli.invoking import Shell
+
+
+def home(folder: Path) -> Container:
+    return Container(Settings(home=folder / ".homeostat"))
+
+
+def test_gc(homeostat: Shell) -> None:
+    with home(homeostat.folder) as container:
+        experiment = tracking.create_experiment(container, "tides")
+        run = tracking.create_run(container, experiment.id)
+        write(container, f"{experiment.id}/{run.id}/artifacts/x", b"x" * 1000)
+        tracking.delete_run(container, run.id)
+        for path in (container.settings.home / "blobs").rglob("*"):
+            os.utime(path, (1e9, 1e9))
+    assert "To be freed: 0 blobs" in homeostat("gc").out
+    said = homeostat("gc", "--older-than", "0d").out
+    assert f"run/{run.id}" in said
+    assert "To be freed: 1 blobs, 1,000 bytes. Nothing was touched; add --delete." in said
+    planned = homeostat("gc", "--older-than", "0d", "--json").json
+    assert (planned["deleted"], planned["runs"], planned["freed"]["bytes"]) == (False, [run.id], 1000)
+    with home(homeostat.folder) as container:
+        assert container.store.get(Run, run.id) is not None
+    assert "Freed 1 blobs, 1,000 bytes." in homeostat("gc", "--older-than", "0d", "--delete").out
+    with home(homeostat.folder) as container:
+        assert container.store.get(Run, run.id) is None
+        assert list(container.blobs.stored()) == []
+    assert "no duration" in homeostat("gc", "--older-than", "soon", status=2).err

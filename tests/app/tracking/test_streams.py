@@ -34,9 +34,9 @@ def points(*given: tuple[str, float, int]) -> Points:
     """Points of (key, value, step), a millisecond apart."""
     import numpy as np
 
-    keys = list(dict.fromkeys(key for key, _, _ in given))
-    table = np.array([(keys.index(k), v, AT + n, s) for n, (k, v, s) in enumerate(given)], rows.ROW)
-    return Points(keys=keys, rows=table.tobytes())
+    number = {key: place for place, key in enumerate(dict.fromkeys(key for key, _, _ in given))}
+    table = np.array([(number[k], v, AT + n, s) for n, (k, v, s) in enumerate(given)], rows.ROW)
+    return Points(keys=list(number), rows=table.tobytes())
 
 
 def frames(*entries: Entry, stream: str = "S1", first: int = 1) -> bytes:

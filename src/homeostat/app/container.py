@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from homeostat.ports.notifier import Notifier
     from homeostat.ports.online import OnlineStore
     from homeostat.ports.search import Search
+    from homeostat.ports.sources import Sink, Source
     from homeostat.ports.tables import Tables
 
     _port = cached_property
@@ -122,6 +123,18 @@ class Container:
         from homeostat.adapters.notifiers import LogNotifier
 
         return LogNotifier(self.settings.home / "logs" / "alerts.jsonl")
+
+    def source(self, place: str, *, form: str = "", files: Path | None = None, links: bool = False) -> Source:
+        """A reader of another tracker's place; for arguments see ``homeostat.adapters.sources.opening``."""
+        from homeostat.adapters.sources import open_source
+
+        return open_source(place, form=form, files=files, links=links)
+
+    def sink(self, folder: Path) -> Sink:
+        """A writer of an export."""
+        from homeostat.adapters.sources import ExportFolder
+
+        return ExportFolder(folder)
 
     def close(self) -> None:
         """Close every port that was made, the last first. The container is spent."""

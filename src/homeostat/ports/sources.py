@@ -77,8 +77,8 @@ class SourceExperiment:
 class SourceRun:
     """A run with all that was logged to it.
 
-    ``mark`` are tags by which one that came from here before is told from another of the same id. Reading points and
-    files may add to ``missing``.
+    ``mark`` are tags by which one that came from here before is told from another of the same id; where another has
+    it, this one is called ``spare``. Reading points and files may add to ``missing``.
     """
 
     run: Run
@@ -90,6 +90,7 @@ class SourceRun:
     points: Callable[[], Iterator[Columns]] = lambda: iter(())
     files: Callable[[], Iterator[SourceFile]] = lambda: iter(())
     mark: Mapping[str, str] = field(default_factory=dict)
+    spare: str = ""
     missing: list[Missing] = field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""The small YAML files in which MLflow keeps what it knows about a thing. PyYAML is an extra."""
+"""The small YAML files in which MLflow keeps what it knows about a thing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from homeostat.adapters.sources.reading import damaged, text_of
-from homeostat.domain.errors import StoreUnavailable
 
 META: Final = "meta.yaml"
 
@@ -16,15 +15,9 @@ def yaml_of(path: Path, *needed: str) -> dict[str, Any]:
 
     Raises:
         BadRequest: it is not there, or is no such file.
-        StoreUnavailable: PyYAML is not installed.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise StoreUnavailable(
-            "reading an MLflow folder needs PyYAML, which is not installed",
-            remedy="Run: pip install 'homeostat[import]'",
-        ) from error
+    import yaml
+
     text = text_of(path)
     try:
         found = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))

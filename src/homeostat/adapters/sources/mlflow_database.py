@@ -60,6 +60,7 @@ class MlflowDatabase:
     Args:
         url: Where it is.
         served: The folder in which its server kept files, if it did.
+        links: Whether to follow links that lead out of a run's folder.
 
     Raises:
         BadRequest: it is no MLflow database, or the URL cannot be.
@@ -68,7 +69,7 @@ class MlflowDatabase:
 
     kind = "MLflow database"
 
-    def __init__(self, url: URL, served: Path | None = None) -> None:
+    def __init__(self, url: URL, served: Path | None = None, *, links: bool = False) -> None:
         self._database = Database(url)
         if lacking := NEEDED - self._database.tables.keys():
             self.close()
@@ -78,7 +79,7 @@ class MlflowDatabase:
         folder = Path(url.database or "").absolute().parent if url.drivername == "sqlite" else Path.cwd()
         if served is None and url.drivername == "sqlite" and (folder / "mlartifacts").is_dir():
             served = folder / "mlartifacts"
-        self._places = Places(folder, served)
+        self._places = Places(folder, served, links)
         self._locations = {
             str(row["experiment_id"]): str(row.get("artifact_location") or "")
             for row in self._database.rows("experiments")

@@ -45,13 +45,14 @@ class MlflowFolder:
     Args:
         root: The folder.
         served: Where a server kept its files, if runs have some there.
+        links: Whether to follow links that lead out of a run's folder.
     """
 
     kind = "MLflow folder"
 
-    def __init__(self, root: Path, served: Path | None = None) -> None:
+    def __init__(self, root: Path, served: Path | None = None, *, links: bool = False) -> None:
         self._root = root
-        self._places = Places(root.parent, served)
+        self._places = Places(root.parent, served, links)
 
     def experiments(self) -> Iterator[Item[SourceExperiment]]:
         """Every experiment."""

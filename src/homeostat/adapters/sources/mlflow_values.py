@@ -38,10 +38,12 @@ class Places:
     Args:
         base: What relative paths begin at.
         served: The folder in which a server kept what it calls ``mlflow-artifacts:/``; None where it is not known.
+        links: Whether to follow links that lead out of a run's folder.
     """
 
     base: Path
     served: Path | None
+    links: bool = False
 
     def remote(self, uri: str) -> str:
         """A URI that clients read by themselves and nobody reads here; empty for others."""
@@ -68,14 +70,14 @@ class Places:
             subject: Whose they are.
         """
         if own is not None and own.is_dir():
-            yield from files_of(own, missing)
+            yield from files_of(own, missing, links=self.links)
         elif uri.startswith(f"{_SERVED}:"):
             yield from self._served(uri, missing, subject)
         elif folder := local(uri, self.base) if uri else None:
             if self.served is not None and not folder.is_dir():
                 name = (local(location, self.base) or folder).name
                 folder = self.served / name / inner
-            yield from files_of(folder, missing)
+            yield from files_of(folder, missing, links=self.links)
         elif uri.rstrip("/") != f"{location.rstrip('/')}/{inner}":
             missing.append(Missing(subject, f"its files stay at {uri}, where clients will not look for them"))
 
@@ -93,7 +95,7 @@ class Places:
                 Missing(subject, f"its files are said to be at {uri}, which leads out of the server's")
             )
         elif self.served is not None:
-            yield from files_of(self.served / path, missing)
+            yield from files_of(self.served / path, missing, links=self.links)
 
 
 def experiment_of(values: Mapping[str, Any], tags: Mapping[str, str], places: Places) -> SourceExperiment:

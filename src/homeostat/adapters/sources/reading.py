@@ -1,6 +1,7 @@
 """What readers of sources share: files of a folder, texts, times, and what a damaged place is called.
 
-Links that lead out of the folder being read are not followed: it may be somebody else's, and what it points to mine.
+Links that lead out of the folder being read are followed only on request: the folder may be somebody else's, and what
+they lead to mine.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ PIECE: Final = 1 << 20
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
-def files_of(folder: Path, missing: list[Missing], *, below: str = "") -> Iterator[SourceFile]:
+def files_of(
+    folder: Path, missing: list[Missing], *, below: str = "", links: bool = False
+) -> Iterator[SourceFile]:
     """The files of a folder and of those in it, by path; what cannot be read is told in ``missing``.
 
     Args:
         folder: Where to look; one that is not there has none.
         missing: Where to tell it.
         below: A path that goes before those of the files.
+        links: Whether to follow links to files outside.
     """
     root = folder.resolve()
-    for path in _walk(root, root, missing):
+    for path in _walk(root, root, missing, links):
         name = path.relative_to(root).as_posix()
         yield SourceFile(f"{below}/{name}" if below else name, path.stat().st_size, _reader(path))
 
@@ -54,7 +58,7 @@ def _reader(path: Path) -> Callable[[], Iterator[bytes]]:
     return read
 
 
-def _walk(folder: Path, root: Path, missing: list[Missing]) -> Iterator[Path]:
+def _walk(folder: Path, root: Path, missing: list[Missing], links: bool = False) -> Iterator[Path]:
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except FileNotFoundError:
@@ -64,14 +68,19 @@ def _walk(folder: Path, root: Path, missing: list[Missing]) -> Iterator[Path]:
         return
     for entry in entries:
         path = Path(entry.path)
-        if entry.is_symlink() and not path.resolve().is_relative_to(root):
-            missing.append(Missing(str(path), "it is a link that leads out of its folder"))
+        outside = entry.is_symlink() and not path.resolve().is_relative_to(root)
+        if outside and not links:
+            missing.append(
+                Missing(str(path), "it is a link that leads out of its folder: --links follows it")
+            )
         elif entry.is_dir(follow_symlinks=False):
-            yield from _walk(path, root, missing)
+            yield from _walk(path, root, missing, links)
         elif entry.is_file():
             yield path
         else:
-            missing.append(Missing(str(path), "it is no file"))
+            missing.append(
+                Missing(str(path), "it is no file" if path.exists() else "it is a link to nothing")
+            )
 
 
 def texts_of(folder: Path) -> dict[str, str]:

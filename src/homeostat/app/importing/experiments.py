@@ -5,9 +5,10 @@ from __future__ import annotations
 from homeostat.app.container import Container
 from homeostat.app.importing.naming import kept, renamed
 from homeostat.app.importing.summary import Summary
-from homeostat.app.tracking.experiments import DEFAULT, ensure_default, locked_experiment
+from homeostat.app.tracking.experiments import DEFAULT, NUMBERS, ensure_default, locked_experiment
 from homeostat.domain.errors import Conflict
 from homeostat.domain.events import Event
+from homeostat.domain.records import Cursor
 from homeostat.domain.tracking import Experiment, ExperimentTag
 from homeostat.engine.tracking import limits
 from homeostat.engine.tracking.places import SCHEME
@@ -66,7 +67,8 @@ def _number(tx: Transaction, given: SourceExperiment) -> int:
     if given.id is not None and tx.get(Experiment, given.id) is None:
         return given.id
     newest = tx.find(Experiment, order=["-id"], limit=1)
-    return newest[0].id + 1 if newest else DEFAULT + 1
+    gone = tx.get(Cursor, NUMBERS)
+    return max(newest[0].id if newest else DEFAULT, gone.seq if gone else DEFAULT) + 1
 
 
 def _record(container: Container, given: SourceExperiment, name: str, id: int) -> Experiment:

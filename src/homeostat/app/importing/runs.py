@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +54,12 @@ def bring_run(container: Container, given: SourceRun, experiment: Experiment, su
         raise BadRequest("it is a training that has not ended, which only its own server can end")
     try:
         there = container.store.get(Run, run.id)
+        if there is not None and given.spare and _is_another(container, there, given):
+            given.missing.append(
+                Missing(f"run {run.id}", f"another run has this id: it is {given.spare} here")
+            )
+            run = msgspec.structs.replace(run, id=given.spare)
+            there = container.store.get(Run, run.id)
         if there is None:
             _add(container, given, run, experiment, summary)
         else:
@@ -65,6 +71,14 @@ def bring_run(container: Container, given: SourceRun, experiment: Experiment, su
         _complete(container, given, run, there, summary)
     finally:
         summary.tell_all(given.missing)
+
+
+def _is_another(container: Container, there: Run, given: SourceRun) -> bool:
+    return _differs(run_data(container, [there.id])[there.id].tags, given)
+
+
+def _differs(tags: Mapping[str, str], given: SourceRun) -> bool:
+    return any(tags.get(key) != value for key, value in given.mark.items())
 
 
 def _add(container: Container, given: SourceRun, run: Run, experiment: Experiment, summary: Summary) -> None:
@@ -92,7 +106,7 @@ def _add(container: Container, given: SourceRun, run: Run, experiment: Experimen
 
 def _complete(container: Container, given: SourceRun, run: Run, there: Run, summary: Summary) -> None:
     data = run_data(container, [there.id])[there.id]
-    if any(data.tags.get(key, value) != value for key, value in given.mark.items()):
+    if _differs(data.tags, given):
         raise BadRequest("another run has this id here")
     if there.deleted_at is not None:  # by whoever did not want it, or it came deleted
         summary.runs.add("same")

@@ -1,31 +1,19 @@
-"""The import itself: experiments, runs, models, one after the other; what fails is told, and the rest goes on."""
+"""The import itself: experiments, then runs, then models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import TypeVar
-
-import msgspec
+from collections.abc import Callable
 
 from homeostat.app.container import Container
 from homeostat.app.importing.experiments import bring_experiment
 from homeostat.app.importing.models import bring_logged_model
 from homeostat.app.importing.registry import bring_model
 from homeostat.app.importing.runs import bring_run
+from homeostat.app.importing.steps import Progress, Steps
 from homeostat.app.importing.summary import Summary
-from homeostat.domain.errors import BadRequest, HomeostatError, StoreUnavailable
+from homeostat.domain.errors import BadRequest
 from homeostat.domain.tracking import Experiment
-from homeostat.ports.sources import Item, Missing, Source, SourceExperiment
-
-T = TypeVar("T")
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far an import is: so many runs of so many, and what comes next."""
-
-    done: int
-    total: int
-    next: str
+from homeostat.ports.sources import Source, SourceExperiment
 
 
 def import_tracking(
@@ -46,24 +34,12 @@ def import_tracking(
         tell: Is told before each thing.
 
     Raises:
-        StoreUnavailable: this store does not answer; what came before stays, and a second import goes on from there.
+        StoreUnavailable: a store does not answer; what came before stays, and a second import goes on from there.
+        NotInstalled: a library that the source needs is missing.
     """
     summary = Summary(source=source.kind, place=place, dry_run=dry_run)
+    steps = Steps(source.count(), summary, tell)
     experiments: dict[str, Experiment] = {}
-    total = source.count()
-    done = 0
-
-    def each(items: Iterator[Item[T]], bring: Callable[[T], None]) -> Iterator[None]:
-        for item in items:
-            tell(Progress(done, total, item.name))
-            try:
-                bring(item.load())
-            except StoreUnavailable:
-                raise
-            except HomeostatError as error:
-                summary.failed += 1
-                summary.tell(Missing(item.name, error.message))
-            yield
 
     def owner(key: str) -> Experiment:
         if key not in experiments:
@@ -73,17 +49,15 @@ def import_tracking(
     def take_experiment(given: SourceExperiment) -> None:
         experiments[given.key] = bring_experiment(container, given, summary)
 
-    for _ in each(source.experiments(), take_experiment):
-        pass
-    for _ in each(source.runs(), lambda run: bring_run(container, run, owner(run.experiment), summary)):
-        done += 1
-    for _ in each(
+    steps.take(source.experiments(), take_experiment)
+    steps.take(
+        source.runs(), lambda run: bring_run(container, run, owner(run.experiment), summary), runs=True
+    )
+    steps.take(
         source.logged_models(),
         lambda model: bring_logged_model(container, model, owner(model.experiment), summary),
-    ):
-        pass
-    for _ in each(source.models(), lambda model: bring_model(container, model, summary)):
-        pass
+    )
+    steps.take(source.models(), lambda model: bring_model(container, model, summary))
     summary.tell_all(source.missing())
-    tell(Progress(done, total, ""))
+    steps.end()
     return summary

@@ -1,0 +1,329 @@
+"""W&B run folders (``offline-run-…``, ``run-…``): a log of messages, and the files that were saved.
+
+The log has no published reader (the package's own moved into a compiled program), so the part of it that holds what
+was logged is read here. The log itself comes along as a file: what is not read of it is not lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from homeostat.adapters.sources import messages
+from homeostat.adapters.sources.columns import gathered
+from homeostat.adapters.sources.framing import wandb_records
+from homeostat.adapters.sources.reading import EPOCH, damaged, file_at, files_of, json_texts
+from homeostat.domain.errors import BadRequest
+from homeostat.domain.records import Run, RunState
+from homeostat.ports.sources import (
+    Columns,
+    Item,
+    Missing,
+    SourceExperiment,
+    SourceFile,
+    SourceLoggedModel,
+    SourceModel,
+    SourceRun,
+)
+
+_STANDARD: Final = "uncategorized"
+_OWN: Final = "_wandb"
+_FLOATS: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+
+
+class WandbFolder:
+    """Reads the runs of W&B in a folder, or one of them; see the port.
+
+    Args:
+        root: A folder in which ``run-*.wandb`` files are somewhere, or such a file.
+        links: Whether to follow links out of a run's folder: W&B makes one to each file that a user saved.
+    """
+
+    kind = "W&B folder"
+
+    def __init__(self, root: Path, *, links: bool = False) -> None:
+        self._links = links
+        found = [root] if root.is_file() else root.rglob("run-*.wandb")
+        # Folders are named by when they began: a run that was resumed comes in order.
+        self._logs = sorted(found, key=lambda path: (path.parent.name.partition("run-")[2], path))
+
+    def experiments(self) -> Iterator[Item[SourceExperiment]]:
+        """Each project, once."""
+        for name in sorted({_project(path) for path in self._logs}):
+            yield Item(f"project {name}", partial(SourceExperiment, key=name, name=name))
+
+    def count(self) -> int:
+        """How many runs there are; one that was resumed counts again."""
+        return len(self._logs)
+
+    def runs(self) -> Iterator[Item[SourceRun]]:
+        """Every run, the oldest first."""
+        for path in self._logs:
+            yield Item(f"run {path.stem.removeprefix('run-')}", partial(_run, path, self._links))
+
+    def logged_models(self) -> Iterator[Item[SourceLoggedModel]]:
+        """None: a folder of W&B has no such thing."""
+        return iter(())
+
+    def models(self) -> Iterator[Item[SourceModel]]:
+        """None: the registry is on a server of W&B."""
+        return iter(())
+
+    def missing(self) -> Iterable[Missing]:
+        """Nothing that is not told with the runs."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@dataclass
+class _Told:
+    """What a log says about its run, put together."""
+
+    run: Any = None
+    config: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    logged: set[str] = field(default_factory=set)
+    program: str = ""
+    python: str = ""
+    user: str = ""
+    git: Any = None
+    exit: int | None = None
+    last: float = 0.0
+    step: int = 0
+    texts: int = 0
+    media: int = 0
+
+
+def _records(path: Path, missing: list[Missing]) -> Iterator[Any]:
+    record = messages.wandb("Record")
+    for data in wandb_records(path, missing):
+        found = messages.parsed(record, data)
+        if found is None:
+            raise damaged(path, "a record of it is no message")
+        yield found
+
+
+def _project(path: Path) -> str:
+    """The project of a log: that of its first messages, so that no log is read to its end for it."""
+    try:
+        for record in _records(path, []):
+            if record.HasField("run"):
+                return record.run.project or _STANDARD
+    except BadRequest:  # told when the run is read
+        return _STANDARD
+    return _STANDARD
+
+
+def _run(path: Path, links: bool) -> SourceRun:
+    missing: list[Missing] = []
+    told = _told(path, missing)
+    if told.run is None:
+        raise damaged(path, "it says of no run")
+    id, project = told.run.run_id, told.run.project or _STANDARD
+    if told.texts or told.media:
+        log = f"wandb/{path.name}"
+        for count, what in ((told.texts, "texts"), (told.media, "media, histograms and tables")):
+            if count:
+                missing.append(
+                    Missing(f"run {id}", f"its {what} among metrics, {count:,} of them, stay in {log}")
+                )
+    started = _moment(told.run.start_time)
+    ended = EPOCH + timedelta(seconds=told.last) if told.last else started
+    state: RunState = "succeeded" if told.exit == 0 else "failed"
+    mark = {"wandb.run": id, "wandb.project": project, "wandb.entity": told.run.entity}
+    return SourceRun(
+        run=Run(
+            id=id,
+            kind="run",
+            name=told.run.display_name or id,
+            state=state,
+            actor=told.user,
+            created_at=started,
+            started_at=started,
+            ended_at=ended,
+            error="" if told.exit is not None else "W&B saw no end of it",
+        ),
+        experiment=project,
+        params=dict(json_texts({key: value for key, value in told.config.items() if key != _OWN})),
+        tags={key: value for key, value in (mark | _tags(told)).items() if value},
+        points=partial(_points, path, told),
+        files=partial(_files, path, missing, links),
+        mark={key: value for key, value in mark.items() if value},
+        spare=hashlib.sha256(f"{told.run.entity}\n{project}\n{id}".encode()).hexdigest()[:32],
+        missing=missing,
+    )
+
+
+def _told(path: Path, missing: list[Missing]) -> _Told:
+    told = _Told()
+    for record in _records(path, missing):
+        if record.HasField("history"):
+            row = _row(record.history.item)
+            told.last = max(told.last, float(row.get("_timestamp") or 0))
+            told.step = _step(record.history, row)
+            _count(row, told)
+        elif record.HasField("stats"):
+            told.last = max(told.last, _seconds(record.stats.timestamp))
+        elif record.HasField("summary"):
+            _change(told.summary, record.summary)
+        elif record.HasField("config"):
+            _change(told.config, record.config)
+        elif record.HasField("run"):
+            told.run = record.run
+            _change(told.config, record.run.config)
+            _change(told.summary, record.run.summary)
+            told.git = record.run.git if record.run.HasField("git") else told.git
+        elif record.HasField("environment"):
+            about = record.environment
+            told.program = about.program or told.program
+            told.python = about.python or told.python
+            told.user = about.username or told.user
+            told.git = about.git if about.HasField("git") else told.git
+        elif record.HasField("exit"):
+            told.exit = record.exit.exit_code
+    return told
+
+
+def _tags(told: _Told) -> dict[str, str]:
+    run = told.run
+    kept = {name: value for name, value in _leaves(told.summary) if name not in told.logged}
+    return {
+        "mlflow.note.content": run.notes,
+        "mlflow.source.name": told.program,
+        "mlflow.source.git.commit": told.git.commit if told.git else "",
+        "mlflow.source.git.repoURL": told.git.remote_url if told.git else "",
+        "mlflow.user": told.user,
+        "homeostat.group": run.run_group,
+        "wandb.job_type": run.job_type,
+        "wandb.sweep": run.sweep_id,
+        "wandb.tags": ",".join(run.tags),
+        "wandb.host": run.host,
+        "wandb.python": told.python,
+    } | {f"wandb.summary.{name}": str(value) for name, value in kept.items() if isinstance(value, str)}
+
+
+def _points(path: Path, told: _Told) -> Iterator[Columns]:
+    return gathered(_each_point(path, told))
+
+
+def _each_point(path: Path, told: _Told) -> Iterator[tuple[str, float, int, int]]:
+    """What was logged, what the machine did, and what stands in the summary alone."""
+    start = _seconds(told.run.start_time)
+    measured = 0
+    for record in _records(path, []):
+        if record.HasField("history"):
+            row = _row(record.history.item)
+            at = int(float(row.get("_timestamp") or start) * 1000)
+            step = _step(record.history, row)
+            for name, value in _leaves(row):
+                if not name.startswith("_") and not isinstance(value, str):
+                    yield name, float(value), at, step
+        elif record.HasField("stats"):
+            at = int(_seconds(record.stats.timestamp) * 1000)
+            for name, value in _leaves(_row(record.stats.item)):
+                if not isinstance(value, str):
+                    yield f"system/{name}", float(value), at, measured
+            measured += 1
+    for name, value in _leaves(told.summary):
+        if not name.startswith("_") and not isinstance(value, str) and name not in told.logged:
+            yield name, float(value), int((told.last or start) * 1000), told.step
+
+
+def _files(path: Path, missing: list[Missing], links: bool) -> Iterator[SourceFile]:
+    yield from files_of(path.parent / "files", missing, links=links)
+    yield from files_of(path.parent / "logs", missing, below="wandb/logs", links=links)
+    yield file_at(path, f"wandb/{path.name}")
+
+
+def _count(row: dict[str, Any], told: _Told) -> None:
+    for name, value in _leaves(row):
+        told.logged.add(name)
+        told.texts += isinstance(value, str)
+    told.media += sum(1 for _ in _media(row))
+
+
+def _row(entries: Any) -> dict[str, Any]:
+    """Entries as a nested mapping."""
+    row: dict[str, Any] = {}
+    for entry in entries:
+        _set(row, _key(entry), _value(entry))
+    return row
+
+
+def _key(entry: Any) -> list[str]:
+    return list(entry.nested_key) or [entry.key]
+
+
+def _value(entry: Any) -> Any:
+    """A value: as JSON, in which the numbers that JSON lacks stand bare or as texts, or by its type."""
+    for name in ("number", "integer", "boolean", "text"):
+        if entry.HasField(name):
+            return getattr(entry, name)
+    text = entry.json if entry.HasField("json") else entry.value_json
+    if text in _FLOATS:
+        return _FLOATS[text]
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return _FLOATS.get(value, value) if isinstance(value, str) else value
+
+
+def _set(row: dict[str, Any], key: list[str], value: Any) -> None:
+    for name in key[:-1]:
+        inner = row.get(name)
+        row = inner if isinstance(inner, dict) else row.setdefault(name, {}) if inner is None else {}
+    row[key[-1]] = value
+
+
+def _change(values: dict[str, Any], changes: Any) -> None:
+    for entry in changes.update:
+        _set(values, _key(entry), _value(entry))
+    for entry in changes.remove:
+        *above, last = _key(entry)
+        inner: Any = values
+        for name in above:
+            inner = inner.get(name) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner.pop(last, None)
+
+
+def _leaves(row: dict[str, Any], parent: str = "") -> Iterator[tuple[str, float | str]]:
+    """Numbers and texts in a nested mapping, by names with dots; W&B's own settings and media are passed over."""
+    for key, value in row.items():
+        name = f"{parent}.{key}" if parent else key
+        if isinstance(value, dict):
+            if "_type" not in value and name != _OWN:
+                yield from _leaves(value, name)
+        elif isinstance(value, (int, float, str)):
+            yield name, value
+
+
+def _media(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for value in row.values():
+        if isinstance(value, dict):
+            if "_type" in value:
+                yield value
+            else:
+                yield from _media(value)
+
+
+def _step(history: Any, row: dict[str, Any]) -> int:
+    return int(history.step.num if history.HasField("step") else row.get("_step") or 0)
+
+
+def _seconds(time: Any) -> float:
+    return float(time.seconds + time.nanos / 1e9)
+
+
+def _moment(time: Any) -> datetime:
+    return EPOCH + timedelta(seconds=time.seconds, microseconds=time.nanos // 1000)

@@ -1,0 +1,58 @@
+"""Going through what a source has, one thing after the other: what fails is told, and the rest goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import msgspec
+
+from homeostat.app.importing.summary import Summary
+from homeostat.domain.errors import HomeostatError, NotInstalled, StoreUnavailable
+from homeostat.ports.sources import Item, Missing
+
+T = TypeVar("T")
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far it is: so many runs of so many, and what comes next; nothing does at the end."""
+
+    done: int
+    total: int
+    next: str
+
+
+class Steps:
+    """Goes through a source.
+
+    Args:
+        total: How many runs it has.
+        summary: Where to tell what failed.
+        tell: Is told before each thing.
+    """
+
+    def __init__(self, total: int, summary: Summary, tell: Callable[[Progress], None]) -> None:
+        self._total, self._summary, self._tell = total, summary, tell
+        self._done = 0
+
+    def take(self, items: Iterable[Item[T]], act: Callable[[T], None], *, runs: bool = False) -> None:
+        """Do something with each of some things; with ``runs``, they count as progress.
+
+        Raises:
+            StoreUnavailable: a store does not answer, and nothing would come of going on.
+            NotInstalled: a library is missing, for each of them.
+        """
+        for item in items:
+            self._tell(Progress(self._done, self._total, item.name))
+            try:
+                act(item.load())
+            except (StoreUnavailable, NotInstalled):
+                raise
+            except HomeostatError as error:
+                self._summary.failed += 1
+                self._summary.tell(Missing(item.name, error.message))
+            self._done += runs
+
+    def end(self) -> None:
+        """Tell that nothing comes any more."""
+        self._tell(Progress(self._done, self._total, ""))

@@ -53,7 +53,7 @@ class StoreSource:
         experiments: The ids of experiments to tell of; None: all.
         runs: The ids of runs to tell of; None: all of the experiments, with their logged models and all registered
             models.
-        deleted: Whether to tell of what is deleted, too.
+        deleted: Whether to tell of what is deleted, too; ``runs`` are told of in any case.
     """
 
     kind = "Homeostat store"
@@ -67,7 +67,8 @@ class StoreSource:
         deleted: bool = False,
     ) -> None:
         self._container, self._runs = container, runs
-        self._scope: tuple[Where, ...] = () if deleted else (("deleted_at", "=", None),)
+        everything = deleted or runs is not None
+        self._scope: tuple[Where, ...] = () if everything else (("deleted_at", "=", None),)
         if experiments is not None:
             self._scope += (("experiment", "in", sorted(set(experiments))),)
         self._all = experiments is None and runs is None
@@ -76,7 +77,7 @@ class StoreSource:
         if runs is not None:
             wanted = {run.experiment for run in container.store.find(Run, ("id", "in", list(runs)))}
         self._wanted = [found for id, found in sorted(self._experiments.items()) if id in wanted]
-        if not deleted and runs is None:
+        if not everything:
             self._wanted = [found for found in self._wanted if found.deleted_at is None]
 
     def experiments(self) -> Iterator[Item[SourceExperiment]]:

@@ -12,7 +12,18 @@ from typing import Annotated, Any
 
 import typer
 
-from homeostat.cli import demo, keeping, models, pipelines, project, reading, registry, running, tracking
+from homeostat.cli import (
+    demo,
+    exchange,
+    keeping,
+    models,
+    pipelines,
+    project,
+    reading,
+    registry,
+    running,
+    tracking,
+)
 from homeostat.cli.flags import rooted
 from homeostat.cli.output import complain
 from homeostat.domain.errors import DeclarationError, HomeostatError
@@ -49,7 +60,7 @@ def _root(
     context.obj = flags
 
 
-for part in (project, running, models, registry, pipelines, tracking, reading, keeping, demo):
+for part in (project, running, models, registry, pipelines, tracking, exchange, reading, keeping, demo):
     part.register(app)
 
 

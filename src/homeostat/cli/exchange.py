@@ -1,0 +1,191 @@
+"""``import`` and ``export``: tracked work from other trackers, and to and from other stores of Homeostat."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from homeostat.cli.flags import command
+from homeostat.cli.output import Json, console, print_json, print_table
+from homeostat.cli.session import Session
+from homeostat.domain.errors import BadRequest, NotFound
+
+if TYPE_CHECKING:
+    from homeostat.app.container import Container
+    from homeostat.app.importing import Progress, Summary
+
+_NOTES: Final = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    command(app, "import", settings=("home", "store", "blobs"))(bring)
+    command(app, "export", settings=("home", "store", "blobs"))(export)
+
+
+def bring(
+    session: Session,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="An mlruns folder, MLflow's database (sqlite:///… or postgresql://…), a folder of W&B runs or of"
+            " TensorBoard logs, or what neptune-exporter or homeostat export wrote.",
+            show_default=False,
+        ),
+    ],
+    form: Annotated[
+        Literal["homeostat", "mlflow", "wandb", "tensorboard", "neptune"] | None,
+        typer.Option("--from", help="Which of these it is, where that cannot be told by looking."),
+    ] = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where files are that lie apart: an MLflow server's, or a Neptune export's."
+        ),
+    ] = None,
+    links: Annotated[
+        bool, typer.Option("--links", help="Follow links out of a run's folder; W&B links to what you saved.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would come.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Bring runs, models and files from another tracker. What is here already stays; a second import adds nothing.
+
+    Exit status 1: some of it could not come.
+    """
+    from homeostat.app.importing import import_tracking
+
+    _check_own(session)
+    with session.container() as container:
+        reader = container.source(source, form=form or "", files=files, links=links)
+        try:
+            with _bar(f"{'Looking at' if dry_run else 'Importing'} {source}") as tell:
+                done = import_tracking(container, reader, dry_run=dry_run, place=source, tell=tell)
+        finally:
+            reader.close()
+    _show(done, "would come" if dry_run else "came", as_json)
+
+
+def export(
+    session: Session,
+    folder: Annotated[Path, typer.Argument(help="Where to; an older export is brought up to date.")],
+    run: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Only this run; may be given again.")
+    ] = None,
+    experiment: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this experiment; may be given again.")
+    ] = None,
+    where: Annotated[
+        str, typer.Option("--filter", metavar="TEXT", help="Only runs like these, as in metrics.loss < 0.3.")
+    ] = "",
+    deleted: Annotated[bool, typer.Option("--deleted", help="Also what is deleted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write runs, models and files to a folder, which homeostat import reads again: with the same ids, elsewhere."""
+    from homeostat.app.exporting import StoreSource
+    from homeostat.app.exporting import export as write
+
+    _check_own(session)
+    with session.container() as container:
+        experiments = _experiments(container, experiment) if experiment else None
+        runs = _runs(container, experiments, run or [], where, deleted) if run or where else None
+        source = StoreSource(container, experiments=experiments, runs=runs, deleted=deleted)
+        with _bar(f"Exporting to {folder}") as tell:
+            done = write(source, container.sink(folder), place=str(folder), tell=tell)
+    _show(done, "written", as_json)
+
+
+def _check_own(session: Session) -> None:
+    """Refuse a server elsewhere: what comes and goes is read and written on the store itself."""
+    settings = session.settings
+    if settings.server != dataclasses.replace(settings, server="").server:
+        raise BadRequest(
+            f"runs are imported and exported on the store itself, not through {settings.server}",
+            remedy="Run this where its home is, or name its store with --store and --blobs",
+        )
+
+
+def _experiments(container: Container, names: Sequence[str]) -> list[int]:
+    from homeostat.app.tracking import experiment_by_name
+
+    found = []
+    for name in names:
+        known = experiment_by_name(container, name)
+        if known is None:
+            raise NotFound(f"there is no experiment {name!r}", remedy="homeostat runs ls lists what is there")
+        found.append(known.id)
+    return found
+
+
+def _runs(
+    container: Container, experiments: list[int] | None, ids: Sequence[str], where: str, deleted: bool
+) -> list[str]:
+    """The runs that are meant: by id, and by filter."""
+    from homeostat.app.tracking import run, search_runs
+    from homeostat.domain.tracking import Experiment
+
+    found = [run(container, id).id for id in ids]
+    if where:
+        owners = experiments or [known.id for known in container.store.find(Experiment)]
+        token = ""
+        while True:
+            view: Literal["all", "active"] = "all" if deleted else "active"
+            page = search_runs(container, owners, where, view=view, token=token)
+            found += [known.id for known in page.items]
+            if not (token := page.token):
+                break
+    return list(dict.fromkeys(found))
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Callable[[Progress], None]]:
+    """A bar of runs on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, TextColumn("{task.fields[next]}"), console=console(stderr=True)) as bar:
+        task = bar.add_task(escape(what), total=None, next="")
+        yield lambda progress: bar.update(
+            task, completed=progress.done, total=progress.total, next=escape(progress.next)
+        )
+
+
+def _show(done: Summary, verb: str, as_json: bool) -> None:
+    if as_json:
+        print_json(done)
+    else:
+        counts = {
+            "experiments": done.experiments,
+            "runs": done.runs,
+            "logged models": done.logged_models,
+            "registered models": done.models,
+            "model versions": done.versions,
+        }
+        rows = [[name, count.new, count.completed, count.same] for name, count in counts.items()]
+        print_table([done.source, verb, "completed", "here already"], rows)
+        typer.echo(f"{done.points:,} points and {done.files:,} files of {done.bytes:,} bytes {verb}.")
+        _notes(done)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+def _notes(done: Summary) -> None:
+    if not done.notes:
+        return
+    typer.echo("\nNot, or not as it was:")
+    for note in done.notes[:_NOTES]:
+        times = f" ({note.count:,} times)" if note.count > 1 else ""
+        typer.echo(f"  {note.subject}: {note.reason}{times}")
+    if (rest := len(done.notes) - _NOTES + done.more) > 0:
+        typer.echo(f"  … and {rest:,} more; --json shows them")

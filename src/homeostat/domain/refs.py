@@ -23,6 +23,7 @@ KINDS: Final = frozenset(
         "deployment",
         "experiment",
         "feature-view",
+        "logged-model",
         "model",
         "pipeline",
         "prediction",

@@ -25,7 +25,9 @@ _NULLS: Final = ("IS NULL", "IS NOT NULL")
 _NUMERAL: Final = ("=", "!=", *_LISTS)
 _DATASET: Final = ("name", "digest", "context")
 _PATTERN: Final = 10_000  # characters; SQLite refuses a pattern that is a few times as long
-_LIST: Final = 10_000  # texts
+_CLAUSES: Final = 100
+_TEXTS: Final = 10_000  # in lists
+_TERMS: Final = 20  # of an order
 _CALLED: Final = {"param": "parameter"}  # by MLflow
 
 
@@ -69,6 +71,12 @@ def complete(given: Sequence[Order], kind: Kind) -> tuple[Order, ...]:
     """
     if not given:
         return kind.default
+    if len(given) > _TERMS:
+        raise BadRequest(
+            f"Invalid order_by: it has {len(given)} terms, and {_TERMS} are the most",
+            field="order_by",
+            remedy="Leave out the last ones",
+        )
     seen = {(one.entity, one.key, one.on) for one in given}
     if len(seen) < len(given):
         raise BadRequest(
@@ -91,7 +99,7 @@ def ordered(name: str, kind: Kind, *, descending: bool = False, on: Dataset = ("
     Raises:
         BadRequest: the kind has no such thing to be ordered by.
     """
-    entity, key = _named(name, kind)
+    entity, key = _named(name, kind, "order_by")
     if entity not in kind.ordered_by:
         raise BadRequest(
             f"Invalid order_by entity '{entity}'", field="order_by", remedy=_one_of(kind.ordered_by)
@@ -114,7 +122,15 @@ def on_datasets(given: Sequence[Comparison], datasets: Sequence[Dataset]) -> tup
 
 @lru_cache(maxsize=256)
 def _parsed(text: str, kind: Kind) -> tuple[Comparison, ...]:
-    return tuple(_comparison(clause, kind) for clause in clauses(text))
+    found = tuple(_comparison(clause, kind) for clause in clauses(text))
+    texts = sum(len(one.value) for one in found if isinstance(one.value, tuple))
+    if len(found) > _CLAUSES or texts > _TEXTS:
+        raise _bad(
+            f"Invalid filter: it has {len(found)} comparisons and lists of {texts} texts, and {_CLAUSES} and {_TEXTS}"
+            " are the most",
+            "Ask in parts",
+        )
+    return found
 
 
 def _order(text: str, kind: Kind) -> Order:
@@ -127,7 +143,7 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
         raise _bad(
             f"Invalid comparison clause. Expected 'Identifier' found '{clause.left}'", "Begin with a name"
         )
-    entity, key = _named(str(clause.left), kind)
+    entity, key = _named(str(clause.left), kind, "filter")
     if entity not in kind.entities:
         raise _bad(f"Invalid entity type '{entity}'", _one_of(kind.entities))
     if clause.op in _NULLS:
@@ -165,7 +181,7 @@ def _of_attribute(clause: Clause, name: str, attribute: Attribute) -> Comparison
     return Comparison("attribute", attribute.field, "IN", stored)
 
 
-def _named(identifier: str, kind: Kind) -> tuple[Entity, str]:
+def _named(identifier: str, kind: Kind, field: str) -> tuple[Entity, str]:
     """The entity and the key of an identifier. Quoted as a whole, or without a dot, it names an attribute."""
     first, dot, rest = identifier.partition(".")
     if identifier.startswith("`"):
@@ -177,11 +193,15 @@ def _named(identifier: str, kind: Kind) -> tuple[Entity, str]:
         return "attribute", unquoted(first)
     entity = ALIASES.get(unquoted(first))
     if entity is None:
-        valid = [_CALLED.get(name, name) for name in ("metric", "param", "tag", "attribute", "dataset")]
-        raise _bad(
-            f"Invalid entity type '{unquoted(first)}'. Valid values are"
-            f" {[name for name in valid if ALIASES[name] in kind.entities]}",
-            "Quote a key that has dots in it and belongs to none",
+        valid = [
+            _CALLED.get(name, name)
+            for name in ("metric", "param", "tag", "attribute", "dataset")
+            if name in kind.entities
+        ]
+        raise BadRequest(
+            f"Invalid entity type '{unquoted(first)}'. Valid values are {valid}",
+            field=field,
+            remedy="Quote a key that has dots in it and belongs to none",
         )
     return entity, unquoted(rest)
 
@@ -251,8 +271,6 @@ def _list(tokens: list[Any]) -> tuple[str, ...]:
             f"{begin} string value, punctuation, or whitespace, but got different type in list: ({shown})",
             remedy,
         )
-    if len(values) > _LIST:
-        raise _bad(f"The list has {len(values)} texts, and {_LIST} are the most", "Ask in parts")
     return tuple(map(unquoted, values))
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from homeostat.app import tracking
 from homeostat.app.container import Container
+from homeostat.app.explain import lineage
 from homeostat.app.logged_models import (
     Ordering,
     create_logged_model,
@@ -21,6 +22,8 @@ from homeostat.app.logged_models import (
     tag_logged_model,
     untag_logged_model,
 )
+from homeostat.app.registry.models import register
+from homeostat.app.registry.versions import create
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.events import Edge
@@ -59,6 +62,16 @@ def test_made_and_finished(container: Container) -> None:
     assert container.ledger.edges(f"logged-model/{made.id}", "up") == [
         Edge(f"run/{run.id}", f"logged-model/{made.id}", "produced")
     ]
+
+
+def test_a_registered_version_is_followed_back_to_the_run(container: Container) -> None:
+    run = tracking.create_run(container, 0)
+    made = create_logged_model(container, 0, run=run.id)
+    register(container, "tides")
+    create(container, "tides", f"models:/{made.id}", logged_model=made.id)
+    found = lineage(container, "model/tides@1", "up")
+    assert {node["ref"] for node in found["up"]} == {f"run/{run.id}", f"logged-model/{made.id}"}
+    assert lineage(container, f"logged-model/{made.id}", "down")["down"][0]["ref"] == "model/tides@1"
 
 
 def test_one_without_a_name_gets_one(container: Container) -> None:

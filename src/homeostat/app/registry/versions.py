@@ -84,7 +84,11 @@ def create(
         if made.logged_model and not prompt:
             tell_logged_model(tx, made)
         ref = _ref(made)
-        known = made.run and tx.get(Run, made.run) is not None
+        edges = []
+        if made.run and tx.get(Run, made.run) is not None:
+            edges.append(Edge(f"run/{made.run}", str(ref), "produced"))
+        if made.logged_model and not prompt:
+            edges.append(Edge(f"logged-model/{made.logged_model}", str(ref), "registered"))
         body = {"source": made.source, "run": made.run, "logged_model": made.logged_model}
         tx.append(
             Event(
@@ -93,7 +97,7 @@ def create(
                 at=now,
                 actor=actor,
                 body={key: value for key, value in body.items() if value},
-                edges=(Edge(f"run/{made.run}", str(ref), "produced"),) if known else (),
+                edges=tuple(edges),
             )
         )
     return VersionShown(made, tags=dict(sorted(given.items())))

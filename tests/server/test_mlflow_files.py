@@ -320,6 +320,7 @@ def test_small_files_from_pages(app: Mlflow, container: Container) -> None:
     assert ask(app, "POST", at, f"run_uuid={run}&path=most", body=most).status == 200
     for query, body, message in [
         (f"run_uuid={run}&path=more", [*most, b"x"], "Artifact size is too large. Max size is 10MB."),
+        (f"run_uuid={run}&path=none", [], "Request must specify data."),
         (f"run_uuid={run}", [b"x"], "Request must specify path."),
         ("path=x", [b"x"], "Request must specify run_uuid."),
         (f"run_uuid={run}&path=../x", [b"x"], "Invalid path '../x'"),

@@ -166,8 +166,6 @@ class Files:
             )
         root = await self._run(lambda: _run_uri(self._container, run))
         target = f"{path_of(root)}/{_inside(path)}"
-        if dict(scope["headers"]).get(b"content-length", b"") == b"0":
-            raise BadRequest("Request must specify data.", field="data")
         await take_in(self._container, self._pool, receive, target, limit=_LARGEST_UPLOAD)
         await respond(send, 200, b"{}")
 

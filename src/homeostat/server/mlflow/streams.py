@@ -30,7 +30,7 @@ async def take_in(
     """Keep the body of a request as the file at a path. A body that ends early leaves nothing.
 
     Raises:
-        BadRequest: no file can be there, or the body has more than ``limit`` bytes.
+        BadRequest: no file can be there; where there is a limit, the body has more than ``limit`` bytes, or none.
         Conflict: a folder is there, or a file where it needs a folder.
         Disconnected: the client is gone.
     """
@@ -54,6 +54,8 @@ async def take_in(
             more = message.get("more_body", False)
     finally:
         await putting
+    if limit is not None and not size:
+        raise BadRequest("Request must specify data.", field="data")
     return await loop.run_in_executor(pool, upload.finish)
 
 

@@ -38,41 +38,61 @@ from homeostat.sdk.declare import (
 if TYPE_CHECKING:
     from homeostat.engine.tracking import TrainingSet
     from homeostat.sdk.client import Client, Parcel
-    from homeostat.sdk.tracking.active import log
+    from homeostat.sdk.tracking.active import log, log_artifact, log_input, log_params
     from homeostat.sdk.tracking.begin import run
+    from homeostat.sdk.tracking.charts import ConfusionMatrix, Curve, Histogram
+    from homeostat.sdk.tracking.media import Audio, Image
     from homeostat.sdk.tracking.run import Run
+    from homeostat.sdk.tracking.values import Table, Text
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "Audio": "homeostat.sdk.tracking.media",
     "Client": "homeostat.sdk.client",
+    "ConfusionMatrix": "homeostat.sdk.tracking.charts",
+    "Curve": "homeostat.sdk.tracking.charts",
+    "Histogram": "homeostat.sdk.tracking.charts",
+    "Image": "homeostat.sdk.tracking.media",
     "Parcel": "homeostat.sdk.client",
     "Run": "homeostat.sdk.tracking.run",
+    "Table": "homeostat.sdk.tracking.values",
+    "Text": "homeostat.sdk.tracking.values",
     "TrainingSet": "homeostat.engine.tracking",
     "log": "homeostat.sdk.tracking.active",
+    "log_params": "homeostat.sdk.tracking.active",
+    "log_input": "homeostat.sdk.tracking.active",
+    "log_artifact": "homeostat.sdk.tracking.active",
     "run": "homeostat.sdk.tracking.begin",
 }
 
 __all__ = [
     "SLO",
+    "Audio",
     "BadRequest",
     "Binary",
     "Canary",
     "Check",
     "Client",
     "Conflict",
+    "ConfusionMatrix",
     "Contract",
     "ContractBroken",
+    "Curve",
     "Dataset",
     "DeclarationError",
     "Entity",
+    "Histogram",
     "HomeostatError",
+    "Image",
     "LedgerBroken",
     "Model",
     "NotFound",
     "Parcel",
     "Run",
     "StoreUnavailable",
+    "Table",
+    "Text",
     "TrainingSet",
     "Unsafe",
     "beats",
@@ -81,6 +101,9 @@ __all__ = [
     "every",
     "feature_view",
     "log",
+    "log_artifact",
+    "log_input",
+    "log_params",
     "new_labels",
     "on_request",
     "pipeline",

@@ -17,7 +17,7 @@ def say(what: object) -> None:
 
 
 count, pause = int(sys.argv[1]), float(sys.argv[2])
-with hs.run("faults", name="killed", id=sys.argv[3] if len(sys.argv) > 3 else "") as run:
+with hs.run("faults", name="killed", id=sys.argv[3] if len(sys.argv) > 3 else "", sample=0) as run:
     run.log_params(count=count)
     say(run.id)
     for step in range(count):

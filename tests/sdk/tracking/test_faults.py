@@ -97,6 +97,8 @@ def synced(home: Path, server: str = "", folder: Path | None = None) -> str:
 def arrived(home: Path, run_id: str) -> list[int]:
     """The steps in the store, each of which was counted once."""
     with Container(Settings(home=home)) as container:
+        if container.store.get(Run, run_id) is None:
+            return []
         steps: list[int] = history(container, run_id, "loss").step.tolist()
         blocks = container.store.find(MetricBlock, ("run", "=", run_id))
         assert sum(block.count for block in blocks) == len(steps)

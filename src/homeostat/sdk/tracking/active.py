@@ -66,6 +66,23 @@ def log(values: Mapping[str, Any] | None = None, /, *, step: int | None = None, 
     run.record({**values, **named} if values is not None else named, step)
 
 
+def log_params(values: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+    """Log parameters to the active run; see ``Run.log_params``."""
+    current().log_params(values, **named)
+
+
+def log_input(
+    data: Any, *, name: str = "", context: str = "training", tags: Mapping[str, Any] | None = None
+) -> None:
+    """Note what the active run reads; see ``Run.log_input``."""
+    current().log_input(data, name=name, context=context, tags=tags)
+
+
+def log_artifact(path: str | os.PathLike[str], to: str = "") -> None:
+    """Keep a file or a folder with the active run; see ``Run.log_artifact``."""
+    current().log_artifact(path, to)
+
+
 def _watch() -> None:
     global _watching
     if not _watching:

@@ -13,6 +13,7 @@ from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest
 from homeostat.engine.tracking import entries, limits
 from homeostat.sdk.tracking import active
+from homeostat.sdk.tracking.resuming import next_step
 from homeostat.sdk.tracking.run import Run, new_run_id
 
 
@@ -44,7 +45,7 @@ def run(
         notes: A description in Markdown.
         group: A name that several runs share.
         parent: The run, or its id, whose child this is; by default the one whose block this is in.
-        id: Go on with the run of this id, or give it to the new one.
+        id: Go on with the run of this id, at the step after its last, or give it to the new one.
         seed: Seed Python, NumPy, and PyTorch where it is imported, and note it.
         capture: Note command, commit and uncommitted differences, environment, seeds, machine, samples of it, and the
             end of what is printed; without secrets.
@@ -88,6 +89,7 @@ def run(
         capture=capture,
         sample=sample,
         inner=around is not None,
+        step=next_step(settings.home / "spool", settings.server, id) if id else 0,
     )
     active.entered(made)
     if params:

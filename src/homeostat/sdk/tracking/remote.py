@@ -14,7 +14,6 @@ from homeostat.sdk.transport import Transport
 
 _FRAMES: Final = "application/vnd.homeostat.frames"
 _ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
-_TIMEOUT: Final = 60.0
 
 
 class Remote:
@@ -22,12 +21,12 @@ class Remote:
 
     Args:
         server: The server's URL.
+        timeout: Seconds to wait for an answer.
     """
 
-    def __init__(self, server: str) -> None:
-        self.server = server
+    def __init__(self, server: str, *, timeout: float = 60.0) -> None:
         # Without patience: who sends tries again by itself, and from where the server stands.
-        self._transport = Transport(server, timeout=_TIMEOUT, patience=0.0)
+        self._transport = Transport(server, timeout=timeout, patience=0.0)
         self._roots: dict[str, str] = {}
 
     def position(self, run: str, stream: str) -> int:
@@ -56,16 +55,36 @@ class Remote:
         with content.open("rb") as file:
             self._transport.send("PUT", url, content=file, headers=headers)
 
+    def last_step(self, run: str) -> int:
+        """The greatest step of a run's own metrics; -1 when it has none.
+
+        Raises:
+            NotFound: there is no such run.
+        """
+        metrics = self._run(run).data.metrics
+        return max((one.step for one in metrics if not one.key.startswith("system/")), default=-1)
+
     def close(self) -> None:
         """Give back the connections."""
         self._transport.close()
 
     def _root(self, run: str) -> str:
         if run not in self._roots:
-            answer = self._transport.send("GET", "/api/2.0/mlflow/runs/get", params={"run_id": run})
-            found = msgspec.json.decode(answer, type=_Answer)
-            self._roots[run] = path_of(found.run.info.artifact_uri)
+            self._roots[run] = path_of(self._run(run).info.artifact_uri)
         return self._roots[run]
+
+    def _run(self, run: str) -> _Found:
+        answer = self._transport.send("GET", "/api/2.0/mlflow/runs/get", params={"run_id": run})
+        return msgspec.json.decode(answer, type=_Answer).run
+
+
+class _Metric(msgspec.Struct):
+    key: str
+    step: int = 0
+
+
+class _Data(msgspec.Struct):
+    metrics: list[_Metric] = []
 
 
 class _Info(msgspec.Struct):
@@ -74,6 +93,7 @@ class _Info(msgspec.Struct):
 
 class _Found(msgspec.Struct):
     info: _Info
+    data: _Data
 
 
 class _Answer(msgspec.Struct):

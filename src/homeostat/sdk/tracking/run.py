@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import msgspec
+
 from homeostat.adapters.clock import SystemClock
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.engine.tracking import entries, limits
@@ -40,6 +42,7 @@ class Run:
         capture: Note what surrounds the run without being asked.
         sample: Seconds between two samples of the machine; 0: none.
         inner: The run is inside another one, which is looked after already.
+        step: The step of what is logged first without one.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Run:
         capture: bool,
         sample: float,
         inner: bool,
+        step: int = 0,
     ) -> None:
         self.id = id
         self.experiment = began.experiment
@@ -62,7 +66,7 @@ class Run:
         self._now = SystemClock().milliseconds
         self._keys: set[str] = set()
         self._params: dict[str, str] = {}
-        self._step = 0
+        self._step = step
         self._values = 0
         self._put: Callable[[Any], None] = self._rejoin
         beside = Beside(self._captured, self._sampled, sample=sample, inner=inner) if capture else None
@@ -160,6 +164,26 @@ class Run:
             below = file.relative_to(source.parent if source.is_file() else source).as_posix()
             self.keep(f"{to.strip('/')}/{below}" if to else below, file)
 
+    def log_input(
+        self, data: Any, *, name: str = "", context: str = "training", tags: Mapping[str, Any] | None = None
+    ) -> None:
+        """Note what the run reads, by its digest.
+
+        Args:
+            data: A reference such as ``dataset/flights@12``; the path of a file or folder; a frame of Polars, pandas
+                or Arrow; an array.
+            name: What to call it; by default what it is called.
+            context: What it is read for.
+            tags: Marks on it.
+
+        Raises:
+            BadRequest: it is none of these.
+        """
+        from homeostat.sdk.tracking.inputs import input_of
+
+        texts = {key: str(value) for key, value in (tags or {}).items()}
+        self._add(input_of(data, name=name, context=context, tags=texts))
+
     def log_text(self, text: str, path: str) -> None:
         """Keep a text as a file among the run's artifacts."""
         self.keep(path, text.encode())
@@ -247,10 +271,32 @@ class Run:
         numbers: dict[str, float] = {}
         for name, value in _flat(values, "/").items():
             number = _number(value)
-            if number is None:
-                raise BadRequest(f"{name} is a {type(value).__name__}, no number", field=name)
-            numbers[name] = number
+            if number is not None:
+                numbers[name] = number
+                continue
+            limits.check_name(name, "name")
+            for part in value if isinstance(value, (list, tuple)) else (value,):
+                self._show(name, part, step)
         return numbers
+
+    def _show(self, name: str, value: Any, step: int) -> None:
+        from homeostat.sdk.tracking.values import value_of
+
+        found = value_of(value)
+        if found is None:
+            raise BadRequest(
+                f"{name} is a {type(value).__name__}, which is neither a number nor of a type that can be shown",
+                field=name,
+                remedy="Wrap it, as in hs.Image(array), hs.Histogram(array) or hs.Table(rows)",
+            )
+        told, at = found.told(), self._now()
+        self._values += 1
+        stem = f"values/{name}/{step:012d}-{at}-{self._values:04d}"
+        shown: dict[str, Any] = {"type": told.type, "key": name, "step": step, "at": at}
+        if told.suffix:
+            shown["file"] = f"{stem}{told.suffix}"
+            self.keep(shown["file"], told.content)
+        self.keep(f"{stem}.json", msgspec.json.encode(shown | told.detail))
 
 
 def new_run_id() -> str:
@@ -274,14 +320,17 @@ def _whole(step: Any) -> int:
 
 def _number(value: Any) -> float | None:
     """A number of any library as a float; None when it is something else."""
-    if isinstance(value, (int, float)):
-        return float(value)
-    if getattr(value, "size", None) == 1 or getattr(value, "ndim", None) == 0 or hasattr(value, "__float__"):
-        try:
-            return float(value)
-        except (TypeError, ValueError):
-            return None
-    return None
+    try:
+        if hasattr(value, "dtype") and hasattr(value, "item"):
+            value = value.item()  # of an array or a tensor with one element
+        return None if isinstance(value, str) or hasattr(value, "told") else float(value)
+    except (
+        OverflowError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ):  # RuntimeError is PyTorch's, for many elements
+        return None
 
 
 def _flat(values: Mapping[str, Any], by: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ class Session:
         self._new = False
         self._closing = False
         self._unreachable = False
-        self._progress = self._clock.monotonic()
+        self._progress = self._attached = self._clock.monotonic()
         self._keeper = threading.Thread(target=self._keep, name="homeostat-keeper", daemon=True)
         self._sending = threading.Thread(target=self._send, name="homeostat-sender", daemon=True)
 
@@ -127,7 +127,6 @@ class Session:
     def _send(self) -> None:
         pause = _SEND
         sender: Sender | None = None
-        attached = self._clock.monotonic()
         while True:
             self._wake.wait(pause)
             self._wake.clear()
@@ -135,33 +134,45 @@ class Session:
             if not (self._new or closing):
                 continue
             self._new = False
+            if not self.stream.held:  # nobody writes any more, so somebody else may have sent it meanwhile
+                if not self.stream.folder.exists() or self.stream.sent.exists():
+                    return
+                if not self.stream.hold():
+                    continue
             try:
                 sender = sender or Sender(self.stream, self._connect())
-                while sender.step(whole=closing):
-                    self._progress = self._clock.monotonic()
-                if closing or self._clock.monotonic() > attached + _ATTACH:
-                    sender.attach()
-                    attached = self._clock.monotonic()
-                pause = _SEND
-                _told.clear()
+                self._step(sender, closing)
             except HomeostatError as error:
                 self._new = True
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                if error.message not in _told:
-                    _told.add(error.message)
-                    _log.warning("%s: what is logged is kept in %s", error.message, self.stream.folder.parent)
-                self._unreachable = closing
+                self._failed(error, closing)
                 if closing and not isinstance(error, StoreUnavailable):
-                    self.stream.release()
                     return
                 continue
             finally:
                 self._tell(sender)
+            pause = _SEND
+            _told.clear()
             if closing:
                 self.stream.sent.touch()
                 self.stream.release()
                 tidy(self.stream.folder.parent.parent)
                 return
+
+    def _step(self, sender: Sender, closing: bool) -> None:
+        while sender.step(whole=closing):
+            self._progress = self._clock.monotonic()
+        if closing or self._clock.monotonic() > self._attached + _ATTACH:
+            sender.attach()
+            self._attached = self._clock.monotonic()
+
+    def _failed(self, error: HomeostatError, closing: bool) -> None:
+        if error.message not in _told:
+            _told.add(error.message)
+            _log.warning("%s: what is logged is kept in %s", error.message, self.stream.folder.parent)
+        if closing:
+            self.stream.release()
+            self._unreachable = True
 
     def _tell(self, sender: Sender | None) -> None:
         if sender is None or not sender.problems:

@@ -86,6 +86,11 @@ class Stream:
         self._held = file
         return True
 
+    @property
+    def held(self) -> bool:
+        """Whether this process has the lock."""
+        return self._held is not None
+
     def release(self) -> None:
         """Let go of the lock. In a forked child this leaves the parent's alone."""
         if self._held is not None:

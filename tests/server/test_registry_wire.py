@@ -226,7 +226,7 @@ def test_refusals(wire: Wire, call: str, body: dict[str, Any], answer: tuple[int
 
 
 def test_names_of_any_text(wire: Wire) -> None:
-    for name in ("a b", "é", "😀", "a@1", "100%", "a\nb", "x" * 500, "a#b?c&d"):
+    for name in ("a b", "é", "😀", "a@1", "100%", "a\nb", "x" * 256, "a#b?c&d"):
         wire.ok("POST", "registered-models/create", {"name": name})
         body = {"name": name, "source": "s3://bucket/model"}
         assert wire.ok("POST", "model-versions/create", body)["model_version"]["version"] == "1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from homeostat.app.container import Container
 from homeostat.app.registry import aliases, models, reading, versions
+from homeostat.app.registry.aliases import live_at
 from homeostat.app.registry.search import search_models, search_versions
 from homeostat.app.settings import Settings
 from homeostat.app.tracking import create_experiment, create_run
@@ -345,6 +347,24 @@ def test_many_models_are_shown_in_few_statements(container: Container) -> None:
     )
 
 
+def test_the_longest_names(container: Container) -> None:
+    """Incompressible and of four bytes a character: an index entry of PostgreSQL holds 2,700."""
+    rng = random.Random(0)
+
+    def name(length: int) -> str:
+        return "".join(chr(rng.randrange(0x20000, 0x2A6DF)) for _ in range(length))
+
+    old, new, alias, key = name(256), name(256), name(255), name(250)
+    models.register(container, old, tags={key: "1"})
+    versions.create(container, old, "s3://bucket/model", run=name(256), tags={key: "2"})
+    aliases.set_alias(container, old, alias, 1)
+    models.rename(container, old, new)
+    shown = reading.resolve(container.store, new, alias)
+    assert (shown.tags, shown.aliases) == ({key: "2"}, [alias])
+    assert live_at(container, new, container.clock.now(), alias).version == 1
+    assert container.ledger.verify().ok
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -386,6 +406,8 @@ def test_what_is_not_there(container: Container, call: Any) -> None:
         lambda c: models.rename(c, "churn", " "),
         lambda c: models.tag(c, "churn", "k" * 251, "v"),
         lambda c: versions.create(c, "churn", "s3://b/m", tags={"": "v"}),
+        lambda c: versions.create(c, "churn", "s3://b/m", run="r" * 257),
+        lambda c: versions.create(c, "churn", "s3://b/" + "m" * 10_000),
         lambda c: versions.label(c, "churn", 1, "live"),
         lambda c: versions.label(c, "churn", 1, "None", archive=True),
         lambda c: versions.describe(c, "churn", 2**70, "x"),

@@ -10,14 +10,14 @@ from homeostat.engine.registry import names, sources
 from homeostat.engine.registry.sources import Registered
 
 
-@pytest.mark.parametrize("name", ["churn", "a b", "é", "a@b", "%", ".a", "a.", "x" * 300, "a\\b", "😀"])
+@pytest.mark.parametrize("name", ["churn", "a b", "é", "a@b", "%", ".a", "a.", "x" * 256, "a\\b", "😀"])
 def test_names_that_may_be(name: str) -> None:
     names.check_model_name(name)
     ref = Ref("model", name).at(3)
     assert parse_ref(str(ref)) == ref
 
 
-@pytest.mark.parametrize("name", ["", "  ", "a/b", "a:b", ".", "..", "../a", "..a"])
+@pytest.mark.parametrize("name", ["", "  ", "x" * 257, "a/b", "a:b", ".", "..", "../a", "..a"])
 def test_names_that_may_not(name: str) -> None:
     with pytest.raises(BadRequest) as refused:
         names.check_model_name(name, "new_name")

@@ -59,7 +59,14 @@ def create(
     names.check_model_name(name)
     given = dict(tags or {})
     models.check_tags(given)
-    limits.check_length(description, names.DESCRIPTION, "description")
+    for field, text, longest in (
+        ("description", description, names.DESCRIPTION),
+        ("source", source, names.SOURCE),
+        ("run_link", link, names.SOURCE),
+        ("run_id", run or "", names.RUN),
+        ("model_id", logged_model or "", names.RUN),
+    ):
+        limits.check_length(text, longest, field)
     prompt = given.get(names.PROMPT, "").lower() == "true"
     settled = settle(container, Given(source, run, logged_model), prompt=prompt)
     with container.store.begin() as tx:

@@ -9,7 +9,10 @@ from typing import Final
 
 from homeostat.domain.errors import BadRequest
 
+NAME: Final = 256  # as in MLflow's tables; two of them fit into an index entry of PostgreSQL
 ALIAS: Final = 255
+RUN: Final = 256
+SOURCE: Final = 10_000
 TAG_VALUE: Final = 100_000
 DESCRIPTION: Final = 100_000
 CHAMPION: Final = "champion"
@@ -29,10 +32,12 @@ def check_model_name(name: str, field: str = "name") -> None:
     """Check the name of a registered model.
 
     Raises:
-        BadRequest: it is empty, has a slash or a colon, or reads as a path to somewhere else.
+        BadRequest: it is empty or too long, has a slash or a colon, or reads as a path to somewhere else.
     """
     if not name.strip():
         raise BadRequest(f"Missing value for required parameter '{field}'.", field=field)
+    if len(name) > NAME:
+        raise BadRequest(f"'{field}' exceeds the maximum length of {NAME} characters", field=field)
     if "/" in name or ":" in name:
         raise BadRequest(f"Invalid model name '{name}'. Names cannot contain '/' or ':'.", field=field)
     if name == "." or name.startswith(".."):

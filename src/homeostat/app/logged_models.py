@@ -21,12 +21,12 @@ from homeostat.domain.tracking import (
     LoggedModelTag,
 )
 from homeostat.engine.tracking import limits
-from homeostat.engine.tracking.filters import complete, parse
+from homeostat.engine.tracking.filters import complete, on_datasets, ordered, parse
 from homeostat.engine.tracking.kinds import LOGGED_MODELS
 from homeostat.engine.tracking.names import run_name
 from homeostat.engine.tracking.places import model_root
 from homeostat.ports.meta import Transaction
-from homeostat.ports.search import Comparison, Dataset, Order, Page, Query
+from homeostat.ports.search import Dataset, Page, Query
 
 Status = Literal["PENDING", "READY", "UPLOAD_FAILED"]
 STATUSES: Final[tuple[Status, ...]] = get_args(Status)
@@ -169,45 +169,23 @@ def search_logged_models(
     Raises:
         BadRequest: filter, order or token cannot be.
     """
-    on = tuple(datasets)
-    if any(not name for name, _ in on):
+    if any(not name for name, _ in datasets):
         raise BadRequest(
             "`dataset_name` in the `datasets` clause must be specified.", field="datasets.dataset_name"
         )
-    found = [
-        msgspec.structs.replace(one, on=on) if one.entity == "metric" else one
-        for one in parse(filter, LOGGED_MODELS)
-    ]
-    if on and all(one.entity != "metric" for one in found):
-        found.append(Comparison("metric", "", "IS NOT NULL", on=on))
     return container.search.page(
         Query(
             kind=LoggedModel,
             scope=(("experiment", "in", list(experiments)), ("deleted_at", "=", None)),
-            filter=tuple(found),
-            order=complete([_order(one) for one in order], LOGGED_MODELS),
+            filter=on_datasets(parse(filter, LOGGED_MODELS), datasets),
+            order=complete(
+                [ordered(one.name, LOGGED_MODELS, descending=one.descending, on=one.on) for one in order],
+                LOGGED_MODELS,
+            ),
             limit=limit,
             token=token,
         )
     )
-
-
-def _order(given: Ordering) -> Order:
-    entity, dot, key = given.name.partition(".")
-    if dot:
-        if entity != "metrics":
-            raise BadRequest(
-                f"Invalid order by field name: {given.name}. Only metrics are supported.", field="order_by"
-            )
-        return Order("metric", key, given.descending, given.on)
-    attribute = LOGGED_MODELS.attributes.get(given.name)
-    if attribute is None:
-        raise BadRequest(
-            f"Invalid order by field name: {given.name}",
-            field="order_by",
-            remedy=f"Use metrics.… or one of {', '.join(sorted(LOGGED_MODELS.attributes))}",
-        )
-    return Order("attribute", attribute.field, given.descending)
 
 
 def finalize_logged_model(

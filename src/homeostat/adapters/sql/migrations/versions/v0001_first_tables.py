@@ -173,6 +173,7 @@ def upgrade() -> None:
         moment("updated_at", null=True),
     )
     op.create_index("ix_model_versions_run", "model_versions", ["run"])
+    op.create_index("ix_model_versions_updated_at", "model_versions", ["updated_at"])
     op.create_table(
         "gate_results",
         text("model", key=True),

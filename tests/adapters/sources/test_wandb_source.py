@@ -1,0 +1,166 @@
+"""Runs of W&B, as W&B wrote them; whole, cut off and damaged."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from homeostat.adapters.sources import messages, open_source
+from homeostat.adapters.sources.framing import wandb_records
+from homeostat.domain.errors import BadRequest
+from homeostat.ports.sources import Missing
+from tests.adapters.sources.places import files, points, runs, wandb
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return wandb(tmp_path)
+
+
+def log_of(folder: Path, id: str) -> Path:
+    return next(folder.glob(f"*/run-{id}.wandb"))
+
+
+def test_runs_by_project(folder: Path) -> None:
+    source = open_source(str(folder))
+    assert [item.load().name for item in source.experiments()] == ["demo"]
+    assert source.count() == 3
+    found = runs(source)
+    assert {name: run.run.id for name, run in found.items()} == {
+        "brave": "abcd1234",
+        "fails": "failed01",
+        "long0001": "long0001",
+    }
+    assert {run.run.state for run in found.values()} == {"succeeded", "failed"}
+    assert found["fails"].run.state == "failed"
+    brave = found["brave"].run
+    assert brave.actor == "ana"
+    assert brave.started_at is not None
+    assert brave.ended_at is not None
+    assert brave.started_at < brave.ended_at
+
+
+def test_settings_and_marks(folder: Path) -> None:
+    brave = runs(open_source(str(folder)))["brave"]
+    assert brave.params == {
+        "lr": "0.1",
+        "layers": "[1,2]",
+        "opt.name": "adam",
+        "opt.eps": "1e-08",
+        "flag": "True",
+        "none": "None",
+        "late": "5",
+    }
+    assert brave.tags["wandb.tags"] == "a,b"
+    assert brave.tags["homeostat.group"] == "g1"
+    assert brave.tags["mlflow.note.content"] == "some notes"
+    assert brave.tags["wandb.summary.verdict"] == "good"
+    assert brave.mark == {"wandb.run": "abcd1234", "wandb.project": "demo", "wandb.entity": "ana-team"}
+    assert brave.mark.items() <= brave.tags.items()
+
+
+def test_points_with_their_steps(folder: Path) -> None:
+    found = points(runs(open_source(str(folder)))["brave"])
+    own = {key for key in found if not key.startswith("system/")}
+    assert own == {"loss", "val.acc", "acc@1", "ok", "nan", "inf", "best"}
+    assert any(key.startswith("system/") for key in found)
+    assert [(value, step) for value, _, step in found["loss"]] == [(1 / (n + 1), n) for n in range(20)]
+    assert [value for value, _, _ in found["val.acc"]] == [n / 20 for n in range(20)]
+    assert found["ok"][0][0] == 1.0
+    assert (found["nan"][0][0], found["nan"][0][2]) == ("NaN", 30)
+    assert found["inf"][0][0] == math.inf
+    assert found["best"][0][0] == 0.9  # it stands in the summary alone
+    times = [at for _, at, _ in found["loss"]]
+    assert times == sorted(times)
+    assert times[0] > 1_700_000_000_000
+
+
+def test_what_stays_in_the_log_is_told_and_the_log_comes_along(folder: Path) -> None:
+    brave = runs(open_source(str(folder)))["brave"]
+    assert set(brave.missing) == {
+        Missing("run abcd1234", "its texts among metrics, 20 of them, stay in wandb/run-abcd1234.wandb"),
+        Missing(
+            "run abcd1234",
+            "its media, histograms and tables among metrics, 3 of them, stay in wandb/run-abcd1234.wandb",
+        ),
+    }
+    found = files(brave)
+    assert found["wandb/run-abcd1234.wandb"] == log_of(folder, "abcd1234").read_bytes()
+    assert "requirements.txt" in found
+    assert [name for name in found if name.startswith("media/images/")]
+
+
+def test_a_record_of_several_blocks(folder: Path) -> None:
+    path = log_of(folder, "long0001")
+    assert path.stat().st_size > 4 * 32_768
+    found = points(runs(open_source(str(path)))["long0001"])
+    assert [(value, step) for value, _, step in found["x"]] == [(1.0, 0), (2.0, 1)]
+
+
+def test_any_part_of_a_log_is_read_up_to_where_it_ends(folder: Path) -> None:
+    path = log_of(folder, "abcd1234")
+    whole = path.read_bytes()
+    everything = list(wandb_records(path, []))
+    for length in [*range(7, 400), *range(400, len(whole), 97)]:
+        path.write_bytes(whole[:length])
+        missing: list[Missing] = []
+        found = list(wandb_records(path, missing))
+        assert found == everything[: len(found)]
+        assert len(missing) <= 1
+        assert all("ends in the middle" in reason for _, reason in missing)
+
+
+def test_a_run_that_was_killed_is_one_that_failed(folder: Path) -> None:
+    path = log_of(folder, "abcd1234")
+    path.write_bytes(path.read_bytes()[:7000])
+    run = runs(open_source(str(path)))["brave"]
+    assert (run.run.state, run.run.error) == ("failed", "W&B saw no end of it")
+    assert 0 < len(points(run)["loss"]) < 20
+
+
+def test_a_damaged_block_costs_no_other(folder: Path) -> None:
+    path = log_of(folder, "long0001")
+    everything = list(wandb_records(path, []))
+    data = bytearray(path.read_bytes())
+    data[40_000] ^= 0xFF
+    path.write_bytes(data)
+    missing: list[Missing] = []
+    record = messages.wandb("Record")
+    found = [record.FromString(data) for data in wandb_records(path, missing)]
+    assert [reason for _, reason in missing] == ["a block of it is damaged, and its records were left out"]
+    kept = [item.value_json for one in found for item in one.history.item if list(item.nested_key) == ["x"]]
+    assert kept[-1] == "2"
+    assert len(found) < len(everything)
+
+
+def test_what_is_no_log(folder: Path) -> None:
+    log_of(folder, "failed01").write_bytes(b"something else")
+    log_of(folder, "long0001").write_bytes(b"")
+    told = []
+    for item in open_source(str(folder)).runs():
+        try:
+            item.load()
+        except BadRequest as error:
+            told.append(error.message.partition("cannot be read: ")[2])
+    assert told == ["it is no file of W&B", "it is no file of W&B"]
+
+
+def test_a_run_that_was_resumed_comes_in_order(folder: Path) -> None:
+    first = log_of(folder, "abcd1234").parent
+    shutil.copytree(first, folder / "offline-run-20990101_000000-abcd1234")
+    shutil.copytree(first, folder / "run-20000101_000000-abcd1234")
+    names = [item.name for item in open_source(str(folder)).runs()]
+    assert names == ["run abcd1234", "run abcd1234", "run failed01", "run long0001", "run abcd1234"]
+
+
+def test_links_to_what_a_user_saved(folder: Path) -> None:
+    saved = folder.parent / "model.bin"
+    saved.write_bytes(b"weights")
+    (log_of(folder, "failed01").parent / "files" / "model.bin").symlink_to(saved)
+    run = runs(open_source(str(folder)))["fails"]
+    assert "model.bin" not in files(run)
+    assert "--links follows it" in run.missing[0].reason
+    assert files(runs(open_source(str(folder), links=True))["fails"])["model.bin"] == b"weights"

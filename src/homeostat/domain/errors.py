@@ -10,6 +10,7 @@ HomeostatError
 ├── BadScores             an estimator that answered with what is no probability (also a ValueError)
 ├── LedgerBroken          the hash chain does not hold
 ├── StoreUnavailable      a database, object store or online store that does not answer
+├── NotInstalled          a library of an optional extra that is not there
 └── Unsafe                something that would run code nobody agreed to
 """
 
@@ -80,6 +81,10 @@ class LedgerBroken(HomeostatError):
 
 class StoreUnavailable(HomeostatError):
     """A database, object store or online store that does not answer."""
+
+
+class NotInstalled(HomeostatError):
+    """A library that an optional part of Homeostat needs is not there."""
 
 
 class Unsafe(HomeostatError):

@@ -7,7 +7,7 @@ What belongs to a record and is not in it, such as its tags, is in tables of its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final, NamedTuple
@@ -23,7 +23,6 @@ from sqlalchemy import (
     and_,
     case,
     exists,
-    func,
     literal_column,
     not_,
     or_,
@@ -95,30 +94,49 @@ _RELATED: Final[dict[type[Record], dict[Entity, _Related]]] = {
 }
 
 
-def condition(kind: type[Record], one: Comparison, dialect: str) -> ColumnElement[bool]:
-    """A comparison as SQL."""
+Own = Mapping[str, ColumnElement[Any]]  # by field of the record at hand, a column that holds its value
+
+
+def condition(
+    kind: type[Record], one: Comparison, own: Own, scope: Sequence[Where], dialect: str
+) -> ColumnElement[bool]:
+    """A comparison as SQL.
+
+    Args:
+        kind: The record class.
+        one: The comparison.
+        own: Where the record's key is at hand; not always in its own table.
+        scope: The query's conditions.
+        dialect: ``sqlite`` or ``postgresql``.
+    """
     if one.entity == "attribute":
         return _compared(_attribute(kind, one.key), one, dialect)
     related = _related(kind, one.entity)
     table = TABLES[related.kind].alias()
-    same = [*_joined(kind, related, table)]
+    same = _joined(related, table, own)
     if one.entity == "dataset":
         if one.key not in table.c:
             raise BadRequest(
                 f"a dataset has no {one.key}", field="filter", remedy="Use name, digest or context"
             )
         return _there(*same, _compared(table.c[one.key], one, dialect))
-    if one.key or one.op != "IS NOT NULL":
-        same.append(table.c.key == one.key)
+    where = [table.c.key == one.key] if one.key or one.op != "IS NOT NULL" else []
     if one.on:
-        same.append(or_(*(_on(table, dataset) for dataset in one.on)))
+        where.append(or_(*(_on(table, dataset) for dataset in one.on)))
     if one.op in ("IS NULL", "IS NOT NULL"):
-        return _there(*same) if one.op == "IS NOT NULL" else not_(_there(*same))
+        return _there(*same, *where) if one.op == "IS NOT NULL" else not_(_there(*same, *where))
     if one.op == "LACKS":
-        return not_(_there(*same, table.c.value == one.value))
-    if one.entity == "metric" and one.op == "!=":  # NaN is kept as NULL, and differs from every number
-        return _there(*same, table.c.value.is_distinct_from(float(one.value)))
-    return _there(*same, _compared(table.c.value, one, dialect))
+        return not_(_there(*same, *where, table.c.value == one.value))
+    if one.entity != "metric":
+        return _there(*same, *where, _compared(table.c.value, one, dialect))
+    if one.op == "!=":  # NaN is kept as NULL, and differs from every number
+        where.append(table.c.value.is_distinct_from(float(one.value)))
+    else:
+        where.append(_compared(table.c.value, one, dialect))
+    within = _within(table, scope) if related.kind is Metric else []
+    if within:  # the index of metrics gives all of them at once
+        return own["id"].in_(select(table.c.run).where(*within, *where))
+    return _there(*same, *where)
 
 
 @dataclass(frozen=True)
@@ -132,6 +150,7 @@ class Term:
         descending: From the greatest to the least.
         table: The table that holds the value, when that is not the record's own.
         on: How it is joined.
+        own: Columns of that table that hold fields of the record.
     """
 
     value: ColumnElement[Any]
@@ -140,6 +159,7 @@ class Term:
     descending: bool
     table: FromClause | None = None
     on: ColumnElement[bool] = field(default_factory=true)
+    own: Own = field(default_factory=dict)
 
     def joined(self, source: FromClause) -> FromClause:
         """``source`` with the table that holds the value, for records without one too."""
@@ -159,10 +179,14 @@ class Term:
             return []
         return [self.value.is_not(None) if rank == THERE else self.value.is_(None)]
 
-    def order(self, *, ranked: bool) -> list[ColumnElement[Any]]:
-        """The clauses that order by it; unranked, all records have the same rank."""
+    def order(self, rank: int | None = None) -> list[ColumnElement[Any]]:
+        """The clauses that order by it, of records that all have ``rank`` or, where that is None, any."""
+        if rank not in (None, THERE):
+            return []
         value = self.value.desc() if self.descending else self.value.asc()
-        return [self.rank.asc(), value] if ranked and len(self.ranks) > 1 else [value]
+        if rank == THERE or len(self.ranks) == 1:
+            return [value]
+        return [self.rank.asc(), value] if NAN in self.ranks else [value.nulls_last()]
 
     def later(self, rank: int, value: Any, *, ranked: bool) -> list[ColumnElement[bool]]:
         """Clauses of which one holds for what comes after a value."""
@@ -199,19 +223,16 @@ def term(kind: type[Record], order: Order, name: str, scope: Sequence[Where]) ->
         return _of_value(_attribute(kind, order.key), order.descending)
     related = _related(kind, order.entity)
     table = TABLES[related.kind].alias(name)
-    same = [*_joined(kind, related, table), table.c.key == order.key]
+    same = [*_joined(related, table, {**TABLES[kind].c}), table.c.key == order.key]
     if related.kind is LoggedModelMetric:
         return _of_value(_newest(table, same, order), order.descending)
     if related.kind is Metric:
-        same += [
-            table.c.experiment == value if operator == "=" else table.c.experiment.in_(list(value))
-            for field, operator, value in scope
-            if field == "experiment" and operator in ("=", "in")
-        ]
+        same += _within(table, scope)
     value, key = table.c.value, table.c.key
     ranks = (THERE, NAN, NONE) if order.entity == "metric" else (THERE, NONE)
     rank = case((key.is_(None), NONE), (value.is_(None), NAN), else_=THERE)
-    return Term(value, rank, ranks, order.descending, table, and_(*same))
+    own = {to: table.c[name] for name, to in related.by.items() if isinstance(to, str)}
+    return Term(value, rank, ranks, order.descending, table, and_(*same), own)
 
 
 def _of_value(value: ColumnElement[Any], descending: bool) -> Term:
@@ -238,11 +259,6 @@ def _attribute(kind: type[Record], name: str) -> ColumnElement[Any]:
         runs, experiments = TABLES[Run], TABLES[Experiment].alias()
         root = select(experiments.c.artifacts).where(experiments.c.id == runs.c.experiment).scalar_subquery()
         return type_coerce(root + "/" + runs.c.id + "/artifacts", Words("Run.artifacts"))
-    if (kind, name) == (ModelVersion, "updated_at"):
-        versions = TABLES[ModelVersion]
-        return type_coerce(
-            func.coalesce(versions.c.updated_at, versions.c.created_at), Moment("ModelVersion.updated_at")
-        )
     return statements.comparable(kind, name)
 
 
@@ -257,10 +273,18 @@ def _related(kind: type[Record], entity: Entity) -> _Related:
         ) from None
 
 
-def _joined(kind: type[Record], related: _Related, table: FromClause) -> list[ColumnElement[bool]]:
+def _joined(related: _Related, table: FromClause, own: Own) -> list[ColumnElement[bool]]:
     """That a row belongs to the record at hand."""
-    own = TABLES[kind].c
     return [table.c[name] == (own[to] if isinstance(to, str) else to) for name, to in related.by.items()]
+
+
+def _within(table: FromClause, scope: Sequence[Where]) -> list[ColumnElement[bool]]:
+    """Of metrics, that they are of the experiments that are searched; they hold these for the sake of an index."""
+    return [
+        table.c.experiment == value if operator == "=" else table.c.experiment.in_(list(value))
+        for field, operator, value in scope
+        if field == "experiment" and operator in ("=", "in")
+    ]
 
 
 def _on(table: FromClause, dataset: Dataset) -> ColumnElement[bool]:

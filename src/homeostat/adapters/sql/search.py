@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, or_, select
 
 from homeostat.adapters.sql import statements
-from homeostat.adapters.sql.criteria import Term, condition, term
+from homeostat.adapters.sql.criteria import NONE, Term, condition, term
 from homeostat.adapters.sql.store import SqlMetaStore
 from homeostat.domain.digests import digest_of
 from homeostat.domain.errors import BadRequest
@@ -78,6 +78,7 @@ class SqlSearch:
         for other in rest:
             source = other.joined(source)
         dialect = self._store.dialect
+        own = {**table.c} if rank == NONE else {**table.c, **first.own}
         keys = [table.c[name] for name in query.kind.KEY]
         sorts = [
             column.label(f"{name}{number}")
@@ -90,12 +91,10 @@ class SqlSearch:
             .where(
                 *statements.conditions(query.kind, shape),
                 *first.part(rank),
-                *(condition(query.kind, one, dialect) for one in query.filter),
+                *(condition(query.kind, one, own, query.scope, dialect) for one in query.filter),
                 *(() if after is None else _after(terms, after)),
             )
-            .order_by(
-                *(clause for number, one in enumerate(terms) for clause in one.order(ranked=number > 0))
-            )
+            .order_by(*first.order(rank), *(clause for one in rest for clause in one.order()))
             .limit(limit)
             .subquery("page")
         )

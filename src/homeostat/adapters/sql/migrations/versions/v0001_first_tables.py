@@ -148,7 +148,11 @@ def upgrade() -> None:
         real("seconds", null=True),
         text("error"),
     )
-    op.create_index("ix_runs_experiment_started_at_id", "runs", ["experiment", "started_at", "id"])
+    op.create_index(
+        "ix_runs_experiment_deleted_at_started_at_id",
+        "runs",
+        ["experiment", "deleted_at", "started_at", "id"],
+    )
     op.create_index("ix_runs_model_created_at", "runs", ["model", "created_at"])
     op.create_index("ix_runs_state", "runs", ["state"])
     op.create_table(
@@ -170,7 +174,7 @@ def upgrade() -> None:
         text("label"),
         text("actor"),
         moment("created_at"),
-        moment("updated_at", null=True),
+        moment("updated_at"),
     )
     op.create_index("ix_model_versions_run", "model_versions", ["run"])
     op.create_index("ix_model_versions_updated_at", "model_versions", ["updated_at"])

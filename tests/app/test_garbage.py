@@ -56,6 +56,7 @@ def test_everything_that_a_record_names_stays(container: Container) -> None:
                 run="r",
                 stage="candidate",
                 created_at=now,
+                updated_at=now,
             ),
         )
     counted = free(container, delete=False, grace=NEVER)
@@ -212,7 +213,8 @@ def test_what_a_registered_version_comes_from_stays(container: Container) -> Non
         tracking.delete_run(container, id)
     for model in models:
         delete_logged_model(container, model.id)
-    base = ModelVersion(model="m", version=1, run="", stage="registered", created_at=container.clock.now())
+    now = container.clock.now()
+    base = ModelVersion(model="m", version=1, run="", stage="registered", created_at=now, updated_at=now)
     sources = [
         {"run": ids[0]},
         {"source": f"runs:/{ids[1]}/model"},

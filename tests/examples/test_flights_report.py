@@ -268,7 +268,7 @@ def history(container: Container) -> datetime:
     def version(number: int, stage: Any, **more: Any) -> records.ModelVersion:
         return records.ModelVersion(
             model="flight-delay", version=number, digest="", manifest={}, run=f"r{number}", stage=stage,
-            created_at=at, **more,
+            created_at=at, updated_at=at, **more,
         )  # fmt: skip
 
     def rollout(id: str, candidate: int, state: Any, **more: Any) -> records.Rollout:

@@ -132,6 +132,7 @@ def publish(container: Container, code: str, version: int, **changes: Any) -> Mo
         run=f"run{version}",
         stage="accepted",
         created_at=NOON,
+        updated_at=NOON,
     )
     run = Run(
         id=f"run{version}",

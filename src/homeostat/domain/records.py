@@ -180,7 +180,7 @@ class ModelVersion(Record, frozen=True, kw_only=True):
     label: str = "None"  # MLflow's free stage: None, Staging, Production or Archived
     actor: str = ""
     created_at: datetime
-    updated_at: datetime | None = None
+    updated_at: datetime  # by a client; what the loop does with it is in its events
 
 
 class GateResult(Record, frozen=True, kw_only=True):

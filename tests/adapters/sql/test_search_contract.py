@@ -320,7 +320,7 @@ def test_where_files_of_a_run_are_is_searched(store: SqlMetaStore) -> None:
 
 
 def test_models_and_their_versions(store: SqlMetaStore) -> None:
-    def version(model: str, number: int, updated: int | None) -> ModelVersion:
+    def version(model: str, number: int, updated: int) -> ModelVersion:
         return ModelVersion(
             model=model,
             version=number,
@@ -328,13 +328,13 @@ def test_models_and_their_versions(store: SqlMetaStore) -> None:
             stage="registered",
             source=f"s3://{model}/{number}",
             created_at=T0 + timedelta(seconds=number),
-            updated_at=None if updated is None else T0 + timedelta(seconds=updated),
+            updated_at=T0 + timedelta(seconds=updated),
         )
 
     with store.begin() as tx:
         for name in ("a", "b", "prompt"):
             tx.insert(RegisteredModel(name=name, created_at=T0, updated_at=T0))
-        tx.insert(version("a", 1, 50), version("a", 2, None), version("b", 1, 1), version("b", 3, 7))
+        tx.insert(version("a", 1, 50), version("a", 2, 2), version("b", 1, 1), version("b", 3, 7))
         tx.insert(
             ModelTag(model="a", version=0, key="team", value="x"),
             ModelTag(model="b", version=3, key="team", value="x"),

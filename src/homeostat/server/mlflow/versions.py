@@ -157,7 +157,7 @@ def shown_version(version: VersionShown) -> ShownVersion:
         name=record.model,
         version=str(record.version),
         creation_timestamp=millis(record.created_at),
-        last_updated_timestamp=millis(record.updated_at or record.created_at),
+        last_updated_timestamp=millis(record.updated_at),
         current_stage=record.label,
         description=record.description,
         source=record.source,

@@ -37,6 +37,7 @@ PUBLIC = [
     "TrainingSet",
     "Unsafe",
     "beats",
+    "best",
     "calibrated",
     "drift",
     "every",
@@ -49,6 +50,7 @@ PUBLIC = [
     "on_request",
     "pipeline",
     "run",
+    "search",
     "single_row_latency",
     "slo_burn",
     "step",
@@ -69,7 +71,7 @@ def test_what_is_heavy_waits_until_it_is_asked_for() -> None:
         "import sys, homeostat\n"
         "heavy = {'httpx', 'numpy', 'pandas', 'polars', 'psutil', 'scipy', 'sklearn', 'sqlalchemy', 'starlette'}\n"
         "print(sorted(heavy & sys.modules.keys()))\n"
-        "homeostat.run, homeostat.log\n"
+        "homeostat.run, homeostat.log, homeostat.search\n"
         "print(sorted(heavy & sys.modules.keys()))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from homeostat.sdk.tracking.charts import ConfusionMatrix, Curve, Histogram
     from homeostat.sdk.tracking.media import Audio, Image
     from homeostat.sdk.tracking.run import Run
+    from homeostat.sdk.tracking.search import best, search
     from homeostat.sdk.tracking.values import Table, Text
 
 __version__ = "0.1.0"
@@ -59,11 +60,13 @@ _LAZY = {
     "Table": "homeostat.sdk.tracking.values",
     "Text": "homeostat.sdk.tracking.values",
     "TrainingSet": "homeostat.engine.tracking",
+    "best": "homeostat.sdk.tracking.search",
     "log": "homeostat.sdk.tracking.active",
     "log_params": "homeostat.sdk.tracking.active",
     "log_input": "homeostat.sdk.tracking.active",
     "log_artifact": "homeostat.sdk.tracking.active",
     "run": "homeostat.sdk.tracking.begin",
+    "search": "homeostat.sdk.tracking.search",
 }
 
 __all__ = [
@@ -96,6 +99,7 @@ __all__ = [
     "TrainingSet",
     "Unsafe",
     "beats",
+    "best",
     "calibrated",
     "drift",
     "every",
@@ -108,6 +112,7 @@ __all__ = [
     "on_request",
     "pipeline",
     "run",
+    "search",
     "single_row_latency",
     "slo_burn",
     "step",

@@ -22,6 +22,7 @@ from homeostat.cli import (
     reading,
     registry,
     running,
+    runs,
     tracking,
 )
 from homeostat.cli.flags import rooted
@@ -60,7 +61,7 @@ def _root(
     context.obj = flags
 
 
-for part in (project, running, models, registry, pipelines, tracking, exchange, reading, keeping, demo):
+for part in (project, running, models, registry, pipelines, tracking, runs, exchange, reading, keeping, demo):
     part.register(app)
 
 

@@ -1,17 +1,38 @@
-"""Tracking as Homeostat's own clients speak it: frames of a spool in, each taken once."""
+"""Tracking as Homeostat's own clients speak it: frames of a spool in, each taken once; runs with what is theirs out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from homeostat.app.tracking import streams
+import msgspec
+
+from homeostat.app.tracking import streams, summaries
+from homeostat.app.tracking.search import View
 from homeostat.domain.errors import BadRequest
 from homeostat.server.calls import Call
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
 
-FRAMES: Final = "application/vnd.homeostat.frames"
+
+class Search(msgspec.Struct, forbid_unknown_fields=True):
+    """Which runs are wanted."""
+
+    filter: str = ""
+    experiments: list[str] = []
+    order_by: list[str] = []
+    view: View = "active"
+    limit: int = 100
+    token: str = ""
+
+
+class Choice(msgspec.Struct, forbid_unknown_fields=True):
+    """By what the best run is chosen."""
+
+    metric: str
+    goal: summaries.Goal = "min"
+    filter: str = ""
+    experiments: list[str] = []
 
 
 def position(container: Container, call: Call) -> streams.Taken:
@@ -24,6 +45,29 @@ def take(container: Container, call: Call) -> streams.Taken:
     """Take frames: ``POST /runs/{id}/log?stream=&after=``."""
     run, stream = call.path["id"], _stream(call)
     return streams.take(container, run, stream, call.number("after", 0), call.body)
+
+
+def search(container: Container, call: Call) -> summaries.Found:
+    """Find runs: ``POST /runs/search``."""
+    return summaries.find(container, **msgspec.structs.asdict(call.read(Search)))
+
+
+def best(container: Container, call: Call) -> summaries.Best:
+    """Choose a run: ``POST /runs/best``."""
+    return summaries.best(container, **msgspec.structs.asdict(call.read(Choice)))
+
+
+def summary(container: Container, call: Call) -> summaries.RunSummary:
+    """A run with what was logged to it: ``GET /runs/{id}/summary``."""
+    return summaries.summary(container, call.path["id"].removeprefix("run/"))
+
+
+def points(container: Container, call: Call) -> summaries.Points:
+    """The points of a metric: ``GET /runs/{id}/points?key=``."""
+    key = call.query.get("key", "")
+    if not key:
+        raise BadRequest("no metric is named", field="key", remedy="Give ?key=")
+    return summaries.points(container, call.path["id"].removeprefix("run/"), key)
 
 
 def _stream(call: Call) -> str:

@@ -45,6 +45,8 @@ class Stored:
     def __init__(self, home: Path) -> None:
         with Container(Settings(home=home)) as container:
             done = sync(home / "spool", Local(container))
+            while busy := [one for one in done if one.state == "busy"]:  # this process looked for a server again
+                done = [one for one in done if one not in busy] + sync(home / "spool", Local(container))
             self.problems = [problem for one in done for problem in one.problems]
             self.states = [one.state for one in done]
             self.runs = {run.id: run for run in container.store.find(records.Run)}

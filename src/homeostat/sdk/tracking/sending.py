@@ -54,6 +54,9 @@ class Taker(Protocol):
     def put(self, run: str, path: str, content: bytes | Path) -> None:
         """Store a file among the run's artifacts, in place of one that is there."""
 
+    def close(self) -> None:
+        """Give back what it holds."""
+
 
 class Sender:
     """Sends one stream, whose lock the caller holds.

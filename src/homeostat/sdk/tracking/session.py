@@ -60,7 +60,7 @@ class Session:
         self._unreachable = False
         self._progress = self._attached = self._clock.monotonic()
         self._keeper = threading.Thread(target=self._keep, name="homeostat-keeper", daemon=True)
-        self._sending = threading.Thread(target=self._send, name="homeostat-sender", daemon=True)
+        self._sending = threading.Thread(target=self._connected, name="homeostat-sender", daemon=True)
 
     def start(self, first: Entry) -> None:
         """Begin, with the stream's first entry."""
@@ -124,9 +124,15 @@ class Session:
             except Exception:  # noqa: BLE001 - what is done beside a run does not end it
                 _log.exception("something about run/%s was not captured", self.stream.run)
 
-    def _send(self) -> None:
+    def _connected(self) -> None:
+        taker = self._connect()
+        try:
+            self._send(Sender(self.stream, taker))
+        finally:
+            taker.close()
+
+    def _send(self, sender: Sender) -> None:
         pause = _SEND
-        sender: Sender | None = None
         while True:
             self._wake.wait(pause)
             self._wake.clear()
@@ -140,7 +146,6 @@ class Session:
                 if not self.stream.hold():
                     continue
             try:
-                sender = sender or Sender(self.stream, self._connect())
                 self._step(sender, closing)
             except HomeostatError as error:
                 self._new = True
@@ -174,9 +179,7 @@ class Session:
             self.stream.release()
             self._unreachable = True
 
-    def _tell(self, sender: Sender | None) -> None:
-        if sender is None or not sender.problems:
-            return
+    def _tell(self, sender: Sender) -> None:
         for problem in sender.problems[:_SHOWN]:
             _log.warning("%s", problem)
         if len(sender.problems) > _SHOWN:

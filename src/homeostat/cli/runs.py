@@ -1,0 +1,260 @@
+"""``runs``: find, show, compare and export what was tracked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import typer
+
+from homeostat.cli.flags import command
+from homeostat.cli.output import Json, moment, number, print_json, print_table, progress
+from homeostat.cli.session import Session
+from homeostat.domain.errors import BadRequest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from homeostat.app.tracking.summaries import RunSummary
+    from homeostat.sdk.tracking.reading import Runs
+
+_SETTINGS: Final = ("home", "server", "store")
+_FILTER: Final = "metrics.loss < 0.3 AND params.model = 'tree'"
+_SHOWN: Final = 4  # metrics and parameters in a list
+
+Filter = Annotated[str, typer.Option("--filter", "-f", metavar="FILTER", help=f'As in "{_FILTER}".')]
+Experiments = Annotated[
+    list[str] | None,
+    typer.Option("--experiment", "-e", metavar="NAME", help="Only of this one; may be given again."),
+]
+Order = Annotated[
+    list[str] | None,
+    typer.Option("--order-by", "-o", metavar="TERM", help="As in 'metrics.loss DESC'; may be given again."),
+]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or the beginning of it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    runs = typer.Typer(help="Find, show, compare and export tracked runs.", no_args_is_help=True)
+    command(runs, "ls", settings=_SETTINGS)(ls)
+    command(runs, "show", settings=_SETTINGS)(show)
+    command(runs, "diff", settings=_SETTINGS)(diff)
+    command(runs, "best", settings=_SETTINGS)(best)
+    command(runs, "export", settings=_SETTINGS)(export)
+    app.add_typer(runs, name="runs")
+
+
+def ls(
+    session: Session,
+    filter: Filter = "",
+    experiment: Experiments = None,
+    order_by: Order = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = 20,
+    deleted: Annotated[bool, typer.Option(help="Those that are deleted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List runs, the newest first."""
+    from homeostat.sdk.tracking.search import all_of
+
+    view: Any = "deleted" if deleted else "active"
+    with _runs(session) as runs:
+        found = all_of(runs, filter, experiment or [], order_by or [], view, limit)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        typer.echo("No run is found. Track one: with hs.run('my-experiment'): hs.log(loss=0.3)")
+        return
+    metrics, params = _telling([run.metrics for run in found]), _telling([run.params for run in found])
+    rows = [
+        [
+            run.id[:8],
+            run.name,
+            run.experiment,
+            run.state,
+            moment(run.started_at),
+            *(number(run.metrics.get(name)) for name in metrics),
+            *(run.params.get(name, "")[:30] for name in params),
+        ]
+        for run in found
+    ]
+    print_table(["run", "name", "experiment", "state", "began", *metrics, *params], rows)
+
+
+def show(session: Session, run: RunId, as_json: Json = False) -> None:
+    """Show a run and all that was logged to it."""
+    with _runs(session) as runs:
+        found = runs.summary(run.removeprefix("run/"))
+    if as_json:
+        print_json(found)
+        return
+    took = "" if found.seconds is None else f", {found.seconds:,.1f} s"
+    typer.echo(f"run/{found.id} {found.name!r} of {found.experiment}: {found.state}{took}")
+    typer.echo(f"began {moment(found.started_at)} UTC by {found.actor or 'nobody named'}")
+    if found.parent:
+        typer.echo(f"inside run/{found.parent}")
+    if found.error:
+        typer.echo(f"error: {found.error}")
+    for name, rows in (
+        ("parameter", list(found.params.items())),
+        ("metric", [(key, number(value)) for key, value in found.metrics.items()]),
+        ("tag", list(found.tags.items())),
+        ("input", [(source, "") for source in found.inputs]),
+    ):
+        if rows:
+            typer.echo()
+            print_table([name, "value"] if name != "input" else [name, ""], rows)
+
+
+def diff(
+    session: Session,
+    first: RunId,
+    second: RunId,
+    everything: Annotated[bool, typer.Option("--all", help="Also tags and samples of the machine.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show in what two runs differ."""
+    from homeostat.engine.tracking.compare import differences
+
+    with _runs(session) as runs:
+        a, b = (runs.summary(id.removeprefix("run/")) for id in (first, second))
+    found = [
+        *differences("run", _what(a), _what(b)),
+        *differences("param", a.params, b.params),
+        *differences("metric", _metrics(a, everything), _metrics(b, everything)),
+        *differences("input", dict.fromkeys(a.inputs, "read"), dict.fromkeys(b.inputs, "read")),
+        *(differences("tag", a.tags, b.tags) if everything else []),
+    ]
+    if as_json:
+        print_json({"a": a.id, "b": b.id, "differences": found})
+    elif not found:
+        typer.echo("They do not differ.")
+    else:
+        rows = [[one.kind, one.name, _shown(one.a), _shown(one.b)] for one in found]
+        print_table(["", "name", a.name or a.id[:8], b.name or b.id[:8]], rows)
+
+
+def best(
+    session: Session,
+    metric: Annotated[str, typer.Argument(help="The metric.")],
+    goal: Annotated[Literal["min", "max"], typer.Option(help="Which is better.")] = "min",
+    filter: Annotated[
+        str, typer.Option("--filter", "-f", metavar="FILTER", help=f'A condition, as in "{_FILTER}".')
+    ] = "",
+    experiment: Experiments = None,
+    as_json: Json = False,
+) -> None:
+    """Find the run with the best latest value of a metric, and say how it came to be that."""
+    with _runs(session) as runs:
+        found = runs.best(metric, goal=goal, filter=filter, experiments=experiment or [])
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(found.explanation)
+    if found.ties:
+        typer.echo(f"The others: {', '.join(f'run/{id}' for id in found.ties[:20])}")
+    if found.run.params:
+        typer.echo()
+        print_table(["parameter", "value"], list(found.run.params.items()))
+
+
+def export(
+    session: Session,
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="A .parquet, .csv or .json file.")],
+    filter: Filter = "",
+    experiment: Experiments = None,
+    order_by: Order = None,
+    points: Annotated[bool, typer.Option("--points", help="Every point of every metric, not runs.")] = False,
+) -> None:
+    """Write runs, or their points, to a file."""
+    from homeostat.sdk.tracking.search import all_of, frame
+
+    write = _writer(to)
+    with _runs(session) as runs, progress(f"Reading runs for {to}") as tell:
+        found = all_of(runs, filter, experiment or [], order_by or [], "active", None)
+        table = _points(runs, found, tell) if points else frame(found)
+    write(table)
+    typer.echo(f"Wrote {table.height:,} {'points' if points else 'runs'} to {to}")
+
+
+@contextmanager
+def _runs(session: Session) -> Iterator[Runs]:
+    from homeostat.sdk.tracking.reading import runs
+
+    with runs(session.settings, server=session.server) as found:
+        yield found
+
+
+def _telling(values: list[dict[str, Any]]) -> list[str]:
+    """The names that tell most: of what most runs have, first of what differs."""
+    names = {name for one in values for name in one if not name.startswith("system/")}
+
+    def rank(name: str) -> tuple[bool, int, str]:
+        texts = [str(one[name]) for one in values if name in one]
+        return len(set(texts)) == 1 and len(values) > 1, -len(texts), name
+
+    return sorted(names, key=rank)[:_SHOWN]
+
+
+def _what(run: RunSummary) -> dict[str, Any]:
+    tags = run.tags
+    return {
+        "experiment": run.experiment,
+        "state": run.state,
+        "error": run.error,
+        "actor": run.actor,
+        "commit": tags.get("mlflow.source.git.commit", ""),
+        "uncommitted changes": tags.get("homeostat.git.dirty", ""),
+        "command": tags.get("homeostat.command", ""),
+        "environment": tags.get("homeostat.environment", ""),
+    }
+
+
+def _metrics(run: RunSummary, everything: bool) -> dict[str, Any]:
+    return {name: v for name, v in run.metrics.items() if everything or not name.startswith("system/")}
+
+
+def _shown(value: Any) -> str:
+    return number(value) if isinstance(value, float) else "" if value is None else str(value)
+
+
+def _writer(to: Path) -> Any:
+    def parquet(table: pl.DataFrame) -> None:
+        table.write_parquet(to)
+
+    def csv(table: pl.DataFrame) -> None:
+        table.write_csv(to)
+
+    def json(table: pl.DataFrame) -> None:
+        table.write_json(to)
+
+    found = {".parquet": parquet, ".csv": csv, ".json": json}.get(to.suffix)
+    if found is None:
+        raise BadRequest(f"{to} has no known form", field="to", remedy="Name a .parquet, .csv or .json file")
+    return found
+
+
+def _points(runs: Runs, found: list[RunSummary], tell: Any) -> pl.DataFrame:
+    import polars as pl
+
+    parts = []
+    for done, run in enumerate(found, 1):
+        tell(f"{done:,} of {len(found):,} runs")
+        for key in run.metrics:
+            read = runs.points(run.id, key)
+            columns = {"timestamp": read.timestamp, "step": read.step, "value": read.value}
+            part = pl.DataFrame(
+                columns, schema={"timestamp": pl.Int64, "step": pl.Int64, "value": pl.Float64}
+            )
+            parts.append(part.select(pl.lit(run.id).alias("run"), pl.lit(key).alias("metric"), pl.all()))
+    schema = {
+        "run": pl.String,
+        "metric": pl.String,
+        "timestamp": pl.Int64,
+        "step": pl.Int64,
+        "value": pl.Float64,
+    }
+    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)

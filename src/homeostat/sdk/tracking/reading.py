@@ -1,0 +1,194 @@
+"""Reading runs: from the server, or from the store itself where no server runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+import msgspec
+
+from homeostat.domain.errors import StoreUnavailable
+from homeostat.sdk.transport import Transport
+
+if TYPE_CHECKING:
+    from homeostat.app.container import Container
+    from homeostat.app.settings import Settings
+    from homeostat.app.tracking.search import View
+    from homeostat.app.tracking.summaries import Best, Found, Goal, Points, RunSummary
+
+
+class Runs(Protocol):
+    """Finds runs. For the arguments see ``homeostat.app.tracking.summaries``."""
+
+    def find(
+        self,
+        filter: str = "",
+        *,
+        experiments: Sequence[str] = (),
+        order_by: Sequence[str] = (),
+        view: View = "active",
+        limit: int = 100,
+        token: str = "",
+    ) -> Found:
+        """A page of runs."""
+
+    def summary(self, id: str) -> RunSummary:
+        """One run, by its id or the beginning of it."""
+
+    def best(
+        self, metric: str, *, goal: Goal = "min", filter: str = "", experiments: Sequence[str] = ()
+    ) -> Best:
+        """The best run by a metric."""
+
+    def points(self, id: str, key: str) -> Points:
+        """All points of a metric of a run."""
+
+
+class RemoteRuns:
+    """Runs of a server.
+
+    Args:
+        transport: The way to it.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def find(
+        self,
+        filter: str = "",
+        *,
+        experiments: Sequence[str] = (),
+        order_by: Sequence[str] = (),
+        view: View = "active",
+        limit: int = 100,
+        token: str = "",
+    ) -> Found:
+        """A page of runs."""
+        from homeostat.app.tracking.summaries import Found
+
+        body = {
+            "filter": filter,
+            "experiments": list(experiments),
+            "order_by": list(order_by),
+            "view": view,
+            "limit": limit,
+            "token": token,
+        }
+        return msgspec.json.decode(self._post("/runs/search", body), type=Found)
+
+    def summary(self, id: str) -> RunSummary:
+        """One run, by its id or the beginning of it."""
+        from homeostat.app.tracking.summaries import RunSummary
+
+        answer = self._transport.send("GET", f"/runs/{quote(id, safe='')}/summary", repeatable=True)
+        return msgspec.json.decode(answer, type=RunSummary)
+
+    def best(
+        self, metric: str, *, goal: Goal = "min", filter: str = "", experiments: Sequence[str] = ()
+    ) -> Best:
+        """The best run by a metric."""
+        from homeostat.app.tracking.summaries import Best
+
+        body = {"metric": metric, "goal": goal, "filter": filter, "experiments": list(experiments)}
+        return msgspec.json.decode(self._post("/runs/best", body), type=Best)
+
+    def points(self, id: str, key: str) -> Points:
+        """All points of a metric of a run."""
+        from homeostat.app.tracking.summaries import Points
+
+        path = f"/runs/{quote(id, safe='')}/points"
+        answer = self._transport.send("GET", path, params={"key": key}, repeatable=True)
+        return msgspec.json.decode(answer, type=Points)
+
+    def _post(self, path: str, body: Any) -> bytes:
+        headers = {"content-type": "application/json"}
+        content = msgspec.json.encode(body)
+        return self._transport.send("POST", path, content=content, headers=headers, repeatable=True)
+
+
+class LocalRuns:
+    """Runs of a store."""
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def find(
+        self,
+        filter: str = "",
+        *,
+        experiments: Sequence[str] = (),
+        order_by: Sequence[str] = (),
+        view: View = "active",
+        limit: int = 100,
+        token: str = "",
+    ) -> Found:
+        """A page of runs."""
+        from homeostat.app.tracking.summaries import find
+
+        return find(
+            self._container,
+            filter,
+            experiments=experiments,
+            order_by=order_by,
+            view=view,
+            limit=limit,
+            token=token,
+        )
+
+    def summary(self, id: str) -> RunSummary:
+        """One run, by its id or the beginning of it."""
+        from homeostat.app.tracking.summaries import summary
+
+        return summary(self._container, id)
+
+    def best(
+        self, metric: str, *, goal: Goal = "min", filter: str = "", experiments: Sequence[str] = ()
+    ) -> Best:
+        """The best run by a metric."""
+        from homeostat.app.tracking.summaries import best
+
+        return best(self._container, metric, goal=goal, filter=filter, experiments=experiments)
+
+    def points(self, id: str, key: str) -> Points:
+        """All points of a metric of a run."""
+        from homeostat.app.tracking.summaries import points
+
+        return points(self._container, id, key)
+
+
+@contextmanager
+def runs(settings: Settings, *, server: str | None = None) -> Iterator[Runs]:
+    """Runs of the server where one answers, else of the store, with what waits in the spool.
+
+    Args:
+        settings: Where both are.
+        server: The server to ask and no other; empty: none runs, the store is read. None: the settings' server, if it
+            answers.
+    """
+    url = settings.server if server is None else server
+    if url:
+        transport = Transport(url, timeout=120.0, patience=20.0)
+        try:
+            if server is not None or _answers(transport):
+                yield RemoteRuns(transport)
+                return
+        finally:
+            transport.close()
+    from homeostat.app.container import Container
+    from homeostat.sdk.tracking.local import Local
+    from homeostat.sdk.tracking.sync import sync
+
+    with Container(settings) as container:
+        sync(settings.home / "spool", Local(container))
+        yield LocalRuns(container)
+
+
+def _answers(transport: Transport) -> bool:
+    try:
+        transport.send("GET", "/health")
+    except StoreUnavailable:
+        return False
+    return True

@@ -1,0 +1,117 @@
+"""``hs.search`` and ``hs.best``: runs as a frame, and the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from homeostat.app.settings import Settings
+from homeostat.sdk.tracking.reading import Runs, runs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from homeostat.app.tracking.search import View
+    from homeostat.app.tracking.summaries import Best, Goal, RunSummary
+
+_PAGE: Final = 1000
+_FIELDS: Final = (
+    "id", "name", "experiment", "state", "actor", "started_at", "ended_at", "seconds", "error", "parent"
+)  # fmt: skip
+
+
+def search(
+    filter: str = "",
+    *,
+    experiments: str | Sequence[str] = (),
+    order_by: str | Sequence[str] = (),
+    view: View = "active",
+    limit: int | None = None,
+) -> pl.DataFrame:
+    """Find runs, as in ``hs.search("metrics.loss < 0.3 AND params.model = 'tree'", order_by="metrics.loss")``.
+
+    The server is asked where one answers, else the store of the home.
+
+    Args:
+        filter: Comparisons joined by AND: ``metrics.…``, ``params.…``, ``tags.…`` and ``attributes.…`` with ``=``,
+            ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``LIKE``, ``ILIKE``, ``IN``, ``IS NULL``.
+        experiments: Names or ids; none: all that are not deleted.
+        order_by: Terms such as ``metrics.loss DESC``; the newest first by default.
+        view: ``active``, ``deleted`` or ``all``.
+        limit: How many at most; None: all.
+
+    Returns:
+        A row a run: what it is, then ``params.…`` as texts, ``metrics.…`` as numbers and ``tags.…``, null where a run
+        has none.
+
+    Raises:
+        NotFound: there is no such experiment.
+        BadRequest: the filter or an order cannot be.
+    """
+    with runs(Settings.load()) as found:
+        return frame(all_of(found, filter, _listed(experiments), _listed(order_by), view, limit))
+
+
+def best(metric: str, filter: str = "", *, goal: Goal = "min", experiments: str | Sequence[str] = ()) -> Best:
+    """The best run by the latest value of a metric, among those that meet a condition.
+
+    Args:
+        metric: Its name.
+        filter: The condition, as for ``search``.
+        goal: ``min`` or ``max``.
+        experiments: Names or ids; none: all that are not deleted.
+
+    Returns:
+        The run, its value, the ties, and the reason in words.
+
+    Raises:
+        NotFound: no run that meets the condition has the metric.
+        BadRequest: the condition or the goal cannot be.
+    """
+    with runs(Settings.load()) as found:
+        return found.best(metric, goal=goal, filter=filter, experiments=_listed(experiments))
+
+
+def all_of(
+    found: Runs,
+    filter: str,
+    experiments: Sequence[str],
+    order_by: Sequence[str],
+    view: View,
+    limit: int | None,
+) -> list[RunSummary]:
+    """Every run that a search finds, up to a limit."""
+    out: list[RunSummary] = []
+    token = ""
+    while limit is None or len(out) < limit:
+        many = _PAGE if limit is None else min(limit - len(out), _PAGE)
+        page = found.find(
+            filter, experiments=experiments, order_by=order_by, view=view, limit=many, token=token
+        )
+        out += page.runs
+        token = page.token
+        if not token:
+            break
+    return out
+
+
+def frame(found: Sequence[RunSummary]) -> pl.DataFrame:
+    """Runs as a frame."""
+    import polars as pl
+
+    moment = pl.Datetime("us", "UTC")
+    kinds: dict[str, Any] = {name: pl.String() for name in _FIELDS}
+    kinds |= {"started_at": moment, "ended_at": moment, "seconds": pl.Float64()}
+    columns: dict[str, pl.Series] = {
+        name: pl.Series(name, [getattr(run, name) for run in found], kinds[name]) for name in _FIELDS
+    }
+    for group, kind in (("params", pl.String()), ("metrics", pl.Float64()), ("tags", pl.String())):
+        names = sorted({name for run in found for name in getattr(run, group)})
+        for name in names:
+            values = [getattr(run, group).get(name) for run in found]
+            columns[f"{group}.{name}"] = pl.Series(f"{group}.{name}", values, kind)
+    return pl.DataFrame(list(columns.values()))
+
+
+def _listed(given: str | Sequence[str]) -> list[str]:
+    return [given] if isinstance(given, str) and given else list(given)

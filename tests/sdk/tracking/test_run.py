@@ -45,7 +45,8 @@ class Stored:
     def __init__(self, home: Path) -> None:
         with Container(Settings(home=home)) as container:
             done = sync(home / "spool", Local(container))
-            while busy := [one for one in done if one.state == "busy"]:  # this process looked for a server again
+            # This process looks for a server again now and then.
+            while busy := [one for one in done if one.state == "busy"]:
                 done = [one for one in done if one not in busy] + sync(home / "spool", Local(container))
             self.problems = [problem for one in done for problem in one.problems]
             self.states = [one.state for one in done]

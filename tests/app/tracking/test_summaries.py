@@ -123,7 +123,8 @@ def test_the_best_with_ties_and_what_does_not_count(container: Container) -> Non
     assert (found.compared, found.without, found.excluded, found.counted) == (3, 2, 1, True)
     assert found.explanation == (
         "run/early has the least loss, 0.25, of 3 runs. 1 other run has exactly the same; it is the one that began"
-        " first. 2 without a value of it do not count. 1 do not meet params.kind = 'tree'."
+        " first. Not counted, for they have no value of it: 2. Not counted, for they do not meet params.kind ="
+        " 'tree': 1."
     )
     assert best(container, "loss").run.id == "other"
     assert best(container, "loss", goal="max").run.id == "worse"

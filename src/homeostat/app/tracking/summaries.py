@@ -253,15 +253,15 @@ def _count(container: Container, experiments: Sequence[int]) -> int:
 
 def _explained(told: Best, filter: str) -> str:
     way = "least" if told.goal == "min" else "greatest"
-    count = f"{'' if told.counted else 'more than '}{told.compared:,} runs"
+    count = f"{'' if told.counted else 'more than '}{told.compared:,} run{'' if told.compared == 1 else 's'}"
     text = f"run/{told.run.id} has the {way} {told.metric}, {told.value:.6g}, of {count}."
     if told.ties:
         others = f"{len(told.ties):,} other run{'s have' if len(told.ties) > 1 else ' has'}"
         text += f" {others} exactly the same; it is the one that began first."
     if told.without:
-        text += f" {told.without:,} without a value of it do not count."
+        text += f" Not counted, for they have no value of it: {told.without:,}."
     if filter and told.counted:
-        text += f" {told.excluded:,} do not meet {filter}."
+        text += f" Not counted, for they do not meet {filter}: {told.excluded:,}."
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -126,17 +127,16 @@ def latest(reads: Reads, name: str, labels: Sequence[str] = ()) -> list[VersionS
 
 
 def show_models(reads: Reads, found: Sequence[RegisteredModel]) -> list[ModelShown]:
-    """Registered models with what belongs to them, in three statements for a thousand."""
+    """Registered models with what belongs to them, in few statements."""
     shown = {record.name: ModelShown(record) for record in found}
     newest: list[ModelVersion] = []
     for some in _parts(found):
         by_name = [record.name for record in some]
-        numbers = sorted({number for record in some for number in record.latest.values()})
+        numbers = [(record.name, number) for record in some for number in record.latest.values()]
         for tag in reads.find(ModelTag, ("model", "in", by_name), ("version", "=", 0)):
             shown[tag.model].tags[tag.key] = tag.value
-        if numbers:
-            candidates = reads.find(ModelVersion, ("model", "in", by_name), ("version", "in", numbers))
-            newest += [v for v in candidates if shown[v.model].record.latest.get(v.label) == v.version]
+        for these in _these(numbers):
+            newest += reads.find(ModelVersion, *these)
         for pointer in reads.find(Alias, ("model", "in", by_name)):
             shown[pointer.model].aliases[pointer.alias] = pointer.version
     for one in show_versions(reads, newest):
@@ -145,17 +145,13 @@ def show_models(reads: Reads, found: Sequence[RegisteredModel]) -> list[ModelSho
 
 
 def show_versions(reads: Reads, found: Sequence[ModelVersion]) -> list[VersionShown]:
-    """Versions with what belongs to them, in two statements for a thousand."""
+    """Versions with what belongs to them, in few statements."""
     shown = {(record.model, record.version): VersionShown(record) for record in found}
-    for some in _parts(found):
-        where: list[Where] = [
-            ("model", "in", sorted({record.model for record in some})),
-            ("version", "in", sorted({record.version for record in some})),
-        ]
-        for tag in reads.find(ModelTag, *where):
-            if (one := shown.get((tag.model, tag.version))) is not None:
-                one.tags[tag.key] = tag.value
-        for pointer in reads.find(Alias, *where):
+    for these in _these(list(shown)):
+        for tag in reads.find(ModelTag, *these):
+            shown[tag.model, tag.version].tags[tag.key] = tag.value
+    for some in _parts(sorted({record.model for record in found})):
+        for pointer in reads.find(Alias, ("model", "in", some)):  # of a model there are few
             if (one := shown.get((pointer.model, pointer.version))) is not None:
                 one.aliases.append(pointer.alias)
     return list(shown.values())
@@ -169,6 +165,23 @@ def no_model(name: str) -> NotFound:
 def no_version(name: str, number: int) -> NotFound:
     """The error for a version that is not there, or no longer."""
     return NotFound(f"Model Version (name={name}, version={number}) not found")
+
+
+def _these(keys: Sequence[tuple[str, int]]) -> Iterator[list[Where]]:
+    """Conditions for versions by model and number, as few as may be: all of a model, or all of a number, at once."""
+    by_model: defaultdict[str, list[int]] = defaultdict(list)
+    by_number: defaultdict[int, list[str]] = defaultdict(list)
+    for model, number in keys:
+        by_model[model].append(number)
+        by_number[number].append(model)
+    if len(by_model) <= len(by_number):
+        for model, numbers in by_model.items():
+            for part in _parts(numbers):
+                yield [("model", "=", model), ("version", "in", part)]
+    else:
+        for number, models in by_number.items():
+            for some in _parts(models):
+                yield [("version", "=", number), ("model", "in", some)]
 
 
 def _parts(found: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -17,7 +17,6 @@ from homeostat.app.artifacts import remove_in
 from homeostat.app.container import Container
 from homeostat.app.garbage import Freed, each, free, kinds
 from homeostat.app.tracking.experiments import NUMBERS
-from homeostat.domain.errors import BadRequest
 from homeostat.domain.events import Event
 from homeostat.domain.records import Cursor, ModelVersion, Record, Run
 from homeostat.domain.tracking import (
@@ -30,7 +29,7 @@ from homeostat.domain.tracking import (
     LoggedModelTag,
     RunModel,
 )
-from homeostat.engine.tracking.places import clean, owner_of, path_of, place_of, run_root
+from homeostat.engine.tracking.places import clean, here, owner_of, place_of, run_root
 from homeostat.ports.meta import Transaction
 
 _OF_MODELS: Final[tuple[type[Record], ...]] = (LoggedModelTag, LoggedModelParam, LoggedModelMetric, RunModel)
@@ -156,7 +155,7 @@ def _needed(container: Container) -> Iterator[tuple[str, str]]:
                 yield f"run/{name}", by
             elif scheme == "models":
                 yield f"logged-model/{name}", by
-            elif path := _here(uri):
+            elif path := here(uri):
                 yield owner_of(place_of(path).root), by
 
 
@@ -172,7 +171,7 @@ def _places(container: Container, doomed: _Doomed) -> None:
     ]
     uris += [model.artifacts for model in doomed.models.values()]
     for uri in uris:
-        if path := _here(uri):
+        if path := here(uri):
             doomed.paths.add(path)
         else:
             doomed.elsewhere.append(uri)
@@ -226,16 +225,8 @@ def _purge_experiment(container: Container, known: Experiment, actor: str) -> No
 
 
 def _remove_files(container: Container, tx: Transaction, uri: str, actor: str) -> None:
-    if path := _here(uri):
+    if path := here(uri):
         remove_in(container, tx, clean(path), actor=actor)
-
-
-def _here(uri: str) -> str:
-    """The path of a URI of this server's artifacts; empty for another place."""
-    try:
-        return path_of(uri)
-    except BadRequest:
-        return ""
 
 
 def _parts(ids: list[int]) -> Iterator[list[int]]:

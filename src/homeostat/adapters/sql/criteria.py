@@ -36,6 +36,7 @@ from homeostat.adapters.sql.columns import Moment, Words
 from homeostat.adapters.sql.tables import TABLES
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion, Record, Run
+from homeostat.domain.traces import SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
 from homeostat.domain.tracking import (
     Experiment,
     ExperimentTag,
@@ -91,7 +92,15 @@ _RELATED: Final[dict[type[Record], dict[Entity, _Related]]] = {
         "param": _Related(LoggedModelParam, {"model": "id"}),
         "tag": _Related(LoggedModelTag, {"model": "id"}),
     },
+    Trace: {
+        "tag": _Related(TraceTag, {"trace": "id"}),
+        "metadata": _Related(TraceMetadata, {"trace": "id"}),
+        "run": _Related(TraceRun, {"trace": "id"}),
+        "span": _Related(SpanKind, {"trace": "id"}),
+    },
 }
+# Of these the key is a field, and not one of the keys in a field.
+_BY_FIELD: Final = frozenset({"dataset", "run", "span"})
 
 
 Own = Mapping[str, ColumnElement[Any]]  # by field of the record at hand, a column that holds its value
@@ -114,10 +123,10 @@ def condition(
     related = _related(kind, one.entity)
     table = TABLES[related.kind].alias()
     same = _joined(related, table, own)
-    if one.entity == "dataset":
+    if one.entity in _BY_FIELD:
         if one.key not in table.c:
             raise BadRequest(
-                f"a dataset has no {one.key}", field="filter", remedy="Use name, digest or context"
+                f"a {one.entity} has no {one.key}", field="filter", remedy="Use one of its fields"
             )
         return _there(*same, _compared(table.c[one.key], one, dialect))
     where = [table.c.key == one.key] if one.key or one.op != "IS NOT NULL" else []

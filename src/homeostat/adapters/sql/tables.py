@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Column, ForeignKey, Index, MetaData, Table
 
 from homeostat.adapters.sql.columns import Flag, Json, Kept, Moment, Payload, Real, Whole, Words
-from homeostat.domain import records, tracking
+from homeostat.domain import records, traces, tracking
 from homeostat.domain.events import Edge
 from homeostat.domain.records import Record
 
@@ -96,6 +96,13 @@ _table(tracking.LoggedModelTag, "logged_model_tags", small=True)
 _table(tracking.LoggedModelParam, "logged_model_params", small=True)
 _table(tracking.LoggedModelMetric, "logged_model_metrics", "key value", small=True)
 _table(tracking.RunModel, "run_models", "model", small=True)
+_table(traces.Trace, "traces", "experiment began_at id")
+_table(traces.TraceTag, "trace_tags", small=True)
+_table(traces.TraceMetadata, "trace_metadata")
+_table(traces.TraceRun, "trace_runs", "trace", small=True)
+_table(traces.SpanBlock, "span_blocks")
+_table(traces.SpanKind, "span_kinds", small=True)
+_table(traces.Assessment, "assessments")
 
 events: Final = Table(
     "events",

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from homeostat.domain.errors import BadRequest
-from homeostat.engine.tracking.kinds import ALIASES, Attribute, Kind
+from homeostat.engine.tracking.kinds import Attribute, Kind
 from homeostat.engine.tracking.language import Clause, clauses, term, unquoted
 from homeostat.ports.search import Comparison, Dataset, Entity, Op, Order
 
@@ -23,7 +23,7 @@ _LISTS: Final = ("IN", "NOT IN")
 _TEXTUAL: Final = ("=", "!=", "LIKE", "ILIKE", *_LISTS)
 _NULLS: Final = ("IS NULL", "IS NOT NULL")
 _NUMERAL: Final = ("=", "!=", *_LISTS)
-_DATASET: Final = ("name", "digest", "context")
+_KEYS: Final = {"dataset": ("name", "digest", "context"), "span": ("name", "type", "status")}
 _PATTERN: Final = 10_000  # characters; SQLite refuses a pattern that is a few times as long
 _CLAUSES: Final = 100
 _TEXTS: Final = 10_000  # in lists
@@ -147,7 +147,7 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
     if entity not in kind.entities:
         raise _bad(f"Invalid entity type '{entity}'", _one_of(kind.entities))
     if clause.op in _NULLS:
-        if entity not in ("tag", "param"):
+        if entity not in ("tag", "param", "metadata"):
             raise _bad(
                 "IS NULL / IS NOT NULL is only supported for tags and params, not for"
                 f" '{_CALLED.get(entity, entity)}' '{key}'",
@@ -158,8 +158,10 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
         return Comparison("metric", key, _op(clause.op, _NUMERIC), _number(clause, "metric"))
     if entity == "attribute":
         return _of_attribute(clause, key, _attribute(key, kind.attributes, "filter"))
-    if entity == "dataset" and key not in _DATASET:
-        raise _bad(f"Invalid dataset key '{key}' specified. Valid keys are '{_DATASET}'", "Use one of these")
+    if entity in _KEYS and key not in _KEYS[entity]:
+        raise _bad(
+            f"Invalid {entity} key '{key}' specified. Valid keys are '{_KEYS[entity]}'", "Use one of these"
+        )
     return Comparison(entity, key, _op(clause.op, _TEXTUAL), _texts(clause, _CALLED.get(entity, entity)))
 
 
@@ -175,7 +177,7 @@ def _of_attribute(clause: Clause, name: str, attribute: Attribute) -> Comparison
     op = _op(clause.op, _TEXTUAL)
     value = _texts(clause, "attributes")
     if not attribute.texts:
-        return Comparison("attribute", attribute.field, op, value)
+        return Comparison(attribute.entity, attribute.field, op, value)
     matches = _matcher(op, value)
     stored = tuple(stored for stored, told in attribute.texts.items() if matches(told))
     return Comparison("attribute", attribute.field, "IN", stored)
@@ -191,11 +193,11 @@ def _named(identifier: str, kind: Kind, field: str) -> tuple[Entity, str]:
         )
     if not dot:
         return "attribute", unquoted(first)
-    entity = ALIASES.get(unquoted(first))
+    entity = kind.aliases.get(unquoted(first))
     if entity is None:
         valid = [
             _CALLED.get(name, name)
-            for name in ("metric", "param", "tag", "attribute", "dataset")
+            for name in ("metric", "param", "tag", "attribute", "dataset", "metadata", "span")
             if name in kind.entities
         ]
         raise BadRequest(

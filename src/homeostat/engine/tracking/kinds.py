@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from homeostat.domain.records import ModelVersion, Record, Run
+from homeostat.domain.traces import Trace
 from homeostat.domain.tracking import Experiment, LoggedModel, RegisteredModel
 from homeostat.ports.search import Entity, Order
 
@@ -49,11 +50,13 @@ class Attribute:
         field: The record's field.
         form: What its value is; a ``number`` is a whole one, a ``numeral`` one that is written as a text.
         texts: How stored texts are called by who asks, where they are called otherwise.
+        entity: What has the field, where the record itself has not.
     """
 
     field: str
     form: Literal["text", "time", "number", "numeral"] = "text"
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    entity: Entity = "attribute"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +73,7 @@ class Kind:
         default: Its order when none is asked for.
         ties: What follows the order that is asked for.
         apart: A tag's key; what has it as ``true`` is found only by who asks for that.
+        aliases: What the entities are called.
     """
 
     name: str
@@ -81,6 +85,7 @@ class Kind:
     orderable: Mapping[str, Attribute] = dataclasses.field(default_factory=dict)
     ordered_by: frozenset[Entity] = frozenset({"attribute"})
     apart: str = ""
+    aliases: Mapping[str, Entity] = dataclasses.field(default_factory=lambda: ALIASES)
 
 
 def _by(field: str, *, descending: bool = False) -> Order:
@@ -173,4 +178,36 @@ LOGGED_MODELS: Final = Kind(
     ordered_by=frozenset({"attribute", "metric"}),
     default=_OF_LOGGED,
     ties=_OF_LOGGED,
+)
+_OF_TRACES: Final = (_by("began_at", descending=True), _by("id"))
+_OF_TRACE: Final = {
+    **_names(Attribute("began_at", "time"), "timestamp", "timestamp_ms"),
+    **_names(Attribute("ended_at", "time"), "end_time", "end_time_ms"),
+    **_names(Attribute("took", "number"), "execution_time", "execution_time_ms"),
+    **_names(Attribute("id"), "request_id", "trace_id"),
+    "name": Attribute("name"),
+    "status": Attribute("state"),
+}
+TRACES: Final = Kind(
+    name="traces",
+    record=Trace,
+    attributes={
+        **_OF_TRACE,
+        "client_request_id": Attribute("client"),
+        "run_id": Attribute("run", entity="run"),
+    },
+    entities=frozenset({"attribute", "tag", "metadata", "run", "span"}),
+    orderable={**_OF_TRACE, "experiment_id": Attribute("experiment", "number")},
+    default=_OF_TRACES,
+    ties=_OF_TRACES,
+    aliases={
+        "attribute": "attribute",
+        "attributes": "attribute",
+        "trace": "attribute",
+        "tag": "tag",
+        "tags": "tag",
+        "metadata": "metadata",
+        "request_metadata": "metadata",
+        "span": "span",
+    },
 )

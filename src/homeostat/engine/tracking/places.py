@@ -117,6 +117,14 @@ def path_of(uri: str) -> str:
     )
 
 
+def here(uri: str) -> str:
+    """The path of a URI under which this server keeps files; empty for a place elsewhere."""
+    try:
+        return path_of(uri)
+    except BadRequest:
+        return ""
+
+
 def run_root(experiment: str, run: str) -> str:
     """The URI of a run's artifacts, from that of its experiment's."""
     return f"{experiment.rstrip('/')}/{run}/{FILES}"
@@ -125,6 +133,11 @@ def run_root(experiment: str, run: str) -> str:
 def model_root(experiment: str, model: str) -> str:
     """The URI of a logged model's artifacts, from that of its experiment's."""
     return f"{experiment.rstrip('/')}/{MODELS}/{model}/{FILES}"
+
+
+def trace_root(experiment: str, trace: str) -> str:
+    """The URI of a trace's files, from that of its experiment's."""
+    return f"{experiment.rstrip('/')}/{TRACES}/{trace}/{FILES}"
 
 
 def media_type(path: str) -> str:

@@ -452,6 +452,66 @@ def upgrade() -> None:
     )
     op.create_index("ix_run_models_model", "run_models", ["model"])
     op.create_table(
+        "traces",
+        text("id", key=True),
+        integer("experiment"),
+        text("name"),
+        text("client"),
+        text("state"),
+        moment("began_at"),
+        moment("ended_at", null=True),
+        integer("took", null=True),
+        text("request", null=True),
+        text("response", null=True),
+        flag("settled"),
+    )
+    op.create_index("ix_traces_experiment_began_at_id", "traces", ["experiment", "began_at", "id"])
+    op.create_table(
+        "trace_tags",
+        text("trace", key=True),
+        text("key", key=True),
+        text("value"),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "trace_metadata",
+        text("trace", key=True),
+        text("key", key=True),
+        text("value"),
+    )
+    op.create_table(
+        "trace_runs",
+        text("run", key=True),
+        text("trace", key=True),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_trace_runs_trace", "trace_runs", ["trace"])
+    op.create_table(
+        "span_blocks",
+        text("trace", key=True),
+        integer("seq", key=True),
+        integer("count"),
+        payload("payload"),
+    )
+    op.create_table(
+        "span_kinds",
+        text("trace", key=True),
+        text("name", key=True),
+        text("type", key=True),
+        text("status", key=True),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "assessments",
+        text("trace", key=True),
+        text("id", key=True),
+        text("name"),
+        text("body"),
+        moment("created_at"),
+        moment("updated_at"),
+        flag("valid"),
+    )
+    op.create_table(
         "events",
         integer("seq", key=True),
         text("kind"),
@@ -490,6 +550,13 @@ def downgrade() -> None:
         "edges",
         "ledger_head",
         "events",
+        "assessments",
+        "span_kinds",
+        "span_blocks",
+        "trace_runs",
+        "trace_metadata",
+        "trace_tags",
+        "traces",
         "run_models",
         "logged_model_metrics",
         "logged_model_params",

@@ -1,0 +1,90 @@
+"""What tracing remembers: traces, each a tree of spans, with marks, metadata and what was judged of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from homeostat.domain.records import Record
+
+
+class Trace(Record, frozen=True, kw_only=True):
+    """One request to an application, from when it came in until it was answered.
+
+    What its sender said of it is ``settled``; until then it is what its spans tell.
+    """
+
+    KEY = ("id",)
+    id: str
+    experiment: int
+    name: str = ""
+    client: str = ""  # what the application calls the request
+    state: str  # IN_PROGRESS, OK, ERROR or STATE_UNSPECIFIED
+    began_at: datetime
+    ended_at: datetime | None = None
+    took: int | None = None  # milliseconds
+    request: str | None = None  # the beginning of what came in, and of the answer
+    response: str | None = None
+    settled: bool = False
+
+
+class TraceTag(Record, frozen=True, kw_only=True):
+    """A mark on a trace."""
+
+    KEY = ("trace", "key")
+    trace: str
+    key: str
+    value: str
+
+
+class TraceMetadata(Record, frozen=True, kw_only=True):
+    """Something that was known of a trace as it ran; it does not change afterwards."""
+
+    KEY = ("trace", "key")
+    trace: str
+    key: str
+    value: str
+
+
+class TraceRun(Record, frozen=True, kw_only=True):
+    """A trace that belongs to a run."""
+
+    KEY = ("run", "trace")
+    run: str
+    trace: str
+
+
+class SpanBlock(Record, frozen=True, kw_only=True):
+    """Spans of a trace as they came together, as JSON in the form of ``homeostat.engine.tracking.spans``.
+
+    One that was sent twice is in two blocks; the later one counts.
+    """
+
+    KEY = ("trace", "seq")
+    trace: str
+    seq: int
+    count: int
+    payload: bytes
+
+
+class SpanKind(Record, frozen=True, kw_only=True):
+    """That a trace has a span of this name, type and state: what traces are searched by."""
+
+    KEY = ("trace", "name", "type", "status")
+    trace: str
+    name: str
+    type: str
+    status: str  # UNSET, OK or ERROR
+
+
+class Assessment(Record, frozen=True, kw_only=True):
+    """Feedback on a trace or what was expected of it, by a person or a program, as its sender wrote it."""
+
+    KEY = ("trace", "id")
+    trace: str
+    id: str
+    name: str
+    body: dict[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    valid: bool = True  # False: another one took its place

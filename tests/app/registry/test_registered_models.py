@@ -156,6 +156,7 @@ def test_the_newest_of_each_label(container: Container) -> None:
     assert latest()["None"] == 3
     moved = versions.label(container, "churn", 5, "Production", archive=True)
     assert moved.record.label == "Production"
+    assert reading.version(container.store, "churn", 4).record.updated_at == moved.record.updated_at
     assert latest() == {"Production": 5, "Archived": 4, "None": 3}
     assert [v.record.version for v in reading.latest(container.store, "churn", ["none", "staging"])] == [3]
     archived = container.ledger.find(kinds=["model.stage-set"], limit=3)

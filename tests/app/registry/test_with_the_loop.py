@@ -25,7 +25,7 @@ from homeostat.app.rollouts import promote, rollback
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.domain.records import Deployment, GateResult, ModelVersion
+from homeostat.domain.records import Deployment, GateResult, ModelVersion, Run
 
 PROJECT = """
 import homeostat as hs
@@ -90,7 +90,9 @@ def test_what_the_loop_trains_is_registered(container: Container, folder: Path) 
     made = train(container, tags={"why": "test"})
     shown = reading.resolve(container.store, "churn", "champion")
     assert (shown.record.version, shown.tags, shown.aliases) == (1, {"why": "test"}, ["champion"])
-    assert made.source == f"mlflow-artifacts:/0/{made.run}/artifacts/model"
+    run = container.store.get(Run, made.run)
+    assert run is not None
+    assert made.source == f"mlflow-artifacts:/{run.experiment}/{run.id}/artifacts/model"
     assert versions.download_uri(container, "churn", 1) == made.source
     place = made.source.removeprefix("mlflow-artifacts:/")
     listed = {entry.name: entry.size for entry in artifacts.listing(container, place)}

@@ -7,6 +7,7 @@ from trainings and gates alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 import msgspec
 
@@ -156,24 +157,24 @@ def label(
     with container.store.begin() as tx:
         record = _owner(tx, name, number)
         chosen = _locked(tx, name, number)
-        others = tx.find(
-            ModelVersion, ("model", "=", name), ("label", "=", wanted), ("version", "!=", number)
-        )
-        for other in others if archive else ():
-            _label(tx, container, other, names.ARCHIVED, actor, f"@{number} is {wanted} now")
-        _label(tx, container, chosen, wanted, actor, "")
+        now = container.clock.now()
+        if archive:
+            others: list[Where] = [("model", "=", name), ("label", "=", wanted), ("version", "!=", number)]
+            for other in tx.find(ModelVersion, *others):
+                _tell_label(tx, other, names.ARCHIVED, now, actor, f"@{number} is {wanted} now")
+            tx.update(ModelVersion, {"label": names.ARCHIVED, "updated_at": now}, *others)
+        tx.put(msgspec.structs.replace(chosen, label=wanted, updated_at=now))
+        if chosen.label != wanted:
+            _tell_label(tx, chosen, wanted, now, actor, "")
         _recount(tx, container, record, {chosen.label, wanted, names.ARCHIVED})
     return version(container.store, name, number)
 
 
-def _label(
-    tx: Transaction, container: Container, old: ModelVersion, label: str, actor: str, reason: str
+def _tell_label(
+    tx: Transaction, of: ModelVersion, label: str, now: datetime, actor: str, reason: str
 ) -> None:
-    now = container.clock.now()
-    tx.put(msgspec.structs.replace(old, label=label, updated_at=now))
-    if label != old.label:
-        body = {"from": old.label, "to": label} | ({"reason": reason} if reason else {})
-        tx.append(Event(kind="model.stage-set", subject=str(_ref(old)), at=now, actor=actor, body=body))
+    body = {"from": of.label, "to": label} | ({"reason": reason} if reason else {})
+    tx.append(Event(kind="model.stage-set", subject=str(_ref(of)), at=now, actor=actor, body=body))
 
 
 def tag(container: Container, name: str, number: int, key: str, value: str, *, actor: str = "user") -> None:

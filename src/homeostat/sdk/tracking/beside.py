@@ -44,7 +44,7 @@ class Beside:
         self._redactor = Redactor(dict(os.environ))
         self._console = None if inner else Console()
         self._shell = None if inner else interactive_shell()
-        self._first_cell = len(_cells(self._shell))
+        self._first_cell = max(len(_cells(self._shell)) - 1, 0)  # that which begins the run
         self._clock = SystemClock()
         self._sampler: Sampler | None = None
         self._samples = 0
@@ -74,7 +74,7 @@ class Beside:
             _write(folder / "console.txt", self._redactor.text(self._console.tail.text()).encode())
         cells = _cells(self._shell)[self._first_cell :]
         if cells:
-            told = "\n\n".join(f"# [{n}]\n{cell}" for n, cell in enumerate(cells, self._first_cell))
+            told = "\n\n".join(f"# [{n}]\n{cell}" for n, cell in enumerate(cells, self._first_cell + 1))
             _write(folder / "cells.py", self._redactor.text(told[-_MOST_CELLS:]).encode())
 
     def close(self) -> None:

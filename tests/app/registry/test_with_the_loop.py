@@ -23,9 +23,12 @@ from homeostat.app.registry.comparing import compare
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.rollouts import promote, rollback
 from homeostat.app.settings import Settings
+from homeostat.app.tracking import create_experiment, create_run, log, log_inputs
 from homeostat.app.training import execute, submit
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Deployment, GateResult, ModelVersion, Run
+from homeostat.domain.tracking import RunInput
+from homeostat.engine.tracking.points import Point
 
 PROJECT = """
 import homeostat as hs
@@ -248,3 +251,53 @@ def test_what_two_versions_differ_in(container: Container, folder: Path) -> None
         compare(container, "model/churn@9", "model/churn")
     with pytest.raises(BadRequest, match="no version of a model"):
         compare(container, "dataset/customers@1", "model/churn")
+
+
+MLMODEL = """
+flavors:
+  sklearn: {serialization_format: SERIAL, sklearn_version: 1.7.0}
+signature:
+  inputs: '[{"type": "double", "name": "x", "required": true}, {"type": "TYPE", "name": "y"}]'
+  outputs: '[{"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}]'
+  params: null
+"""
+
+
+def test_what_two_mlflow_models_differ_in(container: Container) -> None:
+    models.register(container, "tide")
+    experiment = create_experiment(container, "exp").id
+    for kind, serial, needs in (("long", "skops", "numpy==2.1"), ("string", "pickle", "numpy==2.2\npolars")):
+        run = create_run(container, experiment).id
+        log(container, run, metrics=[Point("loss", 0.5, 0, 0)], params={"depth": "3", "kind": kind})
+        log_inputs(
+            container, run, [RunInput(run="", name="rows", digest=kind, source_type="local", source="/")]
+        )
+        place = f"{experiment}/{run}/artifacts/model"
+        text = MLMODEL.replace("TYPE", kind).replace("SERIAL", serial)
+        artifacts.write(container, f"{place}/MLmodel", text.encode())
+        artifacts.write(container, f"{place}/requirements.txt", f"# made by hand\n{needs}\n".encode())
+        artifacts.write(container, f"{place}/data/model.bin", b"the same")
+        versions.create(container, "tide", f"mlflow-artifacts:/{place}", run=run)
+    found = compare(container, "model/tide@1", "model/tide@2")
+    differing = {(d.group, d.name): (d.old, d.new) for d in found.differences}
+    assert differing.pop(("training", "run")) != ()
+    assert [key for key in differing if key[0] == "files"] == [
+        ("files", "MLmodel"),
+        ("files", "requirements.txt"),
+    ]
+    assert {key: value for key, value in differing.items() if key[0] != "files"} == {
+        ("params", "kind"): ("long", "string"),
+        ("data", "rows"): ("long", "string"),
+        ("signature", "input y"): ('{"type":"long"}', '{"type":"string"}'),
+        ("flavors", "sklearn"): (
+            '{"serialization_format":"skops","sklearn_version":"1.7.0"}',
+            '{"serialization_format":"pickle","sklearn_version":"1.7.0"}',
+        ),
+        ("environment", "numpy"): ("2.1", "2.2"),
+        ("environment", "polars"): (None, "any"),
+    }
+    same = {"version": 2, "metrics": 1, "params": 1, "training": 1, "signature": 2, "files": 1}
+    assert found.same == same  # of the training: the seed
+    artifacts.write(container, f"{place}/MLmodel", b"flavors: [")
+    broken = compare(container, "model/tide@1", "model/tide@2").differences
+    assert ("signature", "MLmodel") in [(d.group, d.name) for d in broken]

@@ -17,6 +17,7 @@ from homeostat.app.registry.reading import VersionShown, resolve
 from homeostat.app.registry.reports import Compared, Difference
 from homeostat.app.tracking import run_data
 from homeostat.domain.contracts import Column
+from homeostat.domain.digests import canonical
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion, Run
 from homeostat.domain.refs import Ref, parse_ref
@@ -26,6 +27,7 @@ from homeostat.engine.registry.sources import is_artifact
 from homeostat.engine.tracking.places import path_of, place_of
 from homeostat.ports.meta import Where
 
+_MLMODEL: Final = "MLmodel"
 _REQUIREMENTS: Final = "requirements.txt"
 
 Facts = dict[str, dict[str, Any]]
@@ -137,6 +139,8 @@ def _contents(container: Container, files: Mapping[str, tuple[str, list[str]]]) 
 
     if package.SIGNATURE in files:
         facts["signature"] = _signature(msgspec.json.decode(read(package.SIGNATURE), type=package.Signature))
+    elif _MLMODEL in files:
+        facts |= _mlmodel(read(_MLMODEL))
     name = package.ENVIRONMENT if package.ENVIRONMENT in files else _REQUIREMENTS
     if name in files and len(files[name][1]) == 1:
         facts["environment"] = _requirements(read(name).decode(errors="replace"))
@@ -151,6 +155,24 @@ def _signature(found: package.Signature) -> dict[str, Any]:
         "time": found.time,
         "label": found.label,
     }
+
+
+def _mlmodel(data: bytes) -> Facts:
+    """What an MLflow model says of itself."""
+    import yaml
+
+    try:
+        said = yaml.safe_load(data)
+        given = said.get("signature") or {}
+        shown = {
+            f"{side[:-1]} {one.pop('name', number)}": canonical(one).decode()
+            for side in ("inputs", "outputs", "params")
+            for number, one in enumerate(msgspec.json.decode(given.get(side) or b"[]"))
+        }
+        flavors = {name: canonical(flavor).decode() for name, flavor in said["flavors"].items()}
+    except (yaml.YAMLError, msgspec.DecodeError, AttributeError, KeyError, TypeError) as error:
+        return {"signature": {_MLMODEL: f"cannot be read: {type(error).__name__}"}}
+    return {"signature": shown, "flavors": flavors}
 
 
 def _column(column: Column) -> str:

@@ -242,3 +242,14 @@ def test_many_keys_and_points(container: Container) -> None:
     assert container.store.count(MetricBlock) < 10
     assert history(container, "r1", "k39999").value.tolist() == [39_999.0]
     assert history(container, "r1", "j5").value.tolist() == [5.0]
+
+
+def test_datasets_that_are_kept_here_are_where_a_run_came_from(container: Container) -> None:
+    version = Input(name="f", digest="version 3", source_type="homeostat", source="dataset/f@3")
+    other = Input(name="g", digest="d", source_type="homeostat", source="somewhere else")
+    taken = take(container, "r1", "S1", 0, frames(BEGAN, version, version, other))
+    assert [refusal.seq for refusal in taken.refused] == [4]
+    take(container, "r1", "S1", 4, frames(version, first=5))
+    edges = container.ledger.edges("run/r1", "up")
+    assert [(edge.source, edge.role) for edge in edges] == [("dataset/f@3", "input")]
+    assert len(container.ledger.find(subject="run/r1", kinds=["run.read"])) == 1

@@ -19,8 +19,9 @@ from homeostat.app.tracking.experiments import experiment_in
 from homeostat.app.tracking.logs import inputs_in, rows_in
 from homeostat.app.tracking.runs import NAME_TAG
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError
-from homeostat.domain.events import Event
+from homeostat.domain.events import Edge, Event
 from homeostat.domain.records import Run
+from homeostat.domain.refs import parse_ref
 from homeostat.domain.tracking import Param, RunInput, RunStream, RunTag
 from homeostat.engine.tracking import entries, limits, rows
 from homeostat.engine.tracking.frames import Frame, scan
@@ -29,6 +30,7 @@ from homeostat.engine.tracking.points import Rows
 from homeostat.ports.meta import Transaction
 
 _STANDARD: Final = "Default"
+_HERE: Final = "homeostat"  # the source of datasets that are kept here
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -126,7 +128,7 @@ def _take(container: Container, run_id: str, stream: str, after: int, frames: Se
             run = _make(container, tx, run_id, said)
         elif said.began is not None:
             run = _go_on(container, tx, run, said.began, newest)
-        _keep(tx, run, said, newest)
+        _keep(container, tx, run, said, newest)
         if said.ended is not None and newest and not joined:
             _end(container, tx, run, said.ended)
         at = container.clock.now()
@@ -157,6 +159,8 @@ def _read(said: _Said, run_id: str, seq: int, entry: entries.Entry) -> None:
             limits.check_tags({key: value or "" for key, value in entry.values.items()})
             said.tags |= entry.values
         case entries.Input():
+            if entry.source_type == _HERE:
+                parse_ref(entry.source)
             given = msgspec.structs.asdict(entry)
             said.inputs.append(RunInput(run=run_id, **given))
             try:
@@ -221,7 +225,7 @@ def _go_on(container: Container, tx: Transaction, run: Run, began: entries.Began
     return changed
 
 
-def _keep(tx: Transaction, run: Run, said: _Said, newest: bool) -> None:
+def _keep(container: Container, tx: Transaction, run: Run, said: _Said, newest: bool) -> None:
     for part in rows.joined(said.points):
         rows_in(tx, run, part)
     if said.params:
@@ -244,7 +248,19 @@ def _keep(tx: Transaction, run: Run, said: _Said, newest: bool) -> None:
     if (name := tags.get(NAME_TAG)) and name != run.name:
         tx.update(Run, {"name": name}, ("id", "=", run.id))
     if said.inputs:
-        inputs_in(tx, run, said.inputs)
+        _note_inputs(container, tx, run, said.inputs)
+
+
+def _note_inputs(container: Container, tx: Transaction, run: Run, inputs: Sequence[RunInput]) -> None:
+    """Record inputs; versions of datasets that are kept here are what the run came from."""
+    known = {(one.name, one.digest) for one in tx.find(RunInput, ("run", "=", run.id))}
+    inputs_in(tx, run, inputs)
+    read = dict.fromkeys(
+        one.source for one in inputs if one.source_type == _HERE and (one.name, one.digest) not in known
+    )
+    if read:
+        edges = tuple(Edge(source, f"run/{run.id}", "input") for source in read)
+        _tell(container, tx, run, "read", edges=edges)
 
 
 def _end(container: Container, tx: Transaction, run: Run, ended: entries.Ended) -> None:
@@ -261,9 +277,22 @@ def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
-def _tell(container: Container, tx: Transaction, about: Run, what: str, **body: object) -> None:
-    full = {"experiment": about.experiment, "name": about.name} | body
-    now = container.clock.now()
+def _tell(
+    container: Container,
+    tx: Transaction,
+    about: Run,
+    what: str,
+    *,
+    edges: tuple[Edge, ...] = (),
+    **body: object,
+) -> None:
     tx.append(
-        Event(kind=f"run.{what}", subject=f"run/{about.id}", at=now, actor=about.actor or "user", body=full)
+        Event(
+            kind=f"run.{what}",
+            subject=f"run/{about.id}",
+            at=container.clock.now(),
+            actor=about.actor or "user",
+            body={"experiment": about.experiment, "name": about.name} | body,
+            edges=edges,
+        )
     )

@@ -223,7 +223,9 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
     seed(run.seed)
     progress(f"training on {len(data):,} rows")
     with importing(root):
-        estimator = _function(container, model, run.code, run.function)(data, **run.params)
+        estimator = package.classifier(
+            _function(container, model, run.code, run.function)(data, **run.params)
+        )
         if not hasattr(estimator, "predict_proba"):
             raise model_error(model, estimator)
         scores = package.predict(estimator, rows.holdout.X)

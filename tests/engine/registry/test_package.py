@@ -24,6 +24,7 @@ from homeostat.domain.contracts import Column
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import BadScores, NotFound, Unsafe
 from homeostat.engine.registry import package
+from homeostat.engine.registry.formats import scikit
 from homeostat.engine.registry.package import Signature
 from homeostat.engine.registry.safety import check_trees, is_known
 
@@ -104,7 +105,7 @@ def test_a_package_predicts_as_the_estimator_did(name: str) -> None:
     assert found.files["report.json"] == b"{}"
 
 
-@pytest.mark.parametrize("file", [package.MODEL, package.SIGNATURE, package.REFERENCE])
+@pytest.mark.parametrize("file", [scikit.FILE, package.SIGNATURE, package.REFERENCE])
 def test_an_altered_or_missing_file_is_refused(file: str) -> None:
     blobs = MemoryBlobs()
     manifest = package.store(blobs, packed(ESTIMATORS["pipeline"].fit(X, Y)))
@@ -146,7 +147,7 @@ def test_functions_that_run_text_are_refused_though_numpy_has_them() -> None:
 
     blobs = MemoryBlobs()
     model = skops.io.dumps(FunctionTransformer(testing.rundocs))
-    files = {**packed(ESTIMATORS["pipeline"].fit(X, Y)), package.MODEL: model}
+    files = {**packed(ESTIMATORS["pipeline"].fit(X, Y)), scikit.FILE: model}
     with pytest.raises(Unsafe, match="rundocs"):
         package.load(blobs, package.store(blobs, files))
 
@@ -180,7 +181,7 @@ def test_a_histogram_tree_that_points_outside_is_refused(field: str, value: int)
     check_trees(estimator)
     estimator._predictors[1][0].nodes[field][0] = value
     files = packed(HistGradientBoostingClassifier(max_iter=2).fit(X, Y))
-    files[package.MODEL] = skops.io.dumps(estimator)
+    files[scikit.FILE] = skops.io.dumps(estimator)
     blobs = MemoryBlobs()
     with pytest.raises(Unsafe, match="points outside"):
         package.load(blobs, package.store(blobs, files))

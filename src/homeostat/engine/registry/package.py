@@ -1,9 +1,9 @@
 """The package of a model version: its files, how they are stored, and how they are read back.
 
-Files: ``model.skops`` (the fitted estimator; no pickle anywhere), ``signature.json``, ``environment.txt``,
-``example.json`` (one request), ``reference.json`` (what monitoring compares live rows with), and any others
-the caller adds. A package is its manifest ``{"files": {name: digest}}``; the digest of the manifest is the
-version's.
+Files: that of the model, by whose name its format is known (``formats``; ``model.skops`` for most), ``signature.json``,
+``environment.txt``, ``example.json`` (one request), ``reference.json`` (what monitoring compares live rows with), and
+any others the caller adds. Or the files of an MLflow model, as they were (``flavors.py``). A package is its manifest
+``{"files": {name: digest}}``; the digest of the manifest is the version's.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import polars as pl
 from homeostat.domain.contracts import Column
 from homeostat.domain.digests import canonical, digest_bytes, digest_of
 from homeostat.domain.errors import BadScores, NotFound, Unsafe
-from homeostat.engine.registry.safety import check_trees, is_known
+from homeostat.engine.registry import flavors, formats
 from homeostat.ports.blobs import Blobs
 
-MODEL: Final = "model.skops"
 SIGNATURE: Final = "signature.json"
 ENVIRONMENT: Final = "environment.txt"
 EXAMPLE: Final = "example.json"
 REFERENCE: Final = "reference.json"
+_DETAILS: Final = (SIGNATURE, ENVIRONMENT, EXAMPLE, REFERENCE)
 
 Files = dict[str, bytes]
 Manifest = dict[str, Any]
@@ -70,6 +70,11 @@ class Package:
         return predict(self.estimator, X)
 
 
+def classifier(model: Any) -> Any:
+    """What a training function gave as something with ``predict_proba``: boosters and ONNX graphs are wrapped."""
+    return formats.classifier(model)
+
+
 def pack(
     estimator: Any,
     signature: Signature,
@@ -83,22 +88,12 @@ def pack(
     """The files of a package, by name.
 
     Raises:
-        Unsafe: the estimator cannot be kept without pickle, or holds types that loading would refuse.
+        Unsafe: no format keeps the estimator without code in its file, or it holds types that loading would refuse.
+        NotInstalled: the library of its format is missing.
     """
-    import skops.io
-    from skops.io.exceptions import UnsupportedTypeException
-
-    try:
-        model = skops.io.dumps(estimator)
-    except UnsupportedTypeException as error:
-        raise Unsafe(
-            f"the fitted {type(estimator).__name__} cannot be kept in {MODEL}: {error}",
-            remedy="Return an estimator whose attributes are arrays, numbers, texts and other estimators",
-        ) from error
-    _allowed(model, trusted)
     return {
         **(extra or {}),
-        MODEL: model,
+        **formats.dump(estimator, trusted),
         SIGNATURE: canonical(signature),
         ENVIRONMENT: environment.encode(),
         EXAMPLE: canonical(example),
@@ -128,6 +123,7 @@ def load(
     Raises:
         NotFound: a file is missing or torn.
         Unsafe: a file or the manifest was altered, or the model holds a type that nobody allowed.
+        NotInstalled: the library of the model's format is missing.
     """
     found = digest(manifest)
     if expect is not None and found != expect:
@@ -135,21 +131,38 @@ def load(
             f"the manifest has digest {found} and not {expect}", remedy="It was altered: do not serve it"
         )
     files = {name: _read(blobs, name, wanted) for name, wanted in manifest["files"].items()}
-    for name in (MODEL, SIGNATURE, ENVIRONMENT, EXAMPLE, REFERENCE):
+    if flavors.MLMODEL in files:
+        return _of_mlflow(files, found, trusted)
+    for name in _DETAILS:
         if name not in files:
             raise NotFound(
                 f"the package has no {name}", remedy="It was not written by Homeostat; train again"
             )
-    import skops.io
-
-    estimator = skops.io.loads(files[MODEL], trusted=_allowed(files[MODEL], trusted))
-    check_trees(estimator)
     return Package(
-        estimator=estimator,
+        estimator=formats.load(files, trusted),
         signature=msgspec.json.decode(files[SIGNATURE], type=Signature),
         environment=files[ENVIRONMENT].decode(),
         example=msgspec.json.decode(files[EXAMPLE], type=dict[str, Any]),
         reference=msgspec.json.decode(files[REFERENCE], type=dict[str, Any]),
+        files=files,
+        digest=found,
+    )
+
+
+def _of_mlflow(files: Files, found: str, trusted: Sequence[str]) -> Package:
+    """The package that an MLflow model directory is; one that we wrote says more than MLflow's own files do."""
+    own = {name: files[flavors.OWN + name] for name in _DETAILS if flavors.OWN + name in files}
+    environment = own.get(ENVIRONMENT) or files.get("requirements.txt") or files.get("conda.yaml") or b""
+    plain = Signature(
+        features=flavors.describe(files).columns, request=(), key=(), time=None, views=(), label=""
+    )
+    return Package(
+        estimator=flavors.restore(files, trusted),
+        signature=msgspec.json.decode(own[SIGNATURE], type=Signature) if SIGNATURE in own else plain,
+        environment=environment.decode("utf-8", "replace"),
+        example=msgspec.json.decode(own.get(EXAMPLE, b"null"), type=dict[str, Any] | None)
+        or flavors.example(files),
+        reference=msgspec.json.decode(own.get(REFERENCE, b"{}"), type=dict[str, Any]),
         files=files,
         digest=found,
     )
@@ -191,20 +204,6 @@ def _bad(estimator: Any, what: str) -> BadScores:
     return BadScores(
         f"{type(estimator).__name__} {what}", remedy="Look at what it was fitted on and is asked with"
     )
-
-
-def _allowed(model: bytes, trusted: Sequence[str]) -> list[str]:
-    """The types in a model file that skops does not know and that may stay."""
-    import skops.io
-
-    found: list[str] = skops.io.get_untrusted_types(data=model)
-    wrong = [name for name in found if name not in trusted and not is_known(name)]
-    if wrong:
-        raise Unsafe(
-            f"{MODEL} holds {', '.join(wrong)}, which nobody allowed",
-            remedy=f"If you know the code, allow it: hs.Model(…, trusted={wrong!r})",
-        )
-    return found
 
 
 def _read(blobs: Blobs, name: str, wanted: str) -> bytes:

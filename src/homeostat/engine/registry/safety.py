@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from abc import ABC
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -49,7 +50,9 @@ def is_known(name: str) -> bool:
         found = getattr(importlib.import_module(module), attribute, None)
     except ImportError:
         return False
-    return isinstance(found, type) and all(_is_plain(base) for base in found.__mro__ if base is not object)
+    return isinstance(found, type) and all(
+        _is_plain(base) for base in found.__mro__ if base not in (object, ABC)
+    )
 
 
 def _is_plain(found: type) -> bool:

@@ -8,26 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    Column,
     ColumnElement,
     FromClause,
-    Integer,
-    Table,
     and_,
-    case,
     exists,
-    literal_column,
     not_,
     or_,
     select,
-    true,
     type_coerce,
 )
 
@@ -52,12 +45,8 @@ from homeostat.domain.tracking import (
     RunTag,
 )
 from homeostat.ports.meta import Where
-from homeostat.ports.search import Comparison, Dataset, Entity, Order
+from homeostat.ports.search import Comparison, Dataset, Entity
 
-# A value is there, is NaN, or is not there: the first sort key of a term.
-THERE: Final = 0
-NAN: Final = 1
-NONE: Final = 2
 _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "=": eq,
     "!=": ne,
@@ -70,33 +59,33 @@ _GLOB: Final = str.maketrans({"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "
 _LARGEST: Final = 2**63 - 1
 
 
-class _Related(NamedTuple):
+class Related(NamedTuple):
     """Where what belongs to a record is, and how it refers to it: a field of the record, or a number."""
 
     kind: type[Record]
     by: dict[str, str | int]
 
 
-_RELATED: Final[dict[type[Record], dict[Entity, _Related]]] = {
+_RELATED: Final[dict[type[Record], dict[Entity, Related]]] = {
     Run: {
-        "metric": _Related(Metric, {"run": "id"}),
-        "param": _Related(Param, {"run": "id"}),
-        "tag": _Related(RunTag, {"run": "id"}),
-        "dataset": _Related(RunInput, {"run": "id"}),
+        "metric": Related(Metric, {"run": "id"}),
+        "param": Related(Param, {"run": "id"}),
+        "tag": Related(RunTag, {"run": "id"}),
+        "dataset": Related(RunInput, {"run": "id"}),
     },
-    Experiment: {"tag": _Related(ExperimentTag, {"experiment": "id"})},
-    RegisteredModel: {"tag": _Related(ModelTag, {"model": "name", "version": 0})},
-    ModelVersion: {"tag": _Related(ModelTag, {"model": "model", "version": "version"})},
+    Experiment: {"tag": Related(ExperimentTag, {"experiment": "id"})},
+    RegisteredModel: {"tag": Related(ModelTag, {"model": "name", "version": 0})},
+    ModelVersion: {"tag": Related(ModelTag, {"model": "model", "version": "version"})},
     LoggedModel: {
-        "metric": _Related(LoggedModelMetric, {"model": "id"}),
-        "param": _Related(LoggedModelParam, {"model": "id"}),
-        "tag": _Related(LoggedModelTag, {"model": "id"}),
+        "metric": Related(LoggedModelMetric, {"model": "id"}),
+        "param": Related(LoggedModelParam, {"model": "id"}),
+        "tag": Related(LoggedModelTag, {"model": "id"}),
     },
     Trace: {
-        "tag": _Related(TraceTag, {"trace": "id"}),
-        "metadata": _Related(TraceMetadata, {"trace": "id"}),
-        "run": _Related(TraceRun, {"trace": "id"}),
-        "span": _Related(SpanKind, {"trace": "id"}),
+        "tag": Related(TraceTag, {"trace": "id"}),
+        "metadata": Related(TraceMetadata, {"trace": "id"}),
+        "run": Related(TraceRun, {"trace": "id"}),
+        "span": Related(SpanKind, {"trace": "id"}),
     },
 }
 # Of these the key is a field, and not one of the keys in a field.
@@ -119,10 +108,10 @@ def condition(
         dialect: ``sqlite`` or ``postgresql``.
     """
     if one.entity == "attribute":
-        return _compared(_attribute(kind, one.key), one, dialect)
-    related = _related(kind, one.entity)
+        return _compared(attribute(kind, one.key), one, dialect)
+    related = related_of(kind, one.entity)
     table = TABLES[related.kind].alias()
-    same = _joined(related, table, own)
+    same = belongs(related, table, own)
     if one.entity in _BY_FIELD:
         if one.key not in table.c:
             raise BadRequest(
@@ -131,7 +120,7 @@ def condition(
         return _there(*same, _compared(table.c[one.key], one, dialect))
     where = [table.c.key == one.key] if one.key or one.op != "IS NOT NULL" else []
     if one.on:
-        where.append(or_(*(_on(table, dataset) for dataset in one.on)))
+        where.append(or_(*(on_dataset(table, dataset) for dataset in one.on)))
     if one.op in ("IS NULL", "IS NOT NULL"):
         return _there(*same, *where) if one.op == "IS NOT NULL" else not_(_there(*same, *where))
     if one.op == "LACKS":
@@ -142,128 +131,14 @@ def condition(
         where.append(table.c.value.is_distinct_from(float(one.value)))
     else:
         where.append(_compared(table.c.value, one, dialect))
-    within = _within(table, scope) if related.kind is Metric else []
-    if within:  # the index of metrics gives all of them at once
-        return own["id"].in_(select(table.c.run).where(*within, *where))
+    searched = within(table, scope) if related.kind is Metric and dialect == "sqlite" else []
+    if searched:  # the index of metrics gives all of them at once; PostgreSQL finds out by itself
+        return own["id"].in_(select(table.c.run).where(*searched, *where))
     return _there(*same, *where)
 
 
-@dataclass(frozen=True)
-class Term:
-    """A term of an order.
-
-    Args:
-        value: What is ordered by; NULL where it is NaN or not there.
-        rank: ``THERE``, ``NAN`` or ``NONE``.
-        ranks: Those that can be, ascending.
-        descending: From the greatest to the least.
-        table: The table that holds the value, when that is not the record's own.
-        on: How it is joined.
-        own: Columns of that table that hold fields of the record.
-    """
-
-    value: ColumnElement[Any]
-    rank: ColumnElement[int]
-    ranks: tuple[int, ...]
-    descending: bool
-    table: FromClause | None = None
-    on: ColumnElement[bool] = field(default_factory=true)
-    own: Own = field(default_factory=dict)
-
-    def joined(self, source: FromClause) -> FromClause:
-        """``source`` with the table that holds the value, for records without one too."""
-        return source if self.table is None else source.outerjoin(self.table, self.on)
-
-    def source(self, table: Table, rank: int) -> FromClause:
-        """The records among which are those of ``rank``; a table that holds their values leads, for its index."""
-        if self.table is None:
-            return table
-        return self.joined(table) if rank == NONE else self.table.join(table, self.on)
-
-    def part(self, rank: int) -> list[ColumnElement[bool]]:
-        """What tells the records of ``rank`` from the rest of ``source``."""
-        if rank == NONE and self.table is not None:
-            return [self.table.c.key.is_(None)]
-        if len(self.ranks) == 1 or (self.table is not None and NAN not in self.ranks):
-            return []
-        return [self.value.is_not(None) if rank == THERE else self.value.is_(None)]
-
-    def order(self, rank: int | None = None) -> list[ColumnElement[Any]]:
-        """The clauses that order by it, of records that all have ``rank`` or, where that is None, any."""
-        if rank not in (None, THERE):
-            return []
-        value = self.value.desc() if self.descending else self.value.asc()
-        if rank == THERE or len(self.ranks) == 1:
-            return [value]
-        return [self.rank.asc(), value] if NAN in self.ranks else [value.nulls_last()]
-
-    def later(self, rank: int, value: Any, *, ranked: bool) -> list[ColumnElement[bool]]:
-        """Clauses of which one holds for what comes after a value."""
-        found: list[ColumnElement[bool]] = []
-        if ranked and rank < self.ranks[-1]:
-            found.append(self.rank > rank)
-        if rank == THERE:
-            found.append(self.value < value if self.descending else self.value > value)
-        return found
-
-    def same(self, rank: int, value: Any, *, ranked: bool) -> list[ColumnElement[bool]]:
-        """That it is the same."""
-        if rank == THERE:
-            return [self.value == value]
-        return [self.rank == rank] if ranked else []
-
-    def from_here(self, rank: int, value: Any) -> list[ColumnElement[bool]]:
-        """That it is the same or comes after, as one comparison that an index can look up."""
-        if rank != THERE:
-            return []
-        return [self.value <= value if self.descending else self.value >= value]
-
-
-def term(kind: type[Record], order: Order, name: str, scope: Sequence[Where]) -> Term:
-    """A term of an order as SQL.
-
-    Args:
-        kind: The record class.
-        order: The term.
-        name: An alias that no other term of the query has.
-        scope: The query's conditions.
-    """
-    if order.entity == "attribute":
-        return _of_value(_attribute(kind, order.key), order.descending)
-    related = _related(kind, order.entity)
-    table = TABLES[related.kind].alias(name)
-    same = [*_joined(related, table, {**TABLES[kind].c}), table.c.key == order.key]
-    if related.kind is LoggedModelMetric:
-        return _of_value(_newest(table, same, order), order.descending)
-    if related.kind is Metric:
-        same += _within(table, scope)
-    value, key = table.c.value, table.c.key
-    ranks = (THERE, NAN, NONE) if order.entity == "metric" else (THERE, NONE)
-    rank = case((key.is_(None), NONE), (value.is_(None), NAN), else_=THERE)
-    own = {to: table.c[name] for name, to in related.by.items() if isinstance(to, str)}
-    return Term(value, rank, ranks, order.descending, table, and_(*same), own)
-
-
-def _of_value(value: ColumnElement[Any], descending: bool) -> Term:
-    if isinstance(value, Column) and not value.nullable:
-        return Term(_plain(value), literal_column("0", Integer), (THERE,), descending)
-    return Term(_plain(value), case((value.is_(None), NONE), else_=THERE), (THERE, NONE), descending)
-
-
-def _plain(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Times as the numbers that they are kept as, which a page's token can hold."""
-    return type_coerce(value, BigInteger) if isinstance(value.type, Moment) else value
-
-
-def _newest(table: FromClause, same: list[ColumnElement[bool]], order: Order) -> ColumnElement[Any]:
-    """Of a logged model's metric, which several runs may have measured on several datasets, the newest value."""
-    if order.on != ("", ""):
-        same = [*same, _on(table, order.on)]
-    newest = table.c.timestamp.desc(), table.c.step.desc(), table.c.run.asc()
-    return select(table.c.value).where(*same).order_by(*newest).limit(1).scalar_subquery()
-
-
-def _attribute(kind: type[Record], name: str) -> ColumnElement[Any]:
+def attribute(kind: type[Record], name: str) -> ColumnElement[Any]:
+    """A field of the record at hand, or what follows from its fields."""
     if (kind, name) == (Run, "artifacts"):
         runs, experiments = TABLES[Run], TABLES[Experiment].alias()
         root = select(experiments.c.artifacts).where(experiments.c.id == runs.c.experiment).scalar_subquery()
@@ -271,7 +146,12 @@ def _attribute(kind: type[Record], name: str) -> ColumnElement[Any]:
     return statements.comparable(kind, name)
 
 
-def _related(kind: type[Record], entity: Entity) -> _Related:
+def related_of(kind: type[Record], entity: Entity) -> Related:
+    """Where what belongs to a record is.
+
+    Raises:
+        BadRequest: nothing of that kind belongs to it.
+    """
     try:
         return _RELATED[kind][entity]
     except KeyError:
@@ -282,12 +162,12 @@ def _related(kind: type[Record], entity: Entity) -> _Related:
         ) from None
 
 
-def _joined(related: _Related, table: FromClause, own: Own) -> list[ColumnElement[bool]]:
+def belongs(related: Related, table: FromClause, own: Own) -> list[ColumnElement[bool]]:
     """That a row belongs to the record at hand."""
     return [table.c[name] == (own[to] if isinstance(to, str) else to) for name, to in related.by.items()]
 
 
-def _within(table: FromClause, scope: Sequence[Where]) -> list[ColumnElement[bool]]:
+def within(table: FromClause, scope: Sequence[Where]) -> list[ColumnElement[bool]]:
     """Of metrics, that they are of the experiments that are searched; they hold these for the sake of an index."""
     return [
         table.c.experiment == value if operator == "=" else table.c.experiment.in_(list(value))
@@ -296,7 +176,8 @@ def _within(table: FromClause, scope: Sequence[Where]) -> list[ColumnElement[boo
     ]
 
 
-def _on(table: FromClause, dataset: Dataset) -> ColumnElement[bool]:
+def on_dataset(table: FromClause, dataset: Dataset) -> ColumnElement[bool]:
+    """Of a metric, that it was measured on a dataset."""
     name, digest = dataset
     return and_(table.c.dataset == name, *([table.c.digest == digest] if digest else []))
 

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, or_, select
+from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, case, false, or_, select, true
 
 from homeostat.adapters.sql import statements
-from homeostat.adapters.sql.criteria import NONE, Term, condition, term
+from homeostat.adapters.sql.criteria import condition
+from homeostat.adapters.sql.orders import NONE, Term, term
 from homeostat.adapters.sql.store import SqlMetaStore
 from homeostat.domain.digests import digest_of
 from homeostat.domain.errors import BadRequest
@@ -89,7 +90,7 @@ class SqlSearch:
             select(*keys, *sorts)
             .select_from(source)
             .where(
-                *statements.conditions(query.kind, shape),
+                *_scope(statements.conditions(query.kind, shape), aside=first.leads(rank)),
                 *first.part(rank),
                 *(condition(query.kind, one, own, query.scope, dialect) for one in query.filter),
                 *(() if after is None else _after(terms, after)),
@@ -99,6 +100,15 @@ class SqlSearch:
             .subquery("page")
         )
         return _whole(table, query, found, terms), values
+
+
+def _scope(conditions: Sequence[ColumnElement[bool]], *, aside: bool) -> list[ColumnElement[bool]]:
+    """Conditions on the record; put aside, no index is looked up for them.
+
+    A planner without statistics takes each condition for rare. Records that another table leads to would then be looked
+    for by their experiment, all of them for each row.
+    """
+    return [case((and_(*conditions), true()), else_=false())] if aside and conditions else [*conditions]
 
 
 def _whole(table: Table, query: Query[Any], found: Any, terms: Sequence[Term]) -> Select[Any]:

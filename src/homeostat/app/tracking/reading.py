@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from homeostat.app.container import Container
 from homeostat.app.tracking.runs import run
@@ -11,6 +12,8 @@ from homeostat.domain.tracking import Metric, MetricBlock, Param, RunInput, RunM
 from homeostat.engine.tracking import blocks
 from homeostat.engine.tracking.points import History
 from homeostat.ports.meta import Where
+
+_TOGETHER: Final = 5000  # runs in one statement
 
 
 @dataclass
@@ -29,16 +32,18 @@ def run_data(container: Container, ids: Iterable[str]) -> dict[str, RunData]:
     found = {id: RunData() for id in ids}
     wanted = list(found)
     store = container.store
-    for param in store.find(Param, ("run", "in", wanted)):
-        found[param.run].params[param.key] = param.value
-    for tag in store.find(RunTag, ("run", "in", wanted)):
-        found[tag.run].tags[tag.key] = tag.value
-    for metric in store.find(Metric, ("run", "in", wanted)):
-        found[metric.run].metrics.append(metric)
-    for read in store.find(RunInput, ("run", "in", wanted)):
-        found[read.run].inputs.append(read)
-    for model in store.find(RunModel, ("run", "in", wanted)):
-        found[model.run].models.append(model)
+    for begin in range(0, len(wanted), _TOGETHER):
+        some: Where = ("run", "in", wanted[begin : begin + _TOGETHER])
+        for param in store.find(Param, some):
+            found[param.run].params[param.key] = param.value
+        for tag in store.find(RunTag, some):
+            found[tag.run].tags[tag.key] = tag.value
+        for metric in store.find(Metric, some):
+            found[metric.run].metrics.append(metric)
+        for read in store.find(RunInput, some):
+            found[read.run].inputs.append(read)
+        for model in store.find(RunModel, some):
+            found[model.run].models.append(model)
     return found
 
 

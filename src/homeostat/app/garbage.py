@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from homeostat.app.container import Container
-from homeostat.domain import records, tracking
+from homeostat.domain import records, traces, tracking
 from homeostat.domain.events import Event
 from homeostat.domain.records import Record
 from homeostat.ports.meta import Reads, Where
@@ -33,6 +33,9 @@ _WITHOUT: Final[frozenset[type[Record]]] = frozenset(
         records.Quarantined,
         records.Token,
         records.Window,
+        traces.SpanBlock,
+        traces.SpanKind,
+        traces.TraceRun,
         tracking.LoggedModelMetric,
         tracking.Metric,
         tracking.MetricBlock,

@@ -16,9 +16,11 @@ import msgspec
 from homeostat.app.artifacts import remove_in
 from homeostat.app.container import Container
 from homeostat.app.garbage import Freed, each, free, kinds
+from homeostat.app.tracing.reading import remove_traces
 from homeostat.app.tracking.experiments import NUMBERS
 from homeostat.domain.events import Event
 from homeostat.domain.records import Cursor, ModelVersion, Record, Run
+from homeostat.domain.traces import Trace
 from homeostat.domain.tracking import (
     ArtifactFile,
     Experiment,
@@ -29,7 +31,7 @@ from homeostat.domain.tracking import (
     LoggedModelTag,
     RunModel,
 )
-from homeostat.engine.tracking.places import clean, here, owner_of, place_of, run_root
+from homeostat.engine.tracking.places import SCHEME, clean, here, owner_of, place_of, run_root
 from homeostat.ports.meta import Transaction
 
 _OF_MODELS: Final[tuple[type[Record], ...]] = (LoggedModelTag, LoggedModelParam, LoggedModelMetric, RunModel)
@@ -170,6 +172,7 @@ def _places(container: Container, doomed: _Doomed) -> None:
         if run.experiment in found
     ]
     uris += [model.artifacts for model in doomed.models.values()]
+    uris += [experiment.artifacts for experiment in doomed.experiments.values() if _own(experiment)]
     for uri in uris:
         if path := here(uri):
             doomed.paths.add(path)
@@ -215,13 +218,20 @@ def _purge_experiment(container: Container, known: Experiment, actor: str) -> No
             or tx.count(Run, ("experiment", "=", known.id))
         ):
             return
+        traces = [one.id for one in tx.find(Trace, ("experiment", "=", known.id))]
+        remove_traces(container, tx, experiment, traces, actor)
         tx.delete(ExperimentTag, ("experiment", "=", known.id))
         tx.delete(Experiment, ("id", "=", known.id))
         last = tx.get(Cursor, NUMBERS)
         tx.put(Cursor(name=NUMBERS, seq=max(known.id, last.seq if last else 0)))
-        if experiment.artifacts == f"mlflow-artifacts:/{known.id}":  # other places may be shared
+        if _own(experiment):
             _remove_files(container, tx, experiment.artifacts, actor)
         _tell(container, tx, "experiment.purged", f"experiment/{known.id}", actor, {"name": known.name})
+
+
+def _own(experiment: Experiment) -> bool:
+    """Whether its files are where no other experiment's are."""
+    return experiment.artifacts == f"{SCHEME}:/{experiment.id}"
 
 
 def _remove_files(container: Container, tx: Transaction, uri: str, actor: str) -> None:

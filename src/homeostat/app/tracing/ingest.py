@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from homeostat.app.container import Container
+from homeostat.app.tracing.assessments import add_in
 from homeostat.app.tracing.stored import locked_trace, spans_in
 from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, no_experiment
 from homeostat.app.tracking.runs import run
@@ -42,7 +43,12 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 
 def start_trace(
-    container: Container, trace: Trace, *, tags: Mapping[str, str], metadata: Mapping[str, str]
+    container: Container,
+    trace: Trace,
+    *,
+    tags: Mapping[str, str],
+    metadata: Mapping[str, str],
+    assessments: Sequence[Mapping[str, Any]] = (),
 ) -> Trace:
     """Take what a sender says of a trace; spans that came before, or come later, say no more about it.
 
@@ -51,10 +57,11 @@ def start_trace(
         trace: What it says.
         tags: Marks.
         metadata: What else is known.
+        assessments: What was judged of it already.
 
     Raises:
         NotFound: there is no such experiment.
-        BadRequest: the experiment is deleted, or a text is too long.
+        BadRequest: the experiment is deleted, a text is too long, or something is no assessment.
     """
     _check(trace, tags, metadata)
     if trace.experiment == DEFAULT:
@@ -77,6 +84,8 @@ def start_trace(
         _put(tx, trace.id, {**tags, **place}, {**metadata, SETTLED: "true"})
         if RUN in metadata:
             tx.put(TraceRun(run=metadata[RUN], trace=trace.id))
+        for body in assessments:
+            add_in(container, tx, trace.id, body)
     return made
 
 

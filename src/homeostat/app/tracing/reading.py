@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from homeostat.app.artifacts import remove_in
 from homeostat.app.container import Container
-from homeostat.app.tracing.stored import no_trace
+from homeostat.app.tracing.stored import no_trace, spans_in
 from homeostat.app.tracking.experiments import experiment
-from homeostat.domain.errors import BadRequest
+from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.records import Record
 from homeostat.domain.traces import Assessment, SpanBlock, SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
@@ -19,6 +21,7 @@ from homeostat.domain.tracking import Experiment
 from homeostat.engine.tracking.filters import parse, parse_order
 from homeostat.engine.tracking.kinds import TRACES
 from homeostat.engine.tracking.places import here, trace_root
+from homeostat.engine.tracking.spans import Span
 from homeostat.ports.meta import Transaction, Where
 from homeostat.ports.search import Page, Query
 
@@ -31,6 +34,13 @@ _PARTS: Final[tuple[type[Record], ...]] = (
     Assessment,
 )
 _TOGETHER: Final = 500
+_ATTEMPTS: Final = 5
+_WAIT: Final = 0.2
+SIZES: Final = "mlflow.trace.sizeStats"
+
+
+class _Sizes(msgspec.Struct):
+    num_spans: int = 0
 
 
 @dataclass
@@ -52,6 +62,38 @@ def trace(container: Container, id: str) -> Trace:
     if found is None:
         raise no_trace(id)
     return found
+
+
+def whole_trace(container: Container, id: str, *, partial: bool) -> tuple[Trace, list[Span]]:
+    """A trace with its spans.
+
+    Args:
+        container: The ports.
+        id: Its id.
+        partial: Whether some of its spans will do. Else those that are on their way are waited for a little.
+
+    Raises:
+        NotFound: there is none of this id, or not all of its spans have come.
+    """
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            container.clock.sleep(_WAIT)
+        found = trace(container, id)
+        spans = spans_in(container.store, [id])[id]
+        if partial or len(spans) >= _expected(container, id):
+            return found, spans
+    raise NotFound(f"Trace with ID {id} is not fully exported yet, please try again later.")
+
+
+def _expected(container: Container, id: str) -> int:
+    """How many spans a trace has, as far as its sender said so."""
+    told = container.store.get(TraceMetadata, id, SIZES)
+    if told is None:
+        return 0
+    try:
+        return msgspec.json.decode(told.value, type=_Sizes).num_spans
+    except msgspec.DecodeError:
+        return 0
 
 
 def traces(container: Container, ids: Sequence[str]) -> list[Trace]:

@@ -10,13 +10,16 @@ from homeostat.domain.errors import BadRequest
 from homeostat.server.http import Disconnected, HttpError, Receive, Scope, Send, read_body, respond
 from homeostat.server.mlflow import (
     artifacts,
+    assessments,
     experiments,
     info,
     logged_models,
     logs,
     metrics,
     models,
+    otlp,
     runs,
+    traces,
     versions,
 )
 from homeostat.server.mlflow.errors import MlflowError, answer_of
@@ -37,12 +40,14 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *versions.ENDPOINTS,
     *artifacts.ENDPOINTS,
     *logged_models.ENDPOINTS,
+    *traces.ENDPOINTS,
+    *assessments.ENDPOINTS,
 )
-_OUTSIDE: Final = frozenset({_VERSION, artifacts.OF_RUNS, artifacts.OF_VERSIONS})
+_OUTSIDE: Final = frozenset({_VERSION, artifacts.OF_RUNS, artifacts.OF_VERSIONS, otlp.PATH})
 
 
 class Mlflow:
-    """Answers what lies under ``/api/`` and ``/ajax-api/``, ``/version``, and files of runs and versions.
+    """Answers what lies under ``/api/`` and ``/ajax-api/``, ``/version``, ``/v1/traces``, and files of runs.
 
     Args:
         container: The ports.
@@ -50,6 +55,7 @@ class Mlflow:
     """
 
     def __init__(self, container: Container, pool: Executor) -> None:
+        self._container = container
         self._wire = Wire(container, ENDPOINTS)
         self._files = artifacts.Files(container, pool)
         self._pool = pool
@@ -76,11 +82,17 @@ class Mlflow:
             return
         except Disconnected:
             return
+        loop = asyncio.get_running_loop()
+        if (scope["method"], scope["path"]) == ("POST", otlp.PATH):
+            status, content, kind = await loop.run_in_executor(
+                self._pool, otlp.take, self._container, scope, body
+            )
+            await respond(send, status, content, media_type=kind.encode())
+            return
         if scope["method"] == "POST" and not _is_json(scope):
             problem = BadRequest("Bad Request. Content-Type must be application/json.", field="Content-Type")
             await respond(send, *answer_of(problem))
             return
-        loop = asyncio.get_running_loop()
         status, content = await loop.run_in_executor(
             self._pool, self._wire.call, scope["method"], path, query, body
         )

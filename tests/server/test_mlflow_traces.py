@@ -1,0 +1,226 @@
+"""Traces as MLflow and OpenTelemetry's exporters write them."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from homeostat.app.container import Container
+from homeostat.app.settings import Settings
+from homeostat.domain.traces import Trace
+from homeostat.server.mlflow.app import Mlflow
+from tests.engine.tracking.test_spans import CHILD, PROTOBUF, SPAN, TRACE, request
+from tests.server.asking import Answer, ask
+
+AT = "/api/3.0/mlflow/traces"
+ID = f"tr-{TRACE}"
+JSON = "application/json"
+PLACE = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[Container]:
+    with Container(Settings(home=tmp_path / "home")) as container:
+        yield container
+
+
+@pytest.fixture
+def app(container: Container) -> Iterator[Mlflow]:
+    with ThreadPoolExecutor(2) as pool:
+        yield Mlflow(container, pool)
+
+
+def send(app: Mlflow, method: str, path: str, message: Any) -> Answer:
+    return ask(app, method, path, body=[msgspec.json.encode(message)], headers={"content-type": JSON})
+
+
+def export(app: Mlflow, body: bytes, kind: str = JSON, **headers: str) -> Answer:
+    given = {"content-type": kind, "x-mlflow-experiment-id": "0"}
+    return ask(
+        app,
+        "POST",
+        "/v1/traces",
+        body=[body],
+        headers=given | {k.replace("_", "-"): v for k, v in headers.items()},
+    )
+
+
+def test_told_of_read_and_removed(app: Mlflow) -> None:
+    told = {
+        "trace_id": "tr-mine",
+        "trace_location": PLACE,
+        "request_time": "2026-05-01T12:00:00.5Z",
+        "execution_duration": "1.5s",
+        "state": "OK",
+        "request_preview": "in",
+        "tags": {"a": "b"},
+        "trace_metadata": {"c": "d"},
+    }
+    made = send(app, "POST", AT, {"trace": {"trace_info": told}}).json["trace"]["trace_info"]
+    assert made == told | {
+        "request_time": "2026-05-01T12:00:00.500Z",
+        "execution_duration": "1.500s",
+        "tags": {"a": "b", "mlflow.artifactLocation": "mlflow-artifacts:/0/traces/tr-mine/artifacts"},
+        "trace_metadata": {"c": "d", "mlflow.trace.infoFinalized": "true"},
+    }
+    assert ask(app, "GET", f"{AT}/tr-mine").json["trace"]["trace_info"] == made
+    found = send(app, "POST", f"{AT}/search", {"locations": [PLACE], "filter": "tags.a = 'b'"}).json
+    assert found == {"traces": [made]}
+    many = {"trace_ids": ["tr-mine", "none"]}
+    assert send(app, "POST", f"{AT}/batchGetInfos", many).json == {"trace_infos": [made]}
+    assert send(app, "POST", f"{AT}/batchGetInfos", many | {"experiment_ids": ["7"]}).json == {}
+    for prefix in (AT, "/api/2.0/mlflow/traces"):
+        assert send(app, "PATCH", f"{prefix}/tr-mine/tags", {"key": "t", "value": "1"}).json == {}
+        assert send(app, "DELETE", f"{prefix}/tr-mine/tags", {"key": "t"}).json == {}
+    until = {"experiment_id": "0", "max_timestamp_millis": 1777636800499}
+    assert send(app, "POST", f"{AT}/delete-traces", until).json == {"traces_deleted": 0}
+    until["max_timestamp_millis"] += 1
+    assert send(app, "POST", f"{AT}/delete-traces", until).json == {"traces_deleted": 1}
+    assert ask(app, "GET", f"{AT}/tr-mine").status == 404
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", [JSON, "application/x-protobuf"])
+def test_exported_spans(app: Mlflow, kind: str, packed: bool) -> None:
+    body = request(SPAN, CHILD) if kind == JSON else PROTOBUF
+    answer = (
+        export(app, gzip.compress(body), kind, content_encoding="gzip") if packed else export(app, body, kind)
+    )
+    assert (answer.status, answer.headers["content-type"]) == (200, kind)
+    assert answer.body == (b"{}" if kind == JSON else b"")
+    whole = ask(app, "GET", f"{AT}/get", f"trace_id={ID}").json["trace"]
+    assert whole["trace_info"]["state"] == "ERROR"
+    assert whole["trace_info"]["execution_duration"] == "1s"
+    root, inner = whole["spans"]
+    assert root["trace_id"] == "CvdlGRbNQ92ESOshHIAxnA=="
+    assert (root["kind"], root["status"]["code"]) == ("SPAN_KIND_SERVER", "STATUS_CODE_ERROR")
+    assert inner["parent_span_id"] == root["span_id"] == "t61rcWkgMzE="
+    assert ask(app, "GET", f"{AT}/batchGet", f"trace_ids={ID}&trace_ids=none").json == {"traces": [whole]}
+
+
+def test_numbers_that_json_has_not(app: Mlflow) -> None:
+    # NaN as protobuf's JSON writes it
+    odd = {
+        "attributes": [
+            {"key": "k", "value": {"doubleValue": "NaN"}},
+            {"key": "l", "value": {"doubleValue": "-Infinity"}},
+        ]
+    }
+    assert export(app, request(SPAN | odd)).status == 200
+    spans = ask(app, "GET", f"{AT}/get", f"trace_id={ID}").json["trace"]["spans"]
+    assert [one["value"]["double_value"] for one in spans[0]["attributes"]] == ["NaN", "-Infinity"]
+
+
+def test_a_trace_is_linked_to_a_run(app: Mlflow) -> None:
+    create = send(app, "POST", "/api/2.0/mlflow/runs/create", {"experiment_id": "0"})
+    run = create.json["run"]["info"]["run_id"]
+    assert export(app, request(SPAN), x_mlflow_run_id=run).status == 200
+    send(app, "POST", AT, {"trace": {"trace_info": {"trace_id": "other", "trace_location": PLACE}}})
+    search = {"locations": [PLACE], "filter": f"run_id = '{run}'"}
+    assert len(send(app, "POST", f"{AT}/search", search).json["traces"]) == 1
+    link = {"trace_ids": ["other"], "run_id": run}
+    assert send(app, "POST", "/api/2.0/mlflow/traces/link-to-run", link).json == {}
+    assert len(send(app, "POST", f"{AT}/search", search).json["traces"]) == 2
+
+
+def test_assessments(app: Mlflow) -> None:
+    export(app, request(SPAN))
+    at = f"{AT}/{ID}/assessments"
+    body = {
+        "assessment_name": "good",
+        "trace_id": ID,
+        "source": {"source_type": "HUMAN", "source_id": "ada"},
+        "feedback": {"value": True},
+    }
+    made = send(app, "POST", at, {"assessment": body}).json["assessment"]
+    assert made | body == made
+    assert made["valid"] is True
+    one = f"{at}/{made['assessment_id']}"
+    change = {
+        "assessment": {"rationale": "r", "assessment_name": "ignored"},
+        "update_mask": "rationale",
+    }
+    changed = send(app, "PATCH", one, change).json["assessment"]
+    assert (changed["rationale"], changed["assessment_name"]) == ("r", "good")
+    assert ask(app, "GET", one).json == {"assessment": changed}
+    assert ask(app, "GET", f"{AT}/{ID}").json["trace"]["trace_info"]["assessments"] == [changed]
+    assert send(app, "DELETE", one, {}).json == {}
+    assert ask(app, "GET", one).status == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "headers", "status"),
+    [
+        (b"xx", "application/x-protobuf", {}, 400),
+        (b"", "application/x-protobuf", {}, 400),
+        (PROTOBUF[:-3], "application/x-protobuf", {}, 400),
+        (b"{", JSON, {}, 400),
+        (b"{}", JSON, {}, 400),
+        (b"[]", JSON, {}, 400),
+        (b"{}", "text/plain", {}, 400),
+        (request(SPAN), JSON, {"x_mlflow_experiment_id": ""}, 400),
+        (request(SPAN), JSON, {"x_mlflow_experiment_id": "none"}, 400),
+        (request(SPAN), JSON, {"x_mlflow_experiment_id": "99"}, 404),
+        (request(SPAN), JSON, {"x_mlflow_run_id": "none"}, 404),
+        (request(SPAN), JSON, {"content_encoding": "gzip"}, 400),
+        (gzip.compress(request(SPAN))[:-9], JSON, {"content_encoding": "gzip"}, 400),
+        (request(SPAN), JSON, {"content_encoding": "br"}, 400),
+    ],
+)
+def test_exports_that_cannot_be(
+    app: Mlflow, container: Container, body: bytes, kind: str, headers: dict[str, str], status: int
+) -> None:
+    answer = export(app, body, kind, **headers)
+    assert answer.status == status
+    assert answer.json["message"]
+    assert container.store.find(Trace) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "message", "status"),
+    [
+        ("POST", AT, {}, 400),
+        ("POST", AT, {"trace": {"trace_info": {"trace_id": "a/b", "trace_location": PLACE}}}, 400),
+        ("POST", AT, {"trace": {"trace_info": {"trace_id": "a", "trace_location": {}}}}, 400),
+        (
+            "POST",
+            AT,
+            {"trace": {"trace_info": {"trace_id": "a", "trace_location": PLACE, "state": "X"}}},
+            400,
+        ),
+        (
+            "POST",
+            AT,
+            {"trace": {"trace_info": {"trace_id": "a", "trace_location": PLACE, "request_time": "x"}}},
+            400,
+        ),
+        (
+            "POST",
+            AT,
+            {"trace": {"trace_info": {"trace_id": "a", "trace_location": PLACE, "execution_duration": "1"}}},
+            400,
+        ),
+        ("GET", f"{AT}/none", {}, 404),
+        ("GET", f"{AT}/none/assessments/a", {}, 404),
+        ("POST", f"{AT}/none/assessments", {"assessment": {"assessment_name": "a", "feedback": {}}}, 404),
+        ("PATCH", f"{AT}/none/tags", {"key": "a"}, 404),
+        ("PATCH", f"{AT}/none/tags", {}, 400),
+        ("POST", f"{AT}/search", {}, 400),
+        ("POST", f"{AT}/search", {"locations": [PLACE], "max_results": 501}, 400),
+        ("POST", f"{AT}/search", {"locations": [PLACE], "filter": "a ="}, 400),
+        ("POST", f"{AT}/delete-traces", {"experiment_id": "0"}, 400),
+        ("POST", f"{AT}/delete-traces", {"experiment_id": "99", "request_ids": ["a"]}, 404),
+        ("POST", "/api/2.0/mlflow/traces/link-to-run", {"trace_ids": ["a"], "run_id": "none"}, 404),
+        ("POST", "/api/2.0/mlflow/traces/link-to-run", {"trace_ids": ["a"] * 101, "run_id": "none"}, 400),
+    ],
+)
+def test_what_cannot_be_is_told(app: Mlflow, method: str, path: str, message: Any, status: int) -> None:
+    answer = send(app, method, path, message) if method != "GET" else ask(app, "GET", path)
+    assert answer.status == status
+    assert answer.json["message"]

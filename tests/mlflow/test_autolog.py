@@ -7,7 +7,7 @@ from typing import Any
 from tests.mlflow.official import Client
 
 
-def test_scikit_learn(client: Client) -> None:
+def test_scikit_learn(here: Client) -> None:
     def script() -> dict[str, Any]:
         import mlflow
         import numpy as np
@@ -51,7 +51,7 @@ def test_scikit_learn(client: Client) -> None:
             "of_model": {m.key for m in client.get_logged_model(logged).metrics} <= set(found.data.metrics),
         }
 
-    assert client(script) == {
+    assert here(script) == {
         "params": "200",
         "score": 0.9733333333333334,
         "estimator": "LogisticRegression",

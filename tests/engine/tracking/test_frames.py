@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeostat.domain.errors import BadRequest
@@ -20,6 +20,7 @@ def joined(parts: list[bytes], stream: str = STREAM) -> bytes:
     return b"".join(frame(stream, number, part) for number, part in enumerate(parts, 1))
 
 
+@settings(deadline=None)
 @given(payloads)
 def test_what_was_written_is_read(parts: list[bytes]) -> None:
     data = joined(parts)
@@ -29,6 +30,7 @@ def test_what_was_written_is_read(parts: list[bytes]) -> None:
     assert (found.damage, found.end) == ([], len(data))
 
 
+@settings(deadline=None)
 @given(payloads, st.data())
 def test_any_truncation_loses_the_tail_alone(parts: list[bytes], data: st.DataObject) -> None:
     whole = joined(parts)
@@ -40,6 +42,7 @@ def test_any_truncation_loses_the_tail_alone(parts: list[bytes], data: st.DataOb
     assert found.end == (complete[-1].end if complete else 0)
 
 
+@settings(deadline=None)
 @given(payloads, st.data())
 def test_any_altered_byte_loses_one_frame_and_shows(parts: list[bytes], data: st.DataObject) -> None:
     whole = bytearray(joined(parts))
@@ -56,6 +59,7 @@ def test_any_altered_byte_loses_one_frame_and_shows(parts: list[bytes], data: st
         assert missing((one.seq for one in found.frames), 0) == [(hit.seq, hit.seq)]
 
 
+@settings(deadline=None)
 @given(payloads, st.binary(max_size=60), st.integers(0, 8))
 def test_bytes_between_frames_are_passed_over(parts: list[bytes], junk: bytes, place: int) -> None:
     frames = [frame(STREAM, number, part) for number, part in enumerate(parts, 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeostat.engine.tracking.secrets import MASK, Redactor, is_secret
@@ -143,6 +143,7 @@ def test_only_variables_that_say_how_it_runs_are_kept() -> None:
     }
 
 
+@settings(deadline=None)
 @given(st.text(), st.lists(st.text(), max_size=5))
 def test_any_text_is_treated_the_same_twice(text: str, words: list[str]) -> None:
     redactor = Redactor({"API_KEY": "0123456789"})

@@ -15,7 +15,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
@@ -48,6 +48,7 @@ shapes = st.tuples(st.integers(1, 9), st.integers(1, 9)) | st.tuples(
 )
 
 
+@settings(deadline=None)
 @given(shapes.flatmap(lambda shape: arrays.arrays(np.uint8, shape)))
 def test_pixels_come_back_from_png(pixels: Any) -> None:
     told = hs.Image(pixels, caption="c").told()
@@ -137,6 +138,7 @@ def test_what_makes_no_table() -> None:
 classes = st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from("abc")), min_size=1, max_size=30)
 
 
+@settings(deadline=None)
 @given(classes)
 def test_confusion_as_scikit_learn_counts_it(pairs: list[tuple[str, str]]) -> None:
     truth, predicted = zip(*pairs, strict=True)
@@ -152,6 +154,7 @@ scored = st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_s
 )
 
 
+@settings(deadline=None)
 @given(scored)
 def test_curves_as_scikit_learn_computes_them(pairs: list[tuple[bool, int]]) -> None:
     truth, scores = [label for label, _ in pairs], [score / 8 for _, score in pairs]

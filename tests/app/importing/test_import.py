@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from homeostat.adapters.sources import messages
 from homeostat.app.container import Container
 from homeostat.app.importing import Progress, Summary, import_tracking, staging
 from homeostat.app.registry.aliases import set_alias
@@ -28,6 +30,7 @@ from homeostat.app.tracking import (
     tag_run,
     update_run,
 )
+from homeostat.domain.errors import NotInstalled
 from homeostat.domain.records import ModelVersion, Run
 from homeostat.domain.tracking import ArtifactFile, Experiment, MetricBlock, RegisteredModel
 from homeostat.engine.tracking.points import Point
@@ -347,6 +350,29 @@ def test_names_that_cannot_be_get_others_and_none_is_lost(container: Container, 
     train = run_named(container, "train")
     keys = {metric.key for metric in run_data(container, [train.id])[train.id].metrics}
     assert keys == {"acc_1", "as_tensor", "loss"}
+
+
+def test_an_id_that_is_none_is_told(container: Container, tmp_path: Path) -> None:
+    path = places.database(tmp_path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE runs SET run_uuid = '../../up' WHERE name = 'failed'")
+    connection.close()
+    summary = bring(container, path)
+    assert (summary.failed, summary.runs.new) == (1, 5)
+    assert any(note.reason == "'../../up' is no id" for note in summary.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "library"), [("wandb", "google.protobuf"), ("tensorboard", "google_crc32c")]
+)
+def test_a_library_that_is_missing_is_named_once(
+    container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, library: str
+) -> None:
+    messages._classes.cache_clear()
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(NotInstalled, match=r"homeostat\[import\]"):
+        bring(container, MAKERS[name](tmp_path))
+    assert container.store.find(Run) == []
 
 
 def test_progress_is_told(container: Container, tmp_path: Path) -> None:

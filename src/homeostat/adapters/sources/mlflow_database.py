@@ -118,7 +118,8 @@ class MlflowDatabase:
             if self._places.absent(location):
                 yield Missing(
                     f"experiment {key}",
-                    f"its files, if there are any, are at {location}, which is not on this machine: say where with --files",
+                    f"its files, if there are any, are at {location}, which is not on this machine:"
+                    " say where with --files",
                 )
 
     def close(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -25,7 +26,8 @@ from homeostat.engine.tracking.places import run_root
 from homeostat.ports.meta import Transaction
 from homeostat.ports.sources import Missing, SourceRun
 
-_LATEST = ("step", "timestamp", "value")
+_LATEST: Final = ("step", "timestamp", "value")
+_ID: Final = re.compile(r"[A-Za-z0-9][\w-]{0,255}")  # what MLflow's clients take for one
 
 
 @dataclass
@@ -50,6 +52,8 @@ def bring_run(container: Container, given: SourceRun, experiment: Experiment, su
         HomeostatError: the source is damaged there, or the store does not take it; nothing of it is visible then.
     """
     run = msgspec.structs.replace(given.run, experiment=experiment.id, name=kept(given.run.name))
+    if not _ID.fullmatch(run.id):
+        raise BadRequest(f"{run.id[:80]!r} is no id")
     if run.kind == "train" and run.state not in ENDED:
         raise BadRequest("it is a training that has not ended, which only its own server can end")
     try:

@@ -21,6 +21,7 @@ from homeostat.app.judging import judge
 from homeostat.app.leases import lease_of, release
 from homeostat.app.projects import checkout, import_function, importing
 from homeostat.app.registry.packages import add_candidate
+from homeostat.app.tracking.trainings import add_training, log_results
 from homeostat.app.trainingdata import Split, datasets_of, split
 from homeostat.domain.contracts import Column
 from homeostat.domain.declarations import Model
@@ -69,14 +70,15 @@ def submit(
     code = project(container).source
     function = _function(container, declaration, code, using)
     _check_params(declaration, function, params or {})
-    inputs = []
+    read = []
     for name in datasets_of(declaration):
         version = seal(container, name)
         if version is None:
             raise Conflict(
                 f"model/{model} needs dataset/{name}, which has no rows", remedy="Ingest some first"
             )
-        inputs.append(str(Ref("dataset", name).at(version.version)))
+        read.append(version)
+    inputs = [str(Ref("dataset", version.dataset).at(version.version)) for version in read]
     now = container.clock.now()
     run = Run(
         id=new_id(container.clock.wall()),
@@ -96,7 +98,7 @@ def submit(
         created_at=now,
     )
     with container.store.begin() as tx:
-        tx.insert(run)
+        run = add_training(container, tx, run, read)
         tx.append(
             Event(
                 kind="run.submitted",
@@ -272,9 +274,12 @@ def _complete(
                 f"run/{run.id} was given up while it ran",
                 remedy="Look at its error; it may have been retried",
             )
+        # Clients may have renamed or deleted it meanwhile.
+        run = msgspec.structs.replace(run, name=current.name, deleted_at=current.deleted_at)
         version = add_candidate(tx, container, run, manifest, sizes)
         ref = str(Ref("model", run.model).at(version.version))
         tx.put(run)
+        log_results(tx, run, version.created_at)
         body = {"model": run.model, "metrics": run.metrics, "rows": run.rows, "seconds": run.seconds}
         tx.append(
             Event(kind="run.succeeded", subject=f"run/{run.id}", at=version.created_at, body=body),

@@ -11,6 +11,7 @@ from homeostat.domain.records import Deployment, Evaluation, GateResult, ModelVe
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
+    from homeostat.app.registry.directories import Layout
     from homeostat.app.registry.reading import VersionShown
     from homeostat.app.registry.reports import Compared, Live, Model, Models
     from homeostat.domain.events import Event, Verdict
@@ -128,6 +129,18 @@ class Direct:
         execute(container, run.id, progress=progress)
         react_all(container)
         return self.run(run.id)
+
+    def export(self, model: str, at: str = "latest", *, layout: Layout = "mlflow") -> bytes:
+        """The files of a version as a tar file."""
+        from homeostat.app.registry.directories import export_files, to_tar
+
+        return to_tar(export_files(self._container, model, at, layout))
+
+    def import_directory(self, model: str, tar: bytes) -> ModelVersion:
+        """Make an MLflow model directory, as a tar file, a version."""
+        from homeostat.app.registry.directories import from_tar, import_directory
+
+        return import_directory(self._container, model, from_tar(tar))
 
     def promote(self, model: str, version: int, *, reason: str) -> Deployment:
         """Make a version the champion now."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from homeostat.cli import packages
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table
 from homeostat.cli.session import Session
@@ -31,6 +32,7 @@ def register(app: typer.Typer) -> None:
     command(models, "show", settings=("home", "server"))(show)
     command(models, "diff", settings=("home", "server"))(diff)
     command(models, "at", settings=("home", "server"))(at)
+    packages.register(models)
     app.add_typer(models, name="models")
 
 

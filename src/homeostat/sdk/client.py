@@ -241,6 +241,22 @@ class Client:
         """The verdict of each gate on a version, with its evidence."""
         return self._get(f"/models/{quote(model)}/versions/{version}/gates", list[GateResult])
 
+    def export(self, model: str, at: str = "latest", *, layout: str = "mlflow") -> bytes:
+        """The files of a version as a tar file.
+
+        Args:
+            model: Its name.
+            at: A number or an alias.
+            layout: ``mlflow``: an MLflow model directory; ``package``: the files as they are kept.
+        """
+        path = f"/models/{quote(model)}/versions/{quote(at)}/files"
+        return self._transport.send("GET", path, params={"layout": layout}, repeatable=True)
+
+    def import_directory(self, model: str, tar: bytes) -> ModelVersion:
+        """Make an MLflow model directory, sent as a tar file, a version; the same again gives the same version."""
+        answer = self._transport.send("POST", f"/models/{quote(model)}/import", content=tar, repeatable=True)
+        return msgspec.json.decode(answer, type=ModelVersion)
+
     def promote(self, model: str, version: int, *, reason: str = "asked for") -> Deployment:
         """Make a version the champion now, whatever a running rollout has found so far."""
         return self._post(

@@ -24,8 +24,9 @@ from homeostat.app.deliveries import Parcel, deliver, ingest
 from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.server import registry, tracking
+from homeostat.server import packages, registry, tracking
 from homeostat.server.calls import (
+    TAR,
     Call,
     Handed,
     Moment,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from homeostat.app.controller import Controller
 
 _LARGEST: Final = 1 << 30
+_JSON: Final = "application/json"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -112,6 +114,12 @@ class Api:
             get("/models/{name}/versions/{version}", lambda call: registry.version(self._container, call)),
             get("/compare", lambda call: registry.compared(self._container, call)),
             get("/models/{name}/versions/{version:int}/gates", self._gates),
+            get(
+                "/models/{name}/versions/{version}/files",
+                lambda call: packages.export(self._container, call),
+                media=TAR,
+            ),
+            post("/models/{name}/import", lambda call: packages.take(self._container, call)),
             get("/alerts", lambda _: self._store.find(records.Alert, order=["-opened_at"])),
             get("/why/{trigger:path}", self._why),
             get("/lineage", self._lineage),
@@ -121,13 +129,13 @@ class Api:
             Route("/{path:path}", self._nothing),
         ]
 
-    def _get(self, path: str, work: Callable[[Call], Any]) -> Route:
-        return Route(path, self._endpoint(work), methods=["GET"])
+    def _get(self, path: str, work: Callable[[Call], Any], media: str = _JSON) -> Route:
+        return Route(path, self._endpoint(work, media), methods=["GET"])
 
     def _post(self, path: str, work: Callable[[Call], Any]) -> Route:
         return Route(path, self._endpoint(work), methods=["POST"])
 
-    def _endpoint(self, work: Callable[[Call], Any]) -> Callable[[Request], Any]:
+    def _endpoint(self, work: Callable[[Call], Any], media: str = _JSON) -> Callable[[Request], Any]:
         async def respond_to(request: Request) -> Response:
             try:
                 body = await read_body(request.scope, request.receive, _LARGEST)
@@ -139,7 +147,7 @@ class Api:
                 status, content = error.status, error.body()
             except Disconnected:
                 status, content = 400, b""
-            return Response(content, status, media_type="application/json")
+            return Response(content, status, media_type=media if status == 200 else _JSON)
 
         return respond_to
 

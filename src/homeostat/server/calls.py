@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 ARROW: Final = "application/vnd.apache.arrow.stream"
 MSGPACK: Final = "application/vnd.msgpack"
+TAR: Final = "application/x-tar"
 _STATUSES: Final[tuple[tuple[type[HomeostatError], int, str], ...]] = (
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),

@@ -1,0 +1,252 @@
+"""Model directories in and out of the registry: MLflow's as they are, ours as MLflow's, and any as one tar file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tarfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Final, Literal
+
+import msgspec
+
+from homeostat.app.artifacts import content, put_in
+from homeostat.app.container import Container
+from homeostat.app.registry import models
+from homeostat.app.registry.reading import resolve
+from homeostat.app.tracking.experiments import DEFAULT, ensure_default
+from homeostat.domain.digests import digest_bytes
+from homeostat.domain.errors import BadRequest, Conflict, NotFound, Unsafe
+from homeostat.domain.events import Event
+from homeostat.domain.records import ModelVersion, Run
+from homeostat.domain.refs import Ref
+from homeostat.domain.tracking import ArtifactFile, LoggedModel, RegisteredModel
+from homeostat.engine.registry import flavors, package
+from homeostat.engine.tracking.places import SCHEME, clean, here, model_root, path_of, place_of
+
+Layout = Literal["mlflow", "package"]
+Files = dict[str, bytes]
+READY: Final = "READY"
+_EMPTY: Final = "/"  # ends the name of a folder that holds nothing
+
+
+def import_directory(
+    container: Container, name: str, files: Mapping[str, bytes], *, actor: str = "user"
+) -> ModelVersion:
+    """Make an MLflow model directory a version of a registered model, which is registered if need be.
+
+    What is in it is kept and not run. Importing the same again gives the version that there is.
+
+    Args:
+        container: The ports.
+        name: The model.
+        files: The directory's files by path; a path that ends with ``/`` is an empty folder.
+        actor: Who asked.
+
+    Raises:
+        BadRequest: it is no model directory, or the name or a path cannot be.
+        Unsafe: its ``MLmodel`` file does not describe a model.
+    """
+    if flavors.MLMODEL not in files:
+        raise BadRequest(
+            f"there is no {flavors.MLMODEL} file in the directory",
+            remedy="Name one that mlflow.<flavor>.save_model wrote",
+        )
+    for path in files:
+        if clean(path) != path.removesuffix(_EMPTY):
+            raise BadRequest(f"{path!r} is no path of a model's file", remedy="Rename it")
+    flavors.describe(files)
+    manifest = package.store(container.blobs, files)
+    digest = package.digest(manifest)
+    ensure_default(container)
+    if container.store.get(RegisteredModel, name) is None:
+        with contextlib.suppress(Conflict):  # another process registered it meanwhile
+            models.register(container, name, actor=actor)
+    with container.store.begin() as tx:
+        models.locked(tx, name)
+        known = tx.find(ModelVersion, ("model", "=", name), ("digest", "=", digest), limit=1)
+        if known:
+            return known[0]
+        number, now = models.take_number(tx, container, name), container.clock.now()
+        logged = LoggedModel(
+            id=f"m-{uuid.uuid4().hex}",
+            experiment=DEFAULT,
+            name=name,
+            status=READY,
+            artifacts="",
+            created_at=now,
+            updated_at=now,
+        )
+        source = model_root(f"{SCHEME}:/{DEFAULT}", logged.id)
+        tx.insert(msgspec.structs.replace(logged, artifacts=source))
+        for path, data in files.items():
+            if not path.endswith(_EMPTY):
+                put_in(container, tx, f"{path_of(source)}/{path}", [manifest["files"][path]], len(data))
+        made = ModelVersion(
+            model=name,
+            version=number,
+            digest=digest,
+            manifest=manifest,
+            run="",
+            stage="registered",
+            source=source,
+            logged_model=logged.id,
+            actor=actor,
+            created_at=now,
+            updated_at=now,
+        )
+        tx.insert(made)
+        tx.append(
+            Event(
+                kind="model.version-created",
+                subject=str(Ref("model", name).at(number)),
+                at=now,
+                actor=actor,
+                body={"digest": digest, "source": source, "imported": True},
+            )
+        )
+    return made
+
+
+def export_files(container: Container, name: str, at: str, layout: Layout = "mlflow") -> Files:
+    """The files of a version, by path.
+
+    Args:
+        container: The ports.
+        name: The model.
+        at: The version's number, or an alias.
+        layout: ``package``: as they are kept. ``mlflow``: as an MLflow model directory, which one that came as such is.
+
+    Raises:
+        NotFound: there is no such version, or its files are not kept here.
+        Unsafe: a file was altered.
+        Conflict: MLflow has no flavor for such a model.
+    """
+    record = resolve(container.store, name, at).record
+    files = kept_files(container, record)
+    if layout == "package" or flavors.MLMODEL in files:
+        return files
+    from homeostat.engine.registry.exporting import mlflow_files
+
+    run = container.store.get(Run, record.run) if record.run else None
+    code = msgspec.json.decode(container.blobs.get(run.code), type=dict[str, str]) if run and run.code else {}
+    ref = str(Ref("model", record.model).at(record.version))
+    return mlflow_files(files, ref=ref, digest=record.digest, created=record.created_at, code=code)
+
+
+def kept_files(container: Container, record: ModelVersion) -> Files:
+    """The files of a version's package, each checked; of one that a client registered, those at its source.
+
+    Raises:
+        NotFound: they are not kept here.
+        Unsafe: one was altered.
+    """
+    if record.manifest:
+        found = {path: container.blobs.get(digest) for path, digest in record.manifest["files"].items()}
+        for path, data in found.items():
+            if digest_bytes(data) != record.manifest["files"][path]:
+                raise Unsafe(f"{path} was altered", remedy="Do not use it")
+        return found
+    uri = record.location or record.source
+    ref = Ref("model", record.model).at(record.version)
+    folder = here(uri)
+    if not folder:
+        raise NotFound(f"the files of {ref} are at {uri!r}, not here", remedy="Fetch them from there")
+    place = place_of(path_of(uri))
+    start = f"{place.path}/" if place.path else ""
+    files = container.store.find(ArtifactFile, ("root", "=", place.root), order=["path"])
+    taken = {
+        file.path.removeprefix(start): b"".join(content(container, file))
+        for file in files
+        if file.path.startswith(start)
+    }
+    if not taken:
+        raise NotFound(f"there are no files of {ref} at {uri}", remedy="Were they removed?")
+    return taken
+
+
+def read_tree(folder: Path) -> Files:
+    """The files below a folder, by path; an empty folder's path ends with ``/``.
+
+    Raises:
+        BadRequest: it is no folder, or holds what is neither file nor folder.
+    """
+    if not folder.is_dir():
+        raise BadRequest(f"{folder} is no folder", remedy="Name the directory of a model")
+    files: Files = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise BadRequest(f"{path} is neither a file nor a folder", remedy="Replace it with its content")
+        if path.is_file():
+            files[name] = path.read_bytes()
+        elif not any(path.iterdir()):
+            files[name + _EMPTY] = b""
+    return files
+
+
+def write_tree(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files below a folder, which must be new or empty.
+
+    Raises:
+        Conflict: it holds something.
+        Unsafe: a path leads out of it.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Conflict(f"{folder} is there already", remedy="Name a folder that is new or empty")
+    for name in files:
+        _check(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        target = folder / name
+        if name.endswith(_EMPTY):
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def to_tar(files: Mapping[str, bytes]) -> bytes:
+    """Files as a tar file, the same for the same files."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in sorted(files.items()):
+            entry = tarfile.TarInfo(name.removesuffix(_EMPTY))
+            entry.type = tarfile.DIRTYPE if name.endswith(_EMPTY) else tarfile.REGTYPE
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def from_tar(data: bytes) -> Files:
+    """The files of a tar file; see ``to_tar``.
+
+    Raises:
+        BadRequest: it is none, or holds links and the like.
+        Unsafe: a path leads out of it.
+    """
+    files: Files = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            for entry in tar:
+                if not (entry.isreg() or entry.isdir()):
+                    raise BadRequest(f"{entry.name!r} is neither a file nor a folder", remedy="Leave it out")
+                _check(entry.name)
+                reader = tar.extractfile(entry) if entry.isreg() else None
+                files[entry.name if reader else entry.name + _EMPTY] = reader.read() if reader else b""
+    except tarfile.TarError as error:
+        raise BadRequest(f"the body is no tar file: {error}", remedy="Send a tar file") from error
+    # A folder that holds something shows in the paths below it.
+    return {
+        name: data
+        for name, data in files.items()
+        if not name.endswith(_EMPTY) or not any(n != name and n.startswith(name) for n in files)
+    }
+
+
+def _check(name: str) -> None:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
+        raise Unsafe(f"{name!r} leads out of the folder", remedy="Do not use it; ask where it comes from")

@@ -1,0 +1,64 @@
+"""``models export`` and ``models import``: the files of versions, out of the registry and into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from homeostat.cli.flags import command
+from homeostat.cli.output import Json, print_json
+from homeostat.cli.session import Session
+from homeostat.domain.refs import Ref, parse_ref
+
+Version = Annotated[str, typer.Argument(metavar="VERSION", help="As in churn@3 or churn@champion.")]
+
+
+def register(models: typer.Typer) -> None:
+    """Add the commands to the group."""
+    command(models, "export", settings=("home", "server"))(export)
+    command(models, "import", settings=("home", "server"))(import_)
+
+
+def export(
+    session: Session,
+    ref: Version,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to: new, or empty.")],
+    layout: Annotated[
+        Literal["mlflow", "package"],
+        typer.Option("--as", help="An MLflow model directory, or the files as they are kept."),
+    ] = "mlflow",
+) -> None:
+    """Write a version as an MLflow model directory, which mlflow.pyfunc.load_model loads."""
+    from homeostat.app.registry.directories import from_tar, write_tree
+
+    named = version_of(ref)
+    with session.homeostat() as homeostat:
+        files = from_tar(homeostat.export(named.name, named.version, layout=layout))
+    write_tree(files, folder)
+    typer.echo(f"Wrote {len(files)} files of {named} to {folder}.")
+
+
+def import_(
+    session: Session,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The model; registered if need be.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An MLflow model directory.")],
+    as_json: Json = False,
+) -> None:
+    """Make an MLflow model directory a version, its files as they are. Nothing in it runs."""
+    from homeostat.app.registry.directories import read_tree, to_tar
+
+    tar = to_tar(read_tree(folder))
+    with session.homeostat() as homeostat:
+        made = homeostat.import_directory(name.removeprefix("model/"), tar)
+    if as_json:
+        print_json(made)
+        return
+    typer.echo(f"{Ref('model', made.model).at(made.version)} has the digest {made.digest}.")
+
+
+def version_of(text: str) -> Ref:
+    """The version that an argument names; without one, the newest."""
+    found = parse_ref(text if text.startswith("model/") else f"model/{text}")
+    return found if found.version else found.at("latest")

@@ -1,0 +1,230 @@
+"""MLflow model directories in and out: identical when they come back, and equal in what they answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+import xgboost
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+
+from homeostat.app.container import Container
+from homeostat.app.registry import directories
+from homeostat.app.registry.reading import resolve
+from homeostat.app.settings import Settings
+from homeostat.domain.errors import BadRequest, Conflict, NotFound, Unsafe
+from homeostat.domain.records import ModelVersion
+from homeostat.domain.tracking import ArtifactFile
+from homeostat.engine.registry import package
+from tests.engine.registry.packing import X, Y, packed
+from tests.environments import python_of
+
+FRAME = X.fill_null(0)
+
+
+def mlflow(*arguments: Path | str) -> str:
+    """Run ``mlflow_dirs.py`` in MLflow's environment."""
+    script = Path(__file__).with_name("mlflow_dirs.py")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PYTHON"))}
+    command = [str(python_of("mlflow")), str(script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env=clean, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directories that MLflow wrote."""
+    folder = tmp_path_factory.mktemp("saved")
+    mlflow("save", folder)
+    return folder
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[Container]:
+    with Container(Settings(home=tmp_path / "home")) as made:
+        yield made
+
+
+def test_a_directory_comes_back_as_it_went_in(container: Container, saved: Path, tmp_path: Path) -> None:
+    for folder in sorted(path for path in saved.iterdir() if path.is_dir()):
+        files = directories.read_tree(folder) | {"empty/": b"", "sub/extra.bin": bytes(range(256))}
+        made = directories.import_directory(
+            container, folder.name, directories.from_tar(directories.to_tar(files))
+        )
+        assert made.stage == "registered"
+        assert made.digest == package.digest(made.manifest)
+        out = directories.export_files(container, folder.name, "1")
+        directories.write_tree(out, tmp_path / folder.name)
+        assert directories.read_tree(tmp_path / folder.name) == files
+        again = directories.import_directory(container, folder.name, files)
+        assert again.version == 1  # the same once more is no other version
+    assert container.ledger.verify().ok
+
+
+def test_an_imported_model_answers_as_mlflow_s_did(container: Container, saved: Path) -> None:
+    said = json.loads((saved / "X.json").read_text())
+    frame = pl.DataFrame(said["data"], schema=said["columns"], orient="row")
+    answers = json.loads((saved / "answers.json").read_text())
+    for name, wanted in answers.items():
+        made = directories.import_directory(container, name, directories.read_tree(saved / name))
+        if name == "pickled":
+            with pytest.raises(Unsafe, match="is a pickle, which runs code"):
+                package.load(container.blobs, made.manifest, expect=made.digest)
+        trusted = ["pickle"] if name == "pickled" else []
+        found = package.load(container.blobs, made.manifest, trusted, expect=made.digest)
+        np.testing.assert_allclose(found.predict(frame), wanted, atol=1e-7)
+        assert [column.name for column in found.signature.features] == ["a", "b", "c"]
+        assert bool(found.example) is (name == "pipeline")
+
+
+def test_types_that_the_directory_calls_trusted_are_not(container: Container, saved: Path) -> None:
+    files = directories.read_tree(saved / "pipeline")
+    text = (
+        files["MLmodel"].decode().replace("skops_trusted_types: null", "skops_trusted_types: [builtins.eval]")
+    )
+    import skops.io
+    from sklearn.preprocessing import FunctionTransformer
+
+    model = skops.io.dumps(FunctionTransformer(eval))
+    files |= {"MLmodel": text.encode(), "model.skops": model}
+    made = directories.import_directory(container, "sly", files)
+    with pytest.raises(Unsafe, match=r"eval.*nobody allowed"):
+        package.load(container.blobs, made.manifest)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        HistGradientBoostingClassifier(max_iter=5),
+        RandomForestClassifier(5, random_state=0),
+        xgboost.XGBClassifier(n_estimators=5),
+        lightgbm.LGBMClassifier(n_estimators=5, verbose=-1),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_version_of_ours_answers_the_same_in_mlflow(
+    container: Container, model: Any, tmp_path: Path
+) -> None:
+    manifest = package.store(container.blobs, packed(model.fit(FRAME, Y)))
+    wanted = package.load(container.blobs, manifest).predict(FRAME)
+    _add(container, manifest)
+    files = directories.export_files(container, "ours", "1")
+    directories.write_tree(files, tmp_path / "out")
+    (tmp_path / "X.json").write_text(json.dumps({"columns": FRAME.columns, "data": FRAME.rows()}))
+    for name, answer in json.loads(mlflow("load", tmp_path / "out", tmp_path / "X.json")).items():
+        np.testing.assert_allclose(answer, wanted, atol=1e-7, err_msg=name)
+    back = directories.import_directory(container, "back", files)
+    found = package.load(container.blobs, back.manifest)
+    np.testing.assert_allclose(found.predict(FRAME), wanted, atol=1e-7)
+    assert found.signature == package.load(container.blobs, manifest).signature
+    assert directories.export_files(container, "ours", "1", "package").keys() == manifest["files"].keys()
+
+
+def _add(container: Container, manifest: Any) -> None:
+    from homeostat.app.registry import models
+
+    models.register(container, "ours")
+    with container.store.begin() as tx:
+        number = models.take_number(tx, container, "ours")
+        tx.insert(
+            ModelVersion(
+                model="ours",
+                version=number,
+                digest=package.digest(manifest),
+                manifest=manifest,
+                run="",
+                stage="candidate",
+                created_at=container.clock.now(),
+                updated_at=container.clock.now(),
+            )
+        )
+
+
+def test_a_version_that_a_client_registered_goes_out_as_well(container: Container, saved: Path) -> None:
+    first = directories.import_directory(container, "first", directories.read_tree(saved / "forest"))
+    from homeostat.app.registry import models
+
+    models.register(container, "second")
+    with container.store.begin() as tx:
+        models.take_number(tx, container, "second")
+        tx.insert(msgspec.structs.replace(first, model="second", manifest={}, digest=""))
+    assert directories.export_files(container, "second", "1") == directories.read_tree(saved / "forest")
+    elsewhere = resolve(container.store, "second", "1").record
+    with container.store.begin() as tx:
+        tx.put(msgspec.structs.replace(elsewhere, source="s3://bucket/model"))
+    with pytest.raises(NotFound, match="s3://bucket/model"):
+        directories.export_files(container, "second", "1")
+
+
+def test_an_altered_blob_never_leaves(
+    container: Container, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = directories.import_directory(container, "m", directories.read_tree(saved / "forest"))
+    monkeypatch.setattr(type(container.blobs), "get", lambda self, digest: b"other")
+    with pytest.raises(Unsafe, match="altered"):
+        directories.export_files(container, "m", str(made.version))
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "message"),
+    [
+        ({"model.pkl": b""}, BadRequest, "no MLmodel file"),
+        ({"MLmodel": b"flavors: {", "a": b""}, Unsafe, "does not describe"),
+        ({"MLmodel": b"[]"}, Unsafe, "does not describe"),
+        ({"MLmodel": b"flavors: {}\nsignature: {inputs: '['}"}, Unsafe, "does not describe"),
+        ({"MLmodel": b"!!python/object/apply:os.system ['true']"}, Unsafe, "does not describe"),
+        ({"MLmodel": b"flavors: {}", "../x": b""}, BadRequest, "upwards"),
+        ({"MLmodel": b"flavors: {}", "a//b": b""}, BadRequest, "no path"),
+    ],
+)
+def test_what_is_no_model_directory_is_refused(
+    container: Container, files: dict[str, bytes], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        directories.import_directory(container, "m", files)
+    assert container.store.count(ModelVersion) == 0
+    assert container.store.count(ArtifactFile) == 0
+
+
+def test_a_tar_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
+    for name in ("/etc/x", "../x", "a/../../x"):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo(name))
+        with pytest.raises(Unsafe, match="leads out"):
+            directories.from_tar(buffer.getvalue())
+        with pytest.raises(Unsafe, match="leads out"):
+            directories.write_tree({name: b""}, tmp_path / "new")
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    with pytest.raises(BadRequest, match="neither a file"):
+        directories.from_tar(buffer.getvalue())
+    for torn in (b"", b"no tar", buffer.getvalue()[:100]):
+        with pytest.raises(BadRequest):
+            directories.from_tar(torn)
+
+
+def test_folders_that_hold_links_or_something_else_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "link").symlink_to("/etc/passwd")
+    with pytest.raises(BadRequest, match="neither a file"):
+        directories.read_tree(tmp_path / "in")
+    with pytest.raises(BadRequest, match="no folder"):
+        directories.read_tree(tmp_path / "nothing")
+    with pytest.raises(Conflict, match="there already"):
+        directories.write_tree({"a": b""}, tmp_path / "in")

@@ -62,7 +62,7 @@ def client(container: Container) -> Iterator[TestClient]:
 
 def test_health(client: TestClient) -> None:
     answer = client.get("/health").json()
-    assert answer == {"status": "ok", "clock": "simulated", "now": "2013-01-01T00:00:00Z", "ledger": 1}
+    assert answer == {"status": "ok", "clock": "simulated", "now": "2013-01-01T00:00:00Z", "ledger": 2}
 
 
 def test_rows_as_json_are_checked_and_counted_once(client: TestClient, container: Container) -> None:
@@ -167,7 +167,7 @@ def test_lists(client: TestClient, container: Container) -> None:
     assert [event["kind"] for event in client.get("/ledger?kind=project.applied").json()] == [
         "project.applied"
     ]
-    assert client.get("/ledger/verify").json() == {"ok": True, "checked": 1, "broken_at": None, "reason": ""}
+    assert client.get("/ledger/verify").json() == {"ok": True, "checked": 2, "broken_at": None, "reason": ""}
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,10 @@ def _of_run(container: Container, run: Run, facts: Facts) -> None:
     data = run_data(container, [run.id])[run.id]
     facts["metrics"] |= {metric.key: metric.value for metric in data.metrics} | run.metrics
     facts["params"] |= data.params | run.params
-    facts["data"] |= {read.name: read.digest for read in data.inputs}
-    facts["data"] |= {f"{ref.kind}/{ref.name}": f"@{ref.version}" for ref in map(parse_ref, run.inputs)}
+    # A training's inputs are logged too, as the same datasets: its own references say more.
+    facts["data"] |= {f"{ref.kind}/{ref.name}": f"@{ref.version}" for ref in map(parse_ref, run.inputs)} or {
+        read.name: read.digest for read in data.inputs
+    }
     facts["features"] = {f"{ref.kind}/{ref.name}": f"@{ref.version}" for ref in map(parse_ref, run.features)}
     facts["training"] = {
         "run": f"run/{run.id}",

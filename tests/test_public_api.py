@@ -36,6 +36,7 @@ PUBLIC = [
     "Text",
     "TrainingSet",
     "Unsafe",
+    "approval",
     "beats",
     "best",
     "calibrated",

@@ -21,6 +21,7 @@ from homeostat.domain.errors import (
     Unsafe,
 )
 from homeostat.sdk.declare import (
+    approval,
     beats,
     calibrated,
     drift,
@@ -98,6 +99,7 @@ __all__ = [
     "Text",
     "TrainingSet",
     "Unsafe",
+    "approval",
     "beats",
     "best",
     "calibrated",

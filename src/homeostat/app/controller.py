@@ -13,6 +13,7 @@ from threading import Lock
 
 import msgspec
 
+from homeostat.app.approvals import awaits
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
@@ -43,6 +44,7 @@ from homeostat.domain.records import (
 )
 from homeostat.domain.refs import parse_ref
 from homeostat.engine.control.rules import Facts, Ruling, decide
+from homeostat.ports.meta import Where
 
 _ATTEMPTS = 3
 # A version for every few rows would be many small files: batches are read as well from where they wait.
@@ -88,9 +90,16 @@ class Controller:
     def _busy(self) -> list[str]:
         store = self._container.store
         runs = store.find(Run, ("kind", "=", "train"), ("state", "in", ["queued", "running"]))
-        # An accepted version is on its way to its rollout, which the next tick begins.
-        waiting = store.find(ModelVersion, ("stage", "in", ["candidate", "accepted"]))
-        return [f"run/{run.id}" for run in runs] + [f"model/{v.model}@{v.version}" for v in waiting]
+        coming = [f"model/{v.model}@{v.version}" for v in self._coming()]
+        return [f"run/{run.id}" for run in runs] + coming
+
+    def _coming(self, *where: Where) -> list[ModelVersion]:
+        """Versions on their way: to their gates, or to their rollout, which the next tick begins.
+
+        One that waits for a person's approval is not on its way by itself.
+        """
+        found = self._container.store.find(ModelVersion, ("stage", "in", ["candidate", "accepted"]), *where)
+        return [v for v in found if v.stage == "candidate" or not awaits(self._container, v)]
 
     def _reap(self, did: list[str]) -> None:
         """Give up what the dead were running, and try it again."""
@@ -229,7 +238,7 @@ class Controller:
         store, name = self._container.store, model.name
         return bool(
             store.count(Run, ("model", "=", name), ("state", "in", ["queued", "running"]))
-            or store.count(ModelVersion, ("model", "=", name), ("stage", "in", ["candidate", "accepted"]))
+            or self._coming(("model", "=", name))
             or store.count(Rollout, ("deployment", "=", name), ("state", "=", "running"))
         )
 

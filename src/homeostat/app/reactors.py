@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from homeostat.app.approvals import APPROVED
+from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.rollouts import begin
 from homeostat.domain.events import Event
-from homeostat.domain.records import Alert, Cursor
+from homeostat.domain.records import Alert, Cursor, ModelVersion
 from homeostat.domain.refs import parse_ref
 
 
@@ -35,9 +37,17 @@ def _roll_out(container: Container, event: Event) -> None:
     begin(container, ref.name, int(ref.version))
 
 
+def _roll_out_waiting(container: Container, event: Event) -> None:
+    """Another policy may ask for less: what waited for an approval is looked at again."""
+    for version in container.store.find(ModelVersion, ("stage", "=", "accepted")):
+        if version.model in declared(container).models:
+            begin(container, version.model, version.version)
+
+
 REACTORS = (
     Reactor("notify", frozenset({"alert.opened", "alert.resolved"}), _notify),
-    Reactor("roll-out", frozenset({"model.accepted"}), _roll_out),
+    Reactor("roll-out", frozenset({"model.accepted", APPROVED}), _roll_out),
+    Reactor("roll-out-waiting", frozenset({"project.applied"}), _roll_out_waiting),
 )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from homeostat.app import approvals
 from homeostat.app.alerts import open_alert
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
@@ -34,7 +35,7 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
 
     Raises:
         NotFound: there is no such version.
-        Conflict: the gates rejected it.
+        Conflict: the gates rejected it, or it waits for an approval.
     """
     record = container.store.get(ModelVersion, model, version)
     if record is None:
@@ -43,6 +44,11 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
         raise Conflict(
             f"model/{model}@{version} is {record.stage}: {record.stage_reason or 'no gate has judged it'}",
             remedy="Promote a version that passed its gates",
+        )
+    if waits := approvals.awaits(container, record):
+        raise Conflict(
+            f"model/{model}@{version} cannot serve: {waits}",
+            remedy=f"homeostat approve {model}@{version} --reason …",
         )
     with container.store.begin() as tx:
         tx.lock(Deployment, model)  # first, here and wherever arms change: who waits, waits for this
@@ -163,6 +169,9 @@ def begin(container: Container, model: str, version: int) -> bool:
     record = container.store.get(ModelVersion, model, version)
     run = container.store.get(Run, record.run) if record else None
     if record is None or run is None or record.stage != "accepted":
+        return False
+    if approvals.awaits(container, record):
+        approvals.ask(container, record)
         return False
     canary = find_model(container, model, run.code).rollout
     champion = champion_of(container.store, model)

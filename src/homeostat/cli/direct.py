@@ -10,6 +10,7 @@ from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment, Evaluation, GateResult, ModelVersion, Run
 
 if TYPE_CHECKING:
+    from homeostat.app.approvals import Standing
     from homeostat.app.container import Container
     from homeostat.app.registry.directories import Layout
     from homeostat.app.registry.reading import VersionShown
@@ -129,6 +130,23 @@ class Direct:
         execute(container, run.id, progress=progress)
         react_all(container)
         return self.run(run.id)
+
+    def approve(
+        self, model: str, version: int, *, reason: str, actor: str = "user", digest: str = ""
+    ) -> Standing:
+        """Agree to a version that passed its gates; a rollout that waited for it begins."""
+        from homeostat.app.approvals import approve
+        from homeostat.app.reactors import react_all
+
+        found = approve(self._container, model, version, actor=actor, reason=reason, digest=digest)
+        react_all(self._container)
+        return found
+
+    def approvals(self, model: str, version: int) -> Standing:
+        """How a version stands with its approvals."""
+        from homeostat.app.approvals import standing
+
+        return standing(self._container, model, version)
 
     def export(self, model: str, at: str = "latest", *, layout: Layout = "mlflow") -> bytes:
         """The files of a version as a tar file."""

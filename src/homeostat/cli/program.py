@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from homeostat.cli import (
+    approving,
     demo,
     exchange,
     keeping,
@@ -61,7 +62,20 @@ def _root(
     context.obj = flags
 
 
-for part in (project, running, models, registry, pipelines, tracking, runs, exchange, reading, keeping, demo):
+for part in (
+    project,
+    running,
+    models,
+    approving,
+    registry,
+    pipelines,
+    tracking,
+    runs,
+    exchange,
+    reading,
+    keeping,
+    demo,
+):
     part.register(app)
 
 

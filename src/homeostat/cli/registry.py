@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from homeostat.cli import packages
+from homeostat.cli import approving, packages
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table
 from homeostat.cli.session import Session
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     command(models, "diff", settings=("home", "server"))(diff)
     command(models, "at", settings=("home", "server"))(at)
     packages.register(models)
+    approving.register_reading(models)
     app.add_typer(models, name="models")
 
 

@@ -198,6 +198,32 @@ class GateResult(Record, frozen=True, kw_only=True):
     at: datetime
 
 
+class Approval(Record, frozen=True, kw_only=True):
+    """A person's consent to one version: to the package of ``digest``, under the policy of the digest ``policy``."""
+
+    KEY = ("model", "version", "policy", "actor")
+    model: str
+    version: int
+    policy: str
+    actor: str
+    digest: str
+    reason: str
+    at: datetime
+
+
+class Signature(Record, frozen=True, kw_only=True):
+    """A signature over the files of a version's package, by the key whose public half has the digest ``key``."""
+
+    KEY = ("model", "version", "key")
+    model: str
+    version: int
+    key: str
+    digest: str
+    bundle: str  # as OpenSSF's model signing writes it: a Sigstore bundle in JSON
+    actor: str
+    at: datetime
+
+
 class Alias(Record, frozen=True, kw_only=True):
     """A pointer; its history is in the ledger (``model.alias-moved``)."""
 

@@ -31,6 +31,7 @@ from homeostat.sdk.transport import ARROW, MSGPACK, Transport, arrow_of, objects
 if TYPE_CHECKING:
     import polars as pl
 
+    from homeostat.app.approvals import Standing
     from homeostat.app.deliveries import Ingested
     from homeostat.app.registry.reading import VersionShown
     from homeostat.app.registry.reports import Compared, Live, Model, Models
@@ -240,6 +241,22 @@ class Client:
     def gates(self, model: str, version: int) -> list[GateResult]:
         """The verdict of each gate on a version, with its evidence."""
         return self._get(f"/models/{quote(model)}/versions/{version}/gates", list[GateResult])
+
+    def approve(
+        self, model: str, version: int, *, reason: str, actor: str = "user", digest: str = ""
+    ) -> Standing:
+        """Agree to a version that passed its gates; ``digest`` is that of the package that was looked at."""
+        from homeostat.app.approvals import Standing
+
+        body = {"reason": reason, "actor": actor, "digest": digest}
+        path = f"/models/{quote(model)}/versions/{version}/approve"
+        return self._post(path, body, Standing, repeatable=True)
+
+    def approvals(self, model: str, version: int) -> Standing:
+        """How a version stands with its approvals."""
+        from homeostat.app.approvals import Standing
+
+        return self._get(f"/models/{quote(model)}/versions/{version}/approvals", Standing)
 
     def export(self, model: str, at: str = "latest", *, layout: str = "mlflow") -> bytes:
         """The files of a version as a tar file.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from homeostat.domain.declarations import (
+    ApprovalPolicy,
     Beats,
     Calibrated,
     Dataset,
@@ -140,6 +141,16 @@ def single_row_latency(quantile: str, *, at_most: str) -> SingleRowLatency:
     return SingleRowLatency(
         int(quantile[1:]) / 10 ** len(quantile[1:]), parse_duration(at_most).total_seconds()
     )
+
+
+def approval(*, by: int = 1, requester: bool = True) -> ApprovalPolicy:
+    """Approval: so many people agree to a version before it is rolled out, with ``homeostat approve``.
+
+    Args:
+        by: How many different people.
+        requester: Whether whoever asked for the training may be one of them.
+    """
+    return ApprovalPolicy(by=by, requester=requester)
 
 
 def drift(

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from homeostat.app import explain, rollouts, training
+from homeostat.app import approvals, explain, rollouts, training
 from homeostat.app.datasets import seal
 from homeostat.app.deliveries import Parcel, deliver, ingest
 from homeostat.app.workers import workers
@@ -28,6 +28,7 @@ from homeostat.server import packages, registry, tracking
 from homeostat.server.calls import (
     TAR,
     Call,
+    Consent,
     Handed,
     Moment,
     Promotion,
@@ -119,6 +120,8 @@ class Api:
                 lambda call: packages.export(self._container, call),
                 media=TAR,
             ),
+            get("/models/{name}/versions/{version:int}/approvals", self._approvals),
+            post("/models/{name}/versions/{version:int}/approve", self._approve),
             post("/models/{name}/import", lambda call: packages.take(self._container, call)),
             get("/alerts", lambda _: self._store.find(records.Alert, order=["-opened_at"])),
             get("/why/{trigger:path}", self._why),
@@ -242,6 +245,20 @@ class Api:
         wanted = call.read(Promotion)
         name = call.path["name"]
         return rollouts.promote(self._container, name, wanted.version, actor="user", reason=wanted.reason)
+
+    def _approvals(self, call: Call) -> approvals.Standing:
+        return approvals.standing(self._container, call.path["name"], call.path["version"])
+
+    def _approve(self, call: Call) -> approvals.Standing:
+        said = call.read(Consent)
+        return approvals.approve(
+            self._container,
+            call.path["name"],
+            call.path["version"],
+            actor=said.actor,
+            reason=said.reason,
+            digest=said.digest,
+        )
 
     def _rollback(self, call: Call) -> records.Deployment:
         reason = call.read(Return).reason

@@ -110,6 +110,14 @@ class Promotion(msgspec.Struct, forbid_unknown_fields=True):
     reason: str = "asked for"
 
 
+class Consent(msgspec.Struct, forbid_unknown_fields=True):
+    """Who agrees to a version, why, and to which package (empty: the version's)."""
+
+    reason: str
+    actor: str = "user"
+    digest: str = ""
+
+
 class Return(msgspec.Struct, forbid_unknown_fields=True):
     """Why to go back."""
 

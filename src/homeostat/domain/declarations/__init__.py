@@ -3,6 +3,7 @@
 Frozen values, checked where they are made, so that an error names the line that declares the impossible.
 """
 
+from homeostat.domain.declarations.approval import ApprovalPolicy
 from homeostat.domain.declarations.base import Declaration
 from homeostat.domain.declarations.data import Dataset
 from homeostat.domain.declarations.features import Entity, FeatureView, OnRequest, View, Windows
@@ -14,6 +15,7 @@ from homeostat.domain.declarations.rules import Drift, Every, NewLabels, Rule, S
 
 __all__ = [
     "SLO",
+    "ApprovalPolicy",
     "Beats",
     "Binary",
     "Calibrated",

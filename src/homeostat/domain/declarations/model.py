@@ -9,6 +9,7 @@ from typing import Any, ClassVar, cast
 
 import msgspec
 
+from homeostat.domain.declarations.approval import ApprovalPolicy
 from homeostat.domain.declarations.base import Declaration
 from homeostat.domain.declarations.data import Dataset
 from homeostat.domain.declarations.features import View
@@ -58,6 +59,7 @@ class Model(Declaration):
             array) and keyword parameters with defaults, giving a fitted object with ``predict_proba``.
         features: The feature views; without any, the request's own columns but key, time and label.
         gates: What a candidate must pass.
+        approval: Whose consent it needs then, before it is rolled out; None: nobody's.
         rollout: How an accepted candidate is brought in; None: at once.
         slo: The service levels of its deployment.
         retrain: When it is trained again.
@@ -73,6 +75,7 @@ class Model(Declaration):
     train: Callable[..., Any] = field(default=cast("Callable[..., Any]", None), compare=False)
     features: tuple[View, ...] | list[View] = ()
     gates: tuple[Gate, ...] | list[Gate] = ()
+    approval: ApprovalPolicy | None = None
     rollout: Canary | None = None
     slo: SLO | None = None
     retrain: When | None = None
@@ -93,6 +96,8 @@ class Model(Declaration):
             for item in getattr(self, label):
                 if not isinstance(item, kinds):
                     raise self.error(f"{label} holds {item!r}", f"Write each like {like}")
+        if self.approval is not None:
+            self.expect("approval", self.approval, ApprovalPolicy, "hs.approval(by=1)")
         if isinstance(self.holdout, float) and not 0 < self.holdout < 1:
             raise self.error(
                 f"holdout is {self.holdout}", 'Give a share between 0 and 1, or a duration as "7d"'
@@ -125,6 +130,7 @@ class Model(Declaration):
             "features": [view.name for view in self.features],
             "train": source_digest(self.train),
             "gates": msgspec.to_builtins(self.gates),
+            "approval": msgspec.to_builtins(self.approval),
             "rollout": msgspec.to_builtins(self.rollout),
             "slo": msgspec.to_builtins(self.slo),
             "retrain": msgspec.to_builtins(self.retrain),

@@ -191,6 +191,26 @@ def upgrade() -> None:
         moment("at"),
     )
     op.create_table(
+        "approvals",
+        text("model", key=True),
+        integer("version", key=True),
+        text("policy", key=True),
+        text("actor", key=True),
+        text("digest"),
+        text("reason"),
+        moment("at"),
+    )
+    op.create_table(
+        "signatures",
+        text("model", key=True),
+        integer("version", key=True),
+        text("key", key=True),
+        text("digest"),
+        text("bundle"),
+        text("actor"),
+        moment("at"),
+    )
+    op.create_table(
         "aliases",
         text("model", key=True),
         text("alias", key=True),
@@ -582,6 +602,8 @@ def downgrade() -> None:
         "rollouts",
         "deployments",
         "aliases",
+        "signatures",
+        "approvals",
         "gate_results",
         "model_versions",
         "runs",

@@ -52,7 +52,7 @@ COMPILE = $(VENV)/uv/bin/uv pip compile --quiet --no-config --universal --python
 lock: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --upgrade --target $(VENV)/uv uv
 	$(COMPILE) pyproject.toml --all-extras --group dev -o requirements/lock.txt $(ARGS)
-	$(COMPILE) pyproject.toml --all-extras -c requirements/lock.txt -o requirements/run.txt $(ARGS)
+	$(COMPILE) pyproject.toml --extra flights -c requirements/lock.txt -o requirements/run.txt $(ARGS)
 	$(COMPILE) --group build -c requirements/lock.txt -o requirements/build.txt $(ARGS)
 	$(COMPILE) --group mlflow -o requirements/mlflow.txt $(ARGS)
 	$(COMPILE) --group figures -c requirements/lock.txt -o requirements/figures.txt $(ARGS)

@@ -65,7 +65,7 @@ def steps() -> list[Step | Block]:
     out: list[Step | Block] = []
     for block in blocks():
         if block.kind == "python":
-            out.append(block)
+            out += [block] if block.file else []
             continue
         for part in re.split(r"^\$ ", block.text, flags=re.M)[1:]:
             command, _, expected = part.partition("\n")

@@ -107,7 +107,7 @@ def test_models_versions_and_aliases(client: Client) -> None:
         }
         for name in ("spring tide", "neap"):
             client.delete_registered_model(name)
-        outcome["left"] = [one.name for one in client.search_registered_models("name ILIKE '%TIDE%'")]
+        outcome["left"] = [one.name for one in client.search_registered_models("name ILIKE 'SPRING T%'")]
         return outcome
 
     assert client(script) == {

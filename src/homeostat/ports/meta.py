@@ -52,7 +52,10 @@ class Transaction(Reads, Protocol):
         """Remove the records that meet every condition; returns how many."""
 
     def lock(self, kind: type[R], *key: Any) -> R | None:
-        """Read a record that nobody else changes until this transaction ends."""
+        """Read a record that nobody else changes, or makes where it is None, until this transaction ends.
+
+        (Who makes it without asking for the lock is not held back.)
+        """
 
     def append(self, *events: Event) -> None:
         """Add events to the ledger, in the order given, when this transaction commits."""

@@ -264,6 +264,18 @@ def test_lock_lets_no_update_get_lost(store: SqlMetaStore) -> None:
         assert tx.lock(Cursor, "nobody") is None
 
 
+def test_of_those_who_lock_what_is_not_there_one_makes_it(store: SqlMetaStore) -> None:
+    def add(number: int) -> None:
+        with store.begin() as tx:
+            found = tx.lock(Cursor, f"c{number % 3}")
+            time.sleep(0.005)
+            tx.put(Cursor(name=f"c{number % 3}", seq=found.seq + 1 if found else 1))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(24)))
+    assert [cursor.seq for cursor in store.find(Cursor)] == [8, 8, 8]
+
+
 def test_two_inserters_of_one_key_have_one_winner(store: SqlMetaStore) -> None:
     won = []
     together = threading.Barrier(6)

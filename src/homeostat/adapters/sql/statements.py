@@ -17,6 +17,7 @@ from sqlalchemy import (
     Delete,
     Select,
     Table,
+    Text,
     Update,
     and_,
     bindparam,
@@ -38,6 +39,9 @@ R = TypeVar("R", bound=Record)
 Insert = sqlite.Insert | postgresql.Insert
 # A condition without its value: field, operator, whether the value is None.
 Shape = tuple[tuple[str, str, bool], ...]
+
+# Until the transaction ends, by name; for PostgreSQL.
+HOLD: Final = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text), 0)))
 
 _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 

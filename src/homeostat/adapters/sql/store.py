@@ -107,8 +107,14 @@ class SqlTransaction(_Reading):
         return self._run(statements.remove(kind, shape), values).rowcount
 
     def lock(self, kind: type[R], *key: Any) -> R | None:
-        """Read a record that nobody else changes until this transaction ends."""
-        return self._one(kind, key, lock=self._dialect == "postgresql")
+        """Read a record that nobody else changes, or makes, until this transaction ends; see the port."""
+        if self._dialect == "sqlite":
+            return self._one(kind, key, lock=False)
+        found = self._one(kind, key, lock=True)
+        if found is None:  # no row to lock: its name is, and who waited for that sees what was made meanwhile
+            self._run(statements.HOLD, {"name": f"{kind.__name__} {key!r}"})
+            found = self._one(kind, key, lock=True)
+        return found
 
     def append(self, *events: Event) -> None:
         """Add events to the ledger when this transaction commits."""

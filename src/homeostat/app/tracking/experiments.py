@@ -210,13 +210,7 @@ def no_experiment(id: int | str) -> NotFound:
 
 def _default_in(container: Container, tx: Transaction) -> Experiment:
     """Experiment 0, locked: whoever makes or renames an experiment does so after the others."""
-    found = tx.lock(Experiment, DEFAULT)
-    if found is not None:
-        return found
-    try:
-        return _insert(container, tx, DEFAULT, "Default", "", "system")
-    except Conflict:  # another process made it meanwhile
-        return locked_experiment(tx, DEFAULT)
+    return tx.lock(Experiment, DEFAULT) or _insert(container, tx, DEFAULT, "Default", "", "system")
 
 
 def _add(container: Container, tx: Transaction, name: str, artifacts: str, actor: str) -> Experiment:

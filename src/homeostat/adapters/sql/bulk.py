@@ -1,7 +1,7 @@
-"""Writing many records of one class, past SQLAlchemy, whose work for each row costs more than SQLite's.
+"""Writing many records of one class: checked column by column, and run past SQLAlchemy.
 
-The statement is the one of ``statements.write``, compiled once. SQLite runs it for each row; PostgreSQL takes all rows
-at once, an array for each column.
+The statement is the one of ``statements.write``. SQLite runs it for each row; PostgreSQL takes all rows at once, an
+array for each column.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, cast
+from typing import Final
 
 from sqlalchemy import Connection
-from sqlalchemy.dialects import postgresql, sqlite
 
 from homeostat.adapters.sql import statements
 from homeostat.adapters.sql.columns import Flag, Json, Kept, Moment, Payload, Real, Whole, Words
+from homeostat.adapters.sql.prepared import Prepared, prepared
 from homeostat.domain.records import Record
 
 _ARRAYS: Final[dict[type[Kept], str]] = {
@@ -29,14 +29,6 @@ _ARRAYS: Final[dict[type[Kept], str]] = {
 }
 
 
-class _Form(NamedTuple):
-    """A statement, and the fields whose values are its parameters, with the types that check and convert them."""
-
-    text: str
-    fields: tuple[str, ...]
-    types: tuple[Kept, ...]
-
-
 def write(
     connection: Connection, records: Sequence[Record], *, replace: bool, by: tuple[str, ...] = ()
 ) -> int:
@@ -45,14 +37,15 @@ def write(
     Raises:
         BadRequest: a value is none that its column holds.
     """
-    dialect = connection.dialect.name
-    form = _form(type(records[0]), dialect, replace, by)
+    dialect = connection.dialect
+    form = prepared(statements.write(type(records[0]), dialect.name, replace, by), dialect)
     columns = [
-        kept.bind_all(list(map(attrgetter(field), records)), connection.dialect)
-        for field, kept in zip(form.fields, form.types, strict=True)
+        kept.bind_all(list(map(attrgetter(field), records)), dialect)
+        for field, kept in zip(form.names, form.types, strict=True)
     ]
-    values: Any = list(zip(*columns, strict=True)) if dialect == "sqlite" else tuple(columns)
-    return connection.exec_driver_sql(form.text, values).rowcount
+    if dialect.name == "sqlite":
+        return connection.exec_driver_sql(form.text, list(zip(*columns, strict=True))).rowcount
+    return connection.exec_driver_sql(_of_arrays(form), tuple(columns)).rowcount
 
 
 def distinct(records: Sequence[Record]) -> bool:
@@ -64,16 +57,8 @@ def distinct(records: Sequence[Record]) -> bool:
 
 
 @cache
-def _form(kind: type[Record], dialect: str, replace: bool, by: tuple[str, ...]) -> _Form:
-    statement = statements.write(kind, dialect, replace, by)
-    table = statements.table_of(kind)
-    if dialect == "sqlite":
-        compiled = statement.compile(dialect=sqlite.dialect())
-        fields = tuple(compiled.positiontup or ())
-        return _Form(str(compiled), fields, tuple(cast(Kept, table.c[name].type) for name in fields))
-    fields = tuple(column.name for column in table.c)
-    kinds = tuple(cast(Kept, column.type) for column in table.c)
-    text = str(statement.compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
-    head, tail = text.partition(" VALUES ")[0], text.partition(" ON CONFLICT ")[2]
-    arrays = ", ".join(f"%s::{_ARRAYS[type(one)]}[]" for one in kinds)
-    return _Form(f"{head} SELECT * FROM unnest({arrays}) ON CONFLICT {tail}", fields, kinds)
+def _of_arrays(form: Prepared) -> str:
+    """The statement with an array for each column in place of a row."""
+    head, _, rest = form.text.partition(" VALUES ")
+    arrays = ", ".join(f"%s::{_ARRAYS[type(kept)]}[]" for kept in form.types)
+    return f"{head} SELECT * FROM unnest({arrays}) ON CONFLICT {rest.partition(' ON CONFLICT ')[2]}"

@@ -76,10 +76,16 @@ class Kept(TypeDecorator[Any]):
 
     cache_ok = True
     wanted = ""
+    # What makes a field's value of one in a row; None: it is that already.
+    field_of: Callable[[Any], Any] | None = None
 
     def __init__(self, field: str) -> None:
         super().__init__()
         self.field = field
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """The field's value."""
+        return value if value is None or self.field_of is None else self.field_of(value)
 
     def bind_all(self, values: list[Any], dialect: Dialect) -> list[Any]:
         """What ``process_bind_param`` makes of each; the commonest types check all at once."""
@@ -176,6 +182,7 @@ class Flag(Kept):
     impl = Boolean
     cache_ok = True
     wanted = "True or False"
+    field_of = bool
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> bool | None:
         """Check that it is a bool."""
@@ -204,6 +211,7 @@ class Moment(Kept):
     impl = BigInteger
     cache_ok = True
     wanted = "a datetime with a time zone"
+    field_of = staticmethod(moment)
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> int | None:
         """To microseconds."""
@@ -212,10 +220,6 @@ class Moment(Kept):
         if not isinstance(value, datetime) or value.tzinfo is None:
             self.refuse(value)
         return micros(value)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        """From microseconds."""
-        return None if value is None else moment(value)
 
 
 class Json(Kept):
@@ -227,12 +231,8 @@ class Json(Kept):
     def __init__(self, field: str, hint: Any) -> None:
         super().__init__(field)
         self.hint = hint
-        self._decode: Callable[[str], Any] = msgspec.json.Decoder(hint).decode
+        self.field_of = msgspec.json.Decoder(hint).decode
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """To JSON."""
         return None if value is None else json_text(value, self.field)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """From JSON."""
-        return None if value is None else self._decode(value)

@@ -96,6 +96,7 @@ def _postgresql(url: URL) -> Engine:
         return create_engine(
             url.set(drivername="postgresql+psycopg").update_query_dict(missing),
             isolation_level="AUTOCOMMIT",
+            paramstyle="format",  # by place, as SQLite's
             pool_size=8,
             max_overflow=24,
             pool_timeout=WAIT_SECONDS,

@@ -135,14 +135,12 @@ def write(kind: type[Record], dialect: str, replace: bool, by: tuple[str, ...] =
     rest = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
     key = list(kind.KEY)
     greater = _greater(statement.excluded, [comparable(kind, name) for name in by]) if by else None
-    done = (
+    done: Insert = (
         statement.on_conflict_do_update(index_elements=key, set_=rest, where=greater)
         if replace and rest
         else statement.on_conflict_do_nothing(index_elements=key)
     )
-    # SQLAlchemy throws the row count of an INSERT away unless it is told not to.
-    counted: Insert = done.execution_options(preserve_rowcount=True)
-    return counted
+    return done
 
 
 def _greater(new: Any, columns: list[Column[Any]]) -> ColumnElement[bool]:

@@ -14,10 +14,10 @@ from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, CursorResult, Executable
+from sqlalchemy import ClauseElement, Connection, Executable, Select
 from sqlalchemy.exc import SQLAlchemyError
 
-from homeostat.adapters.sql import bulk, connect, ledger, schema, statements
+from homeostat.adapters.sql import bulk, connect, ledger, prepared, schema, statements
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, StoreUnavailable
 from homeostat.domain.events import Event
 from homeostat.domain.records import Record
@@ -33,7 +33,8 @@ _SNAPSHOT: Final = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPE
 class _Reading:
     """What the store and a transaction share: reading through some connection."""
 
-    def _rows(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+    def _rows(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """What a statement of ``statements`` finds."""
         raise NotImplementedError
 
     def get(self, kind: type[R], *key: Any) -> R | None:
@@ -97,14 +98,12 @@ class SqlTransaction(_Reading):
         """Set fields of the records that meet every condition; returns how many."""
         shape, compared = statements.shape_of(kind, where)
         statement = statements.update(kind, tuple(values), shape)
-        return self._run(
-            statement, compared | {f"to_{name}": value for name, value in values.items()}
-        ).rowcount
+        return self._change(statement, compared | {f"to_{name}": value for name, value in values.items()})
 
     def delete(self, kind: type[R], *where: Where) -> int:
         """Remove the records that meet every condition; returns how many."""
         shape, values = statements.shape_of(kind, where)
-        return self._run(statements.remove(kind, shape), values).rowcount
+        return self._change(statements.remove(kind, shape), values)
 
     def lock(self, kind: type[R], *key: Any) -> R | None:
         """Read a record that nobody else changes, or makes, until this transaction ends; see the port."""
@@ -112,7 +111,7 @@ class SqlTransaction(_Reading):
             return self._one(kind, key, lock=False)
         found = self._one(kind, key, lock=True)
         if found is None:  # no row to lock: its name is, and who waited for that sees what was made meanwhile
-            self._run(statements.HOLD, {"name": f"{kind.__name__} {key!r}"})
+            self._rows(statements.HOLD, {"name": f"{kind.__name__} {key!r}"})
             found = self._one(kind, key, lock=True)
         return found
 
@@ -143,8 +142,7 @@ class SqlTransaction(_Reading):
                 return bulk.write(self._connection, records, replace=replace, by=by)
         # PostgreSQL does not replace a row twice in one statement.
         statement = statements.write(type(records[0]), self._dialect, replace, by)
-        rows = [msgspec.structs.asdict(record) for record in records]
-        return self._run(statement, rows[0] if len(rows) == 1 else rows).rowcount
+        return sum(self._change(statement, msgspec.structs.asdict(record)) for record in records)
 
     def _first_taken(self, records: Sequence[Record]) -> Record:
         seen: set[tuple[Any, ...]] = set()
@@ -155,15 +153,17 @@ class SqlTransaction(_Reading):
             seen.add((type(record), *key))
         return records[0]  # its rival was removed meanwhile
 
-    def _rows(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+    def _rows(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         with self._watched():
-            return self._connection.execute(statement, values).fetchall()
+            return prepared.rows(self._connection, statement, values)
 
-    def _run(self, statement: Executable | str, values: Any = None) -> CursorResult[*tuple[Any, ...]]:
+    def _change(self, statement: ClauseElement, values: dict[str, Any]) -> int:
         with self._watched():
-            if isinstance(statement, str):
-                return self._connection.exec_driver_sql(statement)
-            return self._connection.execute(statement, values)
+            return prepared.change(self._connection, statement, values)
+
+    def _run(self, text: str) -> None:
+        with self._watched():
+            prepared.command(self._connection, text)
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -173,6 +173,9 @@ class SqlTransaction(_Reading):
             # PostgreSQL answers COMMIT after an error by silently rolling back, so the failure is remembered.
             self._failed = connect.meaning_of(error, self._store.url)
             raise self._failed from error
+        except HomeostatError as error:  # a value that no column holds
+            self._failed = error
+            raise
 
 
 class SqlMetaStore(_Reading):
@@ -212,7 +215,7 @@ class SqlMetaStore(_Reading):
         self._mine.busy = True
         try:
             with self._turn(), self._connected() as connection:
-                connection.exec_driver_sql(_BEGIN[self.dialect])
+                prepared.command(connection, _BEGIN[self.dialect])
                 transaction = SqlTransaction(self, connection)
                 try:
                     yield transaction
@@ -253,12 +256,13 @@ class SqlMetaStore(_Reading):
         self.engine.dispose()
 
     def rows(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
-        """What ``statement`` finds in the committed state; for the ledger."""
-        return self._rows(statement, values)
-
-    def _rows(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """What any ``statement`` finds in the committed state; for the ledger and the search."""
         with self._connected() as connection:
             return connection.execute(statement, values).fetchall()
+
+    def _rows(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        with self._connected() as connection:
+            return prepared.rows(connection, statement, values)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

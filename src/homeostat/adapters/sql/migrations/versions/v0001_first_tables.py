@@ -205,8 +205,19 @@ def upgrade() -> None:
         text("model", key=True),
         integer("version", key=True),
         text("key", key=True),
+        text("public"),
         text("digest"),
         text("bundle"),
+        text("actor"),
+        moment("at"),
+    )
+    op.create_table(
+        "deprecations",
+        text("model", key=True),
+        integer("version", key=True),
+        moment("on"),
+        text("reason"),
+        text("use"),
         text("actor"),
         moment("at"),
     )
@@ -602,6 +613,7 @@ def downgrade() -> None:
         "rollouts",
         "deployments",
         "aliases",
+        "deprecations",
         "signatures",
         "approvals",
         "gate_results",

@@ -1,0 +1,126 @@
+"""Statements as the driver takes them: compiled once, then run past SQLAlchemy, whose work for each run costs more
+than SQLite's.
+
+Texts, checks and conversions are those of the statement and its columns all the same, and errors are SQLAlchemy's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import ClauseElement, Connection, Dialect, Select
+from sqlalchemy.exc import DBAPIError
+
+from homeostat.adapters.sql.columns import Kept
+
+
+class Prepared:
+    """A statement compiled for one dialect.
+
+    Args:
+        statement: One whose parameters are bound names.
+        dialect: That of a store's engine, whose parameters have places.
+    """
+
+    def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
+        compiled: Any = statement.compile(dialect=dialect)
+        self.text: Final[str] = compiled.string
+        self.names: Final[tuple[str, ...]] = tuple(compiled.positiontup)
+        self.types: Final[tuple[Any, ...]] = tuple(compiled.binds[name].type for name in self.names)
+        self._fixed = {
+            name: compiled.binds[name].value for name in self.names if not compiled.binds[name].required
+        }
+        # The text of one with a list among its parameters depends on how long that is.
+        self.whole: Final = not compiled.post_compile_params
+        self._dialect = dialect
+        self._checks = [
+            (place, kept.process_bind_param)
+            for place, kept in enumerate(self.types)
+            if isinstance(kept, Kept)
+        ]
+        columns = statement.selected_columns if isinstance(statement, Select) else ()
+        self._reads: list[tuple[int, Callable[[Any], Any]]] = [
+            (place, column.type.field_of)
+            for place, column in enumerate(columns)
+            if isinstance(column.type, Kept) and column.type.field_of is not None
+        ]
+
+    def bound(self, values: Mapping[str, Any]) -> list[Any]:
+        """The parameters in order.
+
+        Raises:
+            BadRequest: a value is none that its column holds.
+        """
+        if self._fixed:
+            values = {**self._fixed, **values}
+        found = [values[name] for name in self.names]
+        for place, check in self._checks:
+            found[place] = check(found[place], self._dialect)
+        return found
+
+    def read(self, rows: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+        """Rows as the driver gives them, with the values of fields."""
+        if not self._reads:
+            return rows
+        found = [list(row) for row in rows]
+        for row in found:
+            for place, field_of in self._reads:
+                if row[place] is not None:
+                    row[place] = field_of(row[place])
+        return found
+
+
+@lru_cache(maxsize=4096)
+def prepared(statement: ClauseElement, dialect: Dialect) -> Prepared:
+    """The statement compiled, once for each object."""
+    return Prepared(statement, dialect)
+
+
+def rows(
+    connection: Connection, statement: Select[Any], values: Mapping[str, Any]
+) -> Sequence[Sequence[Any]]:
+    """What a statement that stays finds.
+
+    Raises:
+        SQLAlchemyError: the database refuses it.
+        BadRequest: a value is none that its column holds.
+    """
+    form = prepared(statement, connection.dialect)
+    if not form.whole:
+        return connection.execute(statement, values).fetchall()
+    bound = form.bound(values)
+    try:
+        return form.read(_driver(connection).execute(form.text, bound).fetchall())
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _refused(connection, form.text, error) from error
+
+
+def change(connection: Connection, statement: ClauseElement, values: Mapping[str, Any]) -> int:
+    """Run a statement that stays; returns how many rows it made, changed or removed. For errors see ``rows``."""
+    form = prepared(statement, connection.dialect)
+    if not form.whole:
+        return connection.execute(statement, values).rowcount  # type: ignore[call-overload,no-any-return]
+    return command(connection, form.text, form.bound(values))
+
+
+def command(connection: Connection, text: str, values: Sequence[Any] = ()) -> int:
+    """Run a text of SQL; returns how many rows it made, changed or removed.
+
+    Raises:
+        SQLAlchemyError: the database refuses it.
+    """
+    try:
+        return int(_driver(connection).execute(text, values).rowcount)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise _refused(connection, text, error) from error
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
+
+
+def _refused(connection: Connection, text: str, error: Exception) -> BaseException:
+    base = connection.dialect.loaded_dbapi.Error
+    return DBAPIError.instance(text, None, error, base, dialect=connection.dialect)

@@ -12,8 +12,8 @@ import pytest
 
 from homeostat.domain.declarations import Canary
 from homeostat.engine.control import observations
-from homeostat.engine.control.canary import LOSS_BOUND, SLOWER, Baseline, CanaryTest
-from homeostat.engine.control.sequential import Array, bets, mixture, wealth
+from homeostat.engine.control.canary import Baseline, CanaryTest
+from homeostat.engine.control.sequential import Array
 
 BEGAN = datetime(2013, 5, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -35,53 +35,19 @@ def difference(y: Array, p: Array, q: Array) -> Array:
     return loss
 
 
-def test_of_2000_canaries_without_a_difference_few_are_rolled_back() -> None:
-    """All three watched after every request, each at the edge of what counts as no worse."""
-    rng, alpha, runs, rows = np.random.default_rng(5), 0.05, 2000, 400
-    tolerance = 0.01
-    wrong = 0
-    for _ in range(20):
-        n = (runs // 20, rows)
-        y, p, q = (x.reshape(n) for x in answers(rng, n[0] * rows, 0.0))
-        loss = difference(y, p, q) + tolerance
-        failed = (rng.random(n) < 0.003).astype(float)
-        slow = (rng.random(n) < 0.03).astype(float) - (rng.random(n) < 0.03 - SLOWER)
-        peaks = []
-        for values, mean, low in ((loss, tolerance, -LOSS_BOUND), (failed, 0.003, 0.0), (slow, SLOWER, -1.0)):
-            grid = bets(mean, low)
-            peaks.append(mixture(wealth(values, mean, grid, np.zeros(len(grid)))).max(axis=1))
-        wrong += int((np.max(peaks, axis=0) >= np.log(3 / alpha)).sum())
-    assert wrong <= runs * alpha + 3 * (runs * alpha * (1 - alpha)) ** 0.5
+def together(test: CanaryTest, seconds: float, champion: float, count: int, for_one: int = 9) -> None:
+    """``count`` answers of the candidate, each beside some of the champion's."""
+    mine = np.tile([False] * for_one + [True], count)
+    test.observe_seconds(np.where(mine, seconds, champion), mine)
 
 
-def test_a_worse_candidate_is_found_and_the_worse_the_sooner() -> None:
-    rng, canary = np.random.default_rng(6), Canary()
-    medians = []
-    for harm in (1.0, 2.0):
-        needed = []
-        for _ in range(40):
-            test = CanaryTest(canary, STEADY)
-            for seen in range(50, 2001, 50):
-                test.observe_labels(*answers(rng, 50, harm))
-                if test.decide(BEGAN, BEGAN, seen, seen).action == "rollback":
-                    needed.append(seen)
-                    break
-        assert len(needed) >= 38
-        medians.append(float(np.median(needed)))
-    assert medians[0] <= 1000
-    assert medians[1] <= 250
-
-
-def test_the_same_through_the_whole_test_without_a_difference() -> None:
+def test_few_sound_candidates_are_called_worse_by_the_whole_test() -> None:
     rng, canary, wrong = np.random.default_rng(7), Canary(false_alarm=0.1), 0
     for _ in range(200):
         test = CanaryTest(canary, STEADY)
         for _ in range(10):
-            test.observe(
-                failed=rng.random(50) < 0.0002,
-                seconds=rng.exponential(0.01, 50),
-                champion_seconds=rng.exponential(0.01, 450),
-            )
+            test.observe(failed=rng.random(50) < 0.0002)
+            test.observe_seconds(rng.exponential(0.01, 500), rng.random(500) < 0.1)
             test.observe_labels(*answers(rng, 50, 0.0))
         wrong += test.decide(BEGAN, BEGAN, 500, 500).action == "rollback"
     assert wrong <= 200 * 0.1 + 3 * (200 * 0.09) ** 0.5
@@ -118,17 +84,18 @@ def test_without_a_known_error_rate_more_errors_are_needed() -> None:
 
 def test_a_slow_candidate_is_rolled_back_and_a_slow_machine_is_not_its_fault() -> None:
     slow, both = CanaryTest(Canary(), STEADY), CanaryTest(Canary(), STEADY)
-    slow.observe(failed=[False] * 40, seconds=[0.2] * 40, champion_seconds=[0.01] * 360)
+    together(slow, 0.2, 0.01, 40)
     decision = slow.decide(BEGAN, BEGAN, 40, 0)
     assert decision.action == "rollback"
     assert "slow answers are +100.0%" in decision.reason
-    both.observe(failed=[False] * 40, seconds=[0.2] * 40, champion_seconds=[0.2] * 360)
+    together(both, 0.2, 0.2, 40)
     assert both.decide(BEGAN, BEGAN, 40, 0).action == "continue"
 
 
 def test_only_what_is_watched_is_tested() -> None:
     test = CanaryTest(Canary(watch=("errors",)), STEADY)
-    test.observe(failed=[False] * 40, seconds=[0.2] * 40, champion_seconds=[0.01] * 40)
+    test.observe(failed=[False] * 40)
+    together(test, 0.2, 0.01, 40)
     test.observe_labels([1.0] * 400, [0.01] * 400, [0.99] * 400)
     assert list(test.statistics(40, 400)["watched"]) == ["errors"]
     assert test.decide(BEGAN + 3 * DAY, BEGAN, 40, 0).action == "continue"
@@ -175,7 +142,8 @@ def test_a_test_goes_on_from_its_statistics_as_if_never_stopped() -> None:
     for _ in range(5):
         labels, failed = answers(rng, 30, 1.0), rng.random(30) < 0.05
         for test in (whole, parted):
-            test.observe(failed=failed, seconds=[0.06] * 30, champion_seconds=[0.01] * 90)
+            test.observe(failed=failed)
+            test.observe_seconds([0.06, 0.01, 0.01] * 9 + [0.06], [True, False, False] * 9 + [True])
             test.observe_labels(*labels)
         kept = json.loads(json.dumps(parted.decide(BEGAN, BEGAN, 30, 30).statistics))
         parted = CanaryTest.restore(canary, kept)
@@ -198,7 +166,7 @@ def test_rows_of_the_log_become_observations() -> None:
     assert test.baseline == Baseline(requests=3, errors=1, slow_after=0.05)
     assert observations.observe(test, log) == 3
     assert test.tests["errors"].state.total == 1.0  # the third failed for both
-    assert test.tests["latency"].state.total == 1.0
+    assert test.tests["latency"].state.total == 1.0  # beside the two before and after it
     assert observations.observe_labels(test, log, "late") == 3
     expected = difference(np.array([0.0]), np.array([0.2]), np.array([0.25]))
     assert test.tests["log_loss"].observed == pytest.approx(expected[0])

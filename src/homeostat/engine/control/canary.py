@@ -8,7 +8,10 @@ Three things are watched, each by a test that may be looked at after every reque
 * ``errors``: on each request of the candidate's arm, whether it failed where the champion did not, against
   the champion's error rate. What fails for both is not the candidate's fault.
 * ``latency``: how much larger the share of slow answers is than among the champion's answers at the same
-  time. A machine that is slow for a while is slow for both.
+  time. A machine that is slow for a while is slow for both. An answer is slow past a threshold x, and a
+  quantile is at most x exactly where the share of what is slower is small enough: this is a test of a
+  quantile (Howard & Ramdas, "Sequential estimation of quantiles with applications to A/B testing and
+  best-arm identification", Bernoulli 28 (2022), 1704-1728).
 
 The chance of a false alarm over the whole canary is at most ``Canary.false_alarm``: each of the k things
 that are watched has a k-th of it, and rolls back at an e-value of k divided by it. That bounds how often a
@@ -30,6 +33,7 @@ import numpy.typing as npt
 
 from homeostat.domain.declarations.operation import Canary
 from homeostat.domain.durations import format_duration, parse_duration
+from homeostat.engine.control.pairing import Block, blocks
 from homeostat.engine.control.sequential import MeanTest, State
 
 CLIP: Final = 0.01
@@ -71,12 +75,18 @@ class CanaryTest:
         canary: The declaration.
         baseline: How the champion did before; fixed for the whole canary.
         states: Where the tests stood, by what is watched.
+        block: Answers whose latencies have no counterpart in the other arm yet.
     """
 
     def __init__(
-        self, canary: Canary, baseline: Baseline | None = None, states: Mapping[str, State] | None = None
+        self,
+        canary: Canary,
+        baseline: Baseline | None = None,
+        states: Mapping[str, State] | None = None,
+        block: Block | None = None,
     ) -> None:
         self.canary, self.baseline = canary, baseline or Baseline()
+        self._block = block or Block()
         self._share = canary.false_alarm / max(len(set(canary.watch)), 1)
         before = dict(states or {})
         build = {"errors": self._errors_test, "latency": self._latency_test, "log_loss": self._loss_test}
@@ -90,7 +100,10 @@ class CanaryTest:
         baseline = msgspec.convert(statistics["baseline"], Baseline)
         watched = statistics["watched"]
         return cls(
-            canary, baseline, {name: msgspec.convert(watched[name]["state"], State) for name in watched}
+            canary,
+            baseline,
+            {name: msgspec.convert(watched[name]["state"], State) for name in watched},
+            msgspec.convert(statistics.get("block", {}), Block),
         )
 
     def _errors_test(self, state: State | None) -> MeanTest:
@@ -108,37 +121,31 @@ class CanaryTest:
     def _loss_test(self, state: State | None) -> MeanTest:
         return MeanTest(self.canary.tolerance, low=-LOSS_BOUND, high=LOSS_BOUND, state=state)
 
-    def observe(
-        self,
-        *,
-        failed: npt.ArrayLike,
-        champion_failed: npt.ArrayLike | None = None,
-        seconds: npt.ArrayLike = (),
-        champion_seconds: npt.ArrayLike = (),
-    ) -> None:
-        """Take in requests of the time since the last look, in the order of the log.
+    def observe(self, *, failed: npt.ArrayLike, champion_failed: npt.ArrayLike | None = None) -> None:
+        """Take in requests of the candidate's arm since the last look, in the order of the log.
 
         Args:
-            failed: For each request of the candidate's arm, whether the candidate failed.
-            champion_failed: For the same requests, whether the champion's shadow failed too.
-            seconds: How long the candidate took on the requests it answered.
-            champion_seconds: How long the champion took on the requests of its own arm.
+            failed: For each, whether the candidate failed.
+            champion_failed: For the same requests, whether the champion failed too.
         """
         errors = np.asarray(failed, dtype=bool)
         if champion_failed is not None:
             errors = errors & ~np.asarray(champion_failed, dtype=bool)
         if "errors" in self.tests:
             self.tests["errors"].update(errors.astype(np.float64))
-        if "latency" in self.tests:
-            self.tests["latency"].update(self._slower(np.asarray(seconds), np.asarray(champion_seconds)))
 
-    def _slower(self, mine: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Each answer of the arm with fewer against a run of the other's from about the same time."""
-        pairs = min(len(mine), len(theirs))
-        if not pairs:
-            return np.empty(0)
-        slow, usual = ((seconds > self.baseline.slow_after).astype(np.float64) for seconds in (mine, theirs))
-        return _runs(slow, pairs) - _runs(usual, pairs)
+    def observe_seconds(self, seconds: npt.ArrayLike, mine: npt.ArrayLike) -> None:
+        """Take in how long answers of both arms took, in the order of the log.
+
+        Args:
+            seconds: From request to answer.
+            mine: Which of them the candidate gave; the champion gave the others.
+        """
+        if "latency" not in self.tests:
+            return
+        slow = (np.asarray(seconds, dtype=np.float64) > self.baseline.slow_after).astype(np.float64)
+        differences, self._block = blocks(slow, np.asarray(mine, dtype=bool), self._block)
+        self.tests["latency"].update(differences)
 
     def observe_labels(self, y: npt.ArrayLike, p: npt.ArrayLike, p_champion: npt.ArrayLike) -> None:
         """Take in requests of the candidate's arm whose labels have come, in the order they came.
@@ -197,6 +204,7 @@ class CanaryTest:
             "requests": requests,
             "labelled": labelled,
             "baseline": msgspec.to_builtins(self.baseline),
+            "block": msgspec.to_builtins(self._block),
             "watched": {
                 name: {
                     "e_value": test.e_value,
@@ -249,11 +257,3 @@ def _loss(y: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> npt.NDArray
     clipped = np.clip(p, CLIP, 1 - CLIP)
     loss: npt.NDArray[np.float64] = -np.log(np.where(y > 0.5, clipped, 1 - clipped))
     return loss
-
-
-def _runs(values: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
-    """The means of ``count`` runs of about equal length."""
-    starts = np.arange(count) * len(values) // count
-    lengths = np.diff(np.append(starts, len(values)))
-    means: npt.NDArray[np.float64] = np.add.reduceat(values, starts) / lengths
-    return means

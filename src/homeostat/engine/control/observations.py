@@ -44,12 +44,13 @@ def observe(test: CanaryTest, log: pl.DataFrame) -> int:
     """
     asked = log.filter(pl.col("arm") == "canary")
     flags = asked.select(failed=_FAILED, champion=_FAILED & _UNANSWERED)
-    test.observe(
-        failed=flags["failed"].to_numpy(),
-        champion_failed=flags["champion"].to_numpy(),
-        seconds=_seconds(asked.filter(~_FAILED)),
-        champion_seconds=_seconds(log.filter((pl.col("arm") == "champion") & ~_UNANSWERED)),
+    test.observe(failed=flags["failed"].to_numpy(), champion_failed=flags["champion"].to_numpy())
+    timed = log.filter(
+        pl.when(pl.col("arm") == "canary")
+        .then(~_FAILED)
+        .otherwise((pl.col("arm") == "champion") & ~_UNANSWERED)
     )
+    test.observe_seconds(_seconds(timed), (timed["arm"] == "canary").to_numpy())
     return len(asked)
 
 

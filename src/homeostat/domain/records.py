@@ -15,6 +15,7 @@ RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal[
     "registered", "candidate", "rejected", "accepted", "canary", "champion", "rolled-back", "retired"
 ]
+Role = Literal["champion", "canary", "variant", "shadow"]
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -235,11 +236,11 @@ class Alias(Record, frozen=True, kw_only=True):
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """A model version in a deployment with its share of the traffic, 0 to 1."""
+    """A model version in a deployment with its share of the traffic, 0 to 1; that of a shadow is what it sees of it."""
 
     version: int
     weight: float
-    role: Literal["champion", "canary"]
+    role: Role
 
 
 class Deployment(Record, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import polars as pl
@@ -9,7 +10,7 @@ import pytest
 
 from homeostat.engine.serving.log import PredictionLog, to_frame
 from homeostat.engine.serving.predictions import Prediction, decide, shadow
-from homeostat.engine.serving.routing import Routes
+from homeostat.engine.serving.routing import LiveArm, Routes
 from tests.engine.serving.fakes import NOON, FakeScorer, routes
 from tests.engine.serving.test_predictions import items
 
@@ -23,9 +24,11 @@ META = [
     "score",
     "shadow_version",
     "shadow_score",
+    "shadow_error",
     "error",
     "status",
     "latency_us",
+    "request",
 ]
 
 
@@ -64,7 +67,7 @@ def test_rows_hold_what_monitoring_needs() -> None:
     frame = to_frame([canary, plain[1], fallen, failed, plain[0]])
     views = ["as_of__weather", "position__weather"]
     assert set(frame.columns) == {*META, *views, "weather__temp", "flight__distance", "other__x"}
-    assert frame.columns[:12] == META
+    assert frame.columns[: len(META)] == META
     rows = frame.to_dicts()
     assert [row["key"] for row in rows] == ["c", "b", "d", "e", "a"]
     assert [row["arm"] for row in rows] == ["canary", "champion", "canary", "champion", "champion"]
@@ -95,6 +98,31 @@ def test_rows_hold_what_monitoring_needs() -> None:
 
 def test_a_log_of_failures_alone_has_no_features() -> None:
     assert to_frame(decided(routes(FakeScorer(fails=["*"])), "a", "b")).columns == META
+
+
+def test_a_row_holds_its_whole_request_once() -> None:
+    (item,) = decided(routes(FakeScorer(feature="distance")), "a")
+    (row,) = to_frame([item]).to_dicts()
+    asked = json.loads(row["request"])
+    assert "distance" not in asked
+    assert asked | {"distance": row["distance"]} == {
+        name: getattr(item.row, name) if name != "departs" else "2013-07-01T12:00:00Z"
+        for name in item.row.__struct_fields__
+    }
+
+
+def test_what_a_shadow_scored_stands_beside_what_was_answered() -> None:
+    arms = [
+        LiveArm(1, "champion", 1.0, FakeScorer()),
+        LiveArm(3, "shadow", 1.0, FakeScorer(0.25, fails=["b"])),
+    ]
+    rows = to_frame(decided(Routes("flights", arms), "a", "b")).to_dicts()
+    assert [(row["version"], row["arm"], row["status"]) for row in rows] == [(1, "champion", 200)] * 2
+    assert [row["score"] for row in rows] == [0.0, 0.0001]
+    assert [row["shadow_version"] for row in rows] == [3, 3]
+    assert [row["shadow_score"] for row in rows] == [0.25, None]
+    assert [row["shadow_error"] for row in rows] == [None, "RuntimeError: poison"]
+    assert [row["error"] for row in rows] == [None, None]
 
 
 def test_chunks_reach_the_sink_in_order(sink: Sink) -> None:

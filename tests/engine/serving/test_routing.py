@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta, timezone
 
 import polars as pl
@@ -53,6 +54,37 @@ def test_points_are_uniform_and_independent_between_deployments() -> None:
         assert sum(tenth / 10 <= p < (tenth + 1) / 10 for p in points) == pytest.approx(2000, abs=200)
     both = sum(here.pick(k).role == there.pick(k).role == "canary" for k in KEYS)
     assert both == pytest.approx(5000, abs=300)
+
+
+def test_many_arms_share_the_keys_by_their_weights() -> None:
+    scorer = FakeScorer()
+    weights = {1: 0.4, 2: 0.35, 3: 0.25}
+    chosen = Routes(
+        "flights",
+        [LiveArm(v, "champion" if v == 1 else "variant", weight, scorer) for v, weight in weights.items()],
+    )
+    got = Counter(chosen.pick(key).version for key in KEYS)
+    assert {v: got[v] / len(KEYS) for v in weights} == {
+        v: pytest.approx(w, abs=0.01) for v, w in weights.items()
+    }
+
+
+def test_a_shadow_sees_its_share_of_what_others_answer_and_answers_nothing() -> None:
+    scorer = FakeScorer()
+    champion, canary, shadow = (
+        LiveArm(1, "champion", 0.5, scorer),
+        LiveArm(2, "canary", 0.5, scorer),
+        LiveArm(3, "shadow", 0.2, scorer),
+    )
+    chosen = Routes("flights", [champion, canary, shadow])
+    picked = {key: chosen.pick(key) for key in KEYS}
+    assert {arm.role for arm in picked.values()} == {"champion", "canary"}
+    seen = {key: chosen.shadow(key, arm) for key, arm in picked.items()}
+    assert {seen[key] for key, arm in picked.items() if arm is canary} == {champion}
+    rest = [seen[key] for key, arm in picked.items() if arm is champion]
+    assert set(rest) == {shadow, None}
+    assert rest.count(shadow) / len(rest) == pytest.approx(0.2, abs=0.02)
+    assert made(0.0).shadow("any", made(0.0).champion) is None
 
 
 def test_there_is_exactly_one_champion() -> None:

@@ -122,54 +122,75 @@ def _merge(frames: deque[pl.DataFrame], most: int) -> None:
     frames.appendleft(head[0] if len(head) == 1 else pl.concat(head, how="diagonal_relaxed"))
 
 
+_TIME: Final = "time"
+_META: Final[dict[str, str]] = {
+    "prediction_id": "text",
+    "at": _TIME,
+    "time": _TIME,
+    "key": "text",
+    "version": "int",
+    "arm": "text",
+    "score": "float",
+    "shadow_version": "int",
+    "shadow_score": "float",
+    "shadow_error": "text",
+    "error": "text",
+    "status": "int",
+    "latency_us": "int",
+    "request": "text",
+}
+
+
 def to_frame(items: list[Prediction]) -> pl.DataFrame:
     """Predictions as rows of the log, in order; features and views of any arm are columns, null for the
     others.
 
-    For a request that the champion answered in a canary's place, ``arm`` and ``version`` are the canary's,
-    ``error`` says why it failed, ``score`` is null, and ``shadow_score`` is what was answered.
+    For a request that the champion answered in another arm's place, ``arm`` and ``version`` are that arm's, ``error``
+    says why it failed, ``score`` is null, and ``shadow_score`` is what was answered. ``request`` is the request as
+    JSON but for the columns that are features by the same name.
     """
     import polars as pl
 
-    time = pl.Datetime("us", "UTC")
-    fallback = [item.answered is not item.arm for item in items]
-    canary = [item.arm.role == "canary" for item in items]
+    types = {
+        "text": pl.String(),
+        "int": pl.Int64(),
+        "float": pl.Float64(),
+        _TIME: pl.Datetime("us", "UTC"),
+    }
+    columns = zip(*map(_meta, items), strict=True)
     meta = pl.DataFrame(
-        {
-            "prediction_id": [item.id for item in items],
-            "at": [item.at for item in items],
-            "time": [item.time for item in items],
-            "key": [item.key for item in items],
-            "version": [item.arm.version for item in items],
-            "arm": [item.arm.role for item in items],
-            "score": [None if fell else item.score for item, fell in zip(items, fallback, strict=True)],
-            "shadow_version": [
-                item.routes.champion.version if other else None
-                for item, other in zip(items, canary, strict=True)
-            ],
-            "shadow_score": [
-                item.score if fell else item.shadow_score for item, fell in zip(items, fallback, strict=True)
-            ],
-            "error": [message(item.error) if item.error else None for item in items],
-            "status": [item.status for item in items],
-            "latency_us": [item.latency_us for item in items],
-        },
-        schema={
-            "prediction_id": pl.String(),
-            "at": time,
-            "time": time,
-            "key": pl.String(),
-            "version": pl.Int64(),
-            "arm": pl.String(),
-            "score": pl.Float64(),
-            "shadow_version": pl.Int64(),
-            "shadow_score": pl.Float64(),
-            "error": pl.String(),
-            "status": pl.Int64(),
-            "latency_us": pl.Int64(),
-        },
+        dict(zip(_META, columns, strict=True)), schema={name: types[kind] for name, kind in _META.items()}
     )
     return pl.concat([meta, _features(items)], how="horizontal")
+
+
+def _meta(item: Prediction) -> tuple[Any, ...]:
+    """The values of ``_META``."""
+    fell = item.answered is not item.arm
+    other = item.answered if fell else item.shadow
+    return (
+        item.id,
+        item.at,
+        item.time,
+        item.key,
+        item.arm.version,
+        item.arm.role,
+        None if fell else item.score,
+        other.version if other is not None else None,
+        item.score if fell else item.shadow_score,
+        message(item.shadow_error) if item.shadow_error else None,
+        message(item.error) if item.error else None,
+        item.status,
+        item.latency_us,
+        _request(item),
+    )
+
+
+def _request(item: Prediction) -> str:
+    row = item.row
+    known = item.scored.X.columns if item.scored is not None else ()
+    asked = {name: getattr(row, name) for name in row.__struct_fields__ if name not in known}
+    return msgspec.json.encode(asked).decode()
 
 
 def _features(items: list[Prediction]) -> pl.DataFrame:

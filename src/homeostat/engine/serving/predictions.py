@@ -15,7 +15,8 @@ from homeostat.engine.serving.scorer import Outcome, Scored, attempt
 class Prediction:
     """A row and what became of it. ``status`` is 0 until it is decided.
 
-    ``arm`` is the one that was to answer, ``answered`` the one that did: the champion where a canary failed.
+    ``arm`` is the one that was to answer, ``answered`` the one that did: the champion where another failed.
+    ``shadow`` is the one whose score is wanted besides, if any.
     ``error`` is what the routed arm raised, and is kept when the champion answered in its place.
     """
 
@@ -32,6 +33,8 @@ class Prediction:
         "row",
         "score",
         "scored",
+        "shadow",
+        "shadow_error",
         "shadow_score",
         "status",
         "time",
@@ -48,8 +51,10 @@ class Prediction:
         self.routes = routes
         self.arm: LiveArm = routes.pick(key or id)
         self.answered: LiveArm = self.arm
+        self.shadow: LiveArm | None = routes.shadow(key or id, self.arm)
         self.score: float | None = None
         self.shadow_score: float | None = None
+        self.shadow_error: Exception | None = None
         self.scored: Scored | None = None
         self.index = 0
         self.error: Exception | None = None
@@ -58,16 +63,16 @@ class Prediction:
 
     @property
     def shadowed(self) -> bool:
-        """Whether the champion's score is still wanted: a canary answered."""
-        return self.answered.role == "canary" and self.status == 200
+        """Whether another arm's score is still wanted."""
+        return self.shadow is not None and self.answered is self.arm and self.status == 200
 
 
 def decide(batch: Sequence[Prediction]) -> None:
-    """Score a batch: canaries first, then the champion, also where a canary failed. Never raises."""
+    """Score a batch: other arms first, then the champion, also where another arm failed. Never raises."""
     groups: dict[LiveArm, list[Prediction]] = {}
     for item in batch:
         groups.setdefault(item.arm, []).append(item)
-    for arm in [arm for arm in groups if arm.role == "canary"]:
+    for arm in [arm for arm in groups if arm.role != "champion"]:
         for item, outcome in zip(groups[arm], _outcomes(arm, groups[arm]), strict=True):
             if isinstance(outcome, Exception):
                 item.error = outcome
@@ -87,13 +92,16 @@ def decide(batch: Sequence[Prediction]) -> None:
 
 
 def shadow(batch: Sequence[Prediction]) -> None:
-    """The champion's scores for rows that a canary answered, for comparison; what fails stays None."""
+    """The score of each row's shadow, for comparison; what fails stays None, with its error. Never raises."""
     groups: dict[LiveArm, list[Prediction]] = {}
     for item in batch:
-        groups.setdefault(item.routes.champion, []).append(item)
-    for champion, items in groups.items():
-        for item, outcome in zip(items, _outcomes(champion, items), strict=True):
-            if not isinstance(outcome, Exception):
+        if item.shadow is not None:
+            groups.setdefault(item.shadow, []).append(item)
+    for arm, items in groups.items():
+        for item, outcome in zip(items, _outcomes(arm, items), strict=True):
+            if isinstance(outcome, Exception):
+                item.shadow_error = outcome
+            else:
                 item.shadow_score = outcome[0].scores[outcome[1]]
 
 

@@ -15,10 +15,10 @@ from homeostat.adapters.clock import SimulatedClock, SystemClock
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.projects import load_project
+from homeostat.app.running import running
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import Conflict, HomeostatError, StoreUnavailable
 from homeostat.sdk.client import Client
-from homeostat.server.running import running
 
 MARK: Final = "homeostat-demo.txt"
 PROJECT: Final = ("project.py", "faults.py")

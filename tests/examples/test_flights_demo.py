@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from homeostat.app.container import Container
+from homeostat.app.running import noted
 from homeostat.app.settings import Settings
-from homeostat.server.running import noted
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "examples.flights.demo"]

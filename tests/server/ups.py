@@ -14,8 +14,8 @@ from typing import TypeVar
 import httpx
 import psutil
 
-from homeostat.server.running import Up as Note
-from homeostat.server.running import noted
+from homeostat.app.running import Up as Note
+from homeostat.app.running import noted
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")

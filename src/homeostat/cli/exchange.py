@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,10 +102,11 @@ def export(
 
 def _check_own(session: Session) -> None:
     """Refuse a server elsewhere: what comes and goes is read and written on the store itself."""
-    settings = session.settings
-    if settings.server != dataclasses.replace(settings, server="").server:
+    from homeostat.app.running import named_server
+
+    if named := named_server(session.settings):
         raise BadRequest(
-            f"runs are imported and exported on the store itself, not through {settings.server}",
+            f"runs are imported and exported on the store itself, not through {named}",
             remedy="Run this where its home is, or name its store with --store and --blobs",
         )
 

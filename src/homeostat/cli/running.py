@@ -42,7 +42,7 @@ def up(session: Session) -> None:
 
 def down(session: Session) -> None:
     """Stop what homeostat up started for this home."""
-    from homeostat.server.running import running
+    from homeostat.app.running import running
 
     home = session.settings.home
     up = running(home)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -35,12 +34,11 @@ class Session:
     @property
     def server(self) -> str:
         """The server to ask; empty where the store is read directly."""
-        from homeostat.server.running import running
+        from homeostat.app.running import named_server, running
 
-        settings = self.settings
-        if settings.server != dataclasses.replace(settings, server="").server:
-            return settings.server
-        up = running(settings.home)
+        if named := named_server(self.settings):
+            return named
+        up = running(self.settings.home)
         return up.server if up else ""
 
     @contextmanager

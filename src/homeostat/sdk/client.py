@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote
 
 import msgspec
@@ -22,21 +22,15 @@ from homeostat.domain.records import (
     DatasetVersion,
     Deployment,
     Evaluation,
-    GateResult,
-    ModelVersion,
     Run,
 )
+from homeostat.sdk.registry import Registry
 from homeostat.sdk.transport import ARROW, MSGPACK, Transport, arrow_of, objects_of
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from homeostat.app.approvals import Standing
     from homeostat.app.deliveries import Ingested
-    from homeostat.app.registry.reading import VersionShown
-    from homeostat.app.registry.reports import Compared, Live, Model, Models
-
-T = TypeVar("T")
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -67,19 +61,20 @@ class Parcel(msgspec.Struct, frozen=True):
         }
 
 
-class Client:
+class Client(Registry):
     """Speaks to one server. A context manager; safe for threads.
 
     Args:
-        server: Its URL; by default the setting ``server``, else the address that ``homeostat up`` listens on.
+        server: Its URL; by default the setting ``server``, else where the ``homeostat up`` of the home listens.
         timeout: Seconds to wait for an answer.
         patience: Seconds over which a repeatable call is repeated when the connection breaks.
     """
 
     def __init__(self, server: str | None = None, *, timeout: float = 120.0, patience: float = 20.0) -> None:
+        from homeostat.app.running import server_of
         from homeostat.app.settings import Settings
 
-        self.server = (server or Settings.load().server).rstrip("/")
+        self.server = (server or server_of(Settings.load())).rstrip("/")
         self._transport = Transport(self.server, timeout=timeout, patience=patience)
         self._urls: dict[str, str] = {}
 
@@ -200,80 +195,6 @@ class Client:
         """A run and how it stands."""
         return self._get(f"/runs/{quote(id)}", Run)
 
-    def versions(self, model: str) -> list[ModelVersion]:
-        """The versions of a model, the newest first."""
-        return self._get(f"/models/{quote(model)}/versions", list[ModelVersion])
-
-    def models(self, filter: str = "", *, limit: int = 20) -> Models:
-        """Registered models by name, declared in a project or not; a filter as ``name LIKE 'churn%'``."""
-        from homeostat.app.registry.reports import Models
-
-        return self._get("/models", Models, {"filter": filter, "limit": limit})
-
-    def model(self, name: str, *, limit: int = 20) -> Model:
-        """A registered model with its newest versions.
-
-        Raises:
-            NotFound: there is none of this name.
-        """
-        from homeostat.app.registry.reports import Model
-
-        return self._get(f"/models/{quote(name)}", Model, {"limit": limit})
-
-    def version(self, name: str, at: str = "latest") -> VersionShown:
-        """A version by its number, or the one that an alias points to."""
-        from homeostat.app.registry.reading import VersionShown
-
-        return self._get(f"/models/{quote(name)}/versions/{quote(at)}", VersionShown)
-
-    def live_at(self, name: str, at: datetime, *, alias: str = "champion") -> Live:
-        """What an alias of a model pointed to at a time, and what its deployment served then."""
-        from homeostat.app.registry.reports import Live
-
-        return self._get(f"/models/{quote(name)}/live", Live, {"at": at.isoformat(), "alias": alias})
-
-    def compare(self, old: str, new: str) -> Compared:
-        """What two versions differ in, such as ``model/churn@3`` and ``model/churn@champion``."""
-        from homeostat.app.registry.reports import Compared
-
-        return self._get("/compare", Compared, {"old": old, "new": new})
-
-    def gates(self, model: str, version: int) -> list[GateResult]:
-        """The verdict of each gate on a version, with its evidence."""
-        return self._get(f"/models/{quote(model)}/versions/{version}/gates", list[GateResult])
-
-    def approve(
-        self, model: str, version: int, *, reason: str, actor: str = "user", digest: str = ""
-    ) -> Standing:
-        """Agree to a version that passed its gates; ``digest`` is that of the package that was looked at."""
-        from homeostat.app.approvals import Standing
-
-        body = {"reason": reason, "actor": actor, "digest": digest}
-        path = f"/models/{quote(model)}/versions/{version}/approve"
-        return self._post(path, body, Standing, repeatable=True)
-
-    def approvals(self, model: str, version: int) -> Standing:
-        """How a version stands with its approvals."""
-        from homeostat.app.approvals import Standing
-
-        return self._get(f"/models/{quote(model)}/versions/{version}/approvals", Standing)
-
-    def export(self, model: str, at: str = "latest", *, layout: str = "mlflow") -> bytes:
-        """The files of a version as a tar file.
-
-        Args:
-            model: Its name.
-            at: A number or an alias.
-            layout: ``mlflow``: an MLflow model directory; ``package``: the files as they are kept.
-        """
-        path = f"/models/{quote(model)}/versions/{quote(at)}/files"
-        return self._transport.send("GET", path, params={"layout": layout}, repeatable=True)
-
-    def import_directory(self, model: str, tar: bytes) -> ModelVersion:
-        """Make an MLflow model directory, sent as a tar file, a version; the same again gives the same version."""
-        answer = self._transport.send("POST", f"/models/{quote(model)}/import", content=tar, repeatable=True)
-        return msgspec.json.decode(answer, type=ModelVersion)
-
     def promote(self, model: str, version: int, *, reason: str = "asked for") -> Deployment:
         """Make a version the champion now, whatever a running rollout has found so far."""
         return self._post(
@@ -348,18 +269,3 @@ class Client:
     def set_clock(self, now: datetime) -> datetime:
         """Move the simulated clock forward."""
         return self._post("/clock", {"now": now}, dict[str, datetime], repeatable=True)["now"]
-
-    def _get(self, path: str, kind: type[T], query: Mapping[str, Any] | None = None) -> T:
-        return msgspec.json.decode(
-            self._transport.send("GET", path, params=query or {}, repeatable=True), type=kind
-        )
-
-    def _post(self, path: str, body: Any, kind: type[T], *, repeatable: bool = False) -> T:
-        answer = self._transport.send(
-            "POST",
-            path,
-            content=msgspec.json.encode(body),
-            headers={"content-type": "application/json"},
-            repeatable=repeatable,
-        )
-        return msgspec.json.decode(answer, type=kind)

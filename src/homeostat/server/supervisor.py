@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from homeostat.app.running import HomeLock, Process, Up, end, forget, note, noted
 from homeostat.domain.errors import Conflict
-from homeostat.server.running import HomeLock, Process, Up, end, forget, note, noted
 
 if TYPE_CHECKING:
     from homeostat.app.settings import Settings

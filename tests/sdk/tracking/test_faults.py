@@ -199,6 +199,19 @@ def test_a_run_goes_on_in_another_process(up: Up, home: Path) -> None:
     assert set(steps) == set(range(150))
 
 
+def test_the_server_of_the_home_is_found_wherever_it_listens(home: Path) -> None:
+    process = Logging(home, server="", count=50, pause=0)
+    process.until("flushed")
+    up = Up(home).ready()
+    eventually(lambda: arrived(home, process.run) == list(range(50)))
+    up.stop()
+    up.log.unlink()
+    up = Up(home).ready()  # on another port
+    process.end()
+    assert state(home, process.run) == ("succeeded", "")
+    up.stop()
+
+
 def test_a_run_that_is_being_written_is_left_to_its_process(home: Path) -> None:
     logging = Logging(home, NOBODY, 10, 0)
     logging.until("flushed")

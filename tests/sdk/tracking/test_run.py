@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from fractions import Fraction
@@ -244,7 +245,7 @@ def test_a_forked_child_adds_to_the_run(stored: Callable[[], Stored]) -> None:
     assert found.states == ["sent", "sent"]
 
 
-def test_a_run_goes_on_at_the_next_step(stored: Callable[[], Stored]) -> None:
+def test_a_run_goes_on_at_the_next_step(stored: Callable[[], Stored], tmp_path: Path) -> None:
     with hs.run("exp", id="abc123", capture=False):
         hs.log(loss=1.0)
         hs.log(loss=2.0, step=9)
@@ -253,6 +254,10 @@ def test_a_run_goes_on_at_the_next_step(stored: Callable[[], Stored]) -> None:
     found = stored()
     assert found.values(run, "loss") == [(0, 1.0), (9, 2.0), (10, 3.0)]
     assert found.runs["abc123"].name == "again"
+    shutil.rmtree(tmp_path / "home" / "spool")  # then the store knows
+    with hs.run("exp", id="abc123", capture=False):
+        hs.log(loss=4.0)
+    assert stored().values(run, "loss")[-1] == (11, 4.0)
     for wrong in ("../x", "a b", "é"):
         with pytest.raises(hs.BadRequest):
             hs.run("exp", id=wrong)

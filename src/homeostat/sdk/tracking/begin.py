@@ -54,6 +54,8 @@ def run(
     Raises:
         BadRequest: a name or a text that cannot be.
     """
+    from homeostat.app.running import following
+
     limits.check_experiment_name(experiment)
     if id and not (id.isascii() and id.isalnum() and len(id) <= 64):
         raise BadRequest(f"{id!r} is no run's id", field="id", remedy="Use up to 64 letters and digits")
@@ -83,13 +85,13 @@ def run(
         _seed(seed)
     made = Run(
         settings.home / "spool",
-        settings.server,
+        following(settings),
         began,
         id or new_run_id(),
         capture=capture,
         sample=sample,
         inner=around is not None,
-        step=next_step(settings.home / "spool", settings.server, id) if id else 0,
+        step=next_step(settings, id) if id else 0,
     )
     active.entered(made)
     if params:

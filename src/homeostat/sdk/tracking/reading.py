@@ -166,9 +166,11 @@ def runs(settings: Settings, *, server: str | None = None) -> Iterator[Runs]:
     Args:
         settings: Where both are.
         server: The server to ask and no other; empty: none runs, the store is read. None: the settings' server, if it
-            answers.
+            answers, or that of the home.
     """
-    url = settings.server if server is None else server
+    from homeostat.app.running import server_of
+
+    url = server_of(settings) if server is None else server
     if url:
         transport = Transport(url, timeout=120.0, patience=20.0)
         try:

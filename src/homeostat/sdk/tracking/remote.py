@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -20,14 +21,25 @@ class Remote:
     """Takes streams over HTTP.
 
     Args:
-        server: The server's URL.
+        server: The server's URL, or what tells it, before each request.
         timeout: Seconds to wait for an answer.
     """
 
-    def __init__(self, server: str, *, timeout: float = 60.0) -> None:
-        # Without patience: who sends tries again by itself, and from where the server stands.
-        self._transport = Transport(server, timeout=timeout, patience=0.0)
+    def __init__(self, server: str | Callable[[], str], *, timeout: float = 60.0) -> None:
+        self._server = server
+        self._timeout = timeout
+        self._url = ""
+        self._opened: Transport | None = None
         self._roots: dict[str, str] = {}
+
+    @property
+    def _transport(self) -> Transport:
+        url = self._server if isinstance(self._server, str) else self._server()
+        if self._opened is None or url != self._url:
+            self.close()
+            # Without patience: who sends tries again by itself, and from where the server stands.
+            self._url, self._opened = url, Transport(url, timeout=self._timeout, patience=0.0)
+        return self._opened
 
     def position(self, run: str, stream: str) -> int:
         """The number of the last frame of a stream that was taken; 0 before the first."""
@@ -66,7 +78,9 @@ class Remote:
 
     def close(self) -> None:
         """Give back the connections."""
-        self._transport.close()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
     def _root(self, run: str) -> str:
         if run not in self._roots:

@@ -36,7 +36,7 @@ class Run:
 
     Args:
         spool: The folder of all streams.
-        server: The server's URL.
+        server: Tells the server's URL, which may change while the run goes on.
         began: What the run is.
         id: Its id, 32 hexadecimal digits.
         capture: Note what surrounds the run without being asked.
@@ -48,7 +48,7 @@ class Run:
     def __init__(
         self,
         spool: Path,
-        server: str,
+        server: Callable[[], str],
         began: entries.Began,
         id: str,
         *,

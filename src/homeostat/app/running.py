@@ -6,16 +6,19 @@ behind can be told from other processes and ended.
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import msgspec
 import psutil
+
+from homeostat.app.settings import Settings
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -89,6 +92,33 @@ def running(home: Path) -> Up | None:
     """The ``homeostat up`` of this home, None when there is none."""
     up = noted(home)
     return up if up is not None and up.supervisor.find() is not None else None
+
+
+def named_server(settings: Settings) -> str:
+    """The server that the settings name; empty when they name none, and it follows from host and port."""
+    follows = dataclasses.replace(settings, server="").server
+    return settings.server if settings.server != follows else ""
+
+
+def server_of(settings: Settings) -> str:
+    """The server to talk to: the one that is named, else the one that runs for the home, else where one would be."""
+    if named := named_server(settings):
+        return named
+    up = running(settings.home)
+    return up.server if up else settings.server
+
+
+def following(settings: Settings) -> Callable[[], str]:
+    """As ``server_of``, to be asked again and again: while none runs, the one that ran last is meant."""
+    last = ""
+
+    def find() -> str:
+        nonlocal last
+        up = running(settings.home)
+        last = named_server(settings) or (up.server if up else last) or settings.server
+        return last
+
+    return find
 
 
 def note(home: Path, up: Up) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,18 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 encode: Final = msgspec.json.Encoder().encode
+
+
+JSON: Final = b"application/json"
+
+
+class Reply(NamedTuple):
+    """An answer."""
+
+    status: int
+    body: bytes
+    media_type: bytes = JSON
+    headers: Headers | None = None
 
 
 class Problem(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -61,6 +73,28 @@ class HttpError(HomeostatError):
 
 class Disconnected(HomeostatError):
     """The client went away before its request was whole."""
+
+
+def only(scope: Scope, *methods: str) -> None:
+    """Refuse other methods.
+
+    Raises:
+        HttpError: 405, with what is allowed.
+    """
+    if scope["method"] not in methods:
+        allowed = ", ".join(methods)
+        raise HttpError(
+            405,
+            "method_not_allowed",
+            f"{scope['method']} is not for {scope['path']}",
+            remedy=f"Use {allowed}",
+            headers=[(b"allow", allowed.encode())],
+        )
+
+
+def header(scope: Scope, name: bytes) -> bytes:
+    """The value of a header; empty where there is none."""
+    return next((value for key, value in scope["headers"] if key == name), b"")
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
@@ -114,7 +148,7 @@ async def respond(
     body: bytes,
     headers: Headers | None = None,
     *,
-    media_type: bytes = b"application/json",
+    media_type: bytes = JSON,
 ) -> None:
     """Send an answer, JSON unless it says otherwise."""
     start: Headers = [

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,7 +20,8 @@ import msgspec
 from homeostat.domain.ids import new_id
 from homeostat.engine.serving.predictions import Prediction, decide, message, shadow
 from homeostat.engine.serving.requests import RequestReader
-from homeostat.engine.serving.routing import Routes, key_text
+from homeostat.engine.serving.routing import LiveArm, Routes, key_text
+from homeostat.engine.serving.scorer import SCORE, Output, Scorer, attempt
 from homeostat.ports.clock import Clock
 
 _LONG: Final = 0.02
@@ -30,13 +31,30 @@ _log = logging.getLogger(__name__)
 
 
 class Live(msgspec.Struct, frozen=True):
-    """What an endpoint serves with, exchanged as one."""
+    """What an endpoint serves with, exchanged as one.
+
+    Args:
+        outputs: What an answer holds for a row.
+        table: The name of the one tensor that holds all columns; empty where each column is one.
+        probes: By version, what answers and a row to ask it with.
+    """
 
     generation: int
     reader: RequestReader
     routes: Routes
     key: tuple[str, ...]
     time: str | None
+    outputs: tuple[Output, ...] = (SCORE,)
+    table: str = ""
+    probes: Mapping[int, tuple[Scorer, msgspec.Struct]] = {}
+
+    def pinned(self, version: int) -> Live | None:
+        """The same with one version for every key; None where no arm has it."""
+        arm = next((arm for arm in self.routes.arms if arm.version == version), None)
+        if arm is None:
+            return None
+        alone = LiveArm(version, "champion", 1.0, arm.scorer)
+        return msgspec.structs.replace(self, routes=Routes("", [alone]))
 
 
 class Counts(msgspec.Struct):
@@ -118,6 +136,17 @@ class Endpoint:
         self._submitted += len(items)
         self._arrived.set()
         return ask.future
+
+    async def probe(self) -> str:
+        """Ask every arm for a real prediction, which nobody gets and nothing logs; says what failed."""
+        live = self.live
+        at = self._clock.now()
+        for version, (scorer, row) in live.probes.items():
+            time = (getattr(row, live.time, None) if live.time else None) or at
+            (outcome,) = await asyncio.to_thread(attempt, scorer, [row], [time])
+            if isinstance(outcome, Exception):
+                return f"version {version}: {message(outcome)}"
+        return ""
 
     @property
     def waiting(self) -> int:

@@ -80,6 +80,11 @@ class Plane:
         return deployment in self._deployments
 
     @property
+    def names(self) -> list[str]:
+        """The deployments that have versions, ready or not."""
+        return [name for name, deployment in self._deployments.items() if deployment.arms]
+
+    @property
     def ready(self) -> bool:
         """Whether every deployment that has arms answers."""
         return not self.trouble and all(
@@ -178,6 +183,10 @@ class Plane:
         arms = [arm for arm in deployment.arms if arm.version in loaded]
         champion = next(loaded[arm.version] for arm in arms if arm.role == "champion")
         columns = merged(champion, [loaded[arm.version] for arm in arms])
+        probes = {
+            one.version: (one.scorer, RequestReader(one.columns).convert(one.example))
+            for one in (loaded[arm.version] for arm in arms)
+        }
         live = Live(
             generation=generation,
             reader=RequestReader(columns),
@@ -187,6 +196,9 @@ class Plane:
             ),
             key=champion.key,
             time=champion.time,
+            outputs=champion.outputs,
+            table=champion.table,
+            probes=probes,
         )
         endpoint = self.endpoints.get(deployment.name)
         if endpoint is not None:

@@ -42,6 +42,7 @@ class RequestReader:
             [("instances", list[self.row_type])],  # type: ignore[name-defined]  # a type made at run time
             forbid_unknown_fields=True,
         )
+        self._rows = list[self.row_type]  # type: ignore[name-defined]  # a type made at run time
         self._one = msgspec.json.Decoder(self.row_type)
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(many)
         self._many: Callable[[bytes], list[msgspec.Struct]] = lambda body: decoder.decode(body).instances
@@ -67,6 +68,26 @@ class RequestReader:
         if self._times:
             self._to_utc(rows)
         return rows, many
+
+    def take(self, rows: Sequence[Any], *, texts: bool = False) -> list[msgspec.Struct]:
+        """Checked rows from values that a protocol has read already, datetimes in UTC.
+
+        Args:
+            rows: An object of columns each.
+            texts: Every value is a text, as in CSV, and stands for one of the column's type.
+
+        Raises:
+            BadRequest: one breaks the contract; names the field, as in ``[3].carrier``.
+        """
+        try:
+            taken: list[msgspec.Struct] = msgspec.convert(rows, self._rows, strict=not texts)
+        except msgspec.ValidationError as error:
+            raise self._explain(error) from None
+        if not taken:
+            raise BadRequest("there is no row", remedy="Send at least one row")
+        if self._times:
+            self._to_utc(taken)
+        return taken
 
     def convert(self, values: dict[str, Any]) -> msgspec.Struct:
         """One row from plain values, as an example in a package holds them.

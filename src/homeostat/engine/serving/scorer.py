@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from homeostat.domain.contracts import Column
+from homeostat.domain.contracts import Column, ColumnType
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+class Output(msgspec.Struct, frozen=True):
+    """One of the values that a model gives for a row.
+
+    Args:
+        name: What it is called, ``score`` for the number that is logged.
+        type: What it is.
+        width: How many there are in a row, in a list; 0: one, by itself.
+    """
+
+    name: str
+    type: ColumnType = "float"
+    width: int = 0
+
+
+SCORE: Final = Output("score")
 
 
 @dataclass(frozen=True)
@@ -22,16 +39,22 @@ class Scored:
     """The scores of a batch and what they were computed from, one entry a row.
 
     Args:
-        scores: The probability of the positive class.
+        scores: The probability of the positive class; for other models the one number that stands for the answer.
         X: The features, one row a request.
         as_of: By view, when the newest row behind each request's features became visible.
         positions: By view, the seq of the newest batch behind each request's features.
+        outputs: By name, what else the model gave for each row.
     """
 
     scores: list[float]
     X: pl.DataFrame
     as_of: dict[str, list[datetime | None]] = field(default_factory=dict)
     positions: dict[str, list[int | None]] = field(default_factory=dict)
+    outputs: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def output(self, name: str, index: int) -> Any:
+        """The value of one output for one row."""
+        return self.scores[index] if name == SCORE.name else self.outputs[name][index]
 
 
 class Scorer(Protocol):
@@ -43,7 +66,12 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model version ready to serve: its scorer, what a request must hold, and a request to warm it with."""
+    """A model version ready to serve: its scorer, what a request must hold, and a request to warm it with.
+
+    Args:
+        outputs: What it gives for a row; the first is the answer where a protocol has room for one.
+        table: The name of the one tensor that holds all columns, where the model knows no names of its own.
+    """
 
     version: int
     scorer: Scorer
@@ -51,6 +79,8 @@ class Loaded:
     key: tuple[str, ...]
     time: str | None = None
     example: dict[str, Any] = field(default_factory=dict)
+    outputs: tuple[Output, ...] = (SCORE,)
+    table: str = ""
 
 
 Outcome = tuple[Scored, int] | Exception

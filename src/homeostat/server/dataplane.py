@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from homeostat.domain.errors import StoreUnavailable
+from homeostat.domain.release import VERSION
 from homeostat.server.http import (
     Disconnected,
     HttpError,
@@ -164,9 +165,7 @@ async def _live() -> Reply:
 
 
 async def _version() -> Reply:
-    from homeostat import __version__
-
-    return Reply(200, __version__.encode(), b"text/plain; charset=utf-8")
+    return Reply(200, VERSION.encode(), b"text/plain; charset=utf-8")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from homeostat.domain.release import VERSION
 from homeostat.engine.serving import tensors
 from homeostat.engine.serving.endpoint import Live
 from homeostat.engine.serving.scorer import SCORE
@@ -41,8 +42,6 @@ def openapi(plane: Plane) -> Schema:
     Args:
         plane: Whose deployments it describes.
     """
-    from homeostat import __version__
-
     kinds = (
         Refused,
         native.Answer,
@@ -74,7 +73,7 @@ def openapi(plane: Plane) -> Schema:
         paths[mlflow.PATH] = _invocations(endpoint.live, of)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Homeostat: predictions", "version": __version__},
+        "info": {"title": "Homeostat: predictions", "version": VERSION},
         "paths": paths,
         "components": {"schemas": components},
     }

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from homeostat.domain.errors import BadRequest
+from homeostat.domain.release import VERSION
 from homeostat.engine.serving import tensors
 from homeostat.engine.serving.endpoint import Live
 from homeostat.engine.serving.predictions import Prediction
@@ -106,9 +107,7 @@ def problem(error: HttpError) -> bytes:
 
 def server_metadata() -> ServerMetadata:
     """What ``GET /v2`` says."""
-    from homeostat import __version__
-
-    return ServerMetadata(NAME, __version__, EXTENSIONS)
+    return ServerMetadata(NAME, VERSION, EXTENSIONS)
 
 
 def model_metadata(found: Found, version: str) -> ModelMetadata:

@@ -43,6 +43,7 @@ PUBLIC = [
     "drift",
     "every",
     "feature_view",
+    "history",
     "log",
     "log_artifact",
     "log_input",

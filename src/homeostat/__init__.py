@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from homeostat.sdk.tracking.charts import ConfusionMatrix, Curve, Histogram
     from homeostat.sdk.tracking.media import Audio, Image
     from homeostat.sdk.tracking.run import Run
-    from homeostat.sdk.tracking.search import best, search
+    from homeostat.sdk.tracking.search import best, history, search
     from homeostat.sdk.tracking.values import Table, Text
 
 __version__ = "0.1.0"
@@ -62,6 +62,7 @@ _LAZY = {
     "Text": "homeostat.sdk.tracking.values",
     "TrainingSet": "homeostat.engine.tracking",
     "best": "homeostat.sdk.tracking.search",
+    "history": "homeostat.sdk.tracking.search",
     "log": "homeostat.sdk.tracking.active",
     "log_params": "homeostat.sdk.tracking.active",
     "log_input": "homeostat.sdk.tracking.active",
@@ -106,6 +107,7 @@ __all__ = [
     "drift",
     "every",
     "feature_view",
+    "history",
     "log",
     "log_artifact",
     "log_input",

@@ -43,7 +43,8 @@ def test_runs_are_found_and_shown(client: TestClient) -> None:
         run["id"] for run in client.post("/runs/search", json={"filter": "params.a = '1'"}).json()["runs"]
     ] == ["r1"]
     assert client.get("/runs/r1/summary").json()["params"] == {"a": "1"}
-    assert client.get("/runs/r1/points?key=loss").json() == {"timestamp": [], "step": [], "value": []}
+    nothing = {"timestamp": [], "step": [], "value": [], "axis": "epoch", "at": []}
+    assert client.get("/runs/r1/points?key=loss&axis=epoch").json() == nothing
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def show(session: Session, run: RunId, as_json: Json = False) -> None:
         typer.echo(f"error: {found.error}")
     for name, rows in (
         ("parameter", list(found.params.items())),
-        ("metric", [(key, number(value)) for key, value in found.metrics.items()]),
+        ("metric", [(_against(key, found), number(value)) for key, value in found.metrics.items()]),
         ("tag", list(found.tags.items())),
         ("input", [(source, "") for source in found.inputs]),
     ):
@@ -217,6 +217,11 @@ def _metrics(run: RunSummary, everything: bool) -> dict[str, Any]:
     return {name: v for name, v in run.metrics.items() if everything or not name.startswith("system/")}
 
 
+def _against(metric: str, run: RunSummary) -> str:
+    axis = run.axes.get(metric)
+    return f"{metric} (by {axis})" if axis else metric
+
+
 def _shown(value: Any) -> str:
     return number(value) if isinstance(value, float) else "" if value is None else str(value)
 
@@ -240,21 +245,15 @@ def _writer(to: Path) -> Any:
 def _points(runs: Runs, found: list[RunSummary], tell: Any) -> pl.DataFrame:
     import polars as pl
 
+    text, whole, number = pl.String(), pl.Int64(), pl.Float64()
+    points = {"timestamp": whole, "step": whole, "value": number, "at": number}
+    schema = {"run": text, "metric": text, **points, "axis": text}
     parts = []
     for done, run in enumerate(found, 1):
         tell(f"{done:,} of {len(found):,} runs")
         for key in run.metrics:
             read = runs.points(run.id, key)
-            columns = {"timestamp": read.timestamp, "step": read.step, "value": read.value}
-            part = pl.DataFrame(
-                columns, schema={"timestamp": pl.Int64, "step": pl.Int64, "value": pl.Float64}
-            )
-            parts.append(part.select(pl.lit(run.id).alias("run"), pl.lit(key).alias("metric"), pl.all()))
-    schema = {
-        "run": pl.String,
-        "metric": pl.String,
-        "timestamp": pl.Int64,
-        "step": pl.Int64,
-        "value": pl.Float64,
-    }
-    return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
+            part = pl.DataFrame({name: getattr(read, name) for name in points}, schema=points)
+            named = {"run": run.id, "metric": key, "axis": read.axis}
+            parts.append(part.with_columns(pl.lit(value).alias(name) for name, value in named.items()))
+    return pl.concat(parts).select(*schema) if parts else pl.DataFrame(schema=schema)

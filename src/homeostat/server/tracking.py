@@ -63,11 +63,11 @@ def summary(container: Container, call: Call) -> summaries.RunSummary:
 
 
 def points(container: Container, call: Call) -> summaries.Points:
-    """The points of a metric: ``GET /runs/{id}/points?key=``."""
+    """The points of a metric: ``GET /runs/{id}/points?key=&axis=``."""
     key = call.query.get("key", "")
     if not key:
         raise BadRequest("no metric is named", field="key", remedy="Give ?key=")
-    return summaries.points(container, call.path["id"].removeprefix("run/"), key)
+    return summaries.points(container, call.path["id"].removeprefix("run/"), key, call.query.get("axis", ""))
 
 
 def _stream(call: Call) -> str:

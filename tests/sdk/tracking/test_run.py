@@ -263,6 +263,22 @@ def test_a_run_goes_on_at_the_next_step(stored: Callable[[], Stored], tmp_path: 
             hs.run("exp", id=wrong)
 
 
+def test_points_lie_on_the_axes_that_were_declared(stored: Callable[[], Stored]) -> None:
+    with hs.run("exp", axes={"val": "epoch"}, capture=False) as run:
+        for step in range(4):
+            hs.log(loss=1.0 - step / 8, step=step)
+            if step % 2:
+                hs.log({"val/loss": step}, epoch=step / 2, step=step)
+        run.axes({"loss": "time"})
+    assert hs.history(run, "val/loss").select("step", "value", "at").rows() == [(1, 1.0, 0.5), (3, 3.0, 1.5)]
+    times = hs.history(run.id[:8], "loss")
+    assert (times["timestamp"].dt.epoch("ms") == times["at"]).all()
+    assert hs.history(run, "loss", axis="epoch")["at"].to_list() == [None, 0.5, 0.5, 1.5]
+    assert hs.history(run, "loss", axis="step")["at"].to_list() == [0, 1, 2, 3]
+    assert hs.history(run, "none").is_empty()
+    assert stored().data[run.id].tags["homeostat.axis.val"] == "epoch"
+
+
 def test_files_and_folders(stored: Callable[[], Stored], tmp_path: Path) -> None:
     folder = tmp_path / "model"
     (folder / "sub").mkdir(parents=True)

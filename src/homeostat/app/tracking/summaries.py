@@ -16,6 +16,7 @@ from homeostat.app.tracking.search import View, search_runs
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Run
 from homeostat.domain.tracking import Experiment, Metric
+from homeostat.engine.tracking import axes
 
 Goal = Literal["min", "max"]
 
@@ -26,7 +27,10 @@ _SHORTEST: Final = 4  # characters of an id that may stand for it
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A run and the latest value of everything that was logged to it; None stands for NaN."""
+    """A run and the latest value of everything that was logged to it; None stands for NaN.
+
+    ``axes`` says for metrics against what they are drawn, where that is not the step.
+    """
 
     id: str
     name: str
@@ -43,6 +47,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, str]
     metrics: dict[str, float | None]
     steps: dict[str, int]
+    axes: dict[str, str] = {}
     tags: dict[str, str]
     inputs: list[str]
 
@@ -55,11 +60,21 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Points(msgspec.Struct, frozen=True):
-    """The points of a metric, columns of equal length; None stands for NaN."""
+    """The points of a metric, columns of equal length; None stands for NaN.
+
+    Args:
+        timestamp: Milliseconds since 1970.
+        step: The step.
+        value: The metric's value.
+        axis: Against what it is drawn: ``step``, ``time``, or the name of another metric.
+        at: Where each point lies on that axis; None: before the axis' first value.
+    """
 
     timestamp: list[int]
     step: list[int]
     value: list[float | None]
+    axis: str = axes.STEP
+    at: list[float | None] = []
 
 
 class Best(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,15 +216,32 @@ def best(
     return msgspec.structs.replace(told, explanation=_explained(told, filter))
 
 
-def points(container: Container, id: str, key: str) -> Points:
+def points(container: Container, id: str, key: str, axis: str = "") -> Points:
     """All points of a metric of a run, in order of (timestamp, step, value).
+
+    Args:
+        container: The ports.
+        id: The run's id.
+        key: The metric's name.
+        axis: ``step``, ``time`` or the name of a metric of the run; empty: as the run says.
 
     Raises:
         NotFound: there is no such run.
     """
     found = history(container, id, key)
-    values = [value if value == value else None for value in found.value.tolist()]
-    return Points(found.timestamp.tolist(), found.step.tolist(), values)
+    axis = axis or axes.axis_of(run_data(container, [id])[id].tags, key)
+    at: list[float | None]
+    if axis == axes.STEP:
+        at = found.step.tolist()
+    elif axis == axes.TIME:
+        at = found.timestamp.tolist()
+    else:
+        at = _plain(axes.positions(found, history(container, id, axis)).tolist())
+    return Points(found.timestamp.tolist(), found.step.tolist(), _plain(found.value.tolist()), axis, at)
+
+
+def _plain(values: list[float]) -> list[float | None]:
+    return [value if value == value else None for value in values]
 
 
 def _experiments(container: Container, given: Sequence[str]) -> dict[int, str]:
@@ -283,6 +315,9 @@ def _summary(found: Run, experiment: str, data: RunData) -> RunSummary:
         params=dict(sorted(data.params.items())),
         metrics={one.key: one.value for one in sorted(data.metrics, key=lambda one: one.key)},
         steps={one.key: one.step for one in data.metrics},
+        axes={
+            one.key: axis for one in data.metrics if (axis := axes.axis_of(data.tags, one.key)) != axes.STEP
+        },
         tags=dict(sorted(data.tags.items())),
         inputs=[
             one.source if one.source_type == "homeostat" else f"{one.name}@{one.digest}"

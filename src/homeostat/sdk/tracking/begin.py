@@ -12,6 +12,7 @@ from homeostat.adapters.clock import SystemClock
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest
 from homeostat.engine.tracking import entries, limits
+from homeostat.engine.tracking.axes import tags_of
 from homeostat.sdk.tracking import active
 from homeostat.sdk.tracking.resuming import next_step
 from homeostat.sdk.tracking.run import Run, new_run_id
@@ -25,6 +26,7 @@ def run(
     tags: Mapping[str, Any] | None = None,
     notes: str = "",
     group: str = "",
+    axes: str | Mapping[str, str] | None = None,
     parent: Run | str | None = None,
     id: str = "",
     seed: int | None = None,
@@ -44,6 +46,7 @@ def run(
         tags: Marks, as of ``Run.tag``.
         notes: A description in Markdown.
         group: A name that several runs share.
+        axes: Against what metrics are drawn, as of ``Run.axes``; by default their step.
         parent: The run, or its id, whose child this is; by default the one whose block this is in.
         id: Go on with the run of this id, at the step after its last, or give it to the new one.
         seed: Seed Python, NumPy, and PyTorch where it is imported, and note it.
@@ -73,6 +76,8 @@ def run(
         texts["mlflow.note.content"] = notes
     if group:
         texts["homeostat.group"] = group
+    if axes:
+        texts |= tags_of(axes)
     if parent is not None:
         texts["mlflow.parentRunId"] = parent if isinstance(parent, str) else parent.id
     if seed is not None:

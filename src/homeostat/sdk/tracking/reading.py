@@ -42,7 +42,7 @@ class Runs(Protocol):
     ) -> Best:
         """The best run by a metric."""
 
-    def points(self, id: str, key: str) -> Points:
+    def points(self, id: str, key: str, axis: str = "") -> Points:
         """All points of a metric of a run."""
 
 
@@ -95,12 +95,12 @@ class RemoteRuns:
         body = {"metric": metric, "goal": goal, "filter": filter, "experiments": list(experiments)}
         return msgspec.json.decode(self._post("/runs/best", body), type=Best)
 
-    def points(self, id: str, key: str) -> Points:
+    def points(self, id: str, key: str, axis: str = "") -> Points:
         """All points of a metric of a run."""
         from homeostat.app.tracking.summaries import Points
 
         path = f"/runs/{quote(id, safe='')}/points"
-        answer = self._transport.send("GET", path, params={"key": key}, repeatable=True)
+        answer = self._transport.send("GET", path, params={"key": key, "axis": axis}, repeatable=True)
         return msgspec.json.decode(answer, type=Points)
 
     def _post(self, path: str, body: Any) -> bytes:
@@ -152,11 +152,11 @@ class LocalRuns:
 
         return best(self._container, metric, goal=goal, filter=filter, experiments=experiments)
 
-    def points(self, id: str, key: str) -> Points:
+    def points(self, id: str, key: str, axis: str = "") -> Points:
         """All points of a metric of a run."""
         from homeostat.app.tracking.summaries import points
 
-        return points(self._container, id, key)
+        return points(self._container, id, key, axis)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import msgspec
 from homeostat.adapters.clock import SystemClock
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.engine.tracking import entries, limits
+from homeostat.engine.tracking.axes import tags_of as axes_tags
 from homeostat.sdk.tracking import active
 from homeostat.sdk.tracking.beside import Beside
 from homeostat.sdk.tracking.files import File, kept
@@ -145,6 +146,19 @@ class Run:
     def note(self, text: str) -> None:
         """Describe the run, in Markdown; replaces what was there."""
         self.tag({_NOTE: text})
+
+    def axes(self, axes: str | Mapping[str, str]) -> None:
+        """Declare against what metrics are drawn, in place of their step.
+
+        Args:
+            axes: The axis of all metrics, as ``"epoch"``, or axes by metric, as ``{"val": "epoch"}`` for ``val`` and
+                those below it, as ``val/loss``. An axis is a metric that is logged at the same steps, ``time`` or
+                ``step``.
+
+        Raises:
+            BadRequest: a name that cannot be.
+        """
+        self.tag(axes_tags(axes))
 
     def log_artifact(self, path: str | os.PathLike[str], to: str = "") -> None:
         """Keep a file, or a folder with all that is in it, as it is now.
@@ -311,7 +325,7 @@ def _whole(step: Any) -> int:
         raise BadRequest(
             f"step is {step!r}, no whole number",
             field="step",
-            remedy="Log other axes as values beside the others, as in epoch=1.5",
+            remedy="Log it as a value beside the others, and declare it: hs.run(…, axes='epoch')",
         ) from None
     if not -_LARGEST_STEP <= number < _LARGEST_STEP:
         raise BadRequest(f"step {number} does not fit into 64 bits", field="step")

@@ -1,4 +1,4 @@
-"""``hs.search`` and ``hs.best``: runs as a frame, and the best of them."""
+"""``hs.search``, ``hs.history`` and ``hs.best``: runs and points as frames, and the best of runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import polars as pl
 
     from homeostat.app.tracking.search import View
-    from homeostat.app.tracking.summaries import Best, Goal, RunSummary
+    from homeostat.app.tracking.summaries import Best, Goal, Points, RunSummary
+    from homeostat.sdk.tracking.run import Run
 
 _PAGE: Final = 1000
 _FIELDS: Final = (
@@ -50,6 +51,28 @@ def search(
     """
     with runs(Settings.load()) as found:
         return frame(all_of(found, filter, _listed(experiments), _listed(order_by), view, limit))
+
+
+def history(run: Run | str, metric: str, *, axis: str = "") -> pl.DataFrame:
+    """Every point of a metric of a run, as in ``hs.history("4f1c", "val/loss", axis="epoch")``.
+
+    Args:
+        run: The run, its id, or the beginning of its id.
+        metric: The metric's name.
+        axis: ``step``, ``time`` or the name of a metric of the run; by default as the run says.
+
+    Returns:
+        A row a point, in the order of the time: ``timestamp`` (UTC), ``step``, ``value`` (null where it was NaN) and
+        ``at``, where it lies on the axis: the step, milliseconds since 1970, or the last value that the other metric
+        had at that step, null before its first. Empty where the run has no such metric.
+
+    Raises:
+        NotFound: there is no such run.
+        Conflict: several ids begin so.
+    """
+    with runs(Settings.load()) as found:
+        id = run.removeprefix("run/") if isinstance(run, str) else run.id
+        return points_frame(found.points(found.summary(id).id, metric, axis))
 
 
 def best(metric: str, filter: str = "", *, goal: Goal = "min", experiments: str | Sequence[str] = ()) -> Best:
@@ -111,6 +134,17 @@ def frame(found: Sequence[RunSummary]) -> pl.DataFrame:
             values = [getattr(run, group).get(name) for run in found]
             columns[f"{group}.{name}"] = pl.Series(f"{group}.{name}", values, kind)
     return pl.DataFrame(list(columns.values()))
+
+
+def points_frame(points: Points) -> pl.DataFrame:
+    """Points as a frame."""
+    import polars as pl
+
+    moment = pl.from_epoch(pl.Series("timestamp", points.timestamp, pl.Int64), "ms").dt.replace_time_zone(
+        "UTC"
+    )
+    rest = [pl.Series("step", points.step, pl.Int64), pl.Series("value", points.value, pl.Float64)]
+    return pl.DataFrame([moment, *rest, pl.Series("at", points.at, pl.Float64)])
 
 
 def _listed(given: str | Sequence[str]) -> list[str]:

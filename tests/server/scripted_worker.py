@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -91,6 +92,8 @@ class Store:
 
 if __name__ == "__main__":
     home, port, worker, parent = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+    grpc_port = int(os.environ.get("HOMEOSTAT_GRPC_PORT", "0"))
     logging.basicConfig(level=logging.INFO)
     watch_parent(parent)
-    sys.exit(0 if run(worker, home, "127.0.0.1", port, lambda: Store(home, worker)) else 1)
+    stored = run(worker, home, "127.0.0.1", port, lambda: Store(home, worker), grpc_port=grpc_port)
+    sys.exit(0 if stored else 1)

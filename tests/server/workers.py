@@ -45,8 +45,8 @@ def eventually(check: Callable[[], Any], seconds: float = 15.0) -> Any:
 class Worker:
     """One worker process, its HTTP client and its private client."""
 
-    def __init__(self, home: Path, port: int = 0, name: str = "w1") -> None:
-        self.home, self.port, self.name = home, port or free_port(), name
+    def __init__(self, home: Path, port: int = 0, name: str = "w1", grpc_port: int = 0) -> None:
+        self.home, self.port, self.name, self.grpc_port = home, port or free_port(), name, grpc_port
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket = socket_path(home, name)
         self.lease = home / f"lease-{name}"
@@ -60,7 +60,12 @@ class Worker:
         with (self.home / "stderr").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(SCRIPT), str(self.home), str(self.port), self.name, str(os.getpid())],
-                env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}", "POLARS_MAX_THREADS": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}",
+                    "POLARS_MAX_THREADS": "1",
+                    "HOMEOSTAT_GRPC_PORT": str(self.grpc_port),
+                },
                 stderr=log,
             )
         eventually(lambda: self.lease.exists() and self.client.get("/health").status_code == 200)

@@ -70,6 +70,7 @@ class Settings:
     host: Annotated[str, Help("Address that the servers listen on.")] = "127.0.0.1"
     port: Annotated[int, Help("Port of the server; 0 takes a free one.")] = 5000
     serve_port: Annotated[int, Help("Port that answers predictions; 0 takes a free one.")] = 5001
+    grpc_port: Annotated[int, Help("Port that answers predictions over gRPC; 0: none.")] = 0
     workers: Annotated[int, Help("Processes that answer predictions.")] = 1
     clock: Annotated[
         Literal["system", "simulated"],
@@ -93,6 +94,7 @@ class Settings:
             "host": self.host,
             "port": port,
             "serve_port": _number("serve_port", self.serve_port, 0, 65535),
+            "grpc_port": _number("grpc_port", self.grpc_port, 0, 65535),
             "workers": _number("workers", self.workers, 1, 1024),
             "clock": _one_of("clock", self.clock, ("system", "simulated")),
             "server": _server(self.server or f"http://{reach}:{port}"),

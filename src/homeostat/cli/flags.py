@@ -18,6 +18,7 @@ _METAVARS: Final = {
     "host": "ADDRESS",
     "port": "PORT",
     "serve_port": "PORT",
+    "grpc_port": "PORT",
     "workers": "N",
     "clock": "CLOCK",
 }

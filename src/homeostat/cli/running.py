@@ -19,7 +19,7 @@ _SHOWN: Final = 5
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    command(app, "up", settings=("home", "host", "port", "serve_port", "workers", "clock"))(up)
+    command(app, "up", settings=("home", "host", "port", "serve_port", "grpc_port", "workers", "clock"))(up)
     command(app, "down")(down)
     command(app, "status", settings=("home", "server"))(status)
     command(app, "doctor", settings=("home", "store", "blobs", "tables", "online", "executor"))(doctor)

@@ -106,9 +106,14 @@ async def serve(
     port: int,
     make: Callable[[], Serving],
     *,
+    grpc_port: int = 0,
     body_limit: int | None = None,
 ) -> bool:
-    """Run a worker until it is told to stop; returns whether every prediction reached the log's store."""
+    """Run a worker until it is told to stop; returns whether every prediction reached the log's store.
+
+    Args:
+        grpc_port: Where it answers over gRPC too; 0: nowhere.
+    """
     import uvicorn
 
     from homeostat.server.dataplane import BODY_LIMIT, DataPlane
@@ -160,6 +165,11 @@ async def serve(
         sock=private,
     )
     bound = int(public.getsockname()[1])
+    calls = None
+    if grpc_port:
+        from homeostat.server.protocols import grpc
+
+        calls = await grpc.serve(host, grpc_port, app.asking, app.measures, app.body_limit)
     tasks = [
         asyncio.create_task(_every(_POLL, lambda: _follow(plane))),
         asyncio.create_task(_flushing(plane)),
@@ -169,6 +179,8 @@ async def serve(
     try:
         await server.serve(sockets=[public])
     finally:
+        if calls is not None:
+            await calls.stop(_GRACE)
         control.close()
         for task in tasks:
             task.cancel()
@@ -231,13 +243,15 @@ def watch_parent(parent: int) -> None:
     Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
-def run(worker: str, home: Path, host: str, port: int, make: Callable[[], Serving]) -> bool:
+def run(
+    worker: str, home: Path, host: str, port: int, make: Callable[[], Serving], *, grpc_port: int = 0
+) -> bool:
     """``serve`` on uvloop; threads switch so fast that background work does not show in latencies."""
     import uvloop
 
     sys.setswitchinterval(0.001)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(worker, home, host, port, make))
+        return runner.run(serve(worker, home, host, port, make, grpc_port=grpc_port))
 
 
 def main() -> None:
@@ -267,6 +281,7 @@ def main() -> None:
                 settings.host,
                 settings.serve_port,
                 lambda: ModelServing(container, options.worker),
+                grpc_port=settings.grpc_port,
             )
     except HomeostatError as error:
         _log.error("worker %s cannot run: %s", options.worker, error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from homeostat.domain.contracts import Check, Contract
-from homeostat.domain.declarations import SLO, Binary, Canary, Dataset, Entity, Model, pipeline, step
+from homeostat.domain.declarations import SLO, ABTest, Binary, Canary, Dataset, Entity, Model, pipeline, step
 from homeostat.domain.errors import (
     BadRequest,
     Conflict,
@@ -73,6 +73,7 @@ _LAZY = {
 
 __all__ = [
     "SLO",
+    "ABTest",
     "Audio",
     "BadRequest",
     "Binary",

@@ -65,6 +65,13 @@ def open_alert(
     return True
 
 
+def add_detail(container: Container, key: str, detail: dict[str, Any]) -> None:
+    """Add to what the open alert of a key holds: what is only known once something was done about it."""
+    with container.store.begin() as tx:
+        for alert in tx.find(Alert, ("key", "=", key), ("state", "=", "open")):
+            tx.put(msgspec.structs.replace(alert, detail=alert.detail | detail))
+
+
 def resolve_alert(tx: Transaction, container: Container, key: str) -> bool:
     """Resolve the open alert of a key; says whether there was one."""
     for alert in tx.find(Alert, ("key", "=", key), ("state", "=", "open")):

@@ -17,6 +17,7 @@ from homeostat.app.approvals import awaits
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
+from homeostat.app.guarding import guard
 from homeostat.app.leases import reap
 from homeostat.app.online import refresh
 from homeostat.app.pipelines import give_up
@@ -24,9 +25,10 @@ from homeostat.app.reactors import react_all
 from homeostat.app.rollouts import step
 from homeostat.app.training import fail, submit
 from homeostat.app.trainingdata import datasets_of
+from homeostat.app.trials import begin_trial, running_trials, step_trial
 from homeostat.app.watching import Watched, broken_upstream, settle_contracts, watch
 from homeostat.app.workers import sync_workers
-from homeostat.domain.declarations import Model
+from homeostat.domain.declarations import ABTest, Model
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict, HomeostatError, NotFound
 from homeostat.domain.events import Event
@@ -77,6 +79,8 @@ class Controller:
                 self._react,
                 self._start,
                 self._canaries,
+                self._trials,
+                self._guards,
                 self._rules,
                 self._keep,
                 self._react,
@@ -179,12 +183,37 @@ class Controller:
             if decision.action != "continue":
                 did.append(f"rollout/{rollout.id}: {decision.action}, {decision.reason}")
 
-    def _rules(self, did: list[str]) -> None:
+    def _trials(self, did: list[str]) -> None:
+        """Begin the A/B tests whose arms are complete, and look at those that run."""
+        container = self._container
+        for model in self._models():
+            if isinstance(model.rollout, ABTest):
+                try:
+                    if (begun := begin_trial(container, model)) is not None:
+                        did.append(f"trial/{begun.id} began")
+                    for trial in running_trials(container.store, model.name):
+                        verdict = step_trial(container, model, trial)
+                        if verdict is not None and verdict.action == "end":
+                            did.append(f"trial/{trial.id}: {verdict.reason}")
+                except Exception as error:  # noqa: BLE001 - one test must not keep the others from being looked at
+                    did.append(_failed(f"trial of {model.name}", error))
+
+    def _guards(self, did: list[str]) -> None:
+        for model in self._models():
+            try:
+                if done := guard(self._container, model):
+                    did.append(done)
+            except Exception as error:  # noqa: BLE001 - one champion must not keep the others from being guarded
+                did.append(_failed(f"probation of {model.name}", error))
+
+    def _models(self) -> list[Model]:
         try:
-            models = declared(self._container).models.values()
+            return list(declared(self._container).models.values())
         except NotFound:
-            return
-        for model in models:
+            return []
+
+    def _rules(self, did: list[str]) -> None:
+        for model in self._models():
             if model.retrain is not None and self._due(model):
                 try:
                     settle_contracts(self._container)

@@ -16,9 +16,16 @@ from homeostat.ports.meta import Transaction
 
 
 def set_arms(
-    tx: Transaction, container: Container, name: str, arms: Sequence[Arm], *, actor: str, reason: str
+    tx: Transaction,
+    container: Container,
+    name: str,
+    arms: Sequence[Arm],
+    *,
+    actor: str,
+    reason: str,
+    shadows: Sequence[Arm] | None = None,
 ) -> Deployment:
-    """Give a deployment other arms.
+    """Give a deployment other arms, and with ``shadows`` others of these; without, they stay beside what answers.
 
     Raises:
         NotFound: there is no such deployment.
@@ -26,6 +33,10 @@ def set_arms(
     deployment = tx.lock(Deployment, name)
     if deployment is None:
         raise NotFound(f"there is no deployment/{name}", remedy="Declare the model and run homeostat apply")
+    present = [arm for arm in deployment.arms if arm.role == "shadow"] if shadows is None else list(shadows)
+    answering = {arm.version for arm in arms}
+    if arms:
+        arms = [*arms, *(arm for arm in present if arm.version not in answering)]
     changed = msgspec.structs.replace(
         deployment, generation=deployment.generation + 1, arms=list(arms), at=container.clock.now()
     )

@@ -8,15 +8,18 @@ import msgspec
 import polars as pl
 
 from homeostat.app import approvals
-from homeostat.app.alerts import open_alert
+from homeostat.app.alerts import add_detail, open_alert
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
-from homeostat.app.reading import read, read_since
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.outcomes import OUTCOME, Source, log_of, look, start
+from homeostat.app.reading import read
+from homeostat.app.registry.pointers import champion_of, move_alias
+from homeostat.app.trials import begin_trial, stop_trial
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Canary, Model
+from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.events import Event
@@ -24,10 +27,11 @@ from homeostat.domain.ids import new_id
 from homeostat.domain.records import Arm, Dataset, Deployment, ModelVersion, Rollout, Run
 from homeostat.engine.control.canary import Baseline, CanaryTest, Decision
 from homeostat.engine.control.observations import baseline, observe, observe_labels
-from homeostat.ports.meta import Transaction
+from homeostat.ports.meta import Reads, Transaction
 
+CHALLENGER = "challenger"
 _USUAL = 20_000
-_LOOKED_AT = ("arm", "version", "key", "score", "shadow_score", "error", "status", "latency_us")
+_LOOKED_AT = ("arm", "version", "score", "shadow_score", "error", "status", "latency_us")
 
 
 def promote(container: Container, model: str, version: int, *, actor: str, reason: str) -> Deployment:
@@ -57,6 +61,7 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
             raise Conflict(
                 f"model/{model}@{version} is the champion already", remedy="homeostat status shows the arms"
             )
+        stop_trial(tx, container, model, f"@{version} was promoted by hand: {reason}")
         for running in _running(tx, model):
             _end(
                 tx, container, running, "promoted" if running.candidate == version else "rolled-back", reason
@@ -69,7 +74,7 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
 
 
 def rollback(container: Container, deployment: str, *, actor: str, reason: str) -> Deployment:
-    """Take a running canary out; without one, return to the champion before this one.
+    """Take a running canary or A/B test out; without one, return to the champion before this one.
 
     Raises:
         NotFound: there is no such deployment.
@@ -79,14 +84,32 @@ def rollback(container: Container, deployment: str, *, actor: str, reason: str) 
         found = tx.lock(Deployment, deployment)
         if found is None:
             raise NotFound(f"there is no deployment/{deployment}", remedy="homeostat status lists them")
-        running = _running(tx, deployment)
+        running, champion = _running(tx, deployment), champion_of(tx, found.model)
         if running:
             changed = _withdraw(tx, container, running[0], reason, actor=actor)
+        elif champion is not None and stop_trial(tx, container, deployment, reason):
+            arms = [Arm(champion.version, 1.0, "champion")]
+            changed = set_arms(tx, container, deployment, arms, actor=actor, reason=reason)
         else:
             changed = crown(
-                tx, container, deployment, _former(tx, container, found), actor=actor, reason=reason
+                tx, container, deployment, former(tx, container, found), actor=actor, reason=reason
             )
     sync_workers(container)
+    return changed
+
+
+def return_to(
+    tx: Transaction, container: Container, name: str, version: int, *, actor: str, reason: str
+) -> Deployment:
+    """Make an earlier version the champion again and end whatever is tried out; the present one is rolled back."""
+    tx.lock(Deployment, name)
+    stop_trial(tx, container, name, reason)
+    for running in _running(tx, name):
+        _withdraw(tx, container, running, reason, actor=actor)
+    present = champion_of(tx, name)
+    changed = crown(tx, container, name, version, actor=actor, reason=reason)
+    if present is not None:
+        set_stage(tx, container, name, present.version, "rolled-back", actor=actor, reason=reason)
     return changed
 
 
@@ -95,6 +118,7 @@ def stop(tx: Transaction, container: Container, deployment: str, reason: str) ->
     found = tx.lock(Deployment, deployment)
     if found is None or not found.arms:
         return
+    stop_trial(tx, container, deployment, reason)
     for running in _running(tx, deployment):
         _withdraw(tx, container, running, reason, actor="homeostat")
     set_arms(tx, container, deployment, [], actor="homeostat", reason=reason)
@@ -109,16 +133,20 @@ def resume(tx: Transaction, container: Container, deployment: str, reason: str) 
         set_arms(tx, container, deployment, arms, actor="homeostat", reason=reason)
 
 
-def _former(tx: Transaction, container: Container, deployment: Deployment) -> int:
-    """The champion before the present one, by the alias's history."""
-    now = champion_of(tx, deployment.model)
+def former(reads: Reads, container: Container, deployment: Deployment) -> int:
+    """The champion before the present one, by the alias's history.
+
+    Raises:
+        Conflict: there was none.
+    """
+    now = champion_of(reads, deployment.model)
     moves = container.ledger.find(
         subject=f"model/{deployment.model}@champion", kinds=["model.alias-moved"], limit=50
     )
     for event in moves:
         former = event.body["from"]
         if now is not None and event.body["to"] == now.version and former is not None:
-            record = tx.get(ModelVersion, deployment.model, former)
+            record = reads.get(ModelVersion, deployment.model, former)
             if record is not None and record.stage != "registered":  # neither deleted nor without a package
                 return record.version
     raise Conflict(
@@ -145,6 +173,7 @@ def _end(tx: Transaction, container: Container, rollout: Rollout, state: Any, re
                 "requests": rollout.requests,
                 "labelled": rollout.labelled,
                 "reason": reason,
+                "statistics": told(rollout.statistics),
                 "tags": rollout.tags,
             },
         )
@@ -173,8 +202,11 @@ def begin(container: Container, model: str, version: int) -> bool:
     if approvals.awaits(container, record):
         approvals.ask(container, record)
         return False
-    canary = find_model(container, model, run.code).rollout
+    declared = find_model(container, model, run.code)
     champion = champion_of(container.store, model)
+    if isinstance(declared.rollout, ABTest) and champion is not None:
+        return _challenge(container, declared, version)
+    canary = declared.rollout if isinstance(declared.rollout, Canary) else None
     rollout = None
     if champion is not None and canary is not None:
         sync_workers(container)
@@ -200,6 +232,22 @@ def begin(container: Container, model: str, version: int) -> bool:
     return True
 
 
+def _challenge(container: Container, model: Model, version: int) -> bool:
+    """Make an accepted version the challenger, which begins the declared A/B test where its arms are complete."""
+    with container.store.begin() as tx:
+        tx.lock(Deployment, model.name)
+        move_alias(
+            tx,
+            container,
+            model.name,
+            CHALLENGER,
+            version,
+            actor="homeostat",
+            reason="the newest version that passed its gates",
+        )
+    return begin_trial(container, model) is not None
+
+
 def _begin(tx: Transaction, container: Container, rollout: Rollout, canary: Canary) -> None:
     model, version, champion = rollout.deployment, rollout.candidate, rollout.champion
     tx.insert(rollout)
@@ -220,10 +268,8 @@ def _begin(tx: Transaction, container: Container, rollout: Rollout, canary: Cana
 
 def _canary(container: Container, record: ModelVersion, canary: Canary, champion: int, run: Run) -> Rollout:
     model = find_model(container, record.model, run.code)
-    log = container.store.get(Dataset, f"{record.model}.predictions")
-    asked = log.position if log else 0
+    log = container.store.get(Dataset, log_of(record.model))
     usual = _usual(container, model, champion) if log else None
-    labels = container.store.get(Dataset, model.task.source.name)
     statistics = CanaryTest(canary, usual).statistics(0, 0)
     return Rollout(
         id=new_id(container.clock.wall()),
@@ -233,13 +279,7 @@ def _canary(container: Container, record: ModelVersion, canary: Canary, champion
         state="running",
         share=canary.share,
         began_at=container.clock.now(),
-        statistics=statistics
-        | {
-            "log_from": asked,
-            "log_seq": asked,
-            "label_from": labels.position if labels else 0,
-            "label_seq": labels.position if labels else 0,
-        },
+        statistics=statistics | start(container, record.model, _source(model)),
         tags=record.tags,
     )
 
@@ -247,7 +287,7 @@ def _canary(container: Container, record: ModelVersion, canary: Canary, champion
 def _usual(container: Container, model: Model, champion: int) -> Baseline:
     """How the champion did on the last requests before the canary."""
     p99 = parse_duration(model.slo.p99).total_seconds() if model.slo and model.slo.p99 else None
-    log = read(container, f"{model.name}.predictions").filter(pl.col("version") == champion)
+    log = read(container, log_of(model.name)).filter(pl.col("version") == champion)
     columns = log.select("arm", "status", "latency_us", SEQ)
     return baseline(columns.top_k(_USUAL, by=SEQ).collect(), p99=p99)
 
@@ -259,7 +299,8 @@ def step(container: Container, rollout: Rollout) -> Decision:
     if record is None or run is None:
         raise NotFound(f"rollout/{rollout.id} has no candidate", remedy="Roll it back: homeostat rollback")
     model = find_model(container, rollout.deployment, run.code)
-    assert model.rollout is not None
+    assert isinstance(model.rollout, Canary)
+    began = container.clock.monotonic()
     test = CanaryTest.restore(model.rollout, rollout.statistics)
     looked = _look(container, model, rollout, test)
     decision = test.decide(container.clock.now(), rollout.began_at, looked.requests, looked.labelled)
@@ -291,44 +332,53 @@ def step(container: Container, rollout: Rollout) -> Decision:
                 summary=f"canary model/{rollout.deployment}@{rollout.candidate} was rolled back: {decision.reason}",
                 action=f"all traffic returned to @{rollout.champion}",
                 tags=rollout.tags,
-                detail={"requests": looked.requests, "labelled": looked.labelled},
+                detail={
+                    "seen": {"requests": looked.requests, "labelled": looked.labelled}
+                    | told(looked.statistics),
+                    "done": {"from": rollout.candidate, "to": rollout.champion},
+                },
             )
     if decision.action != "continue":
         sync_workers(container)
+    if decision.action == "rollback":
+        add_detail(
+            container,
+            f"rollback:{rollout.id}",
+            {
+                "seconds": round(container.clock.monotonic() - began, 3),
+                "after": str(container.clock.now() - rollout.began_at),
+            },
+        )
     return decision
+
+
+def told(statistics: dict[str, Any]) -> dict[str, Any]:
+    """What a test found, for people: by what was watched, its evidence, without what it goes on from."""
+    watched = statistics.get("watched", {})
+    return {name: {k: v for k, v in one.items() if k != "state"} for name, one in watched.items()}
+
+
+def _source(model: Model) -> Source:
+    return Source(model.task.source.name, model.task.label, model.task.request.keys)
 
 
 def _look(container: Container, model: Model, rollout: Rollout, test: CanaryTest) -> Rollout:
     """Show the test each new request and each new label once, in the order they came."""
-    seen = rollout.statistics
-    log = read_since(container, f"{rollout.deployment}.predictions", seen["log_from"], _LOOKED_AT)
-    if not log.height:
-        return rollout
-    log = log.filter((pl.col("arm") == "champion") | (pl.col("version") == rollout.candidate))
-    fresh = log.filter(pl.col(SEQ) > seen["log_seq"])
-    asked = observe(test, fresh)
-    columns = (*model.task.request.keys, model.task.label)
-    labels = read_since(container, model.task.source.name, seen["label_from"], columns)
-    counted = 0
-    if labels.height:
-        counted = observe_labels(test, _new_pairs(model, log, labels, seen), model.task.label)
+    seen, canary = rollout.statistics, pl.col("arm") == "canary"
+    found = look(
+        container,
+        rollout.deployment,
+        _source(model),
+        seen,
+        _LOOKED_AT,
+        keep=(pl.col("arm") == "champion") | (pl.col("version") == rollout.candidate),
+        judged=canary,
+    )
+    asked = observe(test, found.fresh) if found.fresh.height else 0
+    labelled = observe_labels(test, found.outcomes, OUTCOME) if found.outcomes.height else 0
     return msgspec.structs.replace(
         rollout,
         requests=rollout.requests + asked,
-        labelled=rollout.labelled + counted,
-        statistics=seen
-        | {
-            "log_seq": int(log[SEQ].max() or seen["log_seq"]),  # type: ignore[arg-type] # an int64 column
-            "label_seq": int(labels[SEQ].max() or 0) if labels.height else seen["label_seq"],  # type: ignore[arg-type] # an int64 column
-        },
+        labelled=rollout.labelled + labelled,
+        statistics=seen | found.seen,
     )
-
-
-def _new_pairs(model: Model, log: pl.DataFrame, labels: pl.DataFrame, seen: dict[str, Any]) -> pl.DataFrame:
-    """Requests that have a label and had none at the last look."""
-    key = pl.concat_str(pl.col(model.task.request.keys).cast(pl.String), separator="|").alias("key")
-    answers = labels.select(key, model.task.label, pl.col(SEQ).alias("label_seq")).drop_nulls()
-    answers = answers.unique("key", keep="first", maintain_order=True)
-    pairs = log.filter(pl.col("arm") == "canary").join(answers, on="key", how="inner")
-    new = (pl.col(SEQ) > seen["log_seq"]) | (pl.col("label_seq") > seen["label_seq"])
-    return pairs.filter(new).sort("label_seq", SEQ, maintain_order=True)

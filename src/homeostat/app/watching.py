@@ -11,6 +11,7 @@ import polars as pl
 from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
 from homeostat.app.deliveries import contract_alert
+from homeostat.app.outcomes import given
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.workers import sync_workers
@@ -130,7 +131,10 @@ def _window(
 
 
 def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the prediction log with the label's column, null where no label has come; a key's newest label counts."""
+    """Rows of the prediction log with the label's column, null where no label has come.
+
+    A label that came by prediction id counts, else the newest of the request's key.
+    """
     task = model.task
     labels = read(container, task.source.name)
     if task.source.time and log.height:
@@ -142,7 +146,13 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
         .unique("key", keep="last", maintain_order=True)
         .collect()
     )
-    return log.join(answers, on="key", how="left")
+    sent = given(container, model.name)
+    found = log.join(answers, on="key", how="left")
+    if not sent.height:
+        return found
+    by_id = found.join(sent, on="prediction_id", how="left", suffix="_sent", maintain_order="left")
+    name = "label_sent" if "label" in found.columns else "label"
+    return by_id.with_columns(pl.coalesce(pl.col(name).cast(pl.Int8), task.label).alias(task.label))
 
 
 def _drift(

@@ -14,7 +14,7 @@ import msgspec
 from sqlalchemy import Column, ForeignKey, Index, MetaData, Table
 
 from homeostat.adapters.sql.columns import Flag, Json, Kept, Moment, Payload, Real, Whole, Words
-from homeostat.domain import records, traces, tracking
+from homeostat.domain import records, traces, tracking, trials
 from homeostat.domain.events import Edge
 from homeostat.domain.records import Record
 
@@ -77,6 +77,8 @@ _table(records.Deprecation, "deprecations")
 _table(records.Alias, "aliases")
 _table(records.Deployment, "deployments", "model")
 _table(records.Rollout, "rollouts", "deployment state")
+_table(trials.Trial, "trials", "deployment state", "deployment digest")
+_table(trials.Probation, "probations")
 _table(records.Window, "windows", "deployment end")
 _table(records.Alert, "alerts", "key state", "state opened_at")
 _table(records.Evaluation, "evaluations", "trigger at")

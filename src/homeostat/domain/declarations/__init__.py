@@ -5,6 +5,7 @@ Frozen values, checked where they are made, so that an error names the line that
 
 from homeostat.domain.declarations.approval import ApprovalPolicy
 from homeostat.domain.declarations.base import Declaration
+from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.data import Dataset
 from homeostat.domain.declarations.features import Entity, FeatureView, OnRequest, View, Windows
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
@@ -15,6 +16,7 @@ from homeostat.domain.declarations.rules import Drift, Every, NewLabels, Rule, S
 
 __all__ = [
     "SLO",
+    "ABTest",
     "ApprovalPolicy",
     "Beats",
     "Binary",

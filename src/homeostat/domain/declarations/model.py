@@ -11,6 +11,7 @@ import msgspec
 
 from homeostat.domain.declarations.approval import ApprovalPolicy
 from homeostat.domain.declarations.base import Declaration
+from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.data import Dataset
 from homeostat.domain.declarations.features import View
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
@@ -60,7 +61,7 @@ class Model(Declaration):
         features: The feature views; without any, the request's own columns but key, time and label.
         gates: What a candidate must pass.
         approval: Whose consent it needs then, before it is rolled out; None: nobody's.
-        rollout: How an accepted candidate is brought in; None: at once.
+        rollout: How an accepted candidate is brought in, by a canary or an A/B test; None: at once.
         slo: The service levels of its deployment.
         retrain: When it is trained again.
         history: How far back training rows reach; None: to the beginning.
@@ -76,7 +77,7 @@ class Model(Declaration):
     features: tuple[View, ...] | list[View] = ()
     gates: tuple[Gate, ...] | list[Gate] = ()
     approval: ApprovalPolicy | None = None
-    rollout: Canary | None = None
+    rollout: Canary | ABTest | None = None
     slo: SLO | None = None
     retrain: When | None = None
     history: str | None = None

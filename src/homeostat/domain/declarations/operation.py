@@ -65,6 +65,8 @@ class SLO(msgspec.Struct, frozen=True, kw_only=True):
         log_loss: Log loss on labelled requests of ``window``, at most this (nats per request).
         auc: Area under the ROC curve on labelled requests of ``window``, at least this.
         window: The time that quality is judged over.
+        probation: How long after a version took over a breach returns to the version before it by itself.
+        rollback_on: The service levels whose breach does: ``availability`` and ``p99``.
     """
 
     availability: float | None = None
@@ -72,9 +74,17 @@ class SLO(msgspec.Struct, frozen=True, kw_only=True):
     log_loss: float | None = None
     auc: float | None = None
     window: str = "7d"
+    probation: str = "1d"
+    rollback_on: tuple[Literal["availability", "p99"], ...] | list[str] = ("availability",)
 
     def __post_init__(self) -> None:
         parse_duration(self.window)
+        parse_duration(self.probation)
+        for name in self.rollback_on:
+            if name not in ("availability", "p99"):
+                raise DeclarationError(
+                    f"SLO cannot roll back on {name!r}", remedy="Use any of availability, p99"
+                )
         if self.p99 is not None:
             parse_duration(self.p99)
         if self.availability is not None and not 0 < self.availability <= 1:

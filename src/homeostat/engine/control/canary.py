@@ -37,7 +37,8 @@ from homeostat.engine.control.pairing import Block, blocks
 from homeostat.engine.control.sequential import MeanTest, State
 
 CLIP: Final = 0.01
-LOSS_BOUND: Final = float(np.log((1 - CLIP) / CLIP))
+MOST_LOSS: Final = float(-np.log(CLIP))  # of one answer
+LOSS_BOUND: Final = float(np.log((1 - CLIP) / CLIP))  # of the difference between two
 # A rate below this is no reason to roll back: one lost request must not end a canary of a few hundred.
 LEAST_ERROR_RATE: Final = 0.001
 MOST_ERROR_RATE: Final = 0.5
@@ -162,7 +163,7 @@ class CanaryTest:
         label = np.asarray(y, dtype=np.float64)
         mine, theirs = (np.asarray(scores, dtype=np.float64) for scores in (p, p_champion))
         both = np.isfinite(mine) & np.isfinite(theirs)
-        difference = _loss(label[both], mine[both]) - _loss(label[both], theirs[both])
+        difference = losses(label[both], mine[both]) - losses(label[both], theirs[both])
         self.tests["log_loss"].update(np.clip(difference, -LOSS_BOUND, LOSS_BOUND))
 
     def decide(self, now: datetime, began: datetime, requests: int, labelled: int) -> Decision:
@@ -253,7 +254,13 @@ class CanaryTest:
         return f"{what} ({test.state.count} requests, e-value {test.peak:.3g} of {self.threshold(name):.3g})"
 
 
-def _loss(y: npt.NDArray[np.float64], p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    clipped = np.clip(p, CLIP, 1 - CLIP)
-    loss: npt.NDArray[np.float64] = -np.log(np.where(y > 0.5, clipped, 1 - clipped))
+def losses(y: npt.ArrayLike, p: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The log loss of each clipped score, in nats: at most ``-log(CLIP)``.
+
+    Args:
+        y: Labels, 0 and 1.
+        p: Scores, 0 to 1.
+    """
+    clipped = np.clip(np.asarray(p, dtype=np.float64), CLIP, 1 - CLIP)
+    loss: npt.NDArray[np.float64] = -np.log(np.where(np.asarray(y) > 0.5, clipped, 1 - clipped))
     return loss

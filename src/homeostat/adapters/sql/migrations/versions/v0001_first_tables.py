@@ -255,6 +255,33 @@ def upgrade() -> None:
     )
     op.create_index("ix_rollouts_deployment_state", "rollouts", ["deployment", "state"])
     op.create_table(
+        "trials",
+        text("id", key=True),
+        text("deployment"),
+        text("state"),
+        text("spec"),
+        text("digest"),
+        text("arms"),
+        text("names"),
+        moment("began_at"),
+        moment("ended_at", null=True),
+        integer("winner"),
+        text("reason"),
+        text("statistics"),
+    )
+    op.create_index("ix_trials_deployment_digest", "trials", ["deployment", "digest"])
+    op.create_index("ix_trials_deployment_state", "trials", ["deployment", "state"])
+    op.create_table(
+        "probations",
+        text("deployment", key=True),
+        integer("version"),
+        integer("former"),
+        moment("began_at"),
+        moment("until"),
+        integer("log_seq"),
+        text("statistics"),
+    )
+    op.create_table(
         "windows",
         text("deployment", key=True),
         text("monitor", key=True),
@@ -610,6 +637,8 @@ def downgrade() -> None:
         "evaluations",
         "alerts",
         "windows",
+        "probations",
+        "trials",
         "rollouts",
         "deployments",
         "aliases",

@@ -41,7 +41,7 @@ from homeostat.sdk.client import Parcel, Tick
 _ZONE: Final = ZoneInfo(NEW_YORK)
 _WEEK: Final = timedelta(days=7)
 _SHOWN: Final = timedelta(days=14)
-_POLL: Final = 0.2
+_POLL: Final = 0.1
 _PATIENCE: Final = 30.0
 _IDLE: Final = timedelta(hours=4)
 """How often the controller turns while no canary runs: all that it then looks at is due once a day."""

@@ -51,8 +51,8 @@ class BatchNormalised(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # s
         """Fit on batches of `BATCH` rows in order of time."""
         batches = [self._scaled(batch) for batch in X.iter_slices(BATCH)]
         self.booster_ = HistGradientBoostingClassifier(
-            learning_rate=0.05,
-            max_iter=200,
+            learning_rate=0.1,
+            max_iter=100,
             min_samples_leaf=200,
             l2_regularization=20.0,
             max_features=0.5,

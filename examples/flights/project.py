@@ -102,10 +102,10 @@ route_late = hs.windows("route_late", entity=route, source=landings, mean="late"
 departures = hs.windows("departures", entity=origin, source=flights, count=True, over=["1h", "3h"])
 
 
-def train(data: hs.TrainingSet, *, learning_rate: float = 0.06) -> HistGradientBoostingClassifier:
+def train(data: hs.TrainingSet, *, learning_rate: float = 0.12) -> HistGradientBoostingClassifier:
     model = HistGradientBoostingClassifier(
         learning_rate=learning_rate,
-        max_iter=100,
+        max_iter=50,
         min_samples_leaf=100,
         l2_regularization=1.0,
         early_stopping=False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -32,7 +33,7 @@ from homeostat.domain.records import FeatureView, Lease, ModelVersion, Run, RunS
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
 from homeostat.engine.monitoring.reference import reference
-from homeostat.engine.registry import metrics, package
+from homeostat.engine.registry import formats, metrics, package
 from homeostat.engine.tracking.capture import capture, seed
 from homeostat.engine.tracking.training import TrainingSet
 
@@ -214,7 +215,10 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
     model = find_model(container, run.model, run.code)
     features = feature_set(container, model)
     progress("putting the training rows together, point in time")
-    rows = split(container, run, model, features)
+    with ThreadPoolExecutor(1) as beside:
+        prepared = beside.submit(formats.prepare)
+        rows = split(container, run, model, features)
+    prepared.result()
     data = TrainingSet(
         rows.train.X,
         rows.train.y,

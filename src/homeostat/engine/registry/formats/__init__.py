@@ -4,6 +4,6 @@ One module a format, each with what ``Format`` names; which one keeps a model fo
 library of a format is imported when a model of it is kept or read.
 """
 
-from homeostat.engine.registry.formats.choosing import DETAILS, MODEL_FILES, classifier, dump, load
+from homeostat.engine.registry.formats.choosing import DETAILS, MODEL_FILES, classifier, dump, load, prepare
 
-__all__ = ["DETAILS", "MODEL_FILES", "classifier", "dump", "load"]
+__all__ = ["DETAILS", "MODEL_FILES", "classifier", "dump", "load", "prepare"]

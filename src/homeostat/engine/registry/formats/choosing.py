@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -14,7 +15,17 @@ _FORMATS: Final[tuple[Format, ...]] = (xgb, lgbm, graphs, tensors, scikit, pickl
 
 MODEL_FILES: Final = tuple(one.FILE for one in _FORMATS)
 
-__all__ = ["DETAILS", "MODEL_FILES", "classifier", "dump", "load"]
+__all__ = ["DETAILS", "MODEL_FILES", "classifier", "dump", "load", "prepare"]
+
+
+def prepare() -> None:
+    """Import what the usual format needs, where the model will likely take it.
+
+    skops lists every public type of scikit-learn, NumPy and SciPy as it is imported, which takes most of a second:
+    one that can pass while something else is waited for.
+    """
+    if "sklearn" in sys.modules:
+        scikit.prepare()
 
 
 def classifier(model: Any) -> Any:

@@ -13,6 +13,11 @@ from homeostat.engine.registry.safety import check_trees, is_known
 FILE: Final = "model.skops"
 
 
+def prepare() -> None:
+    """Import skops."""
+    import skops.io  # noqa: F401 - for those who come after
+
+
 def takes(model: Any) -> bool:
     """Anything: what skops cannot hold, it says."""
     return True

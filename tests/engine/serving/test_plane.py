@@ -209,6 +209,20 @@ def test_too_much_waiting_is_refused_and_what_waits_is_answered() -> None:
     asyncio.run(run())
 
 
+def test_a_shadow_that_cannot_be_loaded_keeps_nobody_from_being_answered() -> None:
+    async def run() -> None:
+        world = World()
+        world.versions[2] = NotFound("no such blob")
+        arms = [Arm(1, 1.0, "champion"), Arm(2, 1.0, "shadow")]
+        world.deployments = [Deployment(name="flights", model="delay", generation=2, arms=arms, at=NOON)]
+        assert (await world.plane.sync()).generation == {"flights": 2}
+        (item,) = await world.ask("a")
+        assert (item.score, item.shadow) == (0.1, None)
+        await world.plane.close()
+
+    asyncio.run(run())
+
+
 def test_flush_waits_for_shadows_and_writes_everything() -> None:
     async def run() -> None:
         world = World()

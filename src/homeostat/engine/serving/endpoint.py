@@ -2,8 +2,8 @@
 
 A batch is whatever arrived while the model ran: there is no timer, and one client alone waits for nobody. The
 model runs in the event loop: handing 0.3 ms of work to a thread costs more than the work. A model whose
-batches take longer than ``_LONG`` seconds runs in a thread instead, so that the process keeps accepting. The
-champion's shadow scores are computed when nothing waits.
+batches take longer than ``_LONG`` seconds runs in a thread instead, so that the process keeps accepting. Shadows
+are scored beside it (``shadows``).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any, Final
 import msgspec
 
 from homeostat.domain.ids import new_id
-from homeostat.engine.serving.predictions import Prediction, decide, message, shadow
+from homeostat.engine.serving.predictions import Prediction, decide, message
 from homeostat.engine.serving.requests import RequestReader
 from homeostat.engine.serving.routing import LiveArm, Routes, key_text
 from homeostat.engine.serving.scorer import SCORE, Output, Scorer, attempt
+from homeostat.engine.serving.shadows import ShadowLane
 from homeostat.ports.clock import Clock
 
 _LONG: Final = 0.02
-_SHADOWS: Final = 512
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +65,7 @@ class Counts(msgspec.Struct):
     errors: int = 0
     fallbacks: int = 0
     shadows: int = 0
+    shadows_dropped: int = 0
     largest_batch: int = 0
 
 
@@ -108,7 +109,7 @@ class Endpoint:
         self._max_batch = max_batch
         self._max_waiting = max_waiting
         self._waiting: deque[tuple[Prediction, _Ask]] = deque()
-        self._shadows: deque[Prediction] = deque()
+        self._shadows = ShadowLane(record, lambda: bool(self._waiting), self.counts)
         self._arrived = asyncio.Event()
         self._submitted = self._answered = 0
         self._drains: list[tuple[int, asyncio.Future[None]]] = []
@@ -154,31 +155,29 @@ class Endpoint:
         return len(self._waiting)
 
     async def drain(self) -> None:
-        """Return once every row submitted until now is answered, shadowed and recorded."""
+        """Return once every row submitted until now is answered and recorded, but for shadows that take too long."""
         drained: asyncio.Future[None] = self._loop.create_future()
         self._drains.append((self._submitted, drained))
         self._arrived.set()
         await drained
+        await self._shadows.drain()
 
     async def close(self) -> None:
         """Finish what waits and stop."""
         await self.drain()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        await self._shadows.close()
 
     async def _work(self) -> None:
         while True:
             if self._drains and self._answered >= self._drains[0][0]:
-                await self._drained()
-            elif self._waiting and len(self._shadows) < _SHADOWS:
+                self._drained()
+            elif self._waiting:
                 count = min(len(self._waiting), self._max_batch)
                 await self._answer([self._waiting.popleft() for _ in range(count)])
                 # Twice: first the answers are written, then requests that came meanwhile are read.
                 await asyncio.sleep(0)
-                await asyncio.sleep(0)
-            elif self._shadows:
-                count = min(len(self._shadows), _SHADOWS)
-                await self._shadow([self._shadows.popleft() for _ in range(count)])
                 await asyncio.sleep(0)
             else:
                 self._arrived.clear()
@@ -215,29 +214,20 @@ class Endpoint:
                 self.counts.errors += 1
             if item.error is not None and item.status == 200:
                 self.counts.fallbacks += 1
-                _log.warning("canary version %d failed: %s", item.arm.version, message(item.error))
+                _log.warning("version %d failed: %s", item.arm.version, message(item.error))
             if item.shadowed:
-                self._shadows.append(item)
+                self._shadows.put(item)
             else:
                 self._record(item)
         if not ask.future.done():
             ask.future.set_result(ask.items)
 
-    async def _drained(self) -> None:
+    def _drained(self) -> None:
         """Rows are answered in the order they came: those a drain waits for are recorded, or shadows."""
-        while self._shadows:
-            count = min(len(self._shadows), _SHADOWS)
-            await self._shadow([self._shadows.popleft() for _ in range(count)])
         while self._drains and self._answered >= self._drains[0][0]:
             _, drained = self._drains.pop(0)
             if not drained.done():
                 drained.set_result(None)
-
-    async def _shadow(self, batch: list[Prediction]) -> None:
-        await self._run(shadow, batch)
-        self.counts.shadows += len(batch)
-        for item in batch:
-            self._record(item)
 
     async def _run(self, work: Callable[[list[Prediction]], None], batch: list[Prediction]) -> None:
         began = self._clock.monotonic()

@@ -162,6 +162,8 @@ class Plane:
                 loaded[arm.version] = await self._version(deployment.model, arm.version)
             except Exception as error:  # noqa: BLE001 - loading runs the project's code
                 _log.warning("model/%s@%d cannot serve", deployment.model, arm.version, exc_info=error)
+                if arm.role == "shadow":
+                    continue  # it answers nobody, so it keeps nobody from being answered
                 problems.append(f"model/{deployment.model}@{arm.version}: {message(error)}")
         champions = [arm.version for arm in deployment.arms if arm.role == "champion"]
         if deployment.arms and len(champions) != 1:

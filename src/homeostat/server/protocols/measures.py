@@ -22,6 +22,7 @@ _ROWS: Final = {
     "errors": "Rows that no version could score.",
     "fallbacks": "Rows that the champion answered in a canary's place.",
     "shadows": "Rows that were scored for comparison too.",
+    "shadows_dropped": "Rows that a shadow was too slow for.",
 }
 _LOG: Final = {
     "flushed": "Predictions that the log's store took.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -154,6 +155,100 @@ def test_assessments(app: Mlflow) -> None:
     assert ask(app, "GET", one).status == 404
 
 
+def test_expectations_of_objects_are_written_as_json(app: Mlflow) -> None:
+    export(app, request(SPAN))
+    for value, shown in [
+        ({"a": [1]}, {"serialized_value": {"serialization_format": "JSON_FORMAT", "value": '{"a":[1]}'}}),
+        (2, {"value": 2}),
+    ]:
+        body = {"assessment_name": "right", "expectation": {"value": value}}
+        made = send(app, "POST", f"{AT}/{ID}/assessments", {"assessment": body}).json["assessment"]
+        assert made["expectation"] == shown
+        assert "valid" not in made
+
+
+OLD = "/api/2.0/mlflow/traces"
+
+
+def test_clients_before_version_3_begin_and_end_traces(app: Mlflow) -> None:
+    begun = {
+        "experiment_id": "0",
+        "timestamp_ms": 1000,
+        "request_metadata": [{"key": "m", "value": "1"}, {"key": "n", "value": "2"}],
+        "tags": [{"key": "t", "value": "x"}],
+    }
+    made = send(app, "POST", OLD, begun).json["trace_info"]
+    id = made["request_id"]
+    place = {"key": "mlflow.artifactLocation", "value": f"mlflow-artifacts:/0/traces/{id}/artifacts"}
+    assert made == begun | {
+        "request_id": id,
+        "execution_time_ms": 0,
+        "status": "IN_PROGRESS",
+        "tags": [place, {"key": "t", "value": "x"}],
+    }
+    end = {
+        "timestamp_ms": 3000,
+        "status": "OK",
+        "request_metadata": [{"key": "m", "value": "3"}],
+        "tags": [{"key": "mlflow.traceName", "value": "named"}],
+    }
+    ended = send(app, "PATCH", f"{OLD}/{id}", end).json["trace_info"]
+    assert (ended["timestamp_ms"], ended["execution_time_ms"], ended["status"]) == (1000, 2000, "OK")
+    assert ended["request_metadata"] == [{"key": "m", "value": "3"}, {"key": "n", "value": "2"}]
+    assert [tag["key"] for tag in ended["tags"]] == ["mlflow.artifactLocation", "mlflow.traceName", "t"]
+    assert ask(app, "GET", f"{OLD}/{id}/info").json == {"trace_info": ended}
+    assert ask(app, "GET", OLD, "experiment_ids=0&filter=name='named'").json == {"traces": [ended]}
+    assert ask(app, "GET", f"{AT}/{id}").json["trace"]["trace_info"]["state"] == "OK"
+
+
+def test_words_in_spans_are_found(app: Mlflow) -> None:
+    told = {"attributes": [{"key": "mlflow.spanInputs", "value": {"stringValue": "Größe 50%"}}]}
+    export(app, request(SPAN | told))
+    for filter, found in [
+        ("trace.text LIKE '%Größe%'", True),
+        ("span.content ILIKE '%GRÖSSE%' AND name = 'none'", False),
+        ("trace.text ILIKE '%spaninputs%'", True),
+        ("trace.text LIKE '%spaninputs%'", False),
+        ("trace.text LIKE '%smaller%'", False),
+    ]:
+        answer = send(app, "POST", f"{AT}/search", {"locations": [PLACE], "filter": filter}).json
+        assert bool(answer) == found, filter
+
+
+def test_how_strongly_two_filters_hold_together(app: Mlflow) -> None:
+    for number, (kind, state) in enumerate([("a", "OK")] * 3 + [("b", "OK"), ("b", "ERROR"), ("c", "ERROR")]):
+        told = {"trace_id": f"tr-{number}", "trace_location": PLACE, "state": state, "tags": {"kind": kind}}
+        send(app, "POST", AT, {"trace": {"trace_info": told}})
+
+    def correlation(first: str, second: str, **more: str) -> Any:
+        message = {"experiment_ids": ["0"], "filter_string1": first, "filter_string2": second, **more}
+        return send(app, "POST", f"{AT}/calculate-filter-correlation", message).json
+
+    found = correlation("tags.kind = 'a'", "status = 'OK'")
+    assert {name: found[name] for name in found if name.endswith("count")} == {
+        "filter1_count": 3,
+        "filter2_count": 4,
+        "joint_count": 3,
+        "total_count": 6,
+    }
+    assert found["npmi"] == pytest.approx(math.log(1.5) / math.log(2))
+    assert 0 < found["npmi_smoothed"] < found["npmi"]
+    assert correlation("tags.kind = 'a'", "status = 'ERROR'")["npmi"] == -1
+    assert "npmi" not in correlation("tags.kind = 'none'", "status = 'ERROR'")
+    within = correlation("tags.kind = 'a'", "status = 'OK'", base_filter="tags.kind = 'a'")
+    assert (within["npmi"], within["total_count"]) == (1, 3)
+
+
+def test_traces_until_the_end_of_time_are_removed(app: Mlflow) -> None:
+    for number, until in enumerate([10**15, 2**63 - 1]):
+        told = {"trace_id": f"tr-{number}", "trace_location": PLACE}
+        send(app, "POST", AT, {"trace": {"trace_info": told}})
+        before = {"experiment_id": "0", "max_timestamp_millis": -(2**63)}
+        assert send(app, "POST", f"{AT}/delete-traces", before).json == {"traces_deleted": 0}
+        deletion = {"experiment_id": "0", "max_timestamp_millis": until}
+        assert send(app, "POST", f"{AT}/delete-traces", deletion).json == {"traces_deleted": 1}
+
+
 @pytest.mark.parametrize(
     ("body", "kind", "headers", "status"),
     [
@@ -204,6 +299,26 @@ def test_exports_that_cannot_be(
             "POST",
             AT,
             {"trace": {"trace_info": {"trace_id": "a", "trace_location": PLACE, "execution_duration": "1"}}},
+            400,
+        ),
+        (
+            "POST",
+            AT,
+            {"trace": {"trace_info": {"trace_id": "a", "trace_location": PLACE, "state": "9" * 5000}}},
+            400,
+        ),
+        ("POST", OLD, {"timestamp_ms": 1}, 400),
+        ("POST", OLD, {"experiment_id": "99"}, 404),
+        ("POST", OLD, {"experiment_id": "0", "timestamp_ms": 2**63 - 1}, 400),
+        ("PATCH", f"{OLD}/none", {"timestamp_ms": 1, "status": "OK"}, 404),
+        ("PATCH", f"{OLD}/none", {"timestamp_ms": 1, "status": "9" * 5000}, 400),
+        ("GET", f"{OLD}/none/info", {}, 404),
+        ("GET", OLD, {}, 400),
+        ("POST", f"{AT}/calculate-filter-correlation", {"filter_string1": "name = 'a'"}, 400),
+        (
+            "POST",
+            f"{AT}/calculate-filter-correlation",
+            {"filter_string1": "name = 'a'", "filter_string2": "none.a = 'b'"},
             400,
         ),
         ("GET", f"{AT}/none", {}, 404),

@@ -55,16 +55,16 @@ class TraceRun(Record, frozen=True, kw_only=True):
 
 
 class SpanBlock(Record, frozen=True, kw_only=True):
-    """Spans of a trace as they came together, as JSON in the form of ``homeostat.engine.tracking.spans``.
+    """Spans of a trace as they came together, in the form of ``homeostat.engine.tracking.spans``.
 
-    One that was sent twice is in two blocks; the later one counts.
+    One that was sent twice is in two blocks; the later one counts. They are JSON, so that a search finds words in them.
     """
 
     KEY = ("trace", "seq")
     trace: str
     seq: int
     count: int
-    payload: bytes
+    spans: str
 
 
 class SpanKind(Record, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from homeostat.domain.records import Record
 from homeostat.ports.meta import Where
 
 R = TypeVar("R", bound=Record)
-Entity = Literal["attribute", "metric", "param", "tag", "dataset", "metadata", "run", "span"]
+Entity = Literal["attribute", "metric", "param", "tag", "dataset", "metadata", "run", "span", "text"]
 Op = Literal[
     "=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL", "LACKS"
 ]
@@ -22,8 +22,8 @@ class Comparison(msgspec.Struct, frozen=True):
 
     Args:
         entity: What kind of thing is compared. An attribute's key is the record's field, a dataset's one of name,
-            digest and context, a span's one of name, type and status, a run's is ``run``; the key of a metric,
-            parameter, tag or piece of metadata is its own.
+            digest and context, a span's one of name, type and status, a run's is ``run``, a text's ``spans``; the key
+            of a metric, parameter, tag or piece of metadata is its own.
         op: How. ``LACKS`` holds where no value equals the given one, also where there is none.
         value: With what: a text, a number, a tuple of texts for IN; of a time, milliseconds since 1970; None for the
             tests on NULL.
@@ -88,4 +88,11 @@ class Search(Protocol):
 
         Raises:
             BadRequest: the kind has no such field or entity, or the token is of another search.
+        """
+
+    def count(self, query: Query[R]) -> int:
+        """How many records there are on all pages; order, limit and token do not matter.
+
+        Raises:
+            BadRequest: the kind has no such field or entity.
         """

@@ -17,6 +17,7 @@ from homeostat.engine.tracking.kinds import (
     LOGGED_MODELS,
     MODELS,
     RUNS,
+    TRACES,
     VERSIONS,
     Kind,
 )
@@ -181,7 +182,11 @@ def test_each_kind_has_names_of_its_own() -> None:
     assert only("last_update_time >= 7", EXPERIMENTS) == Comparison("attribute", "updated_at", ">=", 7)
     assert only("params.a ILIKE 'x'", LOGGED_MODELS) == Comparison("param", "a", "ILIKE", "x")
     assert only("source_run_id = 'r'", LOGGED_MODELS) == Comparison("attribute", "run", "=", "r")
-    assert parse("version_number >= 2", VERSIONS)[0] == Comparison("attribute", "version", ">=", 2)
+    for number in ("2", "'2'", '"2"'):
+        found = parse(f"version_number >= {number}", VERSIONS)[0]
+        assert found == Comparison("attribute", "version", ">=", 2)
+    for text in ("trace.text LIKE '%a%'", "span.content LIKE '%a%'"):
+        assert parse(text, TRACES) == (Comparison("text", "spans", "LIKE", "%a%"),)
     assert parse("source_path LIKE 's3://%'", VERSIONS)[0] == Comparison(
         "attribute", "source", "LIKE", "s3://%"
     )
@@ -192,6 +197,10 @@ def test_each_kind_has_names_of_its_own() -> None:
         ("start_time > 1", VERSIONS),
         ("experiment_id > '1'", EXPERIMENTS),
         ("experiment_id = 'one'", EXPERIMENTS),
+        ("version_number = 'one'", VERSIONS),
+        ("start_time > '1'", RUNS),
+        ("trace.text = 'a'", TRACES),
+        ("text LIKE 'a'", RUNS),
     ]:
         with pytest.raises(BadRequest):
             parse(text, kind)

@@ -29,7 +29,7 @@ from homeostat.adapters.sql.columns import Moment, Words
 from homeostat.adapters.sql.tables import TABLES
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion, Record, Run
-from homeostat.domain.traces import SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
+from homeostat.domain.traces import SpanBlock, SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
 from homeostat.domain.tracking import (
     Experiment,
     ExperimentTag,
@@ -86,10 +86,11 @@ _RELATED: Final[dict[type[Record], dict[Entity, Related]]] = {
         "metadata": Related(TraceMetadata, {"trace": "id"}),
         "run": Related(TraceRun, {"trace": "id"}),
         "span": Related(SpanKind, {"trace": "id"}),
+        "text": Related(SpanBlock, {"trace": "id"}),
     },
 }
 # Of these the key is a field, and not one of the keys in a field.
-_BY_FIELD: Final = frozenset({"dataset", "run", "span"})
+_BY_FIELD: Final = frozenset({"dataset", "run", "span", "text"})
 
 
 Own = Mapping[str, ColumnElement[Any]]  # by field of the record at hand, a column that holds its value

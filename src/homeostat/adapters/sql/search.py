@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, case, false, or_, select, true
+from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, case, false, func, or_, select, true
 
 from homeostat.adapters.sql import statements
 from homeostat.adapters.sql.criteria import condition
@@ -67,6 +67,21 @@ class SqlSearch:
             return Page(items)
         last = rows[query.limit - 1][len(names) :]
         return Page(items, _write(query, [(last[2 * n], last[2 * n + 1]) for n in range(len(terms))]))
+
+    def count(self, query: Query[R]) -> int:
+        """How many there are; see the port."""
+        table = statements.table_of(query.kind)
+        shape, values = statements.shape_of(query.kind, query.scope)
+        dialect, own = self._store.dialect, {**table.c}
+        statement = (
+            select(func.count())
+            .select_from(table)
+            .where(
+                *statements.conditions(query.kind, shape),
+                *(condition(query.kind, one, own, query.scope, dialect) for one in query.filter),
+            )
+        )
+        return int(self._store.rows(statement, values)[0][0])
 
     def _part(
         self, query: Query[Any], terms: Sequence[Term], rank: int, after: Values | None, limit: int

@@ -39,7 +39,7 @@ _LINKS: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN: Final = frozenset({"IN_PROGRESS", "STATE_UNSPECIFIED"})
 
-_pack: Final = msgspec.msgpack.Encoder().encode
+_encode: Final = msgspec.json.Encoder().encode
 
 
 def start_trace(
@@ -49,6 +49,7 @@ def start_trace(
     tags: Mapping[str, str],
     metadata: Mapping[str, str],
     assessments: Sequence[Mapping[str, Any]] = (),
+    settled: bool = True,
 ) -> Trace:
     """Take what a sender says of a trace; spans that came before, or come later, say no more about it.
 
@@ -58,6 +59,7 @@ def start_trace(
         tags: Marks.
         metadata: What else is known.
         assessments: What was judged of it already.
+        settled: Whether it has ended, so that nothing is left to say.
 
     Raises:
         NotFound: there is no such experiment.
@@ -70,7 +72,7 @@ def start_trace(
     name = tags.get(NAME, trace.name)
     with container.store.begin() as tx:
         experiment = _experiment(tx, trace.experiment)
-        made = msgspec.structs.replace(trace, name=name, ended_at=ended, settled=True)
+        made = msgspec.structs.replace(trace, name=name, ended_at=ended, settled=settled)
         before = tx.lock(Trace, trace.id)
         if before is not None:
             made = msgspec.structs.replace(
@@ -81,11 +83,48 @@ def start_trace(
             )
         tx.put(made)
         place = {} if before else {PLACE: trace_root(experiment.artifacts, trace.id)}
-        _put(tx, trace.id, {**tags, **place}, {**metadata, SETTLED: "true"})
+        _put(tx, trace.id, {**tags, **place}, {**metadata, SETTLED: "true"} if settled else metadata)
         if RUN in metadata:
             tx.put(TraceRun(run=metadata[RUN], trace=trace.id))
         for body in assessments:
             add_in(container, tx, trace.id, body)
+    return made
+
+
+def end_trace(
+    container: Container,
+    id: str,
+    *,
+    ended_at: datetime,
+    state: str,
+    tags: Mapping[str, str],
+    metadata: Mapping[str, str],
+) -> Trace:
+    """Take what a sender says of the end of a trace that it said had begun.
+
+    Args:
+        container: The ports.
+        id: The trace.
+        ended_at: When it ended.
+        state: How, one of ``STATES``.
+        tags: Marks, beside those it has.
+        metadata: What else is known, beside what was.
+
+    Raises:
+        NotFound: there is no such trace.
+        BadRequest: a text is too long.
+    """
+    with container.store.begin() as tx:
+        found = locked_trace(tx, id)
+        took = (ended_at - found.began_at) // timedelta(milliseconds=1)
+        made = msgspec.structs.replace(
+            found, name=tags.get(NAME, found.name), state=state, ended_at=ended_at, took=took, settled=True
+        )
+        _check(made, tags, metadata)
+        tx.put(made)
+        _put(tx, id, tags, metadata)
+        if RUN in metadata:
+            tx.put(TraceRun(run=metadata[RUN], trace=id))
     return made
 
 
@@ -180,7 +219,9 @@ def _take(tx: Transaction, experiment: Experiment, id: str, spans: list[Span], t
     trace = _known(id, experiment, before, told)
     tx.put(
         trace,
-        SpanBlock(trace=id, seq=blocks[0].seq + 1 if blocks else 0, count=len(spans), payload=_pack(spans)),
+        SpanBlock(
+            trace=id, seq=blocks[0].seq + 1 if blocks else 0, count=len(spans), spans=_encode(spans).decode()
+        ),
         *(
             SpanKind(trace=id, name=name, type=type, status=status)
             for name, type, status in sorted(told.kinds)

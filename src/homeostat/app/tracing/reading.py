@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -18,12 +19,13 @@ from homeostat.domain.events import Event
 from homeostat.domain.records import Record
 from homeostat.domain.traces import Assessment, SpanBlock, SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
 from homeostat.domain.tracking import Experiment
+from homeostat.engine.tracking.correlation import Counts
 from homeostat.engine.tracking.filters import parse, parse_order
 from homeostat.engine.tracking.kinds import TRACES
 from homeostat.engine.tracking.places import here, trace_root
 from homeostat.engine.tracking.spans import Span
 from homeostat.ports.meta import Transaction, Where
-from homeostat.ports.search import Page, Query
+from homeostat.ports.search import Comparison, Page, Query
 
 _PARTS: Final[tuple[type[Record], ...]] = (
     TraceTag,
@@ -148,6 +150,37 @@ def search_traces(
             token=token,
         )
     )
+
+
+def count_together(
+    container: Container, experiments: Sequence[int], first: str, second: str, *, within: str = ""
+) -> Counts:
+    """Of how many traces of experiments each of two filters holds, both hold, and how many there are.
+
+    Args:
+        container: The ports.
+        experiments: Of these.
+        first: A filter.
+        second: Another one.
+        within: What must hold of all that is counted; empty: nothing.
+
+    Raises:
+        BadRequest: a filter cannot be.
+    """
+    always, one, other = (parse(text, TRACES) for text in (within, first, second))
+
+    def count(*filters: tuple[Comparison, ...]) -> int:
+        return container.search.count(
+            Query(
+                kind=Trace,
+                scope=(("experiment", "in", list(experiments)),),
+                filter=(*always, *chain.from_iterable(filters)),
+                order=TRACES.default,
+                limit=1,
+            )
+        )
+
+    return Counts(count(one), count(other), count(one, other), count())
 
 
 def delete_traces(

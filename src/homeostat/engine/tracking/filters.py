@@ -21,6 +21,7 @@ from homeostat.ports.search import Comparison, Dataset, Entity, Op, Order
 _NUMERIC: Final = ("=", "!=", "<", "<=", ">", ">=")
 _LISTS: Final = ("IN", "NOT IN")
 _TEXTUAL: Final = ("=", "!=", "LIKE", "ILIKE", *_LISTS)
+_PATTERNS: Final = ("LIKE", "ILIKE")
 _NULLS: Final = ("IS NULL", "IS NOT NULL")
 _NUMERAL: Final = ("=", "!=", *_LISTS)
 _KEYS: Final = {"dataset": ("name", "digest", "context"), "span": ("name", "type", "status")}
@@ -28,6 +29,8 @@ _PATTERN: Final = 10_000  # characters; SQLite refuses a pattern that is a few t
 _CLAUSES: Final = 100
 _TEXTS: Final = 10_000  # in lists
 _TERMS: Final = 20  # of an order
+_WHOLE: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _CALLED: Final = {"param": "parameter"}  # by MLflow
 
 
@@ -158,6 +161,8 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
         return Comparison("metric", key, _op(clause.op, _NUMERIC), _number(clause, "metric"))
     if entity == "attribute":
         return _of_attribute(clause, key, _attribute(key, kind.attributes, "filter"))
+    if (entity, key) == ("span", "content"):  # the same as trace.text
+        return _of_attribute(clause, "text", _attribute("text", kind.attributes, "filter"))
     if entity in _KEYS and key not in _KEYS[entity]:
         raise _bad(
             f"Invalid {entity} key '{key}' specified. Valid keys are '{_KEYS[entity]}'", "Use one of these"
@@ -168,13 +173,15 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
 def _of_attribute(clause: Clause, name: str, attribute: Attribute) -> Comparison:
     if attribute.form in ("time", "number"):
         op = _op(clause.op, _NUMERIC)
-        return Comparison("attribute", attribute.field, op, _number(clause, f"numeric attribute: {name}"))
+        quoted = attribute.form == "number"
+        number = _number(clause, f"numeric attribute: {name}", quoted=quoted)
+        return Comparison("attribute", attribute.field, op, number)
     if attribute.form == "numeral":
         op = _op(clause.op, _NUMERAL)
         given = _texts(clause, "attributes")
         whole = tuple(map(_whole, given)) if isinstance(given, tuple) else _whole(given)
         return Comparison("attribute", attribute.field, op, whole)
-    op = _op(clause.op, _TEXTUAL)
+    op = _op(clause.op, _PATTERNS if attribute.entity == "text" else _TEXTUAL)
     value = _texts(clause, "attributes")
     if not attribute.texts:
         return Comparison(attribute.entity, attribute.field, op, value)
@@ -226,12 +233,14 @@ def _op(given: str, accepted: Sequence[str]) -> Op:
     return given  # type: ignore[return-value]
 
 
-def _number(clause: Clause, what: str) -> int | float:
-    if isinstance(clause.right, list) or clause.right.type != "NUMBER":
-        shown = "a list" if isinstance(clause.right, list) else clause.right
+def _number(clause: Clause, what: str, *, quoted: bool = False) -> int | float:
+    shown = "a list" if isinstance(clause.right, list) else clause.right
+    if isinstance(clause.right, list) or clause.right.type not in ("NUMBER", "TEXT" if quoted else "NUMBER"):
         raise _bad(f"Expected numeric value type for {what}. Found {shown}", "Write a number without quotes")
-    text = str(clause.right)
-    return int(text) if re.fullmatch(r"[+-]?\d{1,18}", text) else float(text)
+    text = unquoted(clause.right)
+    if not _NUMBER.fullmatch(text):
+        raise _bad(f"Expected numeric value type for {what}. Found {shown}", "Write a number")
+    return int(text) if _WHOLE.fullmatch(text) else float(text)
 
 
 def _texts(clause: Clause, what: str) -> str | tuple[str, ...]:
@@ -277,7 +286,7 @@ def _list(tokens: list[Any]) -> tuple[str, ...]:
 
 
 def _whole(text: str) -> int:
-    if not re.fullmatch(r"[+-]?\d{1,18}", text):
+    if not _WHOLE.fullmatch(text):
         raise _bad(
             f"Invalid experiment ID '{text}'. Experiment ID must be a valid integer",
             "Look for it by its name",

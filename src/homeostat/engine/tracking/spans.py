@@ -1,13 +1,15 @@
 """Spans as OpenTelemetry's exporters send them: OTLP in protobuf or JSON, read into one form.
 
-A span is a dict with the names of the protocol in snake case; ids are hexadecimal, numbers numbers, and a value stands
-under the name of its type, as in ``{"int_value": 5}``. The messages are those of ``opentelemetry/proto/trace/v1``.
+A span is a dict with the names of the protocol in snake case; ids are hexadecimal, numbers numbers (NaN and the
+infinities by their names, as JSON has none), and a value stands under the name of its type, as in ``{"int_value": 5}``.
+The messages are those of ``opentelemetry/proto/trace/v1``.
 (https://opentelemetry.io/docs/specs/otlp, https://protobuf.dev/programming-guides/encoding)
 """
 
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, Final
@@ -202,6 +204,12 @@ def _integer(value: Any) -> int:
     raise ValueError("a number is written as a text")
 
 
+def _double(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
 def _named(kind: str) -> Callable[[Any], str]:
     names = _NAMES[kind]
 
@@ -220,7 +228,7 @@ _PROTOBUF: Final[dict[str, Callable[[Any], Any]]] = {
     "flag": bool,
     "integer": _integer,
     "fixed": _integer,
-    "double": lambda value: struct.unpack("<d", value)[0],
+    "double": lambda value: _double(struct.unpack("<d", value)[0]),
     "span_kind": _named("span_kind"),
     "status_code": _named("status_code"),
 }
@@ -270,7 +278,7 @@ def _from_json(kind: str, value: Any) -> Any:
             raise ValueError(f"{value!r} has more than 64 bits")
         return number
     if kind == "double":
-        return float(value)
+        return _double(float(value))
     if kind == "flag":
         return bool(value)
     if not isinstance(value, str):

@@ -17,6 +17,7 @@ from homeostat.server.mlflow import (
     logs,
     metrics,
     models,
+    old_traces,
     otlp,
     runs,
     traces,
@@ -41,6 +42,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *artifacts.ENDPOINTS,
     *logged_models.ENDPOINTS,
     *traces.ENDPOINTS,
+    *old_traces.ENDPOINTS,
     *assessments.ENDPOINTS,
 )
 _OUTSIDE: Final = frozenset({_VERSION, artifacts.OF_RUNS, artifacts.OF_VERSIONS, otlp.PATH})
@@ -63,9 +65,15 @@ class Mlflow:
     @staticmethod
     def answers(path: str) -> bool:
         """Whether a path is this protocol's."""
-        return path.startswith(PREFIXES) or path in _OUTSIDE
+        return (
+            path.startswith(PREFIXES)
+            or path in _OUTSIDE
+            or (path[:2] == "//" and Mlflow.answers(_once(path)))
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("//"):  # of a URI that ends with a slash
+            scope = {**scope, "path": _once(scope["path"])}
         if scope["path"] == _VERSION:
             await respond(send, 200, info.VERSION.encode(), media_type=b"text/plain; charset=utf-8")
             return
@@ -93,10 +101,17 @@ class Mlflow:
             problem = BadRequest("Bad Request. Content-Type must be application/json.", field="Content-Type")
             await respond(send, *answer_of(problem))
             return
-        status, content = await loop.run_in_executor(
-            self._pool, self._wire.call, scope["method"], path, query, body
-        )
+        answered = self._wire.at_once(scope["method"], path, body)
+        if answered is None:
+            answered = await loop.run_in_executor(
+                self._pool, self._wire.call, scope["method"], path, query, body
+            )
+        status, content = answered
         await respond(send, status, content)
+
+
+def _once(path: str) -> str:
+    return f"/{path.lstrip('/')}"
 
 
 def _is_json(scope: Scope) -> bool:

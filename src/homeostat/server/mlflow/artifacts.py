@@ -39,6 +39,7 @@ _UPLOAD: Final = "2.0/mlflow/upload-artifact"
 _MODELS: Final = "2.0/mlflow/logged-models/"
 _OF_MODEL: Final = "/artifacts/files"
 _LARGEST_UPLOAD: Final = 10 << 20
+_DIGITS: Final = 18  # of the largest version
 _NOT_HERE: Final = (
     "{} is not supported for the current artifact repository"  # by which clients know to fall back
 )
@@ -180,20 +181,22 @@ class Files:
         run = query.get("run_id") or query.get("run_uuid")
         if not run:
             raise missing("run_id")
-        return _below(_run_uri(self._container, run), query, "path")
+        path = _asked(query, "path")
+        return f"{path_of(_run_uri(self._container, run))}/{path}"
 
     def _of_version(self, query: dict[str, str]) -> str:
         name, version = query.get("name", ""), query.get("version", "")
         if not name:
             raise missing("name")
-        if not version.isdecimal():
+        if not version.isdecimal() or len(version) > _DIGITS:
             raise BadRequest(f"Model version must be an integer, got '{version}'", field="version")
-        return _below(
-            _resolved(self._container, download_uri(self._container, name, int(version))), query, "path"
-        )
+        path = _asked(query, "path")
+        root = _resolved(self._container, download_uri(self._container, name, int(version)))
+        return f"{path_of(root)}/{path}"
 
     def _of_model(self, id: str, query: dict[str, str]) -> str:
-        return _below(logged_model(self._container, id).artifacts, query, "artifact_file_path")
+        path = _asked(query, "artifact_file_path")
+        return f"{path_of(logged_model(self._container, id).artifacts)}/{path}"
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -232,17 +235,20 @@ def _resolved(container: Container, uri: str) -> str:
     return uri
 
 
-def _below(root: str, query: dict[str, str], name: str) -> str:
-    """The path of a file below a URI of this server's artifacts."""
+def _asked(query: dict[str, str], name: str) -> str:
+    """The path that a query names."""
     path = query.get(name, "")
     if not path:
         raise missing(name)
-    return f"{path_of(root)}/{_inside(path)}"
+    return _inside(path)
 
 
 def _inside(path: str) -> str:
     """A path as such, before it is put below another: so that ``/etc`` is refused and not taken for ``etc``."""
-    return clean(path)
+    try:
+        return clean(path)
+    except BadRequest as error:  # in the words that MLflow's clients look for
+        raise BadRequest("Invalid path", field="path") from error
 
 
 def _proxied(scope: Scope) -> str:

@@ -65,12 +65,22 @@ def shown_assessment(one: Assessment) -> dict[str, Any]:
     """An assessment as clients see it."""
     found = {
         **one.body,
+        **_expected(one.body),
         "assessment_id": one.id,
         "trace_id": one.trace,
         "create_time": timestamp(one.created_at),
         "last_update_time": timestamp(one.updated_at),
     }
     return found | {"valid": one.valid} if "feedback" in one.body or not one.valid else found
+
+
+def _expected(body: dict[str, Any]) -> dict[str, Any]:
+    """An expectation of lists and objects, which the protocol writes as JSON."""
+    given = body.get("expectation")
+    if not isinstance(given, dict) or not isinstance(given.get("value"), (dict, list)):
+        return {}
+    written = msgspec.json.encode(given["value"]).decode()
+    return {"expectation": {"serialized_value": {"serialization_format": "JSON_FORMAT", "value": written}}}
 
 
 def timestamp(at: datetime) -> str:
@@ -85,7 +95,7 @@ def duration(milliseconds: int) -> str:
 
 
 def wired(span: Span) -> Span:
-    """A span in protobuf's JSON: ids in base 64, NaN and the infinities as texts, names of constants whole."""
+    """A span in protobuf's JSON: ids in base 64, names of constants whole."""
     made = {**span, "trace_id": _base64(span["trace_id"]), "span_id": _base64(span["span_id"])}
     if made.get("parent_span_id"):
         made["parent_span_id"] = _base64(made["parent_span_id"])
@@ -98,21 +108,8 @@ def wired(span: Span) -> Span:
             link | {name: _base64(link[name]) for name in ("trace_id", "span_id") if name in link}
             for link in made["links"]
         ]
-    finite: Span = _finite(made)
-    return finite
+    return made
 
 
 def _base64(id: str) -> str:
     return base64.b64encode(bytes.fromhex(id)).decode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        if value != value:
-            return "NaN"
-        return value if abs(value) != float("inf") else ("Infinity" if value > 0 else "-Infinity")
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_finite(one) for one in value]
-    return value

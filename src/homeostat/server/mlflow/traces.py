@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -13,13 +13,19 @@ from homeostat.app.tracing import ingest, reading
 from homeostat.app.tracing.stored import spans_in
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.traces import Trace
+from homeostat.engine.tracking.correlation import npmi
 from homeostat.engine.tracking.spans import Span
 from homeostat.server.mlflow.experiments import experiment_id
 from homeostat.server.mlflow.reading import Int64, Named, invalid, missing
 from homeostat.server.mlflow.spans import Location, ShownTrace, shown, wired
-from homeostat.server.mlflow.values import moment
+from homeostat.server.mlflow.values import millis, moment
 from homeostat.server.mlflow.wire import Endpoint
 
+# By name or by number, as protobuf's JSON takes them.
+_STATES: Final = {key: name for number, name in enumerate(ingest.STATES) for key in (name, str(number))}
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1) - timedelta.resolution
 _DURATION: Final = re.compile(r"(-?\d{1,9})(?:\.(\d{1,9}))?s")
 
 
@@ -139,6 +145,26 @@ class Untagging(msgspec.Struct, frozen=True):
     request_id: str = ""
 
 
+class Correlation(msgspec.Struct, frozen=True):
+    """``traces/calculate-filter-correlation``."""
+
+    filter_string1: Named
+    filter_string2: Named
+    experiment_ids: list[str] = []
+    base_filter: str = ""
+
+
+class Correlated(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """How often each of two filters holds, and both, and what follows; None where that is not defined."""
+
+    npmi: float | None = None
+    npmi_smoothed: float | None = None
+    filter1_count: int
+    filter2_count: int
+    joint_count: int
+    total_count: int
+
+
 class Linking(msgspec.Struct, frozen=True):
     """``traces/link-to-run``."""
 
@@ -157,11 +183,10 @@ def _milliseconds(text: str | None) -> int | None:
 
 
 def _state(given: str | int) -> str:
-    if isinstance(given, int) or given.isdecimal():
-        given = ingest.STATES[int(given)] if int(given) < len(ingest.STATES) else str(given)
-    if given not in ingest.STATES:
+    found = _STATES.get(str(given))
+    if found is None:
         raise invalid("state", given, f"use one of {', '.join(ingest.STATES)}")
-    return given
+    return found
 
 
 def _experiment_at(location: Location) -> int:
@@ -244,11 +269,35 @@ def _delete(container: Container, asked: Deletion) -> Deleted:
         container,
         experiment_id(asked.experiment_id),
         ids=asked.request_ids,
-        # What began within the millisecond counts as well.
-        until=None if until is None else moment(until + 1, "max_timestamp_millis") - timedelta.resolution,
+        until=None if until is None else _until(until),
         most=asked.max_traces,
     )
     return Deleted(count)
+
+
+def _until(milliseconds: int) -> datetime:
+    """The end of a millisecond; what is beyond the calendar is its first or last moment."""
+    if milliseconds >= millis(_LAST):
+        return _LAST
+    return moment(max(milliseconds, millis(_FIRST)), "max_timestamp_millis") + _MILLISECOND
+
+
+def _correlate(container: Container, asked: Correlation) -> Correlated:
+    counts = reading.count_together(
+        container,
+        [experiment_id(id) for id in asked.experiment_ids],
+        asked.filter_string1,
+        asked.filter_string2,
+        within=asked.base_filter,
+    )
+    return Correlated(
+        npmi=npmi(counts),
+        npmi_smoothed=npmi(counts, smoothing=0.5),
+        filter1_count=counts.first,
+        filter2_count=counts.second,
+        joint_count=counts.both,
+        total_count=counts.all,
+    )
 
 
 def _tag(container: Container, asked: Tagging) -> None:
@@ -278,6 +327,7 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     Endpoint("GET", _AT + "/batchGet", ByIds, _batch),
     Endpoint("POST", _AT + "/batchGetInfos", ByIds, _infos),
     Endpoint("POST", _AT + "/search", Search, _search),
+    Endpoint("POST", _AT + "/calculate-filter-correlation", Correlation, _correlate),
     Endpoint("POST", _AT + "/delete-traces", Deletion, _delete),
     Endpoint("POST", _OLD + "/delete-traces", Deletion, _delete),
     Endpoint("POST", _OLD + "/link-to-run", Linking, _link),

@@ -549,7 +549,7 @@ def upgrade() -> None:
         text("trace", key=True),
         integer("seq", key=True),
         integer("count"),
-        payload("payload"),
+        text("spans"),
     )
     op.create_table(
         "span_kinds",

@@ -38,6 +38,7 @@ from homeostat.server.calls import (
     rows_of,
     table_of,
 )
+from homeostat.server.described import openapi
 from homeostat.server.http import App, Disconnected, HttpError, Receive, Scope, Send, read_body, respond
 from homeostat.server.mlflow.app import Mlflow
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _LARGEST: Final = 1 << 30
 _JSON: Final = "application/json"
+_METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -99,6 +101,7 @@ class Api:
             post("/models/{name}/promote", self._promote),
             post("/deployments/{name}/rollback", self._rollback),
             get("/health", self._health),
+            get("/openapi.json", lambda _: openapi(self._routes()[:-1])),
             get("/status", lambda _: explain.status(self._container)),
             get("/deployments", self._deployments),
             get("/runs/{id}", self._run),
@@ -129,7 +132,7 @@ class Api:
             get("/predictions/{id}", lambda call: explain.trace(self._container, call.path["id"])),
             get("/ledger", self._events),
             get("/ledger/verify", lambda _: self._container.ledger.verify()),
-            Route("/{path:path}", self._nothing),
+            Route("/{path:path}", self._nothing, methods=_METHODS),
         ]
 
     def _get(self, path: str, work: Callable[[Call], Any], media: str = _JSON) -> Route:
@@ -155,10 +158,16 @@ class Api:
         return respond_to
 
     async def _nothing(self, request: Request) -> Response:
-        error = HttpError(
-            404, "not_found", f"there is nothing at {request.url.path}", remedy="See GET /status"
-        )
-        return Response(error.body(), error.status, media_type="application/json")
+        path = request.url.path
+        found = [route for route in self._routes()[:-1] if route.path_regex.match(path)]
+        allowed = ", ".join(sorted({method for route in found for method in route.methods or ()}))
+        if allowed:
+            error = HttpError(
+                405, "wrong_method", f"{request.method} {path} is no call", remedy=f"Use {allowed}"
+            )
+            return Response(error.body(), error.status, {"allow": allowed}, _JSON)
+        error = HttpError(404, "not_found", f"there is nothing at {path}", remedy="See GET /openapi.json")
+        return Response(error.body(), error.status, media_type=_JSON)
 
     @property
     def _store(self) -> Any:

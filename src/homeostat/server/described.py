@@ -1,0 +1,252 @@
+"""The control API as OpenAPI 3.1: of every route what it does, takes and gives. A route that is not here is a mistake.
+
+Bodies and answers are described from the very types that are read and written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from starlette.convertors import IntegerConvertor
+from starlette.routing import Route
+
+from homeostat.app.approvals import Standing
+from homeostat.app.controller import Tick
+from homeostat.app.deliveries import Ingested
+from homeostat.app.registry.reading import VersionShown
+from homeostat.app.registry.reports import Compared, Live, Model, Models
+from homeostat.app.signatures import Signatures
+from homeostat.app.tracking import streams, summaries
+from homeostat.domain import records
+from homeostat.domain.events import Event, Verdict
+from homeostat.domain.release import VERSION
+from homeostat.engine.registry.card import Card
+from homeostat.engine.registry.signing import Signed
+from homeostat.server import calls, tracking
+from homeostat.server.http import Problem
+
+_REFERENCE: Final = "#/components/schemas/{name}"
+_JSON: Final = "application/json"
+_FRAMES: Final = "application/vnd.homeostat.frames"
+_BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
+_FAILURES: Final = {
+    400: "Something in the request cannot be; the body says what.",
+    403: "The request is for another host, or a page of another origin sent it.",
+    404: "There is no such thing.",
+    409: "It cannot be done as things stand.",
+    413: "The body is too large.",
+    422: "It breaks a contract or a rule of safety.",
+    503: "A store does not answer.",
+}
+
+Schema = dict[str, Any]
+
+
+class Refused(msgspec.Struct):
+    """The body of an error."""
+
+    error: Problem
+
+
+class Now(msgspec.Struct):
+    """What the clock shows."""
+
+    now: datetime
+
+
+class Operation(NamedTuple):
+    """What a route does.
+
+    Args:
+        text: A sentence.
+        gives: The type of the answer; a media type for one that is no JSON.
+        takes: The type of the body, by media type where it is not JSON alone; None: there is none.
+        query: Parameters by name: the schema of each.
+        needs: The parameters that must be given.
+    """
+
+    text: str
+    gives: Any = dict[str, Any]
+    takes: Any = None
+    query: Mapping[str, Schema] = {}
+    needs: tuple[str, ...] = ()
+
+
+_TEXT: Final[Schema] = {"type": "string"}
+_TEXTS: Final[Schema] = {"type": "array", "items": {"type": "string"}}
+_LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20}
+_COUNT: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "default": 0}
+_TIME: Final[Schema] = {"type": "string", "format": "date-time"}
+_ROWS: Final = {_JSON: list[dict[str, Any]], calls.ARROW: _BINARY}
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    "GET /openapi.json": Operation("This description."),
+    "GET /health": Operation("Whether the server answers, and what its clock shows."),
+    "GET /status": Operation("What is declared, what serves, what runs where, and what is wrong."),
+    "POST /tick": Operation("Turn the controller once; under a simulated clock.", Tick),
+    "POST /clock": Operation("Set the clock; a simulated one.", Now, calls.Moment),
+    "POST /deliveries": Operation(
+        "Deliver rows of several datasets, all or none.", list[Ingested], {_JSON: calls.Handed, calls.MSGPACK: _BINARY}
+    ),
+    "POST /datasets/{name}/rows": Operation(
+        "Deliver rows; tag.NAME=VALUE marks them.", Ingested, _ROWS, {"token": _TEXT}
+    ),
+    "POST /datasets/{name}/seal": Operation(
+        "Make a version of what has arrived.", records.DatasetVersion | None
+    ),
+    "GET /runs/{id}": Operation("A run's record.", records.Run),
+    "GET /runs/{id}/summary": Operation("A run with all that was logged to it.", summaries.RunSummary),
+    "GET /runs/{id}/points": Operation(
+        "Every point of a metric, and where it lies on an axis.",
+        summaries.Points,
+        query={"key": _TEXT, "axis": _TEXT},
+        needs=("key",),
+    ),
+    "GET /runs/{id}/log": Operation(
+        "How far a stream was taken.", streams.Taken, query={"stream": _TEXT}, needs=("stream",)
+    ),
+    "POST /runs/{id}/log": Operation(
+        "Take frames of a stream, each once.",
+        streams.Taken,
+        {_FRAMES: _BINARY},
+        {"stream": _TEXT, "after": _COUNT},
+        ("stream",),
+    ),
+    "POST /runs/search": Operation("Find runs by the filter language.", summaries.Found, tracking.Search),
+    "POST /runs/best": Operation("The best run by a metric, and why.", summaries.Best, tracking.Choice),
+    "GET /models": Operation(
+        "Find registered models.",
+        Models,
+        query={"filter": _TEXT, "order_by": _TEXTS, "limit": _LIMIT, "token": _TEXT},
+    ),
+    "GET /models/{name}": Operation("A model with its newest versions.", Model, query={"limit": _LIMIT}),
+    "GET /models/{name}/live": Operation(
+        "What an alias pointed to at a time.", Live, query={"at": _TIME, "alias": _TEXT}
+    ),
+    "GET /models/{name}/versions": Operation(
+        "Every version of a model, the newest first.", list[records.ModelVersion]
+    ),
+    "GET /models/{name}/versions/{version}": Operation("A version, by number or alias.", VersionShown),
+    "GET /models/{name}/versions/{version}/files": Operation(
+        "The files of a version, as a tar file.",
+        calls.TAR,
+        query={"layout": {"type": "string", "enum": ["mlflow", "package"]}},
+    ),
+    "GET /models/{name}/versions/{version}/card": Operation("The model card of a version.", Card),
+    "GET /models/{name}/versions/{version}/bom": Operation("The parts of a version, as CycloneDX."),
+    "GET /models/{name}/versions/{version}/signatures": Operation(
+        "The signatures of a version, each verified now.", Signatures
+    ),
+    "POST /models/{name}/versions/{version}/signatures": Operation(
+        "Add a signature.", Signatures, calls.Vouching
+    ),
+    "GET /models/{name}/versions/{version}/bundles": Operation("The signatures as they were sent.", list[Signed]),
+    "POST /models/{name}/versions/{version}/deprecate": Operation(
+        "Deprecate a version from a time on.", VersionShown, calls.Ending
+    ),
+    "POST /models/{name}/versions/{version}/restore": Operation(
+        "Take a deprecation back.", VersionShown, calls.Restoring
+    ),
+    "GET /models/{name}/versions/{version}/gates": Operation(
+        "What its gates found.", list[records.GateResult]
+    ),
+    "GET /models/{name}/versions/{version}/approvals": Operation("Who agreed to a version.", Standing),
+    "POST /models/{name}/versions/{version}/approve": Operation(
+        "Agree to a version.", Standing, calls.Consent
+    ),
+    "GET /compare": Operation(
+        "What differs between two versions.", Compared, query={"old": _TEXT, "new": _TEXT}, needs=("old", "new")
+    ),
+    "POST /models/{name}/import": Operation(
+        "Register an MLflow model directory, sent as a tar file.", records.ModelVersion, {calls.TAR: _BINARY}
+    ),
+    "POST /models/{name}/train": Operation("Train a declared model.", records.Run, calls.Training),
+    "POST /models/{name}/promote": Operation(
+        "Make a version the one that serves.", records.Deployment, calls.Promotion
+    ),
+    "POST /deployments/{name}/rollback": Operation(
+        "Serve what served before.", records.Deployment, calls.Return
+    ),
+    "GET /deployments": Operation("Deployments, and where to ask each.", list[records.Deployment]),
+    "GET /alerts": Operation("Alerts, the newest first.", list[records.Alert]),
+    "GET /why/{trigger}": Operation(
+        "Why a model was trained again or not.", list[records.Evaluation], query={"limit": _LIMIT}
+    ),
+    "GET /lineage": Operation(
+        "What a thing came from, and what came of it.",
+        query={"ref": _TEXT, "direction": {"type": "string", "enum": ["up", "down", "both"]}},
+        needs=("ref",),
+    ),
+    "GET /predictions/{id}": Operation("What stands behind a prediction."),
+    "GET /ledger": Operation(
+        "Events, the newest first.", list[Event], query={"subject": _TEXT, "kind": _TEXTS, "limit": _LIMIT}
+    ),
+    "GET /ledger/verify": Operation("Whether the chain of events holds.", Verdict),
+}  # fmt: skip
+
+
+def openapi(routes: Iterable[Route]) -> Schema:
+    """The document.
+
+    Args:
+        routes: What the server answers, without the one for whatever is left.
+    """
+    found = list(routes)
+    told = {name: OPERATIONS.get(name, Operation("")) for route in found for name in _named(route)}
+    kinds = [Refused]
+    for one in told.values():
+        taken = one.takes.values() if isinstance(one.takes, dict) else [one.takes]
+        kinds += [
+            kind for kind in (one.gives, *taken) if kind is not None and not isinstance(kind, (str, dict))
+        ]
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
+    of = {repr(kind): schema for kind, schema in zip(kinds, schemas, strict=True)}
+    paths: Schema = {}
+    numbers = {
+        route.path_format: [n for n, c in route.param_convertors.items() if isinstance(c, IntegerConvertor)]
+        for route in found
+    }
+    for name, one in told.items():
+        method, path = name.split(" ")
+        paths.setdefault(path, {})[method.lower()] = _described(path, one, of, numbers.get(path, ()))
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Homeostat: control", "version": VERSION},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+
+
+def _named(route: Route) -> list[str]:
+    return [f"{method} {route.path_format}" for method in sorted((route.methods or set()) - {"HEAD"})]
+
+
+def _described(path: str, one: Operation, of: Mapping[str, Schema], numbers: Iterable[str]) -> Schema:
+    within = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    parameters: list[Schema] = [
+        {"name": n, "in": "path", "required": True, "schema": _COUNT if n in numbers else _TEXT}
+        for n in within
+    ]
+    parameters += [
+        {"name": n, "in": "query", "required": n in one.needs, "schema": s} for n, s in one.query.items()
+    ]
+    binary = isinstance(one.gives, str)
+    media, schema = (one.gives, _BINARY) if binary else (_JSON, of[repr(one.gives)])
+    failed = {_JSON: {"schema": of[repr(Refused)]}}
+    described: Schema = {
+        "summary": one.text,
+        "parameters": parameters,
+        "responses": {"200": {"description": "Done.", "content": {media: {"schema": schema}}}}
+        | {str(status): {"description": text, "content": failed} for status, text in _FAILURES.items()},
+    }
+    if one.takes is not None:
+        taken = one.takes if isinstance(one.takes, dict) else {_JSON: one.takes}
+        content = {
+            media: {"schema": kind if isinstance(kind, dict) else of[repr(kind)]}
+            for media, kind in taken.items()
+        }
+        described["requestBody"] = {"content": content, "required": True}
+    return described

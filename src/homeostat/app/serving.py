@@ -43,9 +43,9 @@ class ModelScorer:
     def __init__(
         self, features: FeatureSet, schema: pl.Schema, package: package.Package, online: OnlineStore
     ) -> None:
-        self._features = features
-        self._schema = schema
-        self._package = package
+        self.features = features
+        self.schema = schema
+        self.package = package
         self._online = online
 
     def score(self, rows: Sequence[msgspec.Struct], times: Sequence[datetime]) -> Scored:
@@ -55,9 +55,9 @@ class ModelScorer:
             StoreUnavailable: the online store does not answer.
             BadScores: the model gave something that is no probability.
         """
-        columns = {name: [getattr(row, name) for row in rows] for name in self._schema}
-        found = self._features.online(pl.DataFrame(columns, schema=self._schema), times, self._online)
-        scores = self._package.predict(found.X)
+        columns = {name: [getattr(row, name) for row in rows] for name in self.schema}
+        found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
+        scores = self.package.predict(found.X)
         return Scored(scores.tolist(), found.X, found.as_of, found.positions)
 
 

@@ -128,9 +128,14 @@ class FeatureSet:
             Shape (n, len(names)), rows in the order of ``requests``.
         """
         parts = [latest.widen(requests.select(self.own))] if self.own else []
-        for view in self.views:
-            parts.append(self._named(view, self._offline(view, requests, sources)))
+        parts += [self.offline_of(view, requests, sources) for view in self.views]
         return pl.concat(parts, how="horizontal")
+
+    def offline_of(
+        self, view: View, requests: pl.DataFrame, sources: Mapping[str, pl.LazyFrame]
+    ) -> pl.DataFrame:
+        """The columns of one view, as in ``offline``."""
+        return self._named(view, self._offline(view, requests, sources))
 
     def _offline(
         self, view: View, requests: pl.DataFrame, sources: Mapping[str, pl.LazyFrame]

@@ -1,0 +1,203 @@
+"""Replaying one prediction: its request, its features as of then, its model by digest, its score, each beside the log.
+
+The features are computed twice: as they were logged, and anew, point in time, from the batches that were there then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from homeostat.app.container import Container
+from homeostat.app.outcomes import log_of
+from homeostat.app.reading import find_dataset, read
+from homeostat.app.serving import ModelScorer, load_version
+from homeostat.domain.contracts import SEQ, Column
+from homeostat.domain.declarations import FeatureView, Windows
+from homeostat.domain.errors import Conflict, NotFound
+from homeostat.domain.records import Dataset, Deployment, ModelVersion
+from homeostat.domain.refs import Ref
+from homeostat.engine.features.featureset import FeatureSet
+from homeostat.engine.serving.requests import RequestReader
+
+# What the last bits of a sum may differ by when rows are scored alone that were scored together.
+_EXACT: Final = 1e-9
+_WHOLE: Final[dict[str, Callable[[Any], Any]]] = {"integer": int, "boolean": bool}
+
+
+class Differing(msgspec.Struct, frozen=True):
+    """A feature that is another when computed anew."""
+
+    feature: str
+    logged: Any
+    recomputed: Any
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """One prediction, step by step.
+
+    Args:
+        prediction: Its reference.
+        request: The request, by column.
+        at: When it was answered.
+        model: The version that answered, and ``digest`` of its package, whose files were checked against it.
+        as_of: By feature view, when the newest row behind the features became visible.
+        features: As they were logged.
+        differing: Those that are others when computed anew.
+        answered: The score that went out; None where none did.
+        from_logged: The score of the logged features.
+        from_recomputed: The score of the features computed anew.
+        matches: Whether every feature and both scores are what they were.
+        verdict: The same in a sentence.
+    """
+
+    prediction: str
+    request: dict[str, Any]
+    at: datetime
+    model: str
+    digest: str
+    as_of: dict[str, datetime | None]
+    features: dict[str, Any]
+    differing: list[Differing]
+    answered: float | None
+    from_logged: float
+    from_recomputed: float
+    matches: bool
+    verdict: str
+
+
+def replay(container: Container, prediction_id: str) -> Replay:
+    """Compute a prediction again and compare.
+
+    Raises:
+        NotFound: no prediction log holds it, or what answered it is gone.
+        Unsafe: a file of its model was altered.
+        Conflict: it was answered with an error, or logged without its request.
+    """
+    deployment, row = logged(container, prediction_id.removeprefix("prediction/"))
+    if row["error"] is not None and row["shadow_score"] is None:
+        raise Conflict(
+            f"prediction/{prediction_id} was not answered: {row['error']}",
+            remedy="Replay one that has a score",
+        )
+    fell = row["error"] is not None  # the champion answered in the arm's place
+    version = row["shadow_version"] if fell else row["version"]
+    answered = row["shadow_score"] if fell else row["score"]
+    record = container.store.get(ModelVersion, deployment.model, version)
+    if record is None:
+        raise NotFound(f"there is no model/{deployment.model}@{version} any more", remedy="See the ledger")
+    loaded = load_version(container, deployment.model, version)
+    scorer = loaded.scorer
+    assert isinstance(scorer, ModelScorer)
+    features = scorer.features
+    request = _request(row, features, loaded.columns)
+    reader = RequestReader(loaded.columns)
+    asked = reader.convert({name: _plain(value) for name, value in request.items()})
+    frame = pl.DataFrame({name: [getattr(asked, name)] for name in scorer.schema}, schema=scorer.schema)
+    before = pl.DataFrame({name: [row.get(name)] for name in features.names}, schema=features.schema)
+    again = _again(container, features, frame, row)
+    differing = [
+        Differing(name, before[name][0], again[name][0])
+        for name in features.names
+        if not _same(before[name][0], again[name][0])
+    ]
+    from_logged, from_again = (float(scorer.package.predict(X)[0]) for X in (before, again))
+    matches = not differing and answered is not None and abs(from_logged - answered) <= _EXACT
+    return Replay(
+        prediction=f"prediction/{row['prediction_id']}",
+        request=request,
+        at=row["at"],
+        model=str(Ref("model", deployment.model).at(version)),
+        digest=record.digest,
+        as_of={view.name: row.get(f"as_of__{view.name}") for view in features.stored},
+        features=before.row(0, named=True),
+        differing=differing,
+        answered=answered,
+        from_logged=from_logged,
+        from_recomputed=from_again,
+        matches=matches,
+        verdict=_verdict(answered, from_logged, differing),
+    )
+
+
+def logged(container: Container, prediction_id: str) -> tuple[Deployment, dict[str, Any]]:
+    """A prediction's deployment and its row of the log.
+
+    Raises:
+        NotFound: no log holds it.
+    """
+    for deployment in container.store.find(Deployment):
+        if container.store.get(Dataset, log_of(deployment.name)) is not None:
+            rows = read(container, log_of(deployment.name))
+            found = rows.filter(pl.col("prediction_id") == prediction_id).collect()
+            if found.height:
+                return deployment, found.row(0, named=True)
+    raise NotFound(
+        f"no prediction log holds prediction/{prediction_id}",
+        remedy="Predictions reach the log within a second",
+    )
+
+
+def _request(row: dict[str, Any], features: FeatureSet, columns: Sequence[Column]) -> dict[str, Any]:
+    """The request's columns: what the log holds of them as such, and those that are features by the same name."""
+    if row.get("request") is None:
+        raise Conflict(
+            f"prediction/{row['prediction_id']} was logged without its request", remedy="Replay a newer one"
+        )
+    told: dict[str, Any] = msgspec.json.decode(row["request"])
+    whole = {column.name: _WHOLE[column.type] for column in columns if column.type in _WHOLE}
+    own = {name: row.get(name) for name in features.own}
+    # Features are wide numbers: what the request gave as a whole one or a truth value is told as such.
+    return told | {
+        n: whole[n](value) if n in whole and value is not None else value for n, value in own.items()
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _again(
+    container: Container, features: FeatureSet, asked: pl.DataFrame, row: dict[str, Any]
+) -> pl.DataFrame:
+    """The features anew, from the batches that each view had seen when it was asked."""
+    time = features.request.time
+    if time:
+        asked = asked.with_columns(pl.lit(row["time"], pl.Datetime("us", "UTC")).alias(time))
+    parts = []
+    for view in features.views:
+        sources = {}
+        if isinstance(view, FeatureView | Windows):
+            position = row.get(f"position__{view.name}")
+            find_dataset(container, view.source.name)
+            rows = read(container, view.source.name)
+            sources[view.source.name] = rows.filter(pl.col(SEQ) <= (-1 if position is None else position))
+        parts.append(features.offline_of(view, asked, sources))
+    if not features.views:
+        return features.offline(asked, {})
+    return pl.concat(parts, how="horizontal")
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return bool(np.isclose(one, other, rtol=_EXACT, atol=_EXACT, equal_nan=True))
+    return bool(one == other)
+
+
+def _verdict(answered: float | None, from_logged: float, differing: list[Differing]) -> str:
+    if answered is None:
+        return "nothing was answered, so there is nothing to match"
+    if abs(from_logged - answered) > _EXACT:
+        return (
+            f"it does not match: {answered:.6g} was answered, and the logged features give {from_logged:.6g}. "
+            "The model answers otherwise alone than among other rows, or is not deterministic"
+        )
+    if differing:
+        names = ", ".join(one.feature for one in differing[:5])
+        return f"the score follows from the logged features, but {names} would be computed otherwise now"
+    return "it matches: request, features, model and score are what they were"

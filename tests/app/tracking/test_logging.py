@@ -53,6 +53,18 @@ def rank(value: float, timestamp: int, step: int) -> tuple[int, int, bool, float
 
 
 @pytest.mark.usefixtures("small_blocks")
+@pytest.mark.parametrize("size", [1, 5, 7, 15, 19, 33, 50])
+def test_no_merge_loses_a_point(lasting: Container, size: int) -> None:
+    run = tracking.create_run(lasting, 0)
+    steps = range(size * 20)
+    for begin in steps[::size]:
+        points = [Point("ab"[step % 2], 0.5, 0, step) for step in steps[begin : begin + size]]
+        tracking.log(lasting, run.id, metrics=points)
+    found = [tracking.history(lasting, run.id, key).step.tolist() for key in "ab"]
+    assert found == [list(steps[::2]), list(steps[1::2])]
+
+
+@pytest.mark.usefixtures("small_blocks")
 @settings(
     max_examples=60,
     deadline=None,

@@ -17,7 +17,7 @@ import numpy as np
 from homeostat.domain.tracking import MetricBlock
 from homeostat.engine.tracking.points import ROW, History, Rows, joined, ordered, used
 
-SMALL: Final = 256
+SMALL: Final = 128  # of which the rows fit into one page of SQLite
 LARGE: Final = 1 << 14
 WIDE: Final = 16
 SORTED: Final = 2  # the level of blocks that are not merged any more
@@ -64,7 +64,8 @@ def merged(blocks: Sequence[MetricBlock]) -> list[MetricBlock]:
     """
     rows = joined(map(rows_of, blocks))
     points = ordered(rows.points)
-    pieces = np.array_split(points, max(1, len(points) // LARGE))
+    # Blocks may be larger than LARGE, and there are no numbers for more than there were.
+    pieces = np.array_split(points, max(1, min(len(blocks), len(points) // LARGE)))
     return [
         _block(block.run, block.seq, block.level + 1, used(Rows(rows.keys, piece)), 0)
         for block, piece in zip(blocks, pieces, strict=False)

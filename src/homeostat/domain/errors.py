@@ -10,6 +10,7 @@ HomeostatError
 ├── BadScores             an estimator that answered with what is no probability (also a ValueError)
 ├── LedgerBroken          the hash chain does not hold
 ├── StoreUnavailable      a database, object store or online store that does not answer
+│   └── Busy              the store is another writer's, for longer than the caller would wait
 ├── NotInstalled          a library of an optional extra that is not there
 └── Unsafe                something that would run code nobody agreed to
 """
@@ -81,6 +82,10 @@ class LedgerBroken(HomeostatError):
 
 class StoreUnavailable(HomeostatError):
     """A database, object store or online store that does not answer."""
+
+
+class Busy(StoreUnavailable):
+    """Another writer has the store, for longer than the caller would wait."""
 
 
 class NotInstalled(HomeostatError):

@@ -71,5 +71,12 @@ class MetaStore(Reads, Protocol):
             StoreUnavailable: the database does not answer.
         """
 
+    def at_once(self) -> AbstractContextManager[None]:
+        """While the block lasts, transactions of this thread raise Busy where they would wait.
+
+        Raises:
+            Busy: every one of them would, for it takes asking a server.
+        """
+
     def close(self) -> None:
         """Give back every connection."""

@@ -25,7 +25,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from homeostat.adapters.clock import SystemClock
-from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, StoreUnavailable
+from homeostat.domain.errors import BadRequest, Busy, Conflict, HomeostatError, StoreUnavailable
 
 WAIT_SECONDS: Final = 30
 _FORMS: Final = (
@@ -33,8 +33,13 @@ _FORMS: Final = (
 )
 
 
-def engine_of(url: str) -> Engine:
+def engine_of(url: str, *, wait: int = WAIT_SECONDS) -> Engine:
     """An engine for ``url``, which is checked; nothing is connected yet.
+
+    Args:
+        url: Where the store is.
+        wait: For how many seconds a writer of SQLite waits for another. With 0 it waits for the disk neither: what it
+            wrote to the log is brought into the file when others commit.
 
     Raises:
         BadRequest: the URL has another form, or holds a password.
@@ -51,7 +56,7 @@ def engine_of(url: str) -> Engine:
             remedy="Take it out and set PGPASSWORD, or use a .pgpass file",
         )
     if parsed.drivername == "sqlite":
-        return _sqlite(parsed)
+        return _sqlite(parsed, wait)
     if parsed.drivername in ("postgresql", "postgres"):
         return _postgresql(parsed)
     raise BadRequest(f"the store's URL begins with {parsed.drivername!r}", field="store", remedy=_FORMS)
@@ -63,7 +68,7 @@ def shown(url: URL) -> str:
     return safe.render_as_string(hide_password=True)
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, wait: int) -> Engine:
     if not url.database or url.database == ":memory:":
         raise BadRequest("the store's URL names no file", field="store", remedy=_FORMS)
     try:
@@ -75,7 +80,7 @@ def _sqlite(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite"),
         isolation_level="AUTOCOMMIT",
-        connect_args={"timeout": WAIT_SECONDS, "check_same_thread": False},
+        connect_args={"timeout": wait, "check_same_thread": False},
         pool_size=8,
         max_overflow=56,
         pool_timeout=WAIT_SECONDS,
@@ -85,6 +90,8 @@ def _sqlite(url: URL) -> Engine:
     def prepare(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
+        if not wait:
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
 
     return engine
 
@@ -155,7 +162,7 @@ def meaning_of(error: SQLAlchemyError, url: URL) -> HomeostatError:
             f"the transaction collided with another one in the store {store}: {text}", remedy="Do it again"
         )
     if "locked" in text and url.drivername.startswith("sqlite"):
-        return StoreUnavailable(
+        return Busy(
             f"the store {store} has been locked by another process for {WAIT_SECONDS} s",
             remedy="Find the process that holds a transaction open, and end it",
         )

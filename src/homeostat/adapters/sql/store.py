@@ -14,11 +14,11 @@ from itertools import groupby
 from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import ClauseElement, Connection, Executable, Select
+from sqlalchemy import URL, ClauseElement, Connection, Executable, Select
 from sqlalchemy.exc import SQLAlchemyError
 
 from homeostat.adapters.sql import bulk, connect, ledger, prepared, schema, statements
-from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, StoreUnavailable
+from homeostat.domain.errors import BadRequest, Busy, Conflict, HomeostatError
 from homeostat.domain.events import Event
 from homeostat.domain.records import Record
 from homeostat.ports.meta import Where
@@ -66,6 +66,31 @@ class _Reading:
         return kind(**dict(zip(kind.__struct_fields__, rows[0], strict=True))) if rows else None
 
 
+class _Thread(threading.local):
+    """What a thread is about: it has a transaction open, it is in a hurry."""
+
+    busy = False
+    hurried = False
+
+
+class _Watch:
+    """Gives errors their meaning, and remembers: PostgreSQL answers COMMIT after one by silently rolling back."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self.failed: HomeostatError | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, HomeostatError):  # a value that no column holds
+            self.failed = error
+        elif isinstance(error, SQLAlchemyError):
+            self.failed = connect.meaning_of(error, self._url)
+            raise self.failed from error
+
+
 class SqlTransaction(_Reading):
     """One unit of work on one connection; made by ``SqlMetaStore.begin``."""
 
@@ -74,7 +99,7 @@ class SqlTransaction(_Reading):
         self._connection = connection
         self._dialect = store.dialect
         self._events: list[Event] = []
-        self._failed: HomeostatError | None = None
+        self._watched = _Watch(store.url)
 
     def insert(self, *records: Record) -> None:
         """Add records: all, or none when there is a Conflict."""
@@ -125,20 +150,21 @@ class SqlTransaction(_Reading):
         Raises:
             Conflict: a statement failed, and the block went on as if it had not.
         """
-        if self._failed is not None:
+        failed = self._watched.failed
+        if failed is not None:
             raise Conflict(
-                f"the transaction cannot be committed, for a statement in it failed: {self._failed.message}",
+                f"the transaction cannot be committed, for a statement in it failed: {failed.message}",
                 remedy="Let the error end the block, and begin again",
-            ) from self._failed
+            ) from failed
         if self._events:
-            with self._watched():
+            with self._watched:
                 ledger.append(self._connection, self._events)
         self._run("COMMIT")
 
     def _write(self, records: Sequence[Record], *, replace: bool, by: tuple[str, ...] = ()) -> int:
         """Write records of one class; returns how many rows that made."""
         if len(records) > 1 and (self._dialect == "sqlite" or not replace or bulk.distinct(records)):
-            with self._watched():
+            with self._watched:
                 return bulk.write(self._connection, records, replace=replace, by=by)
         # PostgreSQL does not replace a row twice in one statement.
         statement = statements.write(type(records[0]), self._dialect, replace, by)
@@ -154,28 +180,16 @@ class SqlTransaction(_Reading):
         return records[0]  # its rival was removed meanwhile
 
     def _rows(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
-        with self._watched():
+        with self._watched:
             return prepared.rows(self._connection, statement, values)
 
     def _change(self, statement: ClauseElement, values: dict[str, Any]) -> int:
-        with self._watched():
+        with self._watched:
             return prepared.change(self._connection, statement, values)
 
     def _run(self, text: str) -> None:
-        with self._watched():
+        with self._watched:
             prepared.command(self._connection, text)
-
-    @contextmanager
-    def _watched(self) -> Iterator[None]:
-        try:
-            yield
-        except SQLAlchemyError as error:
-            # PostgreSQL answers COMMIT after an error by silently rolling back, so the failure is remembered.
-            self._failed = connect.meaning_of(error, self._store.url)
-            raise self._failed from error
-        except HomeostatError as error:  # a value that no column holds
-            self._failed = error
-            raise
 
 
 class SqlMetaStore(_Reading):
@@ -191,12 +205,14 @@ class SqlMetaStore(_Reading):
     """
 
     def __init__(self, url: str) -> None:
+        self._place = url
         self.engine = connect.engine_of(url)
         self.url = self.engine.url
         self.dialect = self.engine.dialect.name
-        self._mine = threading.local()
+        self._mine = _Thread()
         # SQLite's waiting for its lock is polling; threads of this process queue here instead.
         self._writer = threading.Lock() if self.dialect == "sqlite" else None
+        self._own: Connection | None = None
         try:
             with self._connected() as connection:
                 schema.ensure(connection)
@@ -207,14 +223,14 @@ class SqlMetaStore(_Reading):
     @contextmanager
     def begin(self) -> Iterator[SqlTransaction]:
         """A transaction: committed when the block ends, rolled back when it raises."""
-        if getattr(self._mine, "busy", False):
+        if self._mine.busy:
             raise Conflict(
                 "this thread has a transaction open already",
                 remedy="Pass the open transaction on, and use that",
             )
         self._mine.busy = True
         try:
-            with self._turn(), self._connected() as connection:
+            with self._turn() as connection:
                 prepared.command(connection, _BEGIN[self.dialect])
                 transaction = SqlTransaction(self, connection)
                 try:
@@ -223,23 +239,49 @@ class SqlMetaStore(_Reading):
                 except BaseException:
                     connect.abandon(connection)
                     raise
+        except SQLAlchemyError as error:
+            raise connect.meaning_of(error, self.url) from error
         finally:
             self._mine.busy = False
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def at_once(self) -> Iterator[None]:
+        """While the block lasts, transactions of this thread raise Busy where they would wait; see the port."""
         if self._writer is None:
+            raise Busy("PostgreSQL is asked over a connection", remedy="Begin where waiting holds up nobody")
+        self._mine.hurried = True
+        try:
             yield
+        finally:
+            self._mine.hurried = False
+
+    @contextmanager
+    def _turn(self) -> Iterator[Connection]:
+        """A connection to write on; of SQLite once no other thread of this process does."""
+        if self._writer is None:
+            with self.engine.connect() as connection:
+                yield connection
             return
-        if not self._writer.acquire(timeout=connect.WAIT_SECONDS):
-            raise StoreUnavailable(
+        hurried = self._mine.hurried
+        if not self._writer.acquire(timeout=0 if hurried else connect.WAIT_SECONDS):
+            raise Busy(
                 f"another thread has written to {connect.shown(self.url)} for {connect.WAIT_SECONDS} s",
                 remedy="Keep transactions short: compute first, then begin",
             )
         try:
-            yield
+            if hurried:
+                yield self._kept()
+            else:
+                with self.engine.connect() as connection:
+                    yield connection
         finally:
             self._writer.release()
+
+    def _kept(self) -> Connection:
+        """The connection of those in a hurry, of whom one writes at a time."""
+        if self._own is None or self._own.invalidated:
+            self._own = connect.engine_of(self._place, wait=0).connect()
+        return self._own
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -254,6 +296,9 @@ class SqlMetaStore(_Reading):
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()
+        if self._own is not None:
+            self._own.close()
+            self._own.engine.dispose()
 
     def rows(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         """What any ``statement`` finds in the committed state; for the ledger and the search."""

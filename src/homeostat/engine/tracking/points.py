@@ -69,17 +69,16 @@ def rows_of(points: Sequence[Point]) -> Rows:
             keys.
     """
     number: dict[str, int] = {}
-    numbers = [number.setdefault(point.key, len(number)) for point in points]
+    given = [
+        (number.setdefault(point.key, len(number)), point.value, point.timestamp, point.step)
+        for point in points
+    ]
     if len(number) > KEYS:
         raise BadRequest(f"{len(number)} metrics come at once, and {KEYS} are the most", field="metrics")
-    rows = np.empty(len(points), ROW)
-    rows["key"] = numbers
     try:
         for key in number:
             limits.check_name(key, "name")
-        rows["value"] = [point.value for point in points]
-        rows["timestamp"] = [point.timestamp for point in points]
-        rows["step"] = [point.step for point in points]
+        rows = np.array(given, ROW)
         if len(rows) and rows["timestamp"].min() < 0:
             raise BadRequest("a time is before 1970", field="timestamp")
     except (BadRequest, OverflowError):

@@ -175,10 +175,10 @@ def _model(container: Container, asked: LogModel) -> None:
 
 _AT: Final = "2.0/mlflow/runs/"
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    Endpoint("POST", _AT + "log-metric", LogMetric, _metric),
+    Endpoint("POST", _AT + "log-metric", LogMetric, _metric, brief=True),
     Endpoint("POST", _AT + "log-batch", LogBatch, _batch),
-    Endpoint("POST", _AT + "log-parameter", LogPair, _param),
-    Endpoint("POST", _AT + "set-tag", LogPair, _tag),
+    Endpoint("POST", _AT + "log-parameter", LogPair, _param, brief=True),
+    Endpoint("POST", _AT + "set-tag", LogPair, _tag, brief=True),
     Endpoint("POST", _AT + "delete-tag", Untagging, _untag),
     Endpoint("POST", _AT + "log-inputs", LogInputs, _inputs),
     Endpoint("POST", _AT + "outputs", LogOutputs, _outputs),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from homeostat.domain.errors import HomeostatError
+from homeostat.domain.errors import Busy, HomeostatError
 from homeostat.server.http import encode
 from homeostat.server.mlflow.errors import MlflowError, answer_of
 from homeostat.server.mlflow.reading import Reader
@@ -40,12 +40,15 @@ class Endpoint:
             becomes the field of that name.
         message: The request's fields.
         answer: Answers it; what it gives is sent as JSON, None as ``{}``, bytes as the JSON they are.
+        brief: It is one short transaction, made by the thread that reads requests while no other one writes: handing it
+            to another thread costs as much.
     """
 
     method: Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
     path: str
     message: type[msgspec.Struct]
     answer: Callable[[Container, Any], Any]
+    brief: bool = False
 
 
 class Wire:
@@ -61,7 +64,7 @@ class Wire:
         self._plain: dict[tuple[str, str], _Call] = {}
         self._shaped: list[tuple[str, list[str], _Call]] = []
         for endpoint in endpoints:
-            call = _Call(endpoint.answer, Reader(endpoint.message))
+            call = _Call(endpoint.path, endpoint.answer, Reader(endpoint.message), endpoint.brief)
             if "{" in endpoint.path:
                 self._shaped.append((endpoint.method, endpoint.path.split("/"), call))
             else:
@@ -81,16 +84,35 @@ class Wire:
         """
         try:
             call, fields = self._find(method, path)
-            read = call.reader
+            return self._answer(call, method, query, body, fields)
+        except HomeostatError as error:
+            return answer_of(error)
+
+    def at_once(self, method: str, path: str, body: bytes) -> tuple[int, bytes] | None:
+        """As ``call``, for a brief one without a query; None where it is none, or would have to wait."""
+        call = self._plain.get((method, path))
+        if call is None or not call.brief:
+            return None
+        try:
+            with self._container.store.at_once():
+                return self._answer(call, method, "", body, {})
+        except Busy:
+            return None
+
+    def _answer(
+        self, call: _Call, method: str, query: str, body: bytes, fields: dict[str, str]
+    ) -> tuple[int, bytes]:
+        read = call.reader
+        try:
             message = read.query(query, fields) if method == "GET" and query else read.body(body, fields)
             answer = call.answer(self._container, message)
-            if isinstance(answer, bytes):
-                return 200, answer
-            return 200, encode({} if answer is None else answer)
+            return 200, answer if isinstance(answer, bytes) else encode({} if answer is None else answer)
+        except Busy:
+            raise
         except HomeostatError as error:
             return answer_of(error)
         except Exception:  # noqa: BLE001 - the client gets an answer, the log the cause
-            _log.exception("%s %s failed", method, path)
+            _log.exception("%s %s failed", method, call.path)
             return answer_of(MlflowError("INTERNAL_ERROR", "the server failed; see its log"))
 
     def _find(self, method: str, path: str) -> tuple[_Call, dict[str, str]]:
@@ -107,5 +129,7 @@ class Wire:
 
 
 class _Call(msgspec.Struct, frozen=True):
+    path: str
     answer: Callable[[Container, Any], Any]
     reader: Reader[Any]
+    brief: bool

@@ -53,6 +53,7 @@ PUBLIC = [
     "pipeline",
     "run",
     "search",
+    "signed_by",
     "single_row_latency",
     "slo_burn",
     "step",

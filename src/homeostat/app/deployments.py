@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from homeostat.app.container import Container
+from homeostat.app.registry import deprecation
 from homeostat.app.registry.pointers import champion_of, move_alias
 from homeostat.domain.errors import NotFound
 from homeostat.domain.events import Edge, Event
@@ -59,6 +60,7 @@ def set_arms(
             ),
         )
     )
+    deprecation.warn(tx, container, changed)
     return changed
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from homeostat.app.approvals import APPROVED
 from homeostat.app.code import declared
 from homeostat.app.container import Container
+from homeostat.app.registry.deprecation import RESTORED
 from homeostat.app.rollouts import begin
+from homeostat.app.signatures import SIGNED
 from homeostat.domain.events import Event
 from homeostat.domain.records import Alert, Cursor, ModelVersion
 from homeostat.domain.refs import parse_ref
@@ -46,7 +48,7 @@ def _roll_out_waiting(container: Container, event: Event) -> None:
 
 REACTORS = (
     Reactor("notify", frozenset({"alert.opened", "alert.resolved"}), _notify),
-    Reactor("roll-out", frozenset({"model.accepted", APPROVED}), _roll_out),
+    Reactor("roll-out", frozenset({"model.accepted", APPROVED, SIGNED, RESTORED}), _roll_out),
     Reactor("roll-out-waiting", frozenset({"project.applied"}), _roll_out_waiting),
 )
 

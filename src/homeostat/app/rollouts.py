@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
-from homeostat.app import approvals
+from homeostat.app import admission
 from homeostat.app.alerts import add_detail, open_alert
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
@@ -39,7 +39,7 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
 
     Raises:
         NotFound: there is no such version.
-        Conflict: the gates rejected it, or it waits for an approval.
+        Conflict: the gates rejected it, it is deprecated, or it waits for a signature or an approval.
     """
     record = container.store.get(ModelVersion, model, version)
     if record is None:
@@ -49,11 +49,8 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
             f"model/{model}@{version} is {record.stage}: {record.stage_reason or 'no gate has judged it'}",
             remedy="Promote a version that passed its gates",
         )
-    if waits := approvals.awaits(container, record):
-        raise Conflict(
-            f"model/{model}@{version} cannot serve: {waits}",
-            remedy=f"homeostat approve {model}@{version} --reason …",
-        )
+    if obstacle := admission.obstacle(container, record):
+        raise Conflict(f"model/{model}@{version} cannot serve: {obstacle.why}", remedy=obstacle.remedy)
     with container.store.begin() as tx:
         tx.lock(Deployment, model)  # first, here and wherever arms change: who waits, waits for this
         champion = champion_of(tx, model)
@@ -199,8 +196,7 @@ def begin(container: Container, model: str, version: int) -> bool:
     run = container.store.get(Run, record.run) if record else None
     if record is None or run is None or record.stage != "accepted":
         return False
-    if approvals.awaits(container, record):
-        approvals.ask(container, record)
+    if admission.ask(container, record):
         return False
     declared = find_model(container, model, run.code)
     champion = champion_of(container.store, model)

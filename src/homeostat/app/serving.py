@@ -6,6 +6,7 @@ else.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,12 +14,14 @@ from datetime import datetime
 import msgspec
 import polars as pl
 
+from homeostat.app import signatures
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
 from homeostat.app.leases import lease_of
 from homeostat.app.projects import checkout, importing
 from homeostat.app.reading import schemas
+from homeostat.app.registry import deprecation
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.records import Deployment, Lease, ModelVersion, Run
@@ -28,6 +31,8 @@ from homeostat.engine.registry import package
 from homeostat.engine.serving.plane import Plane
 from homeostat.engine.serving.scorer import Loaded, Scored
 from homeostat.ports.online import OnlineStore
+
+_log = logging.getLogger(__name__)
 
 
 class ModelScorer:
@@ -66,7 +71,7 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
 
     Raises:
         NotFound: the version, its run, its code or one of its files is not there.
-        Unsafe: a file was altered, or holds a type that nobody allowed.
+        Unsafe: a file was altered, holds a type that nobody allowed, or lacks the signatures that the project asks for.
         Conflict: the features that its code computes are not those it was trained on.
     """
     record = container.store.get(ModelVersion, model, version)
@@ -75,6 +80,9 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
     run = container.store.get(Run, record.run)
     if run is None or not run.code:
         raise NotFound(f"model/{model}@{version} has no run with code", remedy="Train it again")
+    signatures.check(container, record)
+    if (found := deprecation.of(container.store, model, version)) is not None:
+        _log.warning("model/%s@%s is %s", model, version, deprecation.told(found))
     model_then = find_model(container, model, run.code)
     with importing(checkout(container.blobs, run.code, container.settings.home)):
         loaded = package.load(container.blobs, record.manifest, model_then.trusted, expect=record.digest)

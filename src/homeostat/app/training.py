@@ -21,7 +21,7 @@ from homeostat.app.datasets import seal
 from homeostat.app.judging import judge
 from homeostat.app.leases import lease_of, release
 from homeostat.app.projects import checkout, import_function, importing
-from homeostat.app.registry.packages import add_candidate
+from homeostat.app.registry.packages import Shown, add_candidate, show
 from homeostat.app.tracking.trainings import add_training, log_results
 from homeostat.app.trainingdata import Split, datasets_of, split
 from homeostat.domain.contracts import Column
@@ -244,6 +244,7 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
             environment=captured.environment,
             example=example(model, rows),
             reference=reference(rows.train.X, scores).dump(),
+            extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))},
             trusted=model.trusted,
         )
     manifest = package.store(container.blobs, files)
@@ -257,7 +258,8 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
         ended_at=container.clock.now(),
         seconds=container.clock.monotonic() - began,
     )
-    return _complete(container, done, manifest, {name: len(data) for name, data in files.items()}), rows
+    shown = show(container, done, files, package.digest(manifest))
+    return _complete(container, done, manifest, shown), rows
 
 
 def model_error(model: Model, estimator: object) -> DeclarationError:
@@ -268,9 +270,7 @@ def model_error(model: Model, estimator: object) -> DeclarationError:
     )
 
 
-def _complete(
-    container: Container, run: Run, manifest: dict[str, Any], sizes: dict[str, int]
-) -> ModelVersion:
+def _complete(container: Container, run: Run, manifest: dict[str, Any], shown: Shown) -> ModelVersion:
     with container.store.begin() as tx:
         current = tx.lock(Run, run.id)
         if current is None or current.state != "running":
@@ -280,7 +280,7 @@ def _complete(
             )
         # Clients may have renamed or deleted it meanwhile.
         run = msgspec.structs.replace(run, name=current.name, deleted_at=current.deleted_at)
-        version = add_candidate(tx, container, run, manifest, sizes)
+        version = add_candidate(tx, container, run, manifest, shown)
         ref = str(Ref("model", run.model).at(version.version))
         tx.put(run)
         log_results(tx, run, version.created_at)

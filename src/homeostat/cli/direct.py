@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from homeostat.app.registry.directories import Layout
     from homeostat.app.registry.reading import VersionShown
     from homeostat.app.registry.reports import Compared, Live, Model, Models
+    from homeostat.app.signatures import Signatures
     from homeostat.domain.events import Event, Verdict
+    from homeostat.engine.registry.card import Card
 
 
 class Direct:
@@ -88,10 +90,10 @@ class Direct:
         return Model(shown, reading.versions(self._container.store, name, limit=limit))
 
     def version(self, name: str, at: str = "latest") -> VersionShown:
-        """A version by its number, or the one that an alias points to."""
-        from homeostat.app.registry.reading import resolve
+        """A version by its number, or the one that an alias points to, with what it is made of."""
+        from homeostat.app.registry.contents import whole_version
 
-        return resolve(self._container.store, name, at)
+        return whole_version(self._container, name, at)
 
     def live_at(self, name: str, at: datetime, *, alias: str = "champion") -> Live:
         """What an alias of a model pointed to at a time."""
@@ -147,6 +149,74 @@ class Direct:
         from homeostat.app.approvals import standing
 
         return standing(self._container, model, version)
+
+    def sign(
+        self,
+        model: str,
+        at: str = "latest",
+        *,
+        bundle: str,
+        public: str,
+        digest: str = "",
+        actor: str = "user",
+    ) -> Signatures:
+        """Keep a signature with a version; a rollout that waited for it begins."""
+        from homeostat.app.reactors import react_all
+        from homeostat.app.signatures import add
+        from homeostat.engine.registry.signing import Signed
+
+        signed = Signed(bundle=bundle, public=public)
+        found = add(self._container, model, at, signed, digest=digest, actor=actor)
+        react_all(self._container)
+        return found
+
+    def signatures(self, model: str, at: str = "latest") -> Signatures:
+        """Who signed a version, each signature verified now."""
+        from homeostat.app.signatures import standing
+
+        return standing(self._container, model, at)
+
+    def bundles(self, model: str, at: str = "latest") -> list[dict[str, str]]:
+        """The signatures of a version as they were sent."""
+        from homeostat.app.signatures import bundles
+
+        return [{"bundle": one.bundle, "public": one.public} for one in bundles(self._container, model, at)]
+
+    def deprecate(
+        self,
+        model: str,
+        at: str,
+        *,
+        on: datetime,
+        reason: str,
+        use: str = "",
+        actor: str = "user",
+    ) -> VersionShown:
+        """Say from when on a version is not to be deployed anew."""
+        from homeostat.app.registry.deprecation import deprecate
+
+        return deprecate(self._container, model, at, on=on, reason=reason, use=use, actor=actor)
+
+    def restore(self, model: str, at: str, *, reason: str = "", actor: str = "user") -> VersionShown:
+        """Take a deprecation back; a rollout that waited begins."""
+        from homeostat.app.reactors import react_all
+        from homeostat.app.registry.deprecation import undo
+
+        found = undo(self._container, model, at, reason=reason, actor=actor)
+        react_all(self._container)
+        return found
+
+    def card(self, model: str, at: str = "latest") -> Card:
+        """The model card of a version."""
+        from homeostat.app.modelcard import card
+
+        return card(self._container, model, at)
+
+    def bill_of_materials(self, model: str, at: str = "latest") -> bytes:
+        """The CycloneDX bill of materials of a version."""
+        from homeostat.app.modelcard import bill_of_materials, card
+
+        return bill_of_materials(card(self._container, model, at))
 
     def export(self, model: str, at: str = "latest", *, layout: Layout = "mlflow") -> bytes:
         """The files of a version as a tar file."""

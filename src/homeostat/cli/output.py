@@ -37,10 +37,15 @@ def complain(error: HomeostatError) -> None:
 
 
 def print_json(value: Any) -> None:
+    """Print ``value`` as JSON."""
+    typer.echo(json_text(value))
+
+
+def json_text(value: Any) -> str:
     """``value`` as JSON: records, structs, datetimes and all."""
     import msgspec
 
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:

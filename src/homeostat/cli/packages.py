@@ -1,4 +1,4 @@
-"""``models export`` and ``models import``: the files of versions, out of the registry and into it."""
+"""Versions out of the registry and into it: ``models export``, ``import``, ``card`` and ``bom``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from homeostat.cli.flags import command
-from homeostat.cli.output import Json, print_json
+from homeostat.cli.output import Json, json_text, print_json
 from homeostat.cli.session import Session
 from homeostat.domain.refs import Ref, parse_ref
 
+Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Write it there.")]
 Version = Annotated[str, typer.Argument(metavar="VERSION", help="As in churn@3 or churn@champion.")]
 
 
@@ -19,6 +20,8 @@ def register(models: typer.Typer) -> None:
     """Add the commands to the group."""
     command(models, "export", settings=("home", "server"))(export)
     command(models, "import", settings=("home", "server"))(import_)
+    command(models, "card", settings=("home", "server"))(card)
+    command(models, "bom", settings=("home", "server"))(bom)
 
 
 def export(
@@ -36,8 +39,13 @@ def export(
     named = version_of(ref)
     with session.homeostat() as homeostat:
         files = from_tar(homeostat.export(named.name, named.version, layout=layout))
+        said = homeostat.version(named.name, named.version).deprecation
     write_tree(files, folder)
     typer.echo(f"Wrote {len(files)} files of {named} to {folder}.")
+    if said is not None:
+        from homeostat.app.registry.deprecation import told
+
+        typer.echo(f"warning: {named} is {told(said)}", err=True)
 
 
 def import_(
@@ -56,6 +64,36 @@ def import_(
         print_json(made)
         return
     typer.echo(f"{Ref('model', made.model).at(made.version)} has the digest {made.digest}.")
+
+
+def card(
+    session: Session,
+    ref: Version,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """Show the model card of a version, in Markdown or JSON: facts, and what is missing."""
+    from homeostat.engine.registry.cardpage import markdown
+
+    named = version_of(ref)
+    with session.homeostat() as homeostat:
+        found = homeostat.card(named.name, named.version)
+    _give(json_text(found) if as_json else markdown(found), out)
+
+
+def bom(session: Session, ref: Version, out: Out = None) -> None:
+    """Show the bill of materials of a version: CycloneDX, with the model, its card, data and packages."""
+    named = version_of(ref)
+    with session.homeostat() as homeostat:
+        text = homeostat.bill_of_materials(named.name, named.version).decode()
+    _give(text, out)
+
+
+def _give(text: str, out: Path | None) -> None:
+    if out is None:
+        typer.echo(text.rstrip())
+    else:
+        out.write_text(text.rstrip() + "\n", "utf-8")
 
 
 def version_of(text: str) -> Ref:

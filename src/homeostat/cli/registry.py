@@ -7,19 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from homeostat.cli import approving, packages
+from homeostat.cli import approving, deprecating, packages, signing
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table
 from homeostat.cli.session import Session
+from homeostat.cli.versions import short, show_version, tags
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.refs import Ref, parse_ref
 
 if TYPE_CHECKING:
-    from homeostat.app.registry.reading import VersionShown
     from homeostat.app.registry.reports import Live, Model
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")]
-_SHORT = 60
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +33,8 @@ def register(app: typer.Typer) -> None:
     command(models, "at", settings=("home", "server"))(at)
     packages.register(models)
     approving.register_reading(models)
+    signing.register(models)
+    deprecating.register(models)
     app.add_typer(models, name="models")
 
 
@@ -56,12 +57,13 @@ def ls(
             one.record.name,
             max(one.record.latest.values(), default=None),
             _pointers(one.aliases),
+            ", ".join(f"@{number} {said.on:%Y-%m-%d}" for number, said in sorted(one.deprecated.items())),
             moment(one.record.updated_at),
-            _short(one.record.description),
+            short(one.record.description),
         ]
         for one in found.models
     ]
-    print_table(["model", "newest", "aliases", "changed", "description"], rows)
+    print_table(["model", "newest", "aliases", "deprecated", "changed", "description"], rows)
     if found.token:
         typer.echo(f"There are more than {limit}: narrow the filter, or raise --limit.")
 
@@ -79,7 +81,7 @@ def show(
     with session.homeostat() as homeostat:
         if named.version:
             version = homeostat.version(named.name, named.version)
-            print_json(version) if as_json else _show_version(version)
+            print_json(version) if as_json else show_version(version)
         else:
             model = homeostat.model(named.name, limit=limit)
             print_json(model) if as_json else _show_model(model)
@@ -145,7 +147,7 @@ def _moment(text: str) -> datetime:
 def _show_model(found: Model) -> None:
     record = found.model.record
     typer.echo(f"model/{record.name}, registered {moment(record.created_at)}")
-    for text in filter(None, (record.description, _tags(found.model.tags))):
+    for text in filter(None, (record.description, tags(found.model.tags))):
         typer.echo(text)
     rows = [
         [
@@ -153,30 +155,13 @@ def _show_model(found: Model) -> None:
             version.record.stage,
             version.record.label if version.record.label != "None" else "",
             ", ".join(sorted(version.aliases)),
+            f"{version.deprecation.on:%Y-%m-%d}" if version.deprecation else "",
             f"run/{version.record.run}" if version.record.run else "",
             moment(version.record.created_at),
         ]
         for version in found.versions
     ]
-    print_table(["version", "stage", "label", "aliases", "run", "created"], rows)
-
-
-def _show_version(found: VersionShown) -> None:
-    record = found.record
-    facts: list[list[Any]] = [
-        ["stage", f"{record.stage}: {record.stage_reason}" if record.stage_reason else record.stage],
-        ["label", record.label],
-        ["aliases", ", ".join(sorted(found.aliases))],
-        ["run", f"run/{record.run}" if record.run else ""],
-        ["source", record.source],
-        ["digest", record.digest],
-        ["created", moment(record.created_at)],
-        ["description", record.description],
-        ["tags", _tags(found.tags)],
-        *([name, number(value)] for name, value in sorted(record.metrics.items())),
-    ]
-    title = str(Ref("model", record.model).at(record.version))
-    print_table(["", title], [fact for fact in facts if fact[1]])
+    print_table(["version", "stage", "label", "aliases", "deprecated", "run", "created"], rows)
 
 
 def _show_live(found: Live) -> None:
@@ -196,16 +181,7 @@ def _pointers(aliases: dict[str, int]) -> str:
     return ", ".join(f"{alias} @{version}" for alias, version in sorted(aliases.items()))
 
 
-def _tags(tags: dict[str, str]) -> str:
-    return ", ".join(f"{key}={_short(value)}" for key, value in sorted(tags.items()))
-
-
-def _short(text: str) -> str:
-    first = text.partition("\n")[0]
-    return first if len(first) <= _SHORT else f"{first[: _SHORT - 1]}…"
-
-
 def _value(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
-    return "" if value is None else _short(str(value))
+    return "" if value is None else short(str(value))

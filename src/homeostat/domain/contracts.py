@@ -6,7 +6,7 @@ so what training accepts and what serving accepts cannot differ::
     class Weather(hs.Contract):
         origin: Literal["EWR", "JFK", "LGA"]
         observed_at: datetime
-        temp: Annotated[float, hs.Check(ge=-30, le=120)] | None     # degrees Fahrenheit; None: may be missing
+        temp: Annotated[float, hs.Check(ge=-30, le=120, unit="°F")] | None     # None: may be missing
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ SEQ: Final = "_seq"
 _LEAST: Final = -(2**63)
 _MOST: Final = 2**63 - 1
 
-Check = msgspec.Meta
 ColumnType = Literal["string", "float", "integer", "boolean", "datetime"]
 
 _TYPES: dict[type, ColumnType] = {
@@ -36,6 +35,29 @@ _TYPES: dict[type, ColumnType] = {
     types.BoolType: "boolean",
     types.DateTimeType: "datetime",
 }
+
+
+def Check(
+    *,
+    ge: float | None = None,
+    gt: float | None = None,
+    le: float | None = None,
+    lt: float | None = None,
+    pattern: str | None = None,
+    unit: str | None = None,
+) -> msgspec.Meta:
+    """What the values of a column may be, for ``Annotated``.
+
+    Args:
+        ge: At least this.
+        gt: More than this.
+        le: At most this.
+        lt: Less than this.
+        pattern: A regular expression that is found in the text.
+        unit: What a number counts, as ``"°F"`` or ``"min"``; told to people, and not checked.
+    """
+    said: dict[str, Any] = {"ge": ge, "gt": gt, "le": le, "lt": lt, "pattern": pattern}
+    return msgspec.Meta(**said, extra={"unit": unit} if unit else None)
 
 
 class Contract(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +76,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     lt: float | None = None
     pattern: str | None = None
     choices: tuple[str | int, ...] | None = None
+    unit: str | None = None
 
 
 def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
@@ -68,12 +91,14 @@ def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
 
 
 def _column(contract: str, field: types.Field) -> Column:
-    inner = field.type.type if isinstance(field.type, types.Metadata) else field.type
+    inner, units = field.type, _units(field.type)
+    inner = inner.type if isinstance(inner, types.Metadata) else inner
     nullable = False
     if isinstance(inner, types.UnionType):
         members = [t for t in inner.types if not isinstance(t, types.NoneType)]
         nullable = len(members) < len(inner.types)
         inner = members[0] if len(members) == 1 else inner
+        units += _units(inner)
     if isinstance(inner, types.Metadata):
         inner = inner.type
     bounds: dict[str, Any] = {
@@ -86,6 +111,7 @@ def _column(contract: str, field: types.Field) -> Column:
             type=kind,
             nullable=nullable,
             choices=tuple(v for v in inner.values if v is not None and not isinstance(v, bool)),
+            unit=units[0] if units else None,
         )
     if type(inner) not in _TYPES:
         raise DeclarationError(
@@ -93,7 +119,14 @@ def _column(contract: str, field: types.Field) -> Column:
             remedy="Use str, float, int, bool, datetime or a Literal, each alone or with None",
             declaration=f"contract {contract}",
         )
-    return Column(name=field.name, type=_TYPES[type(inner)], nullable=nullable, **bounds)
+    unit = units[0] if units else None
+    return Column(name=field.name, type=_TYPES[type(inner)], nullable=nullable, unit=unit, **bounds)
+
+
+def _units(given: types.Type) -> list[str]:
+    """The unit that a part of an annotation names, if it does."""
+    extra = given.extra if isinstance(given, types.Metadata) else None
+    return [extra["unit"]] if extra and "unit" in extra else []
 
 
 _PYTHON: dict[ColumnType, Any] = {

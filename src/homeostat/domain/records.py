@@ -213,14 +213,28 @@ class Approval(Record, frozen=True, kw_only=True):
 
 
 class Signature(Record, frozen=True, kw_only=True):
-    """A signature over the files of a version's package, by the key whose public half has the digest ``key``."""
+    """A signature over the files of the package of ``digest``, by the key whose public half has the digest ``key``."""
 
     KEY = ("model", "version", "key")
     model: str
     version: int
     key: str
+    public: str  # the key's public half, as PEM
     digest: str
     bundle: str  # as OpenSSF's model signing writes it: a Sigstore bundle in JSON
+    actor: str
+    at: datetime
+
+
+class Deprecation(Record, frozen=True, kw_only=True):
+    """A version that is not to be deployed anew from ``on`` on; ``use`` names what to take in its place."""
+
+    KEY = ("model", "version")
+    model: str
+    version: int
+    on: datetime
+    reason: str
+    use: str = ""
     actor: str
     at: datetime
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from homeostat.domain.declarations import (
@@ -17,6 +17,7 @@ from homeostat.domain.declarations import (
     NewLabels,
     OnRequest,
     Rule,
+    SignaturePolicy,
     SingleRowLatency,
     SloBurn,
     When,
@@ -151,6 +152,16 @@ def approval(*, by: int = 1, requester: bool = True) -> ApprovalPolicy:
         requester: Whether whoever asked for the training may be one of them.
     """
     return ApprovalPolicy(by=by, requester=requester)
+
+
+def signed_by(keys: Mapping[str, str], *, at_least: int = 1) -> SignaturePolicy:
+    """Signatures: keys that must have signed a version, with ``homeostat models sign``, before it serves.
+
+    Args:
+        keys: Fingerprints by the names that you give the keys, as ``{"release": "sha256:…"}``.
+        at_least: How many of them.
+    """
+    return SignaturePolicy(keys=dict(keys), by=at_least)
 
 
 def drift(

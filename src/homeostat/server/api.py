@@ -123,6 +123,28 @@ class Api:
                 lambda call: packages.export(self._container, call),
                 media=TAR,
             ),
+            get("/models/{name}/versions/{version}/card", lambda call: packages.card(self._container, call)),
+            get("/models/{name}/versions/{version}/bom", lambda call: packages.bom(self._container, call)),
+            get(
+                "/models/{name}/versions/{version}/signatures",
+                lambda call: packages.signed(self._container, call),
+            ),
+            get(
+                "/models/{name}/versions/{version}/bundles",
+                lambda call: packages.bundles(self._container, call),
+            ),
+            post(
+                "/models/{name}/versions/{version}/signatures",
+                lambda call: packages.sign(self._container, call),
+            ),
+            post(
+                "/models/{name}/versions/{version}/deprecate",
+                lambda call: registry.deprecate(self._container, call),
+            ),
+            post(
+                "/models/{name}/versions/{version}/restore",
+                lambda call: registry.restore(self._container, call),
+            ),
             get("/models/{name}/versions/{version:int}/approvals", self._approvals),
             post("/models/{name}/versions/{version:int}/approve", self._approve),
             post("/models/{name}/import", lambda call: packages.take(self._container, call)),

@@ -118,6 +118,31 @@ class Consent(msgspec.Struct, forbid_unknown_fields=True):
     digest: str = ""
 
 
+class Vouching(msgspec.Struct, forbid_unknown_fields=True):
+    """A signature over the package of ``digest`` (empty: the version's), and the key that it verifies with."""
+
+    bundle: str
+    public: str
+    digest: str = ""
+    actor: str = "user"
+
+
+class Ending(msgspec.Struct, forbid_unknown_fields=True):
+    """From when on a version is not to be deployed anew, why, and what to take in its place."""
+
+    on: datetime
+    reason: str
+    use: str = ""
+    actor: str = "user"
+
+
+class Restoring(msgspec.Struct, forbid_unknown_fields=True):
+    """Why a deprecation is taken back."""
+
+    reason: str = ""
+    actor: str = "user"
+
+
 class Return(msgspec.Struct, forbid_unknown_fields=True):
     """Why to go back."""
 

@@ -1,4 +1,4 @@
-"""The files of model versions as Homeostat's own clients fetch and send them: one tar file."""
+"""Versions as Homeostat's own clients fetch and send them: their files as one tar file, signatures, and papers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from homeostat.app import modelcard, signatures
 from homeostat.app.registry.directories import Layout, export_files, from_tar, import_directory, to_tar
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion
-from homeostat.server.calls import Call
+from homeostat.engine.registry.card import Card
+from homeostat.engine.registry.signing import Signed
+from homeostat.server.calls import Call, Vouching
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
+    from homeostat.app.signatures import Signatures
 
 
 def export(container: Container, call: Call) -> msgspec.Raw:
@@ -27,3 +31,31 @@ def export(container: Container, call: Call) -> msgspec.Raw:
 def take(container: Container, call: Call) -> ModelVersion:
     """``POST /models/{name}/import``: the tar file of an MLflow model directory."""
     return import_directory(container, call.path["name"], from_tar(call.body))
+
+
+def card(container: Container, call: Call) -> Card:
+    """``GET /models/{name}/versions/{version}/card``."""
+    return modelcard.card(container, call.path["name"], call.path["version"])
+
+
+def bom(container: Container, call: Call) -> msgspec.Raw:
+    """``GET /models/{name}/versions/{version}/bom``: CycloneDX."""
+    return msgspec.Raw(modelcard.bill_of_materials(card(container, call)))
+
+
+def signed(container: Container, call: Call) -> Signatures:
+    """``GET /models/{name}/versions/{version}/signatures``: each verified now."""
+    return signatures.standing(container, call.path["name"], call.path["version"])
+
+
+def bundles(container: Container, call: Call) -> list[Signed]:
+    """``GET /models/{name}/versions/{version}/bundles``: the signatures as they were sent."""
+    return signatures.bundles(container, call.path["name"], call.path["version"])
+
+
+def sign(container: Container, call: Call) -> Signatures:
+    """``POST /models/{name}/versions/{version}/signatures``."""
+    said = call.read(Vouching)
+    given = Signed(bundle=said.bundle, public=said.public)
+    name, at = call.path["name"], call.path["version"]
+    return signatures.add(container, name, at, given, digest=said.digest, actor=said.actor)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from homeostat.app.registry import reading
+from homeostat.app.registry import deprecation, reading
 from homeostat.app.registry.aliases import live_at
 from homeostat.app.registry.comparing import compare
+from homeostat.app.registry.contents import whole_version
 from homeostat.app.registry.reading import VersionShown
 from homeostat.app.registry.reports import Compared, Live, Model, Models
 from homeostat.app.registry.search import search_models
 from homeostat.domain.errors import BadRequest
-from homeostat.server.calls import Call
+from homeostat.server.calls import Call, Ending, Restoring
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
@@ -41,8 +42,25 @@ def model(container: Container, call: Call) -> Model:
 
 
 def version(container: Container, call: Call) -> VersionShown:
-    """``GET /models/{name}/versions/{version}``, a number or an alias."""
-    return reading.resolve(container.store, call.path["name"], call.path["version"])
+    """``GET /models/{name}/versions/{version}``, a number or an alias: with what it is made of."""
+    return whole_version(container, call.path["name"], call.path["version"])
+
+
+def deprecate(container: Container, call: Call) -> VersionShown:
+    """``POST /models/{name}/versions/{version}/deprecate``."""
+    said = call.read(Ending)
+    on = said.on if said.on.tzinfo else said.on.replace(tzinfo=UTC)
+    name, at = call.path["name"], call.path["version"]
+    return deprecation.deprecate(
+        container, name, at, on=on, reason=said.reason, use=said.use, actor=said.actor
+    )
+
+
+def restore(container: Container, call: Call) -> VersionShown:
+    """``POST /models/{name}/versions/{version}/restore``."""
+    said = call.read(Restoring)
+    name, at = call.path["name"], call.path["version"]
+    return deprecation.undo(container, name, at, reason=said.reason, actor=said.actor)
 
 
 def live(container: Container, call: Call) -> Live:

@@ -17,7 +17,7 @@ from homeostat.app.controller import Controller
 from homeostat.app.explain import status
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
-from homeostat.app.registry import aliases, models, reading, versions
+from homeostat.app.registry import aliases, directories, models, reading, versions
 from homeostat.app.registry.aliases import live_at
 from homeostat.app.registry.comparing import compare
 from homeostat.app.registry.pointers import champion_of
@@ -91,20 +91,26 @@ def test_what_the_loop_trains_is_registered(container: Container, folder: Path) 
     registered = container.ledger.find(kinds=["model.registered"])
     assert [(event.subject, event.actor) for event in registered] == [("model/churn", "homeostat")]
     made = train(container, tags={"why": "test"})
-    shown = reading.resolve(container.store, "churn", "champion")
-    assert (shown.record.version, shown.tags, shown.aliases) == (1, {"why": "test"}, ["champion"])
+    found = reading.resolve(container.store, "churn", "champion")
+    assert (found.record.version, found.tags, found.aliases) == (1, {"why": "test"}, ["champion"])
     run = container.store.get(Run, made.run)
     assert run is not None
     assert made.source == f"mlflow-artifacts:/{run.experiment}/{run.id}/artifacts/model"
     assert versions.download_uri(container, "churn", 1) == made.source
     place = made.source.removeprefix("mlflow-artifacts:/")
+    shown = directories.export_files(container, "churn", "1")  # an MLflow model directory
+    assert {"MLmodel", "model.skops", "input_example.json", "homeostat/signature.json"} <= shown.keys()
     listed = {entry.name: entry.size for entry in artifacts.listing(container, place)}
-    assert listed.keys() == made.manifest["files"].keys()
-    for name, digest in made.manifest["files"].items():
-        data = b"".join(artifacts.content(container, artifacts.find(container, f"{place}/{name}")))
-        assert data == container.blobs.get(digest)
-        assert len(data) == listed[name]
-    assert reading.model(container.store, "churn").latest == [shown]
+    assert listed.keys() == {name.partition("/")[0] for name in shown}
+    for name, wanted in shown.items():
+        file = artifacts.find(container, f"{place}/{name}")
+        assert b"".join(artifacts.content(container, file)) == wanted
+    for name, digest in made.manifest["files"].items():  # which holds the package's own files
+        assert (
+            container.blobs.get(digest)
+            == shown["model.skops" if name == "model.skops" else f"homeostat/{name}"]
+        )
+    assert reading.model(container.store, "churn").latest == [found]
 
 
 def test_what_a_client_registered_is_left_alone(container: Container, folder: Path) -> None:

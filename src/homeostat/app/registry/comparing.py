@@ -11,21 +11,18 @@ from typing import Any, Final
 
 import msgspec
 
-from homeostat.app.artifacts import etag
 from homeostat.app.container import Container
+from homeostat.app.registry.contents import files_of
 from homeostat.app.registry.reading import VersionShown, resolve
 from homeostat.app.registry.reports import Compared, Difference
 from homeostat.app.tracking import run_data
 from homeostat.domain.contracts import Column
 from homeostat.domain.digests import canonical
 from homeostat.domain.errors import BadRequest
-from homeostat.domain.records import ModelVersion, Run
+from homeostat.domain.records import Run
 from homeostat.domain.refs import Ref, parse_ref
-from homeostat.domain.tracking import ArtifactFile, LoggedModelMetric, LoggedModelParam
+from homeostat.domain.tracking import LoggedModelMetric, LoggedModelParam
 from homeostat.engine.registry import package
-from homeostat.engine.registry.sources import is_artifact
-from homeostat.engine.tracking.places import path_of, place_of
-from homeostat.ports.meta import Where
 
 _MLMODEL: Final = "MLmodel"
 _REQUIREMENTS: Final = "requirements.txt"
@@ -81,7 +78,7 @@ def _facts(container: Container, shown: VersionShown) -> Facts:
     if record.logged_model:
         _of_logged_model(container, record.logged_model, facts)
     facts["metrics"] |= record.metrics
-    files = _files(container, record)
+    files = files_of(container, record)
     facts |= _contents(container, files)
     facts["files"] = {name: digest for name, (digest, _) in files.items()}
     return {
@@ -115,21 +112,6 @@ def _of_logged_model(container: Container, logged: str, facts: Facts) -> None:
     for metric in container.store.find(LoggedModelMetric, ("model", "=", logged), order=["timestamp"]):
         about = f" on {metric.dataset}" if metric.dataset else ""
         facts["metrics"][f"{metric.key}{about}"] = metric.value
-
-
-def _files(container: Container, record: ModelVersion) -> dict[str, tuple[str, list[str]]]:
-    """The files by name, each with its digest and the blobs that it consists of."""
-    if record.manifest:
-        return {name: (digest, [digest]) for name, digest in record.manifest["files"].items()}
-    uri = record.location or record.source
-    if not is_artifact(uri):
-        return {}
-    place = place_of(path_of(uri))
-    where: list[Where] = [("root", "=", place.root)]
-    if place.path:  # "0" is the character after "/"
-        where += [("path", ">=", f"{place.path}/"), ("path", "<", f"{place.path}0")]
-    found = container.store.find(ArtifactFile, *where)
-    return {file.path.removeprefix(f"{place.path}/"): (etag(file), file.chunks) for file in found}
 
 
 def _contents(container: Container, files: Mapping[str, tuple[str, list[str]]]) -> Facts:

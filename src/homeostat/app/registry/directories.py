@@ -7,6 +7,7 @@ import io
 import tarfile
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -128,12 +129,23 @@ def export_files(container: Container, name: str, at: str, layout: Layout = "mlf
     files = kept_files(container, record)
     if layout == "package" or flavors.MLMODEL in files:
         return files
+    run = container.store.get(Run, record.run) if record.run else None
+    return mlflow_of(container, files, record.digest, run, record.created_at)
+
+
+def mlflow_of(
+    container: Container, files: Mapping[str, bytes], digest: str, run: Run | None, made_at: datetime
+) -> Files:
+    """The files of a package of ours as an MLflow model directory: of equal packages and runs, equal files.
+
+    Raises:
+        Conflict: MLflow has no flavor for such a model.
+    """
     from homeostat.engine.registry.exporting import mlflow_files
 
-    run = container.store.get(Run, record.run) if record.run else None
     code = msgspec.json.decode(container.blobs.get(run.code), type=dict[str, str]) if run and run.code else {}
-    ref = str(Ref("model", record.model).at(record.version))
-    return mlflow_files(files, ref=ref, digest=record.digest, created=record.created_at, code=code)
+    created = (run.ended_at if run else None) or made_at
+    return mlflow_files(files, digest=digest, created=created, code=code, run=run.id if run else "")
 
 
 def kept_files(container: Container, record: ModelVersion) -> Files:

@@ -16,7 +16,7 @@ from homeostat.app.registry.pointers import MOVED, move_alias
 from homeostat.app.registry.reading import ModelShown, model, no_model
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.domain.events import Edge, Event
-from homeostat.domain.records import Alias, Deployment, ModelVersion, Project, Signature
+from homeostat.domain.records import Alias, Deployment, Deprecation, ModelVersion, Project, Signature
 from homeostat.domain.refs import Ref
 from homeostat.domain.tracking import ModelTag, RegisteredModel
 from homeostat.engine.registry import names
@@ -89,7 +89,7 @@ def _rename(tx: Transaction, container: Container, old: RegisteredModel, new: st
         raise _taken(tx, new, {}) from error
     tx.delete(RegisteredModel, ("name", "=", name))
     tx.update(ModelVersion, {"model": new, "updated_at": now}, ("model", "=", name))
-    for kind in (ModelTag, Signature, Alias):
+    for kind in (ModelTag, Signature, Deprecation, Alias):
         tx.update(kind, {"model": new}, ("model", "=", name))
     was, is_now = Ref("model", name), Ref("model", new)
     edges = [Edge(str(was.at(v.version)), str(is_now.at(v.version)), "renamed") for v in versions]
@@ -164,7 +164,7 @@ def delete(container: Container, name: str, *, actor: str = "user") -> None:
         for alias in tx.find(Alias, ("model", "=", name), order=["alias"]):
             move_alias(tx, container, name, alias.alias, None, actor=actor, reason="the model was deleted")
         gone = tx.delete(ModelVersion, ("model", "=", name))
-        for kind in (ModelTag, Signature):
+        for kind in (ModelTag, Signature, Deprecation):
             tx.delete(kind, ("model", "=", name))
         tx.delete(RegisteredModel, ("name", "=", name))
         body = {"versions": gone, "description": short(old.description)}

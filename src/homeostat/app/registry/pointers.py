@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from homeostat.app.container import Container
+from homeostat.app.registry import deprecation
 from homeostat.domain.events import Event
 from homeostat.domain.records import Alias, ModelVersion
 from homeostat.domain.refs import Ref
@@ -26,7 +29,9 @@ def move_alias(
     else:
         tx.put(Alias(model=model, alias=alias, version=to, at=now))
     subject = str(Ref("model", model).at(alias))
-    body = {"alias": alias, "from": former, "to": to, "reason": reason}
+    body: dict[str, Any] = {"alias": alias, "from": former, "to": to, "reason": reason}
+    if to is not None and (found := deprecation.of(tx, model, to)) is not None:
+        body["deprecated"] = deprecation.told(found)
     tx.append(Event(kind=MOVED, subject=subject, at=now, actor=actor, body=body))
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from homeostat.domain.errors import NotFound
-from homeostat.domain.records import Alias, ModelVersion
+from homeostat.domain.records import Alias, Deprecation, ModelVersion
 from homeostat.domain.refs import Ref
 from homeostat.domain.tracking import ModelTag, RegisteredModel
 from homeostat.engine.registry import names
+from homeostat.engine.registry.contents import Contents
 from homeostat.ports.meta import Reads, Where
 
 T = TypeVar("T")
@@ -20,21 +21,27 @@ _AT_ONCE: Final = 1000  # what a statement compares with, below the number of pa
 
 @dataclass
 class VersionShown:
-    """A model version, the tags on it, and the aliases that point to it."""
+    """A model version, the tags on it, the aliases that point to it, and from when on it is not to be deployed."""
 
     record: ModelVersion
     tags: dict[str, str] = field(default_factory=dict)
     aliases: list[str] = field(default_factory=list)
+    deprecation: Deprecation | None = None
+    contents: Contents | None = None  # where one version was asked for
 
 
 @dataclass
 class ModelShown:
-    """A registered model; ``aliases`` are versions by alias, ``latest`` is the newest version of each label."""
+    """A registered model; ``aliases`` are versions by alias, ``latest`` is the newest version of each label.
+
+    ``deprecated`` says from when on which versions are not to be deployed.
+    """
 
     record: RegisteredModel
     tags: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
     latest: list[VersionShown] = field(default_factory=list)
+    deprecated: dict[int, Deprecation] = field(default_factory=dict)
 
 
 def model(reads: Reads, name: str) -> ModelShown:
@@ -139,6 +146,8 @@ def show_models(reads: Reads, found: Sequence[RegisteredModel]) -> list[ModelSho
             newest += reads.find(ModelVersion, *these)
         for pointer in reads.find(Alias, ("model", "in", by_name)):
             shown[pointer.model].aliases[pointer.alias] = pointer.version
+        for said in reads.find(Deprecation, ("model", "in", by_name), order=["version"]):
+            shown[said.model].deprecated[said.version] = said
     for one in show_versions(reads, newest):
         shown[one.record.model].latest.append(one)
     return list(shown.values())
@@ -154,6 +163,9 @@ def show_versions(reads: Reads, found: Sequence[ModelVersion]) -> list[VersionSh
         for pointer in reads.find(Alias, ("model", "in", some)):  # of a model there are few
             if (one := shown.get((pointer.model, pointer.version))) is not None:
                 one.aliases.append(pointer.alias)
+        for said in reads.find(Deprecation, ("model", "in", some)):
+            if (one := shown.get((said.model, said.version))) is not None:
+                one.deprecation = said
     return list(shown.values())
 
 

@@ -18,7 +18,16 @@ from homeostat.app.registry.reading import VersionShown, no_version, version
 from homeostat.app.registry.sources import Given, settle, tell_logged_model
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.events import Edge, Event
-from homeostat.domain.records import Alias, Approval, Deployment, GateResult, ModelVersion, Run, Signature
+from homeostat.domain.records import (
+    Alias,
+    Approval,
+    Deployment,
+    Deprecation,
+    GateResult,
+    ModelVersion,
+    Run,
+    Signature,
+)
 from homeostat.domain.refs import Ref
 from homeostat.domain.tracking import ModelTag, RegisteredModel
 from homeostat.engine.registry import names
@@ -219,7 +228,7 @@ def delete(container: Container, name: str, number: int, *, actor: str = "user")
         why = "the version was deleted"
         for alias in tx.find(Alias, ("model", "=", name), ("version", "=", number), order=["alias"]):
             move_alias(tx, container, name, alias.alias, None, actor=actor, reason=why)
-        for kind in (ModelTag, GateResult, Approval, Signature, ModelVersion):
+        for kind in (ModelTag, GateResult, Approval, Signature, Deprecation, ModelVersion):
             tx.delete(kind, ("model", "=", name), ("version", "=", number))
         _recount(tx, container, record, {old.label})
         body = {"digest": old.digest, "source": old.source, "run": old.run, "stage": old.stage}

@@ -13,6 +13,7 @@ from homeostat.domain.declarations.model import Binary, Model
 from homeostat.domain.declarations.operation import SLO, Canary
 from homeostat.domain.declarations.pipelines import Pipeline, Step, pipeline, step
 from homeostat.domain.declarations.rules import Drift, Every, NewLabels, Rule, SloBurn, When
+from homeostat.domain.declarations.signing import SignaturePolicy
 
 __all__ = [
     "SLO",
@@ -34,6 +35,7 @@ __all__ = [
     "OnRequest",
     "Pipeline",
     "Rule",
+    "SignaturePolicy",
     "SingleRowLatency",
     "SloBurn",
     "Step",

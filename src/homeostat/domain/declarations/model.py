@@ -17,6 +17,8 @@ from homeostat.domain.declarations.features import View
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
 from homeostat.domain.declarations.operation import SLO, Canary
 from homeostat.domain.declarations.rules import SloBurn, When
+from homeostat.domain.declarations.signing import SignaturePolicy
+from homeostat.domain.declarations.statements import STATEMENTS
 from homeostat.domain.digests import source_digest
 from homeostat.domain.durations import parse_duration
 
@@ -61,6 +63,7 @@ class Model(Declaration):
         features: The feature views; without any, the request's own columns but key, time and label.
         gates: What a candidate must pass.
         approval: Whose consent it needs then, before it is rolled out; None: nobody's.
+        signed: Whose signatures its package needs before it serves; None: nobody's.
         rollout: How an accepted candidate is brought in, by a canary or an A/B test; None: at once.
         slo: The service levels of its deployment.
         retrain: When it is trained again.
@@ -68,6 +71,8 @@ class Model(Declaration):
         holdout: The newest part of the labelled rows, a duration or a share of the rows, kept from training for
             the gates.
         trusted: Types beyond the known-safe that its file may hold, as ``module.Class``.
+        card: What its model card says and nobody can measure: any of ``owner``, ``license``, ``intended_use``,
+            ``out_of_scope``, ``factors``, ``ethical_considerations``, ``caveats``.
     """
 
     kind: ClassVar[str] = "model"
@@ -77,12 +82,14 @@ class Model(Declaration):
     features: tuple[View, ...] | list[View] = ()
     gates: tuple[Gate, ...] | list[Gate] = ()
     approval: ApprovalPolicy | None = None
+    signed: SignaturePolicy | None = None
     rollout: Canary | ABTest | None = None
     slo: SLO | None = None
     retrain: When | None = None
     history: str | None = None
     holdout: str | float = 0.2
     trusted: tuple[str, ...] | list[str] = ()
+    card: dict[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Raise a DeclarationError naming what cannot hold."""
@@ -99,6 +106,8 @@ class Model(Declaration):
                     raise self.error(f"{label} holds {item!r}", f"Write each like {like}")
         if self.approval is not None:
             self.expect("approval", self.approval, ApprovalPolicy, "hs.approval(by=1)")
+        if self.signed is not None:
+            self.expect("signed", self.signed, SignaturePolicy, 'hs.signed_by({"release": "sha256:…"})')
         if isinstance(self.holdout, float) and not 0 < self.holdout < 1:
             raise self.error(
                 f"holdout is {self.holdout}", 'Give a share between 0 and 1, or a duration as "7d"'
@@ -106,6 +115,9 @@ class Model(Declaration):
         for text in (self.holdout, self.history):
             if isinstance(text, str):
                 parse_duration(text)
+        for name, said in self.card.items():
+            if name not in STATEMENTS or not isinstance(said, str):
+                raise self.error(f"card says {name!r}: {said!r}", f"Say any of {', '.join(STATEMENTS)}")
         columns = self.task.source.columns
         if columns and self.task.label not in {column.name for column in columns}:
             raise self.error(
@@ -132,10 +144,12 @@ class Model(Declaration):
             "train": source_digest(self.train),
             "gates": msgspec.to_builtins(self.gates),
             "approval": msgspec.to_builtins(self.approval),
+            "signed": msgspec.to_builtins(self.signed),
             "rollout": msgspec.to_builtins(self.rollout),
             "slo": msgspec.to_builtins(self.slo),
             "retrain": msgspec.to_builtins(self.retrain),
             "history": self.history,
             "holdout": self.holdout,
             "trusted": list(self.trusted),
+            "card": dict(self.card),
         }

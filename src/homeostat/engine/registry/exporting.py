@@ -27,12 +27,15 @@ from homeostat.engine.registry.formats import (
     xgb,
 )
 from homeostat.engine.registry.formats.base import Files, need
-from homeostat.engine.registry.package import ENVIRONMENT, SIGNATURE, Signature
+from homeostat.engine.registry.package import ENVIRONMENT, FEATURES, SIGNATURE, Signature
 
 CODE: Final = "code"
+ARTIFACT_PATH: Final = "model"
 _ENVIRONMENT: Final = "conda.yaml"
 _PYTHON: Final = "python_env.yaml"
 _REQUIREMENTS: Final = "requirements.txt"
+_EXAMPLE: Final = "input_example.json"
+_SERVED: Final = "serving_input_example.json"
 # What each flavor imports; the versions are those of the training.
 _NEEDS: Final = {
     "sklearn": ("scikit-learn", "skops", "scipy"),
@@ -40,20 +43,26 @@ _NEEDS: Final = {
     "lightgbm": ("lightgbm",),
     "onnx": ("onnx", "onnxruntime"),
 }
+# What pyfunc answers with: a column for each class, or the probability of the positive one.
+_OUTPUTS: Final[dict[str, tuple[str, list[int]]]] = {
+    "sklearn": ("float64", [-1, 2]),
+    "xgboost": ("float32", [-1]),
+    "lightgbm": ("float64", [-1]),
+}
 _ALWAYS: Final = ("numpy", "pandas", "polars")
 
 
 def mlflow_files(
-    files: Mapping[str, bytes], *, ref: str, digest: str, created: datetime, code: Mapping[str, str]
+    files: Mapping[str, bytes], *, digest: str, created: datetime, code: Mapping[str, str], run: str = ""
 ) -> Files:
     """The files of the directory.
 
     Args:
         files: Those of the package.
-        ref: The version's reference, kept as metadata.
-        digest: The package's digest, likewise.
-        created: When the version was made.
+        digest: The package's digest, kept as metadata.
+        created: When the model was made.
         code: The project's files, of which the model may need some to load.
+        run: The id of the run that made it.
 
     Raises:
         Conflict: MLflow has no flavor for such a model.
@@ -79,14 +88,24 @@ def mlflow_files(
         function["code"] = CODE
     described = {
         "flavors": {flavor: said | {"code": CODE if brought else None}, "python_function": function},
-        "metadata": {"homeostat": {"version": ref, "digest": digest}},
+        "metadata": {"homeostat": {"digest": digest}},
         "model_uuid": digest.partition(":")[2][:32],
         "signature": {
             "inputs": _inputs(msgspec.json.decode(files[SIGNATURE], type=Signature)),
-            "outputs": None,
+            "outputs": _outputs(flavor),
         },
         "utc_time_created": created.replace(tzinfo=None).isoformat(" "),
     }
+    if run:
+        described |= {"run_id": run, "artifact_path": ARTIFACT_PATH}
+    example = _example(files)
+    if example:
+        described["saved_input_example_info"] = {
+            "artifact_path": _EXAMPLE,
+            "pandas_orient": "split",
+            "serving_input_path": _SERVED,
+            "type": "dataframe",
+        }
     conda = ["pip", {"pip": needs}]
     return {
         MLMODEL: _yaml(described),
@@ -100,6 +119,7 @@ def mlflow_files(
             }
         ),
         _PYTHON: _yaml({"python": python, "dependencies": [f"-r {_REQUIREMENTS}"]}),
+        **example,
         **brought,
         **own,
     }
@@ -161,6 +181,25 @@ def _requirements(environment: str, flavor: str) -> list[str]:
     wanted = {*_ALWAYS, *_NEEDS[flavor]}
     pinned = [line for line in environment.splitlines() if line.partition("==")[0] in wanted]
     return ["mlflow", *pinned]
+
+
+def _example(files: Mapping[str, bytes]) -> Files:
+    """The features of the package's example, as MLflow keeps one; none in older packages."""
+    if FEATURES not in files:
+        return {}
+    row = msgspec.json.decode(files[FEATURES], type=dict[str, Any])
+    frame = {"columns": list(row), "data": [list(row.values())]}
+    return {
+        _EXAMPLE: msgspec.json.encode(frame),
+        _SERVED: msgspec.json.encode({"dataframe_split": frame}),
+    }
+
+
+def _outputs(flavor: str) -> str | None:
+    if flavor not in _OUTPUTS:
+        return None
+    dtype, shape = _OUTPUTS[flavor]
+    return msgspec.json.encode([{"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}]).decode()
 
 
 def _inputs(signature: Signature) -> str:

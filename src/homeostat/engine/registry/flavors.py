@@ -6,7 +6,7 @@ in which format counts here; the types that it calls trusted do not, nor the cod
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -22,6 +22,7 @@ MLMODEL: Final = "MLmodel"
 OWN: Final = "homeostat/"
 _SKOPS: Final = "skops"
 _PICKLES: Final = frozenset({"pickle", "cloudpickle"})
+_SIDES: Final = {"inputs": "features", "outputs": "answers"}
 _TYPES: Final[dict[str, ColumnType]] = {
     "boolean": "boolean",
     "integer": "integer",
@@ -38,6 +39,8 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
 
     flavors: dict[str, dict[str, Any]]
     columns: tuple[Column, ...] = ()
+    answers: tuple[Column, ...] = ()
+    shapes: dict[str, list[int]] = {}
     example: str = ""
 
 
@@ -52,15 +55,20 @@ def describe(files: Mapping[str, bytes]) -> Described:
     try:
         said = yaml.safe_load(files[MLMODEL])
         flavors = {str(name): dict(kept) for name, kept in said["flavors"].items()}
-        inputs = msgspec.json.decode((said.get("signature") or {}).get("inputs") or b"[]")
-        columns = tuple(_column(one) for one in inputs if "name" in one)
+        sides = {side: _side(said, side) for side in _SIDES}
         example = (said.get("saved_input_example_info") or {}).get("artifact_path", "")
+        return Described(
+            flavors=flavors,
+            columns=_columns(sides["inputs"]),
+            answers=_columns(sides["outputs"]),
+            shapes=dict(_shapes(sides)),
+            example=str(example),
+        )
     except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise Unsafe(
             f"{MLMODEL} does not describe a model: {type(error).__name__}: {error}",
             remedy="Save the model again",
         ) from error
-    return Described(flavors=flavors, columns=columns, example=str(example))
 
 
 def restore(files: Mapping[str, bytes], trusted: Sequence[str]) -> Any:
@@ -134,10 +142,28 @@ _READERS: Final[dict[str, Callable[[Mapping[str, bytes], dict[str, Any], Sequenc
 }
 
 
+def _side(said: dict[str, Any], side: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = msgspec.json.decode((said.get("signature") or {}).get(side) or b"[]")
+    return found
+
+
+def _columns(given: Sequence[dict[str, Any]]) -> tuple[Column, ...]:
+    """The columns of a kind that there is here too; arrays, objects and tensors are none."""
+    return tuple(_column(one) for one in given if "name" in one and one.get("type") in _TYPES)
+
+
+def _shapes(sides: Mapping[str, Sequence[dict[str, Any]]]) -> Iterator[tuple[str, list[int]]]:
+    """The shape of each tensor by its name; of columns, and of a tensor without a name, by what they are."""
+    for side, name in _SIDES.items():
+        tensors = [one for one in sides[side] if one.get("type") == "tensor"]
+        for one in tensors:
+            yield one.get("name") or name, [int(size) for size in one["tensor-spec"]["shape"]]
+        if sides[side] and not tensors:
+            yield name, [-1, len(sides[side])]
+
+
 def _column(said: dict[str, Any]) -> Column:
-    kind = said.get("type", "")
-    if kind not in _TYPES:
-        raise TypeError(f"column {said['name']!r} is a {kind}")
+    kind = said["type"]
     # A float has NaN, so a missing value is one of its own.
     return Column(
         name=str(said["name"]),

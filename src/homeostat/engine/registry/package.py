@@ -1,9 +1,9 @@
 """The package of a model version: its files, how they are stored, and how they are read back.
 
 Files: that of the model, by whose name its format is known (``formats``; ``model.skops`` for most), ``signature.json``,
-``environment.txt``, ``example.json`` (one request), ``reference.json`` (what monitoring compares live rows with), and
-any others the caller adds. Or the files of an MLflow model, as they were (``flavors.py``). A package is its manifest
-``{"files": {name: digest}}``; the digest of the manifest is the version's.
+``environment.txt``, ``example.json`` (one request), ``features.json`` (the features that it led to), ``reference.json``
+(what monitoring compares live rows with), and any others the caller adds. Or the files of an MLflow model, as they were
+(``flavors.py``). A package is its manifest ``{"files": {name: digest}}``; the digest of the manifest is the version's.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from homeostat.ports.blobs import Blobs
 SIGNATURE: Final = "signature.json"
 ENVIRONMENT: Final = "environment.txt"
 EXAMPLE: Final = "example.json"
+FEATURES: Final = "features.json"
 REFERENCE: Final = "reference.json"
 _DETAILS: Final = (SIGNATURE, ENVIRONMENT, EXAMPLE, REFERENCE)
 

@@ -7,11 +7,10 @@ from typing import Final
 import msgspec
 
 from homeostat.app.container import Container
-from homeostat.app.registry import reading, versions
+from homeostat.app.registry import deprecation, reading, versions
 from homeostat.app.registry.reading import VersionShown
 from homeostat.app.registry.search import search_versions
 from homeostat.domain.errors import BadRequest
-from homeostat.domain.records import ModelVersion
 from homeostat.server.mlflow.reading import Int64, Named, invalid
 from homeostat.server.mlflow.values import Tag, double, mapped, millis, pairs
 from homeostat.server.mlflow.wire import Endpoint
@@ -165,9 +164,9 @@ def shown_version(version: VersionShown) -> ShownVersion:
         run_link=record.link,
         status="READY",
         user_id=record.actor,
-        status_message=_standing(record),
+        status_message=_standing(version),
         model_id=record.logged_model,
-        tags=pairs(version.tags),
+        tags=pairs(version.tags | _deprecation(version)),
         aliases=sorted(version.aliases),
         model_metrics=[
             ShownMetric(key, double(value), record.run) for key, value in sorted(record.metrics.items())
@@ -175,10 +174,22 @@ def shown_version(version: VersionShown) -> ShownVersion:
     )
 
 
-def _standing(record: ModelVersion) -> str:
-    if record.stage == "registered":
-        return ""
-    return f"{record.stage}: {record.stage_reason}" if record.stage_reason else record.stage
+def _standing(version: VersionShown) -> str:
+    record, parts = version.record, []
+    if record.stage != "registered":
+        parts.append(f"{record.stage}: {record.stage_reason}" if record.stage_reason else record.stage)
+    if version.deprecation is not None:
+        parts.append(deprecation.told(version.deprecation))
+    return "; ".join(parts)
+
+
+def _deprecation(version: VersionShown) -> dict[str, str]:
+    """A deprecation as tags, which is where the stock client's users look."""
+    found = version.deprecation
+    if found is None:
+        return {}
+    tags = {f"{_DEPRECATED}_on": f"{found.on:%Y-%m-%d}", f"{_DEPRECATED}_because": found.reason}
+    return tags | ({"homeostat.use_instead": found.use} if found.use else {})
 
 
 def _create(container: Container, asked: Creation) -> FoundVersion:
@@ -242,6 +253,7 @@ def _delete_tag(container: Container, asked: Untagging) -> None:
     versions.untag(container, asked.name, number_of(asked.version), asked.key)
 
 
+_DEPRECATED: Final = "homeostat.deprecated"
 _LARGEST_PAGE: Final = 200_000
 _VERSIONS: Final = "2.0/mlflow/model-versions/"
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (

@@ -1,0 +1,179 @@
+"""The registry as a client asks it: models, versions, their files, who vouched for them, and their papers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from homeostat.domain.records import GateResult, ModelVersion
+from homeostat.sdk.calls import Calls
+
+if TYPE_CHECKING:
+    from homeostat.app.approvals import Standing
+    from homeostat.app.registry.reading import VersionShown
+    from homeostat.app.registry.reports import Compared, Live, Model, Models
+    from homeostat.app.signatures import Signatures
+    from homeostat.engine.registry.card import Card
+
+
+class Registry(Calls):
+    """Calls about models and their versions."""
+
+    def versions(self, model: str) -> list[ModelVersion]:
+        """The versions of a model, the newest first."""
+        return self._get(f"/models/{quote(model)}/versions", list[ModelVersion])
+
+    def models(self, filter: str = "", *, limit: int = 20) -> Models:
+        """Registered models by name, declared in a project or not; a filter as ``name LIKE 'churn%'``."""
+        from homeostat.app.registry.reports import Models
+
+        return self._get("/models", Models, {"filter": filter, "limit": limit})
+
+    def model(self, name: str, *, limit: int = 20) -> Model:
+        """A registered model with its newest versions.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        from homeostat.app.registry.reports import Model
+
+        return self._get(f"/models/{quote(name)}", Model, {"limit": limit})
+
+    def version(self, name: str, at: str = "latest") -> VersionShown:
+        """A version by its number, or the one that an alias points to."""
+        from homeostat.app.registry.reading import VersionShown
+
+        return self._get(f"/models/{quote(name)}/versions/{quote(at)}", VersionShown)
+
+    def live_at(self, name: str, at: datetime, *, alias: str = "champion") -> Live:
+        """What an alias of a model pointed to at a time, and what its deployment served then."""
+        from homeostat.app.registry.reports import Live
+
+        return self._get(f"/models/{quote(name)}/live", Live, {"at": at.isoformat(), "alias": alias})
+
+    def compare(self, old: str, new: str) -> Compared:
+        """What two versions differ in, such as ``model/churn@3`` and ``model/churn@champion``."""
+        from homeostat.app.registry.reports import Compared
+
+        return self._get("/compare", Compared, {"old": old, "new": new})
+
+    def gates(self, model: str, version: int) -> list[GateResult]:
+        """The verdict of each gate on a version, with its evidence."""
+        return self._get(f"/models/{quote(model)}/versions/{version}/gates", list[GateResult])
+
+    def approve(
+        self, model: str, version: int, *, reason: str, actor: str = "user", digest: str = ""
+    ) -> Standing:
+        """Agree to a version that passed its gates; ``digest`` is that of the package that was looked at."""
+        from homeostat.app.approvals import Standing
+
+        body = {"reason": reason, "actor": actor, "digest": digest}
+        path = f"/models/{quote(model)}/versions/{version}/approve"
+        return self._post(path, body, Standing, repeatable=True)
+
+    def approvals(self, model: str, version: int) -> Standing:
+        """How a version stands with its approvals."""
+        from homeostat.app.approvals import Standing
+
+        return self._get(f"/models/{quote(model)}/versions/{version}/approvals", Standing)
+
+    def export(self, model: str, at: str = "latest", *, layout: str = "mlflow") -> bytes:
+        """The files of a version as a tar file.
+
+        Args:
+            model: Its name.
+            at: A number or an alias.
+            layout: ``mlflow``: an MLflow model directory; ``package``: the files as they are kept.
+        """
+        path = f"/models/{quote(model)}/versions/{quote(at)}/files"
+        return self._transport.send("GET", path, params={"layout": layout}, repeatable=True)
+
+    def import_directory(self, model: str, tar: bytes) -> ModelVersion:
+        """Make an MLflow model directory, sent as a tar file, a version; the same again gives the same version."""
+        answer = self._transport.send("POST", f"/models/{quote(model)}/import", content=tar, repeatable=True)
+        return msgspec.json.decode(answer, type=ModelVersion)
+
+    def sign(
+        self,
+        model: str,
+        at: str = "latest",
+        *,
+        bundle: str,
+        public: str,
+        digest: str = "",
+        actor: str = "user",
+    ) -> Signatures:
+        """Keep a signature with a version; ``homeostat models sign`` makes one and sends it.
+
+        Args:
+            model: Its name.
+            at: A number or an alias.
+            bundle: The signature, as OpenSSF's model signing writes it.
+            public: The public key, as PEM; also that of a certificate.
+            digest: The digest of the package that was signed.
+            actor: Who signed.
+
+        Raises:
+            Unsafe: it is not over the files of the version, or not by that key.
+        """
+        from homeostat.app.signatures import Signatures
+
+        body = {"bundle": bundle, "public": public, "digest": digest, "actor": actor}
+        path = f"/models/{quote(model)}/versions/{quote(at)}/signatures"
+        return self._post(path, body, Signatures, repeatable=True)
+
+    def signatures(self, model: str, at: str = "latest") -> Signatures:
+        """Who signed a version, each signature verified now, and what the project asks for."""
+        from homeostat.app.signatures import Signatures
+
+        return self._get(f"/models/{quote(model)}/versions/{quote(at)}/signatures", Signatures)
+
+    def bundles(self, model: str, at: str = "latest") -> list[dict[str, str]]:
+        """The signatures of a version as they were sent: ``bundle`` and ``public``, to verify them oneself."""
+        return self._get(f"/models/{quote(model)}/versions/{quote(at)}/bundles", list[dict[str, str]])
+
+    def deprecate(
+        self,
+        model: str,
+        at: str,
+        *,
+        on: datetime,
+        reason: str,
+        use: str = "",
+        actor: str = "user",
+    ) -> VersionShown:
+        """Say from when on a version is not to be deployed anew, and which one to take in its place.
+
+        Raises:
+            NotFound: there is no such version, or none that ``use`` names.
+        """
+        from homeostat.app.registry.reading import VersionShown
+
+        body = {"on": on, "reason": reason, "use": use, "actor": actor}
+        path = f"/models/{quote(model)}/versions/{quote(at)}/deprecate"
+        return self._post(path, body, VersionShown, repeatable=True)
+
+    def restore(self, model: str, at: str, *, reason: str = "", actor: str = "user") -> VersionShown:
+        """Take a deprecation back.
+
+        Raises:
+            Conflict: the version is not deprecated.
+        """
+        from homeostat.app.registry.reading import VersionShown
+
+        path = f"/models/{quote(model)}/versions/{quote(at)}/restore"
+        return self._post(path, {"reason": reason, "actor": actor}, VersionShown)
+
+    def card(self, model: str, at: str = "latest") -> Card:
+        """The model card of a version: facts, and what is missing."""
+        from homeostat.engine.registry.card import Card
+
+        return self._get(f"/models/{quote(model)}/versions/{quote(at)}/card", Card)
+
+    def bill_of_materials(self, model: str, at: str = "latest") -> bytes:
+        """The CycloneDX bill of materials of a version, as JSON."""
+        path = f"/models/{quote(model)}/versions/{quote(at)}/bom"
+        return self._transport.send("GET", path, repeatable=True)

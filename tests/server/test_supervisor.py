@@ -12,7 +12,8 @@ import pytest
 
 from homeostat.adapters.clock import ManualClock
 from homeostat.app.settings import Settings
-from homeostat.server.supervisor import Child, Supervisor
+from homeostat.server.keeping import Child
+from homeostat.server.supervisor import Supervisor
 from tests.server.ups import Up, eventually
 
 CONTROL, WORKER = "homeostat.server.control", "homeostat.server.dataplane"

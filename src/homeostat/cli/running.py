@@ -1,9 +1,9 @@
-"""``up``, ``down``, ``status`` and ``doctor``: what runs, and whether it can."""
+"""``up``, ``serve``, ``down``, ``status`` and ``doctor``: what runs, and whether it can."""
 
 from __future__ import annotations
 
 import signal
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -20,6 +20,7 @@ _SHOWN: Final = 5
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     command(app, "up", settings=("home", "host", "port", "serve_port", "grpc_port", "workers", "clock"))(up)
+    command(app, "serve", settings=("home", "host", "port", "grpc_port", "workers"))(serve)
     command(app, "down")(down)
     command(app, "status", settings=("home", "server"))(status)
     command(app, "doctor", settings=("home", "store", "blobs", "tables", "online", "executor"))(doctor)
@@ -38,6 +39,41 @@ def up(session: Session) -> None:
         )
     status = Supervisor(settings, SystemClock(), lambda text: typer.echo(text)).run()
     raise typer.Exit(status)
+
+
+def serve(
+    session: Session,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A file of skops, joblib, ONNX, XGBoost, LightGBM or safetensors; a folder of MLflow; or a version "
+            "in the registry, as in model/churn@champion."
+        ),
+    ],
+    name: Annotated[
+        str,
+        typer.Option(help="What it is called in the paths of requests.", show_default="as the file or model"),
+    ] = "",
+    trust: Annotated[
+        list[str] | None,
+        typer.Option(help="A type that may be in the file beyond the known-safe, as module.Class."),
+    ] = None,
+    allow_pickle: Annotated[
+        bool, typer.Option("--allow-pickle", help="Read a pickle or joblib file, which runs what is in it.")
+    ] = False,
+) -> None:
+    """Serve one model until ctrl-C, with nothing declared and nothing else running."""
+    import dataclasses
+
+    from homeostat.adapters.clock import SystemClock
+    from homeostat.app.standalone import Asked, name_of
+    from homeostat.server.standalone import Standalone
+
+    settings = session.settings
+    if session.given("port"):
+        settings = dataclasses.replace(settings, serve_port=settings.port)
+    asked = Asked(model, name_of(model, name), tuple(trust or ()), allow_pickle)
+    raise typer.Exit(Standalone(asked, settings, SystemClock(), lambda text: typer.echo(text)).run())
 
 
 def down(session: Session) -> None:
@@ -104,6 +140,16 @@ def _show_models(found: dict[str, Any]) -> None:
         rows.append([deployment["name"], ", ".join(arms) or "no version yet", deployment["generation"]])
     if rows:
         print_table(["deployment", "serves", "generation"], rows, title="Deployments")
+    tried = found.get("tried", [])
+    rows = [
+        [one["kind"], " ".join(f"@{v}" for v in one["versions"]), e["what"], number(e["observed"])]
+        + [e["count"], number(e["peak"]), number(e["threshold"])]
+        for one in tried
+        for e in one["evidence"]
+    ]
+    if rows:
+        columns = ["trying out", "versions", "watched", "observed", "count", "e-value", "decides at"]
+        print_table(columns, rows, title="Rollouts")
     versions = sorted(found["versions"], key=lambda v: (v["model"], -v["version"]))
     seen: dict[str, int] = {}
     rows = []
@@ -139,6 +185,14 @@ def _show_processes(found: dict[str, Any], server: str) -> None:
     ]
     if rows:
         print_table(["process", "for", "host", "pid", ""], rows, title="Processes")
+    for process in found["processes"]:
+        log = process.get("log", {})
+        if log.get("dropped") or log.get("error"):
+            why = f": {log['error']}" if log.get("error") else ""
+            typer.echo(
+                f"{process['subject']} dropped {log['dropped']:,} predictions that its log had no room for, "
+                f"and holds {log['buffered']:,}{why}"
+            )
     where = f"Server: {server}" if server else "No server runs here; start it with homeostat up"
     ledger = f"{found['ledger']['events']:,} events in the ledger"
     typer.echo(f"{where}. {ledger}. Clock: {moment(found['now'])} UTC.")

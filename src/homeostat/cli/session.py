@@ -31,6 +31,10 @@ class Session:
 
         return Settings.load(self._flags)
 
+    def given(self, name: str) -> bool:
+        """Whether a setting stands on the command line."""
+        return self._flags.get(name) is not None
+
     @property
     def server(self) -> str:
         """The server to ask; empty where the store is read directly."""

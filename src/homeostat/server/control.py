@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from homeostat.domain.errors import Conflict, HomeostatError
 from homeostat.domain.records import Lease
-from homeostat.server.supervisor import CANNOT_RUN
+from homeostat.server.keeping import CANNOT_RUN
 from homeostat.server.worker import watch_parent
 
 if TYPE_CHECKING:

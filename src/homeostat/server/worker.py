@@ -107,12 +107,19 @@ async def serve(
     make: Callable[[], Serving],
     *,
     grpc_port: int = 0,
+    ready: Callable[[], object] = lambda: None,
+    must_serve: bool = False,
     body_limit: int | None = None,
 ) -> bool:
     """Run a worker until it is told to stop; returns whether every prediction reached the log's store.
 
     Args:
         grpc_port: Where it answers over gRPC too; 0: nowhere.
+        ready: Called once it answers.
+        must_serve: Whether to give up at once when what it is to serve cannot be loaded.
+
+    Raises:
+        HomeostatError: a port cannot be had; or what must be served cannot.
     """
     import uvicorn
 
@@ -131,6 +138,10 @@ async def serve(
 
         def stop(self) -> None:
             self.should_exit = True
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
 
     def config(app: App) -> uvicorn.Config:
         return uvicorn.Config(
@@ -152,6 +163,9 @@ async def serve(
     plane = serving.plane
     app = DataPlane(plane, body_limit=BODY_LIMIT if body_limit is None else body_limit)
     await _follow(plane, force=True)
+    if must_serve and plane.errors:
+        await asyncio.to_thread(serving.leave)
+        raise HomeostatError("; ".join(plane.errors.values()))
     gc.freeze()  # what is loaded now stays: later collections need not walk it
     gc.set_threshold(50_000, 50, 100)  # nor often what a model's libraries add to it
     path = socket_path(home, worker)
@@ -244,14 +258,30 @@ def watch_parent(parent: int) -> None:
 
 
 def run(
-    worker: str, home: Path, host: str, port: int, make: Callable[[], Serving], *, grpc_port: int = 0
+    worker: str,
+    home: Path,
+    host: str,
+    port: int,
+    make: Callable[[], Serving],
+    *,
+    grpc_port: int = 0,
+    ready: Callable[[], object] = lambda: None,
+    must_serve: bool = False,
 ) -> bool:
     """``serve`` on uvloop; threads switch so fast that background work does not show in latencies."""
     import uvloop
 
     sys.setswitchinterval(0.001)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(worker, home, host, port, make, grpc_port=grpc_port))
+        return runner.run(
+            serve(worker, home, host, port, make, grpc_port=grpc_port, ready=ready, must_serve=must_serve)
+        )
+
+
+def one_thread() -> None:
+    """Batches are small and workers are many: threads inside a prediction cost more than they bring."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 def main() -> None:
@@ -264,9 +294,7 @@ def main() -> None:
         parser.error(f"{options.worker!r} cannot name a worker: use letters, digits, dot, dash, underscore")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     watch_parent(options.parent)
-    # Batches are small and workers are many: threads inside a prediction cost more than they bring.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
-        os.environ.setdefault(name, "1")
+    one_thread()
 
     from homeostat.app.container import Container
     from homeostat.app.serving import ModelServing

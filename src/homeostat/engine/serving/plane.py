@@ -17,7 +17,7 @@ from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment
 from homeostat.engine.serving.endpoint import Endpoint, Live
 from homeostat.engine.serving.log import CAPACITY, PredictionLog, Sink
-from homeostat.engine.serving.predictions import message
+from homeostat.engine.serving.predictions import Prediction, message
 from homeostat.engine.serving.requests import RequestReader, merged
 from homeostat.engine.serving.routing import LiveArm, Routes
 from homeostat.engine.serving.scorer import Loaded, attempt
@@ -51,7 +51,7 @@ class Plane:
         clock: World and monotonic time.
         source: Reads the deployments from the store.
         load: Loads a version of a model, checked; may raise anything.
-        sink: Keeps a frame of a deployment's predictions.
+        sink: Keeps a frame of a deployment's predictions; None: nobody does.
         capacity: The most predictions that wait for the sink.
     """
 
@@ -60,13 +60,14 @@ class Plane:
         clock: Clock,
         source: Callable[[], Sequence[Deployment]],
         load: Callable[[str, int], Loaded],
-        sink: Sink,
+        sink: Sink | None,
         *,
         capacity: int = CAPACITY,
     ) -> None:
         self.clock = clock
         self.endpoints: dict[str, Endpoint] = {}
-        self.log = PredictionLog(sink, capacity=capacity)
+        self.log = PredictionLog(sink or _nowhere, capacity=capacity)
+        self._logging = sink is not None
         self.trouble = "the store has not been read yet"
         self._source = source
         self._load = load
@@ -186,12 +187,12 @@ class Plane:
         champion = next(loaded[arm.version] for arm in arms if arm.role == "champion")
         columns = merged(champion, [loaded[arm.version] for arm in arms])
         probes = {
-            one.version: (one.scorer, RequestReader(one.columns).convert(one.example))
+            one.version: (one.scorer, RequestReader(one.columns, whole=one.whole).convert(one.example))
             for one in (loaded[arm.version] for arm in arms)
         }
         live = Live(
             generation=generation,
-            reader=RequestReader(columns),
+            reader=RequestReader(columns, whole=champion.whole),
             routes=Routes(
                 deployment.name,
                 [LiveArm(arm.version, arm.role, arm.weight, loaded[arm.version].scorer) for arm in arms],
@@ -207,7 +208,10 @@ class Plane:
             endpoint.live = live
             return
         name, log = deployment.name, self.log
-        self.endpoints[name] = Endpoint(live, self.clock, lambda item: log.append(name, item))
+        record: Callable[[Prediction], None] = (
+            (lambda item: log.append(name, item)) if self._logging else (lambda item: None)
+        )
+        self.endpoints[name] = Endpoint(live, self.clock, record)
 
     async def _version(self, model: str, version: int) -> Loaded:
         key = (model, version)
@@ -221,7 +225,7 @@ class Plane:
         loaded = self._load(model, version)
         if not loaded.example:
             raise NotFound(f"model/{model}@{version} holds no example request", remedy="Train it again")
-        row = RequestReader(loaded.columns).convert(loaded.example)
+        row = RequestReader(loaded.columns, whole=loaded.whole).convert(loaded.example)
         time = (getattr(row, loaded.time) if loaded.time else None) or self.clock.now()
         for _ in range(_WARM_UPS):
             (outcome,) = attempt(loaded.scorer, [row], [time])
@@ -240,3 +244,7 @@ class Plane:
         spare = [key for key in self._versions if key not in used]
         for key in spare[:-_SPARE]:
             del self._versions[key]
+
+
+def _nowhere(deployment: str, frame: object) -> None:
+    """The sink of a plane without a log, which is given nothing."""

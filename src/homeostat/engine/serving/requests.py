@@ -32,11 +32,16 @@ class RequestReader:
 
     Args:
         columns: What a request holds; nullable columns may be left out.
+        whole: They may not: where nobody declared what a request is, what is not there was forgotten.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], *, whole: bool = False) -> None:
         self.columns = tuple(columns)
+        self.whole = whole
         self.row_type = request_type("Request", self.columns)
+        if whole:
+            required = list(self.row_type.__annotations__.items())
+            self.row_type = msgspec.defstruct("Request", required, kw_only=True, forbid_unknown_fields=True)
         many = msgspec.defstruct(
             "Requests",
             [("instances", list[self.row_type])],  # type: ignore[name-defined]  # a type made at run time

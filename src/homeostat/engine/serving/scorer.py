@@ -43,14 +43,14 @@ class Scored:
         X: The features, one row a request.
         as_of: By view, when the newest row behind each request's features became visible.
         positions: By view, the seq of the newest batch behind each request's features.
-        outputs: By name, what else the model gave for each row.
+        outputs: By name, what else the model gave: an array or list with an entry for each row.
     """
 
     scores: list[float]
     X: pl.DataFrame
     as_of: dict[str, list[datetime | None]] = field(default_factory=dict)
     positions: dict[str, list[int | None]] = field(default_factory=dict)
-    outputs: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
 
     def output(self, name: str, index: int) -> Any:
         """The value of one output for one row."""
@@ -71,6 +71,7 @@ class Loaded:
     Args:
         outputs: What it gives for a row; the first is the answer where a protocol has room for one.
         table: The name of the one tensor that holds all columns, where the model knows no names of its own.
+        whole: Whether a request must hold the nullable columns too.
     """
 
     version: int
@@ -81,6 +82,7 @@ class Loaded:
     example: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[Output, ...] = (SCORE,)
     table: str = ""
+    whole: bool = False
 
 
 Outcome = tuple[Scored, int] | Exception

@@ -158,8 +158,13 @@ def to_bytes(tensor: Tensor) -> bytes:
     return np.asarray(tensor.values, NUMPY[tensor.datatype]).tobytes()
 
 
-def rows(columns: Sequence[Column], table: str, tensors: Sequence[Tensor]) -> list[dict[str, Any]]:
+def rows(
+    columns: Sequence[Column], table: str, tensors: Sequence[Tensor], *, whole: bool = False
+) -> list[dict[str, Any]]:
     """What the tensors hold, as an object of columns for each row; bounds and choices are not looked at.
+
+    Args:
+        whole: Whether nullable columns must be there too.
 
     Raises:
         BadRequest: an input is missing, unknown, given twice, of another datatype or of another shape.
@@ -172,7 +177,9 @@ def rows(columns: Sequence[Column], table: str, tensors: Sequence[Tensor]) -> li
         raise _wrong(name, "the model has no such input", f"It has {', '.join(names)}"[:500])
     if table:
         return _of_table(columns, table, given.get(table))
-    missing = [column.name for column in columns if column.name not in given and not column.nullable]
+    missing = [
+        column.name for column in columns if column.name not in given and (whole or not column.nullable)
+    ]
     if missing:
         raise _wrong(missing[0], "the input is missing", "Send it")
     found: dict[str, list[Any]] = {}

@@ -129,7 +129,8 @@ def take(live: Live, given: Sequence[Tensor]) -> list[msgspec.Struct]:
     Raises:
         BadRequest: they are not what the model takes; names the input.
     """
-    return live.reader.take(tensors.rows(live.reader.columns, live.table, given))
+    reader = live.reader
+    return reader.take(tensors.rows(reader.columns, live.table, given, whole=reader.whole))
 
 
 def give(live: Live, items: Sequence[Prediction], wanted: Sequence[str]) -> list[Tensor]:

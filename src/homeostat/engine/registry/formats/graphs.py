@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from homeostat.domain.contracts import Column, ColumnType
 from homeostat.domain.errors import BadScores, Unsafe
 from homeostat.engine.registry.formats.base import Array, Files, damaged, need, numbers, type_name
 from homeostat.engine.registry.formats.trees import nodes_once, whole
@@ -30,6 +31,15 @@ _DTYPES: Final[dict[str, Any]] = {
     "tensor(int32)": np.int32,
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
+}
+
+_COLUMNS: Final[dict[str, ColumnType]] = {
+    "tensor(float)": "float",
+    "tensor(double)": "float",
+    "tensor(int64)": "integer",
+    "tensor(int32)": "integer",
+    "tensor(bool)": "boolean",
+    "tensor(string)": "string",
 }
 
 
@@ -77,6 +87,36 @@ class OnnxModel:
         if scores.dtype == np.float32:  # which rounds a probability of one a little above it
             scores = np.where((scores > 1) & (scores < 1 + _ROUNDING), np.float32(1), scores)
         return scores[:, 0] if scores.ndim == 2 and scores.shape[1] == 1 else scores
+
+    def answers(self, X: Any) -> dict[str, Array]:
+        """Every output by its name; a mapping from classes to probabilities becomes an array, classes in order."""
+        try:
+            found = self._session.run(None, self._feed(X))
+        except Exception as error:
+            raise BadScores(
+                f"the graph fails on {len(X)} rows: {error}", remedy="Look at what it was made for"
+            ) from error
+        names = [one.name for one in self._session.get_outputs()]
+        return {
+            name: np.asarray([list(row.values()) for row in one])
+            if isinstance(one, list)
+            else np.asarray(one)
+            for name, one in zip(names, found, strict=True)
+        }
+
+    @property
+    def width(self) -> int:
+        """How many columns its one table takes; 0 where the graph does not say, or takes several inputs."""
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape if len(inputs) == 1 else []
+        return shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 0
+
+    def columns(self) -> tuple[Column, ...]:
+        """The columns that are its inputs; none where it takes one table."""
+        inputs = self._session.get_inputs()
+        if self.width or not all(one.type in _COLUMNS for one in inputs):
+            return ()
+        return tuple(Column(name=one.name, type=_COLUMNS[one.type]) for one in inputs)
 
     def _feed(self, X: Any) -> dict[str, Array]:
         inputs = self._session.get_inputs()

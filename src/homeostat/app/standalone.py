@@ -1,0 +1,256 @@
+"""One model served by itself: a file, a folder or a version of the registry, with nothing declared.
+
+What a request must hold comes from the model where it says so, else from the number of its features. A version that the
+loop trained is served with its features, as a deployment would; any other model is asked with the columns it was fitted
+on. Nothing is logged, for nobody declared where to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+
+from homeostat.app.container import Container
+from homeostat.app.registry.directories import kept_files, read_tree
+from homeostat.app.registry.reading import resolve
+from homeostat.app.serving import load_version
+from homeostat.app.settings import Settings
+from homeostat.domain.contracts import Column
+from homeostat.domain.digests import digest_bytes
+from homeostat.domain.errors import BadRequest, NotFound
+from homeostat.domain.records import Arm, Deployment, ModelVersion, Run
+from homeostat.domain.refs import Ref, is_name, parse_ref
+from homeostat.engine.data.schema import schema_of
+from homeostat.engine.registry import flavors, formats, package
+from homeostat.engine.registry.answering import Answering, kind_of
+from homeostat.engine.serving.plane import Plane
+from homeostat.engine.serving.scorer import Loaded, Output, Scored
+from homeostat.ports.clock import Clock
+
+_XGBOOST, _LIGHTGBM, _PICKLE = "model.ubj", "model.txt", "model.pkl"
+_SUFFIXES: Final[Mapping[str, str]] = {
+    ".skops": "model.skops",
+    ".onnx": "model.onnx",
+    ".safetensors": "model.safetensors",
+    ".ubj": _XGBOOST,
+    ".json": _XGBOOST,
+    ".txt": _LIGHTGBM,
+    ".joblib": _PICKLE,
+    ".pkl": _PICKLE,
+    ".pickle": _PICKLE,
+}
+_DETAILS: Final[Mapping[str, bytes]] = {
+    _XGBOOST: b'{"format":"xgboost","kind":"Booster"}',
+    _LIGHTGBM: b'{"format":"lightgbm"}',
+}
+_EMPTY: Final[Mapping[str, Any]] = {"string": "", "float": 0.0, "integer": 0, "boolean": False}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What somebody wants served.
+
+    Args:
+        model: A path, or a reference of the registry: ``model/NAME@VERSION``, or with an alias for the version.
+        name: What it is called in the paths of requests.
+        trusted: Types that may be in its file beyond the known-safe.
+        allow_pickle: Whether a pickle may be read, which runs what is in it.
+    """
+
+    model: str
+    name: str
+    trusted: tuple[str, ...] = ()
+    allow_pickle: bool = False
+
+
+class TableScorer:
+    """Scores rows with a model that is asked with its own columns. Safe for threads.
+
+    Args:
+        answering: The model.
+    """
+
+    def __init__(self, answering: Answering) -> None:
+        self._answering = answering
+        self._schema = schema_of(answering.columns)
+
+    def score(self, rows: Sequence[msgspec.Struct], times: Sequence[datetime]) -> Scored:
+        """Everything the model gives.
+
+        Raises:
+            BadScores: it gave something for another number of rows.
+        """
+        columns = {name: [getattr(row, name) for row in rows] for name in self._schema}
+        X = pl.DataFrame(columns, schema=self._schema)
+        given = self._answering.ask(X)
+        return Scored(self._answering.score(given), X, outputs=given)
+
+
+class Standalone:
+    """What one worker process serves of a model by itself. It holds no lease: nobody else counts on it.
+
+    Args:
+        asked: What is to be served.
+        settings: Where the registry is, for a reference.
+        clock: World and monotonic time.
+
+    Raises:
+        NotFound: there is no such file, model or version.
+        BadReference: it is neither a path nor a reference.
+    """
+
+    def __init__(self, asked: Asked, settings: Settings, clock: Clock) -> None:
+        self._container: Container | None = None
+        path = Path(asked.model)
+        if path.exists():
+            version = 1
+            load: Callable[[], Loaded] = partial(_of_path, path, asked)
+        else:
+            ref = reference(asked.model)
+            self._container = Container(settings)
+            record = resolve(self._container.store, ref.name, ref.version).record
+            version, load = record.version, partial(registered, self._container, record, asked)
+        deployment = Deployment(
+            name=asked.name,
+            model=asked.name,
+            generation=1,
+            arms=[Arm(version, 1.0, "champion")],
+            at=clock.now(),
+        )
+        self.plane = Plane(
+            clock,
+            source=lambda: [deployment],
+            load=lambda _, number: replace(load(), version=number),
+            sink=None,
+        )
+
+    def beat(self, address: str, port: int) -> None:
+        """Nothing: its parent sees whether it lives."""
+
+    def leave(self) -> None:
+        """Close what was opened."""
+        if self._container is not None:
+            self._container.close()
+
+
+def name_of(model: str, name: str = "") -> str:
+    """What a model is called: ``name``, else as its file, folder or registered model is.
+
+    Raises:
+        NotFound: there is nothing at the path.
+        BadRequest: it cannot be called that.
+    """
+    path = Path(model)
+    name = name or (path.resolve().stem if path.exists() else reference(model).name)
+    if not is_name(name):
+        raise BadRequest(
+            f"{name!r} cannot name a model", remedy="Give --name of letters, digits, dot, dash, underscore"
+        )
+    return name
+
+
+def reference(text: str) -> Ref:
+    """A version in the registry: ``model/NAME@VERSION``, or with an alias, or as MLflow writes them.
+
+    Raises:
+        NotFound: it reads as a path, and nothing is there.
+        BadReference: it is no reference.
+    """
+    if text.startswith("models:/"):
+        name, _, at = text.removeprefix("models:/").partition("/")
+        name, _, alias = name.partition("@")
+        return Ref("model", name, at or alias)
+    if not text.startswith("model/"):
+        raise NotFound(
+            f"there is no file {text}", remedy="Give a path, or a reference as in model/churn@champion"
+        )
+    return parse_ref(text)
+
+
+def registered(container: Container, record: ModelVersion, asked: Asked) -> Loaded:
+    """A version of the registry: with its features where the loop trained it, else by its files.
+
+    Raises:
+        NotFound: its files are not here.
+        Unsafe: one was altered, or holds what nobody allowed.
+    """
+    run = container.store.get(Run, record.run) if record.run else None
+    if run is not None and run.code and run.kind == "train":
+        return load_version(container, record.model, record.version)
+    return of_files(kept_files(container, record), asked)
+
+
+def _of_path(path: Path, asked: Asked) -> Loaded:
+    return of_files(read(path), asked)
+
+
+def read(path: Path) -> dict[str, bytes]:
+    """The files of a model at a path, named as in a package.
+
+    Raises:
+        NotFound: it is of a kind that is not known.
+    """
+    if path.is_dir():
+        return read_tree(path)
+    name = _SUFFIXES.get(path.suffix.lower())
+    if name is None:
+        raise NotFound(
+            f"{path} is of no format that is known",
+            remedy=f"Give a folder of MLflow, or a file with one of {', '.join(_SUFFIXES)}",
+        )
+    beside = path.with_name(formats.DETAILS)
+    details = beside.read_bytes() if beside.is_file() else _DETAILS.get(name)
+    return {name: path.read_bytes()} | ({formats.DETAILS: details} if details else {})
+
+
+def of_files(files: Mapping[str, bytes], asked: Asked) -> Loaded:
+    """A model from its files: MLflow's, or those of a package.
+
+    Raises:
+        NotFound: there is no model among them.
+        Unsafe: one is damaged, or holds what nobody allowed.
+        NotInstalled: the library of its format is missing.
+        BadScores: it cannot be asked, or does not say what it takes.
+    """
+    trusted = list(asked.trusted)
+    if asked.allow_pickle:
+        trusted += [digest_bytes(data) for data in files.values()]
+    columns: tuple[Column, ...] = ()
+    example: dict[str, Any] = {}
+    if flavors.MLMODEL in files:
+        model = flavors.restore(files, trusted)
+        columns, example = flavors.describe(files).columns, flavors.example(files)
+    else:
+        model = formats.load(files, trusted)
+        if package.SIGNATURE in files:
+            columns = msgspec.json.decode(files[package.SIGNATURE], type=package.Signature).features
+    answering = Answering(model, columns)
+    empty = {column.name: _empty(column) for column in answering.columns}
+    example = empty | {name: one for name, one in example.items() if name in empty}
+    given = answering.ask(pl.DataFrame([example], schema=schema_of(answering.columns), strict=False))
+    return Loaded(
+        version=1,
+        scorer=TableScorer(answering),
+        columns=answering.columns,
+        key=(),
+        example=example,
+        outputs=tuple(
+            Output(name, kind_of(found), found.shape[1] if found.ndim == 2 else 0)
+            for name, found in given.items()
+        ),
+        table=answering.table,
+        whole=True,
+    )
+
+
+def _empty(column: Column) -> Any:
+    if column.choices:
+        return column.choices[0]
+    return _EPOCH if column.type == "datetime" else _EMPTY[column.type]

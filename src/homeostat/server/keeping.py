@@ -1,0 +1,172 @@
+"""Processes that are to run for ever: what dies is started again, and in the end all are ended in order.
+
+Whoever keeps them knows nothing of what they do. They watch for its own end themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from homeostat.ports.clock import Clock
+
+CANNOT_RUN: Final = 2
+"""The exit status of a child that would end the same way again."""
+
+_GRACE: Final = 25.0
+_STEADY: Final = 10.0
+_FIRST_PAUSE: Final = 0.25
+_LONGEST_PAUSE: Final = 10.0
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Child:
+    """A process that is to run for ever, and how often in a row it ended soon.
+
+    Args:
+        environment: Variables that it has beyond those of its parent.
+        descriptors: Open files that it keeps.
+    """
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    descriptors: Sequence[int] = ()
+    process: subprocess.Popen[bytes] | None = None
+    began: float = 0.0
+    due: float = 0.0
+    failures: int = 0
+
+    @property
+    def pid(self) -> int:
+        """Its process id, 0 while it does not run."""
+        return self.process.pid if self.process else 0
+
+
+class Keeper:
+    """Runs children until it is told to stop.
+
+    Args:
+        clock: For durations.
+        tell: Where a line for the user goes.
+    """
+
+    def __init__(self, clock: Clock, tell: Tell) -> None:
+        self._clock = clock
+        self._tell = tell
+        self._children: list[Child] = []
+        self._stop = 0
+        self._ready = 0
+
+    def changed(self) -> None:
+        """A child began or ended."""
+
+    def told_ready(self, count: int) -> None:
+        """Children have said that they are ready, so many in all until now."""
+
+    def keep(self, declare: Callable[[int], Sequence[Child]]) -> int:
+        """Run until a signal comes; returns the exit status.
+
+        Args:
+            declare: The children, given the descriptor to which they write a byte once they are ready.
+        """
+        ready, tell_ready = os.pipe()
+        woken, wake = os.pipe()
+        for descriptor in (woken, wake):
+            os.set_blocking(descriptor, False)
+        before = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        try:
+            self._children = list(declare(tell_ready))
+            while not self._stop:
+                if (status := self._turn()) is not None:
+                    return status
+                readable, _, _ = select.select([woken, ready], [], [], self._pause())
+                if woken in readable:
+                    os.read(woken, 4096)
+                if ready in readable:
+                    self._ready += len(os.read(ready, 4096))
+                    self.told_ready(self._ready)
+            self._tell("Stopping")
+            return 0
+        finally:
+            self._end_children()
+            signal.set_wakeup_fd(-1)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            for descriptor in (ready, tell_ready, woken, wake):
+                os.close(descriptor)
+
+    def _turn(self) -> int | None:
+        """Start what is due; returns an exit status when there is no point in going on."""
+        changed = False
+        for child in self._children:
+            if child.process is not None and (code := child.process.poll()) is not None:
+                changed = True
+                child.process = None
+                if code == CANNOT_RUN and not self._ready:
+                    self._tell(f"{child.name} cannot run; stopping")
+                    return 1
+                self._plan_restart(child, code)
+            if child.process is None and self._clock.monotonic() >= child.due:
+                changed = True
+                child.process = _start(child)
+                child.began = self._clock.monotonic()
+        if changed:
+            self.changed()
+        return None
+
+    def _plan_restart(self, child: Child, code: int) -> None:
+        now = self._clock.monotonic()
+        child.failures = child.failures + 1 if now - child.began < _STEADY else 0
+        pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (child.failures - 1)) if child.failures else 0.0
+        child.due = now + pause
+        when = f"in {pause:.2g} s" if pause else "now"
+        self._tell(f"{child.name} {_ended(code)}; it starts again {when}")
+
+    def _pause(self) -> float | None:
+        """Seconds until something is due; None: until a signal comes."""
+        due = [child.due for child in self._children if child.process is None]
+        return max(0.0, min(due) - self._clock.monotonic()) if due else None
+
+    def _signalled(self, number: int, _frame: object) -> None:
+        self._stop += 1
+
+    def _end_children(self) -> None:
+        """Ask all to end, the last declared first; a second signal, or the end of the grace, kills them."""
+        running = [child.process for child in reversed(self._children) if child.process is not None]
+        asked, until = self._stop, self._clock.monotonic() + _GRACE
+        for process in running:
+            process.terminate()
+        while any(process.poll() is None for process in running):
+            if self._stop > asked + 1 or self._clock.monotonic() > until:
+                for process in running:
+                    process.kill()
+            self._clock.sleep(0.05)
+
+
+def _start(child: Child) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        child.command,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **child.environment},
+        pass_fds=child.descriptors,
+        start_new_session=True,  # ctrl-C is for the parent, which ends the others in order
+    )
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with status {code}"
+    names: Mapping[int, str] = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-code, f'signal {-code}')}"

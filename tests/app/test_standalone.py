@@ -1,0 +1,181 @@
+"""A model by itself: what it takes follows from its file, and it gives all it knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import joblib
+import lightgbm
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+import skops.io
+import xgboost
+from skl2onnx import to_onnx
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.svm import LinearSVC
+
+from homeostat.app.standalone import Asked, name_of, of_files, read, reference
+from homeostat.domain.errors import BadReference, BadRequest, BadScores, NotFound, Unsafe
+from homeostat.domain.refs import Ref
+from homeostat.engine.serving.requests import RequestReader
+from homeostat.engine.serving.scorer import Loaded, Scored
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(200, 3))
+y = (X.sum(axis=1) > 0).astype(int)
+NAMED = pl.DataFrame(X, schema=["a", "b", "c"])
+
+
+def load(path: Path, **options: Any) -> Loaded:
+    return of_files(read(path), Asked(str(path), "m", **options))
+
+
+def ask(loaded: Loaded, *values: list[float | None]) -> Scored:
+    names = [column.name for column in loaded.columns]
+    reader = RequestReader(loaded.columns, whole=loaded.whole)
+    rows = reader.take([dict(zip(names, row, strict=True)) for row in values])
+    return loaded.scorer.score(rows, [])
+
+
+def saved(folder: Path, model: Any) -> Path:
+    path = folder / "model.skops"
+    skops.io.dump(model, path)
+    return path
+
+
+def test_an_estimator_of_arrays_takes_one_table(tmp_path: Path) -> None:
+    model = LogisticRegression().fit(X, y)
+    loaded = load(saved(tmp_path, model))
+    assert loaded.table == "input"
+    assert [(c.name, c.type, c.nullable) for c in loaded.columns] == [
+        (f"x{n}", "float", False) for n in range(3)
+    ]
+    assert [(o.name, o.type, o.width) for o in loaded.outputs] == [
+        ("label", "integer", 0),
+        ("probabilities", "float", 2),
+    ]
+    got = ask(loaded, *X[:50].tolist())
+    assert got.outputs["label"].tolist() == model.predict(X[:50]).tolist()
+    assert got.outputs["probabilities"] == pytest.approx(model.predict_proba(X[:50]))
+    assert got.scores == pytest.approx(model.predict_proba(X[:50])[:, 1])
+    with pytest.raises(BadRequest, match="got `null`"):
+        ask(loaded, [None, 1.0, 1.0])
+
+
+def test_an_estimator_of_names_takes_columns_and_what_is_missing(tmp_path: Path) -> None:
+    labels = np.array(["x", "y", "z"])[np.arange(200) % 3]
+    model = HistGradientBoostingClassifier(max_iter=3).fit(NAMED, labels)
+    loaded = load(saved(tmp_path, model))
+    assert loaded.table == ""
+    assert [(c.name, c.nullable) for c in loaded.columns] == [("a", True), ("b", True), ("c", True)]
+    got = ask(loaded, [0.1, None, 0.3])
+    assert (
+        got.outputs["label"].tolist()
+        == model.predict(pl.DataFrame([[0.1, np.nan, 0.3]], ["a", "b", "c"], orient="row")).tolist()
+    )
+    assert got.scores == [got.outputs["probabilities"].max()]
+    reader = RequestReader(loaded.columns, whole=True)
+    with pytest.raises(BadRequest, match="missing required field `c`"):  # null is a value, nothing is none
+        reader.take([{"a": 1.0, "b": None}])
+
+
+def test_regressors_and_classifiers_without_probabilities(tmp_path: Path) -> None:
+    ridge = Ridge().fit(X, X.sum(axis=1))
+    got = ask(load(saved(tmp_path, ridge)), *X[:5].tolist())
+    assert got.scores == got.outputs["prediction"].tolist()
+    assert got.scores == pytest.approx(ridge.predict(X[:5]))
+    texts = np.array(["no", "yes"])[y]
+    got = ask(load(saved(tmp_path, LinearSVC().fit(X, texts))), *X[:5].tolist())
+    assert got.outputs["label"].tolist() == texts[:5].tolist()
+    assert got.scores == y[:5].astype(float).tolist()
+
+
+def test_a_graph_gives_its_outputs_by_their_names(tmp_path: Path) -> None:
+    model = LogisticRegression().fit(X, y)
+    for options in ({}, {"options": {"zipmap": False}}):
+        path = tmp_path / "lr.onnx"
+        path.write_bytes(to_onnx(model, X[:1].astype(np.float32), **options).SerializeToString())
+        loaded = load(path)
+        assert (loaded.table, len(loaded.columns)) == ("input", 3)
+        got = ask(loaded, *X[:5].tolist())
+        assert loaded.outputs[0].name in ("label", "output_label")
+        assert got.outputs[loaded.outputs[0].name].tolist() == model.predict(X[:5]).tolist()
+        assert got.scores == pytest.approx(model.predict_proba(X[:5])[:, 1], abs=1e-6)
+
+
+def test_boosters_in_their_own_formats(tmp_path: Path) -> None:
+    forest = xgboost.train({"objective": "binary:logistic", "nthread": 1}, xgboost.DMatrix(X, y), 3)
+    trees = lightgbm.train(
+        {"objective": "binary", "verbose": -1, "num_threads": 1}, lightgbm.Dataset(X, y), num_boost_round=3
+    )
+    forest.save_model(tmp_path / "forest.ubj")
+    forest.save_model(tmp_path / "forest.json")
+    trees.save_model(tmp_path / "trees.txt")
+    of_forest, of_trees = forest.predict(xgboost.DMatrix(X[:5])), trees.predict(X[:5])
+    for name, wanted in (("forest.ubj", of_forest), ("forest.json", of_forest), ("trees.txt", of_trees)):
+        loaded = load(tmp_path / name)
+        assert (loaded.table, len(loaded.columns)) == ("input", 3)
+        got = ask(loaded, *X[:5].tolist())
+        assert got.scores == pytest.approx(wanted, abs=1e-6)
+        assert got.outputs["prediction"] == pytest.approx(wanted, abs=1e-6)
+        assert len(ask(loaded, [None, 1.0, 2.0]).scores) == 1
+
+
+def test_pickles_are_read_where_the_caller_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "model.joblib"
+    joblib.dump(LogisticRegression().fit(X, y), path)
+    with pytest.raises(Unsafe, match="is a pickle, which runs code"):
+        load(path)
+    assert len(ask(load(path, allow_pickle=True), *X[:2].tolist()).scores) == 2
+
+
+def test_what_cannot_be_served_says_why(tmp_path: Path) -> None:
+    odd = tmp_path / "model.bin"
+    odd.write_bytes(b"x")
+    with pytest.raises(NotFound, match="of no format that is known"):
+        load(odd)
+    (tmp_path / "model.skops").write_bytes(b"x")
+    with pytest.raises(Unsafe):
+        load(tmp_path / "model.skops")
+    with pytest.raises(BadScores, match="has no predict"):
+        load(saved(tmp_path, {"a": 1}))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NotFound, match="has none of"):
+        load(tmp_path / "empty")
+
+
+def test_names_and_references() -> None:
+    assert reference("model/churn@champion") == Ref("model", "churn", "champion")
+    assert reference("models:/churn/3") == Ref("model", "churn", "3")
+    assert reference("models:/churn@best") == Ref("model", "churn", "best")
+    assert name_of("model/churn@3") == "churn"
+    assert name_of(__file__, "other") == "other"
+    with pytest.raises(NotFound, match=r"no file missing\.skops"):
+        reference("missing.skops")
+    with pytest.raises(BadReference):
+        reference("model/a@b@c")
+    with pytest.raises(BadRequest, match="cannot name a model"):
+        name_of("model/churn@3", "a/b")
+
+
+def test_an_mlflow_directory_says_what_it_takes(tmp_path: Path) -> None:
+    model = LogisticRegression().fit(NAMED, y)
+    folder = tmp_path / "mlflow"
+    folder.mkdir()
+    skops.io.dump(model, folder / "model.skops")
+    inputs = [{"name": name, "type": "double", "required": True} for name in "abc"]
+    (folder / "MLmodel").write_bytes(
+        msgspec.json.encode(
+            {
+                "flavors": {"sklearn": {"pickled_model": "model.skops", "serialization_format": "skops"}},
+                "signature": {"inputs": msgspec.json.encode(inputs).decode()},
+            }
+        )
+    )
+    loaded = load(folder)
+    assert [(c.name, c.type) for c in loaded.columns] == [("a", "float"), ("b", "float"), ("c", "float")]
+    assert ask(loaded, *X[:5].tolist()).outputs["label"].tolist() == model.predict(NAMED[:5]).tolist()

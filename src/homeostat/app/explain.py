@@ -11,6 +11,7 @@ from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.leases import alive
 from homeostat.app.reading import declared_columns, find_dataset, read, version_of
+from homeostat.app.tried import tried
 from homeostat.domain import records
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, Model, Windows
@@ -45,12 +46,19 @@ def status(container: Container) -> dict[str, Any]:
             for v in store.find(records.ModelVersion, ("stage", "!=", "registered"))
         ],
         "rollouts": msgspec.to_builtins(store.find(records.Rollout, ("state", "=", "running"))),
+        "tried": [
+            msgspec.to_builtins(one)
+            for d in store.find(records.Deployment)
+            for one in tried(container, d.name, limit=5)
+            if one.state == "running"
+        ],
         "runs": [
             {"id": r.id, "model": r.model, "state": r.state, "reason": r.reason, "error": r.error}
             for r in store.find(records.Run, ("kind", "=", "train"), order=["-created_at"], limit=20)
         ],
         "processes": [
             {"role": p.role, "subject": p.subject, "host": p.host, "pid": p.pid, "alive": alive(container, p)}
+            | ({"log": p.detail["log"]} if "log" in p.detail else {})
             for p in leases
         ],
         "alerts": msgspec.to_builtins(store.find(records.Alert, ("state", "=", "open"))),

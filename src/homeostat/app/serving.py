@@ -148,7 +148,12 @@ class ModelServing:
         lease = msgspec.structs.replace(
             lease,
             id=f"worker-{self._worker}",
-            detail=lease.detail | {"port": port, "generation": self.plane.generations},
+            detail=lease.detail
+            | {
+                "port": port,
+                "generation": self.plane.generations,
+                "log": msgspec.to_builtins(self.plane.log.counts),
+            },
         )
         with self._container.store.begin() as transaction:
             transaction.put(lease)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from homeostat.cli import rollouts
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, console, moment, number, print_json, print_table
 from homeostat.cli.session import Session
@@ -28,11 +29,26 @@ def register(app: typer.Typer) -> None:
 
 def why(
     session: Session,
-    trigger: Annotated[str, typer.Argument(help="The model whose retraining rules to explain.")],
+    trigger: Annotated[
+        str,
+        typer.Argument(
+            help="The model whose retraining rules to explain, or deployment/NAME for what was tried out on it."
+        ),
+    ],
     limit: Limit = 20,
     as_json: Json = False,
 ) -> None:
-    """Show each evaluation of a model's retraining rules, and why it fired or did not."""
+    """Show why a model was trained again or not, or why a version was promoted, rolled back or made the winner."""
+    if trigger.startswith("deployment/"):
+        with session.homeostat() as homeostat:
+            tried = homeostat.tried(trigger.removeprefix("deployment/"), limit=limit)
+        if as_json:
+            print_json(tried)
+        elif not tried:
+            typer.echo(f"Nothing was tried out on {trigger} yet.")
+        else:
+            rollouts.show(tried)
+        return
     with session.homeostat() as homeostat:
         found = homeostat.why(trigger, limit=limit)
     if as_json:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from homeostat.cli.flags import command
-from homeostat.cli.output import Json, moment, print_json, print_table
+from homeostat.cli.output import Json, moment, number, print_json, print_table
 from homeostat.cli.session import Session
 from homeostat.domain.errors import Conflict
 
@@ -144,6 +144,23 @@ def _show_models(found: dict[str, Any]) -> None:
     rows = [
         [one["kind"], " ".join(f"@{v}" for v in one["versions"]), e["what"], number(e["observed"])]
         + [e["count"], number(e["peak"]), number(e["threshold"])]
+        for one in tried
+        for e in one["evidence"]
+    ]
+    if rows:
+        columns = ["trying out", "versions", "watched", "observed", "count", "e-value", "decides at"]
+        print_table(columns, rows, title="Rollouts")
+    tried = found.get("tried", [])
+    rows = [
+        [
+            one["kind"],
+            " ".join(f"@{version}" for version in one["versions"]),
+            e["what"],
+            number(e["observed"]),
+            e["count"],
+            number(e["peak"]),
+            number(e["threshold"]),
+        ]
         for one in tried
         for e in one["evidence"]
     ]

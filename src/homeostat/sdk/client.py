@@ -25,6 +25,7 @@ from homeostat.domain.records import (
     Run,
 )
 from homeostat.sdk.registry import Registry
+from homeostat.sdk.rollouts import Rollouts
 from homeostat.sdk.transport import ARROW, MSGPACK, Transport, arrow_of, objects_of
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Parcel(msgspec.Struct, frozen=True):
         }
 
 
-class Client(Registry):
+class Client(Registry, Rollouts):
     """Speaks to one server. A context manager; safe for threads.
 
     Args:

@@ -25,6 +25,7 @@ from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.server import packages, registry, tracking
+from homeostat.server import rollouts as served
 from homeostat.server.calls import (
     TAR,
     Call,
@@ -100,6 +101,11 @@ class Api:
             post("/models/{name}/train", self._train),
             post("/models/{name}/promote", self._promote),
             post("/deployments/{name}/rollback", self._rollback),
+            get("/deployments/{name}/rollouts", lambda call: served.listed(self._container, call)),
+            get("/deployments/{name}/shadow", lambda call: served.agreement(self._container, call)),
+            post("/deployments/{name}/shadow", lambda call: served.shadow(self._container, call)),
+            post("/deployments/{name}/shadow/stop", lambda call: served.stop_shadow(self._container, call)),
+            post("/deployments/{name}/labels", lambda call: served.label(self._container, call)),
             get("/health", self._health),
             get("/openapi.json", lambda _: openapi(self._routes()[:-1])),
             get("/status", lambda _: explain.status(self._container)),
@@ -151,6 +157,7 @@ class Api:
             get("/alerts", lambda _: self._store.find(records.Alert, order=["-opened_at"])),
             get("/why/{trigger:path}", self._why),
             get("/lineage", self._lineage),
+            get("/predictions/{id}/replay", lambda call: served.replay(self._container, call)),
             get("/predictions/{id}", lambda call: explain.trace(self._container, call.path["id"])),
             get("/ledger", self._events),
             get("/ledger/verify", lambda _: self._container.ledger.verify()),

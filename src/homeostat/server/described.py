@@ -16,16 +16,20 @@ from starlette.routing import Route
 from homeostat.app.approvals import Standing
 from homeostat.app.controller import Tick
 from homeostat.app.deliveries import Ingested
+from homeostat.app.outcomes import Labelled
 from homeostat.app.registry.reading import VersionShown
 from homeostat.app.registry.reports import Compared, Live, Model, Models
+from homeostat.app.replaying import Replay
+from homeostat.app.shadows import Agreement
 from homeostat.app.signatures import Signatures
 from homeostat.app.tracking import streams, summaries
+from homeostat.app.tried import Tried
 from homeostat.domain import records
 from homeostat.domain.events import Event, Verdict
 from homeostat.domain.release import VERSION
 from homeostat.engine.registry.card import Card
 from homeostat.engine.registry.signing import Signed
-from homeostat.server import calls, tracking
+from homeostat.server import calls, rollouts, tracking
 from homeostat.server.http import Problem
 
 _REFERENCE: Final = "#/components/schemas/{name}"
@@ -170,6 +174,21 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /deployments/{name}/rollback": Operation(
         "Serve what served before.", records.Deployment, calls.Return
     ),
+    "GET /deployments/{name}/rollouts": Operation(
+        "What was tried out, with its evidence.", list[Tried], query={"limit": _LIMIT}
+    ),
+    "GET /deployments/{name}/shadow": Operation(
+        "How far a shadow agrees with what was answered.", Agreement, query={"version": _COUNT}
+    ),
+    "POST /deployments/{name}/shadow": Operation(
+        "Let a version score requests for comparison.", records.Deployment, rollouts.Shadowing
+    ),
+    "POST /deployments/{name}/shadow/stop": Operation(
+        "Take shadows out.", records.Deployment, rollouts.Shadowless
+    ),
+    "POST /deployments/{name}/labels": Operation(
+        "Say what became of predictions, by their ids.", Labelled, rollouts.Labels
+    ),
     "GET /deployments": Operation("Deployments, and where to ask each.", list[records.Deployment]),
     "GET /alerts": Operation("Alerts, the newest first.", list[records.Alert]),
     "GET /why/{trigger}": Operation(
@@ -180,6 +199,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         query={"ref": _TEXT, "direction": {"type": "string", "enum": ["up", "down", "both"]}},
         needs=("ref",),
     ),
+    "GET /predictions/{id}/replay": Operation("A prediction computed again, as of then.", Replay),
     "GET /predictions/{id}": Operation("What stands behind a prediction."),
     "GET /ledger": Operation(
         "Events, the newest first.", list[Event], query={"subject": _TEXT, "kind": _TEXTS, "limit": _LIMIT}

@@ -1,0 +1,74 @@
+"""What serves, as a client asks about it: shadows, labels, what was tried out, predictions computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from homeostat.domain.records import Deployment
+from homeostat.sdk.calls import Calls
+
+if TYPE_CHECKING:
+    from homeostat.app.outcomes import Labelled
+    from homeostat.app.replaying import Replay
+    from homeostat.app.shadows import Agreement
+    from homeostat.app.tried import Tried
+
+
+class Rollouts(Calls):
+    """Calls about what serves."""
+
+    def label(self, deployment: str, labels: Mapping[str, float | bool]) -> Labelled:
+        """Say what became of predictions, by their ids; the first label of an id counts, whenever it comes.
+
+        Raises:
+            NotFound: there is no such deployment.
+            BadRequest: a label is no number.
+        """
+        from homeostat.app.outcomes import Labelled
+
+        # Sent again it counts once, so it may be.
+        body = {"labels": dict(labels)}
+        return self._post(f"/deployments/{quote(deployment)}/labels", body, Labelled, repeatable=True)
+
+    def tried(self, deployment: str, *, limit: int = 20) -> list[Tried]:
+        """Canaries, A/B tests and probations of a deployment with the evidence of each, the newest first."""
+        from homeostat.app.tried import Tried
+
+        return self._get(f"/deployments/{quote(deployment)}/rollouts", list[Tried], {"limit": limit})
+
+    def start_shadow(
+        self, deployment: str, version: int, *, share: float = 0.1, reason: str = "asked for"
+    ) -> Deployment:
+        """Let a version score a share of the requests for comparison; it answers nobody.
+
+        Raises:
+            NotFound: there is no such deployment or version.
+            Conflict: the version answers there already.
+            BadRequest: the share is none, or more than is left.
+        """
+        body = {"version": version, "share": share, "reason": reason}
+        return self._post(f"/deployments/{quote(deployment)}/shadow", body, Deployment)
+
+    def stop_shadow(self, deployment: str, version: int = 0, *, reason: str = "asked for") -> Deployment:
+        """Take a shadow out; without a version, every one."""
+        body = {"version": version, "reason": reason}
+        return self._post(f"/deployments/{quote(deployment)}/shadow/stop", body, Deployment)
+
+    def agreement(self, deployment: str, version: int = 0) -> Agreement:
+        """How far a shadow's scores agree with what was answered; by default that of the one that runs."""
+        from homeostat.app.shadows import Agreement
+
+        return self._get(f"/deployments/{quote(deployment)}/shadow", Agreement, {"version": version})
+
+    def replay(self, prediction: str) -> Replay:
+        """Compute a prediction again as of then, step by step, and say whether it matches.
+
+        Raises:
+            NotFound: no log holds it, or its model is gone.
+            Conflict: it was not answered.
+        """
+        from homeostat.app.replaying import Replay
+
+        return self._get(f"/predictions/{quote(prediction.removeprefix('prediction/'))}/replay", Replay)

@@ -1,0 +1,76 @@
+"""Calls about what serves: shadows, labels, what was tried out, and predictions computed again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from homeostat.app import outcomes, replaying, shadows, tried
+from homeostat.app.container import Container
+from homeostat.domain.records import Deployment
+from homeostat.server.calls import Call
+
+Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Labels(msgspec.Struct, forbid_unknown_fields=True):
+    """What became of predictions, by their ids: 0 and 1, true and false, or any number as an outcome."""
+
+    labels: dict[str, float | bool]
+
+
+class Shadowing(msgspec.Struct, forbid_unknown_fields=True):
+    """Which version is to see which share of the requests, and why."""
+
+    version: Number
+    share: float = 0.1
+    reason: str = "asked for"
+
+
+class Shadowless(msgspec.Struct, forbid_unknown_fields=True):
+    """Which shadow is to go, 0 for all, and why."""
+
+    version: Number = 0
+    reason: str = "asked for"
+
+
+def label(container: Container, call: Call) -> outcomes.Labelled:
+    """Take labels by prediction id."""
+    return outcomes.label(container, call.path["name"], call.read(Labels).labels)
+
+
+def shadow(container: Container, call: Call) -> Deployment:
+    """Begin a shadow, or give it another share."""
+    wanted = call.read(Shadowing)
+    return shadows.start_shadow(
+        container,
+        call.path["name"],
+        wanted.version,
+        share=wanted.share,
+        actor="user",
+        reason=wanted.reason,
+    )
+
+
+def stop_shadow(container: Container, call: Call) -> Deployment:
+    """Take shadows out."""
+    wanted = call.read(Shadowless)
+    return shadows.stop_shadow(
+        container, call.path["name"], wanted.version, actor="user", reason=wanted.reason
+    )
+
+
+def agreement(container: Container, call: Call) -> shadows.Agreement:
+    """How far a shadow agrees."""
+    return shadows.agreement(container, call.path["name"], call.number("version", 0))
+
+
+def listed(container: Container, call: Call) -> list[tried.Tried]:
+    """What was tried out on a deployment."""
+    return tried.tried(container, call.path["name"], limit=call.number("limit", 20))
+
+
+def replay(container: Container, call: Call) -> replaying.Replay:
+    """Compute a prediction again."""
+    return replaying.replay(container, call.path["id"])

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from homeostat.adapters.sql import SqlMetaStore
     from homeostat.ports.blobs import Blobs
     from homeostat.ports.clock import Clock
+    from homeostat.ports.direct import Direct
     from homeostat.ports.executor import Executor
     from homeostat.ports.ledger import Ledger
     from homeostat.ports.meta import MetaStore
@@ -87,6 +88,14 @@ class Container:
 
         place = self.settings.blobs
         return S3Blobs(place, s3_options(os.environ)) if place.startswith("s3://") else FileBlobs(Path(place))
+
+    @_port
+    def direct(self) -> Direct | None:
+        """Where others reach the blobs past this process; None where they cannot."""
+        from homeostat.adapters.blobs import S3Direct
+
+        place = self.settings.blobs
+        return S3Direct(place, s3_options(os.environ)) if place.startswith("s3://") else None
 
     @_port
     def tables(self) -> Tables:

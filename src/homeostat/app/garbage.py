@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from homeostat.app.container import Container
+from homeostat.app.uploads import forget
 from homeostat.domain import records, traces, tracking
 from homeostat.domain.events import Event
 from homeostat.domain.records import Record
@@ -88,6 +89,7 @@ def free(
         for blob in blobs
         if _number(blob.digest) not in named and container.blobs.discard(blob.digest, before)
     ]
+    forget(container, before)
     if freed:
         with container.store.begin() as tx:
             tx.append(

@@ -55,9 +55,9 @@ class TraceRun(Record, frozen=True, kw_only=True):
 
 
 class SpanBlock(Record, frozen=True, kw_only=True):
-    """Spans of a trace as they came together, in the form of ``homeostat.engine.tracking.spans``.
+    """Spans of a trace as they came together, in the form of ``homeostat.engine.tracking.packing``.
 
-    One that was sent twice is in two blocks; the later one counts. They are JSON, so that a search finds words in them.
+    One that was sent twice is in two blocks; the later one counts. A search finds words in them.
     """
 
     KEY = ("trace", "seq")

@@ -30,7 +30,7 @@ class S3Blobs:
 
     def __init__(self, url: str, options: Mapping[str, str] | None = None) -> None:
         self._url = url
-        self._store = _open(url, dict(options or {}))
+        self._store = open_store(url, dict(options or {}))
 
     def put(self, data: bytes) -> str:
         """Store ``data``.
@@ -39,13 +39,13 @@ class S3Blobs:
             StoreUnavailable: the object store does not take it.
         """
         digest = digest_bytes(data)
-        with _answering(self._url):
+        with answering(self._url):
             self._store.put(place_of(digest), data)
         return digest
 
     def get(self, digest: str) -> bytes:
         """The bytes of ``digest``, checked against it."""
-        with _answering(self._url):
+        with answering(self._url):
             try:
                 data = bytes(self._store.get(place_of(digest)).bytes())
             except FileNotFoundError:
@@ -56,7 +56,7 @@ class S3Blobs:
 
     def exists(self, digest: str) -> bool:
         """Whether there is an object for ``digest``; its content is not read."""
-        with _answering(self._url):
+        with answering(self._url):
             try:
                 self._store.head(place_of(digest))
             except FileNotFoundError:
@@ -65,7 +65,7 @@ class S3Blobs:
 
     def delete(self, digest: str) -> None:
         """Remove a blob."""
-        with _answering(self._url):
+        with answering(self._url):
             try:
                 self._store.delete(place_of(digest))
             except FileNotFoundError:
@@ -74,7 +74,7 @@ class S3Blobs:
     def discard(self, digest: str, before: datetime) -> bool:
         """Remove a blob unless it was put at ``before`` or later; says whether it did."""
         place = place_of(digest)
-        with _answering(self._url):
+        with answering(self._url):
             try:
                 if self._store.head(place)["last_modified"] >= before:
                     return False
@@ -85,14 +85,15 @@ class S3Blobs:
 
     def stored(self) -> Iterator[Stored]:
         """Every blob with its size and age."""
-        with _answering(self._url):
+        with answering(self._url):
             for page in self._store.list():
                 for entry in page:
                     if digest := digest_at(entry["path"]):
                         yield Stored(digest, entry["size"], entry["last_modified"])
 
 
-def _open(url: str, options: dict[str, str]) -> S3Store:
+def open_store(url: str, options: dict[str, str]) -> S3Store:
+    """The object store at a URL; options are ``AWS_*`` variables."""
     try:
         from obstore.store import S3Store
     except ImportError as error:
@@ -109,7 +110,12 @@ def _open(url: str, options: dict[str, str]) -> S3Store:
 
 
 @contextmanager
-def _answering(url: str) -> Iterator[None]:
+def answering(url: str) -> Iterator[None]:
+    """Tell of a store that fails as of one that is not there.
+
+    Raises:
+        StoreUnavailable: it failed.
+    """
     from obstore.exceptions import BaseError
 
     try:

@@ -18,6 +18,7 @@ from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.traces import SpanBlock, SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
 from homeostat.domain.tracking import Experiment
 from homeostat.engine.tracking import limits
+from homeostat.engine.tracking.packing import pack
 from homeostat.engine.tracking.places import trace_root
 from homeostat.engine.tracking.spans import Span
 from homeostat.engine.tracking.telling import NAME, TOKENS, Told, tell, tokens, trace_of
@@ -38,8 +39,6 @@ _VALUE: Final = 100_000
 _LINKS: Final = 100
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _OPEN: Final = frozenset({"IN_PROGRESS", "STATE_UNSPECIFIED"})
-
-_encode: Final = msgspec.json.Encoder().encode
 
 
 def start_trace(
@@ -219,9 +218,7 @@ def _take(tx: Transaction, experiment: Experiment, id: str, spans: list[Span], t
     trace = _known(id, experiment, before, told)
     tx.put(
         trace,
-        SpanBlock(
-            trace=id, seq=blocks[0].seq + 1 if blocks else 0, count=len(spans), spans=_encode(spans).decode()
-        ),
+        SpanBlock(trace=id, seq=blocks[0].seq + 1 if blocks else 0, count=len(spans), spans=pack(spans)),
         *(
             SpanKind(trace=id, name=name, type=type, status=status)
             for name, type, status in sorted(told.kinds)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
-
-import msgspec
 
 from homeostat.domain.errors import NotFound
 from homeostat.domain.traces import SpanBlock, Trace
+from homeostat.engine.tracking.packing import unpack
 from homeostat.engine.tracking.spans import Span
 from homeostat.ports.meta import Reads, Transaction
-
-_decode: Final = msgspec.json.Decoder(list[Span]).decode
 
 
 def spans_in(reads: Reads, ids: Iterable[str]) -> dict[str, list[Span]]:
     """The spans of traces, by id, each once, in order of when they began."""
     found: dict[str, dict[str, Span]] = {id: {} for id in ids}
     for block in reads.find(SpanBlock, ("trace", "in", list(found)), order=["seq"]):
-        for span in _decode(block.spans):
+        for span in unpack(block.spans):
             found[block.trace][span["span_id"]] = span
     return {
         id: sorted(some.values(), key=lambda span: span.get("start_time_unix_nano", 0))

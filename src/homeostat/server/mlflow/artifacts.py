@@ -1,7 +1,6 @@
 """The calls about artifacts: the ``mlflow-artifacts`` proxy, files and folders of runs, logged models and versions.
 
-Files go to and come from this server only. Uploads in parts and presigned URLs, which would go past it, are answered
-as by a server whose store has none, and the client falls back.
+Files go to and come from this server, but for what ``parts`` says.
 """
 
 from __future__ import annotations
@@ -22,7 +21,17 @@ from homeostat.app.logged_models import logged_model
 from homeostat.app.registry.versions import download_uri
 from homeostat.domain.errors import BadRequest, HomeostatError
 from homeostat.engine.tracking.places import clean, path_of, run_root
-from homeostat.server.http import Disconnected, Receive, Scope, Send, encode, respond
+from homeostat.server.http import (
+    Disconnected,
+    HttpError,
+    Receive,
+    Scope,
+    Send,
+    encode,
+    read_body,
+    respond,
+)
+from homeostat.server.mlflow import parts
 from homeostat.server.mlflow.errors import MlflowError, answer_of
 from homeostat.server.mlflow.reading import Named, missing
 from homeostat.server.mlflow.streams import give_out, take_in
@@ -35,14 +44,13 @@ OF_RUNS: Final = "/get-artifact"
 OF_VERSIONS: Final = "/model-versions/get-artifact"
 _PROXY: Final = "2.0/mlflow-artifacts/"
 _FILES: Final = _PROXY + "artifacts"
+_PARTS: Final = _PROXY + "mpu/"
+_ADDRESSES: Final = _PROXY + "presigned/"
 _UPLOAD: Final = "2.0/mlflow/upload-artifact"
 _MODELS: Final = "2.0/mlflow/logged-models/"
 _OF_MODEL: Final = "/artifacts/files"
 _LARGEST_UPLOAD: Final = 10 << 20
 _DIGITS: Final = 18  # of the largest version
-_NOT_HERE: Final = (
-    "{} is not supported for the current artifact repository"  # by which clients know to fall back
-)
 
 _log = logging.getLogger(__name__)
 
@@ -108,10 +116,10 @@ class Files:
             return self._list if method == "GET" else None
         if path.startswith(_FILES + "/"):
             return {"GET": self._get, "PUT": self._put, "DELETE": self._delete}.get(method)
-        if method == "POST" and path.startswith(_PROXY + "mpu/"):
-            return partial(self._refuse, "Multipart upload")
-        if method == "GET" and path.startswith(_PROXY + "presigned/"):
-            return partial(self._refuse, "Multipart download")
+        if method == "POST" and path.startswith(_PARTS):
+            return self._upload_parts
+        if method == "GET" and path.startswith(_ADDRESSES):
+            return self._address
         return None
 
     async def _answering(self, work: _Work, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,19 +151,29 @@ class Files:
         await respond(send, 200, encode(Listed(files=files)))
 
     async def _get(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await give_out(self._container, self._pool, scope, receive, send, _proxied(scope))
+        await give_out(self._container, self._pool, scope, receive, send, _after(scope, _FILES + "/"))
 
     async def _put(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await take_in(self._container, self._pool, receive, _proxied(scope))
+        await take_in(self._container, self._pool, receive, _after(scope, _FILES + "/"))
         await respond(send, 200, b"{}")
 
     async def _delete(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = _proxied(scope)
+        path = _after(scope, _FILES + "/")
         await self._run(lambda: artifacts.remove(self._container, path))
         await respond(send, 200, b"{}")
 
-    async def _refuse(self, what: str, scope: Scope, receive: Receive, send: Send) -> None:
-        raise MlflowError("NOT_IMPLEMENTED", _NOT_HERE.format(what))
+    async def _upload_parts(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _after(scope, _PARTS)
+        try:
+            body = await read_body(scope, receive, parts.LARGEST)
+        except HttpError as error:
+            raise MlflowError("BAD_REQUEST", error.message) from error
+        answer = await self._run(lambda: parts.answer(self._container, path, body))
+        await respond(send, 200, encode(answer if answer is not None else {}))
+
+    async def _address(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _after(scope, _ADDRESSES)
+        await respond(send, 200, encode(await self._run(lambda: parts.address(self._container, path))))
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A small file from a page."""
@@ -251,10 +269,10 @@ def _inside(path: str) -> str:
         raise BadRequest("Invalid path", field="path") from error
 
 
-def _proxied(scope: Scope) -> str:
+def _after(scope: Scope, prefix: str) -> str:
     """What follows the proxy's own path, as it was sent: what is no UTF-8 must not become something else."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    return raw.decode("latin-1").partition(_FILES + "/")[2]
+    return raw.decode("latin-1").partition(prefix)[2]
 
 
 def _query(scope: Scope) -> dict[str, str]:

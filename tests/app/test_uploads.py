@@ -1,0 +1,109 @@
+"""Uploads in parts that go past the server, into an object store."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from homeostat.app import garbage, uploads
+from homeostat.app.artifacts import content, find, listing, write
+from homeostat.app.container import Container
+from homeostat.app.settings import Settings
+from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.ports.direct import Direct
+from tests.adapters.blobs.s3_server import s3
+
+__all__ = ["s3"]
+PATH = "3/ab12/artifacts/model/weights.bin"
+
+
+@pytest.fixture
+def container(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    blobs = f"s3://bucket/{uuid.uuid4().hex}"
+    with Container(Settings(home=tmp_path / "home", blobs=blobs)) as container:
+        yield container
+
+
+@pytest.fixture
+def direct(container: Container) -> Direct:
+    assert container.direct is not None
+    return container.direct
+
+
+def send(addresses: list[str], parts: list[bytes]) -> list[tuple[int, str]]:
+    """Put parts where they belong, the last one first; gives their numbers and entity tags."""
+    told = []
+    for number, data in sorted(enumerate(parts, 1), reverse=True):
+        answer = httpx.put(addresses[number - 1], content=data)
+        assert answer.status_code == 200
+        told.append((number, answer.headers["ETag"]))
+    return told
+
+
+def test_a_file_is_made_of_its_parts(container: Container, direct: Direct) -> None:
+    parts = [os.urandom(2_500_000), b"", os.urandom(7)]
+    write(container, PATH, b"before")
+    id, addresses = uploads.begin(container, direct, PATH, 3)
+    told = send(addresses, parts)
+    assert b"".join(content(container, find(container, PATH))) == b"before"
+    made = uploads.complete(container, direct, PATH, id, told)
+    assert b"".join(content(container, find(container, PATH))) == b"".join(parts)
+    assert made.size == sum(map(len, parts))
+    assert list(direct.uploads()) == []
+    found = uploads.address(container, direct, PATH)
+    assert found is not None
+    address, size = found
+    assert (
+        httpx.get(address, headers={"range": "bytes=2499998-2500002"}).content
+        == b"".join(parts)[2499998:2500003]
+    )
+    assert size == made.size
+    write(container, "empty", b"")
+    assert uploads.address(container, direct, "empty") is None
+
+
+def test_what_is_not_whole_shows_nothing(container: Container, direct: Direct) -> None:
+    id, addresses = uploads.begin(container, direct, PATH, 2)
+    with pytest.raises(NotFound, match="part 1 "):
+        uploads.complete(container, direct, PATH, id, [(1, ""), (2, "")])
+    told = send(addresses, [b"a", b"b"])
+    send(addresses[:1], [b"torn"])
+    with pytest.raises(Conflict, match="is not the one that was sent"):
+        uploads.complete(container, direct, PATH, id, told)
+    for numbers in ([], [2], [1, 1], [1, 3], [0, 1]):
+        with pytest.raises(BadRequest):
+            uploads.complete(container, direct, PATH, id, [(number, "") for number in numbers])
+    assert listing(container, "3/ab12/artifacts") == []
+    uploads.abort(direct, id)
+    uploads.abort(direct, id)
+    assert list(direct.uploads()) == []
+    for wrong in ("", "../../x", "f" * 33, id.upper()):
+        with pytest.raises(NotFound):
+            uploads.abort(direct, wrong)
+    for path, count in [(PATH, 0), (PATH, uploads.MOST + 1), ("../x", 1), ("3/ab12/artifacts", 1)]:
+        with pytest.raises((BadRequest, Conflict)):
+            uploads.begin(container, direct, path, count)
+
+
+def test_parts_that_nobody_completes_are_forgotten(container: Container, direct: Direct) -> None:
+    id, addresses = uploads.begin(container, direct, PATH, 2)
+    send(addresses, [b"a"])
+    garbage.free(container, delete=True, grace=timedelta(hours=1))
+    assert [upload.id for upload in direct.uploads()] == [id]
+    garbage.free(container, delete=False, grace=timedelta(hours=-1))
+    assert [upload.id for upload in direct.uploads()] == [id]
+    garbage.free(container, delete=True, grace=timedelta(hours=-1))
+    assert list(direct.uploads()) == []
+
+
+def test_files_have_no_addresses_on_a_disk(tmp_path: Path) -> None:
+    with Container(Settings(home=tmp_path / "home")) as container:
+        assert container.direct is None

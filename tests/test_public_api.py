@@ -9,6 +9,7 @@ import homeostat as hs
 
 PUBLIC = [
     "SLO",
+    "ABTest",
     "Audio",
     "BadRequest",
     "Binary",

@@ -142,16 +142,6 @@ def _show_models(found: dict[str, Any]) -> None:
         print_table(["deployment", "serves", "generation"], rows, title="Deployments")
     tried = found.get("tried", [])
     rows = [
-        [one["kind"], " ".join(f"@{v}" for v in one["versions"]), e["what"], number(e["observed"])]
-        + [e["count"], number(e["peak"]), number(e["threshold"])]
-        for one in tried
-        for e in one["evidence"]
-    ]
-    if rows:
-        columns = ["trying out", "versions", "watched", "observed", "count", "e-value", "decides at"]
-        print_table(columns, rows, title="Rollouts")
-    tried = found.get("tried", [])
-    rows = [
         [
             one["kind"],
             " ".join(f"@{version}" for version in one["versions"]),

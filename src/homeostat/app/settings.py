@@ -77,6 +77,12 @@ class Settings:
         Help("Whose time it is: system, or simulated (kept in <home>/clock and moved by a driver)."),
     ] = "system"
     server: Annotated[str, Help("URL of the server that clients talk to.", "http://<host>:<port>")] = ""
+    country: Annotated[
+        str, Help("Where runs use electricity, as three letters of ISO 3166 (DEU).", "the world's mean")
+    ] = ""
+    energy_price: Annotated[
+        str, Help("Price of a kilowatt hour for the cost of runs, as in 0.32 EUR.", "no cost")
+    ] = ""
 
     def __post_init__(self) -> None:
         home = _absolute(str(self.home), Path.cwd())
@@ -98,6 +104,8 @@ class Settings:
             "workers": _number("workers", self.workers, 1, 1024),
             "clock": _one_of("clock", self.clock, ("system", "simulated")),
             "server": _server(self.server or f"http://{reach}:{port}"),
+            "country": _country(self.country),
+            "energy_price": _price(self.energy_price),
         }.items():
             object.__setattr__(self, name, value)
 
@@ -261,6 +269,29 @@ def _server(value: Any) -> str:
             f"setting server has an unknown form: {text!r}", remedy="Write a URL, as in http://127.0.0.1:5000"
         )
     return _url("server", text.rstrip("/"))
+
+
+def _country(value: Any) -> str:
+    text = _text("country", value)
+    if text and not (len(text) == 3 and text.isascii() and text.isalpha()):
+        raise HomeostatError(
+            f"setting country is {text!r}", remedy="Write three letters of ISO 3166, as DEU or USA"
+        )
+    return text.upper()
+
+
+def _price(value: Any) -> str:
+    text = str(value) if isinstance(value, int | float) else _text("energy_price", value)
+    price, _, currency = text.partition(" ")
+    try:
+        known = not text or 0 <= float(price) < 1e9
+    except ValueError:
+        known = False
+    if not known or len(currency) > 20:
+        raise HomeostatError(
+            f"setting energy_price is {text!r}", remedy="Write the price of a kilowatt hour, as in 0.32 EUR"
+        )
+    return text
 
 
 def _number(name: str, value: Any, least: int, most: int) -> int:

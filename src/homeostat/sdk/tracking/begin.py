@@ -14,6 +14,7 @@ from homeostat.domain.errors import BadRequest
 from homeostat.engine.tracking import entries, limits
 from homeostat.engine.tracking.axes import tags_of
 from homeostat.sdk.tracking import active
+from homeostat.sdk.tracking.energy import Tariff
 from homeostat.sdk.tracking.resuming import next_step
 from homeostat.sdk.tracking.run import Run, new_run_id
 
@@ -96,6 +97,7 @@ def run(
         capture=capture,
         sample=sample,
         inner=around is not None,
+        tariff=Tariff.of(settings),
         step=next_step(settings, id) if id else 0,
     )
     active.entered(made)

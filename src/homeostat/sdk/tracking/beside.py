@@ -12,6 +12,7 @@ import msgspec
 from homeostat.adapters.clock import SystemClock
 from homeostat.engine.tracking.secrets import Redactor
 from homeostat.sdk.tracking.console import Console
+from homeostat.sdk.tracking.energy import Energy, Tariff
 from homeostat.sdk.tracking.sampler import Sampler
 from homeostat.sdk.tracking.surroundings import Surroundings, interactive_shell, seeds, surroundings
 
@@ -27,6 +28,7 @@ class Beside:
         log: Logs points, at a step.
         sample: Seconds between two samples of the machine; 0: none.
         inner: The run is inside another one, which is looked after: this one has only its tags.
+        tariff: Where the machine stands and what energy costs there.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Beside:
         *,
         sample: float,
         inner: bool,
+        tariff: Tariff,
     ) -> None:
         self._tag, self._log = tag, log
         self._every = sample
@@ -47,6 +50,7 @@ class Beside:
         self._first_cell = max(len(_cells(self._shell)) - 1, 0)  # that which begins the run
         self._clock = SystemClock()
         self._sampler: Sampler | None = None
+        self._energy = Energy(tariff) if sample > 0 and not inner and Energy.installed() else None
         self._samples = 0
         self._due = 0.0
 
@@ -68,7 +72,7 @@ class Beside:
         """Do what is due; called each second, and a last time at the end."""
         if self._sampler is not None and self._clock.monotonic() >= self._due:
             self._due = self._clock.monotonic() + self._every
-            self._log(self._sampler.sample(), self._samples)
+            self._log(self._sampler.sample() | self._used(), self._samples)
             self._samples += 1
         if self._console is not None and self._console.tail.changed:
             _write(folder / "console.txt", self._redactor.text(self._console.tail.text()).encode())
@@ -77,8 +81,19 @@ class Beside:
             told = "\n\n".join(f"# [{n}]\n{cell}" for n, cell in enumerate(cells, self._first_cell + 1))
             _write(folder / "cells.py", self._redactor.text(told[-_MOST_CELLS:]).encode())
 
+    def _used(self) -> dict[str, float]:
+        """Energy since the first sample: a run that is shorter is not worth looking at the machine for seconds."""
+        if self._energy is None:
+            return {}
+        if self._samples == 0:
+            self._tag(self._energy.tags())
+            self._energy.start()
+        return self._energy.sample()
+
     def close(self) -> None:
-        """Let go of what the program prints."""
+        """End what is measured, and let go of what the program prints."""
+        if self._energy is not None and (used := self._energy.close()):
+            self._log(used, self._samples)
         if self._console is not None:
             self._console.close()
 

@@ -22,6 +22,7 @@ from homeostat.engine.tracking import entries, limits
 from homeostat.engine.tracking.axes import tags_of as axes_tags
 from homeostat.sdk.tracking import active
 from homeostat.sdk.tracking.beside import Beside
+from homeostat.sdk.tracking.energy import Tariff
 from homeostat.sdk.tracking.files import File, kept
 from homeostat.sdk.tracking.remote import Remote
 from homeostat.sdk.tracking.session import Session
@@ -43,6 +44,7 @@ class Run:
         capture: Note what surrounds the run without being asked.
         sample: Seconds between two samples of the machine; 0: none.
         inner: The run is inside another one, which is looked after already.
+        tariff: Where the machine stands and what energy costs there.
         step: The step of what is logged first without one.
     """
 
@@ -56,6 +58,7 @@ class Run:
         capture: bool,
         sample: float,
         inner: bool,
+        tariff: Tariff,
         step: int = 0,
     ) -> None:
         self.id = id
@@ -70,7 +73,11 @@ class Run:
         self._step = step
         self._values = 0
         self._put: Callable[[Any], None] = self._rejoin
-        beside = Beside(self._captured, self._sampled, sample=sample, inner=inner) if capture else None
+        beside = (
+            Beside(self._captured, self._sampled, sample=sample, inner=inner, tariff=tariff)
+            if capture
+            else None
+        )
         self._open(began, beside)
 
     def log(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+import homeostat as hs
 from homeostat.app import tracking
 from homeostat.app.artifacts import write
 from homeostat.app.container import Container
@@ -38,3 +41,24 @@ def test_gc(homeostat: Shell) -> None:
         assert container.store.get(Run, run.id) is None
         assert list(container.blobs.stored()) == []
     assert "no duration" in homeostat("gc", "--older-than", "soon", status=2).err
+
+
+def test_gc_of_the_spool(homeostat: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOMEOSTAT_SERVER", "http://127.0.0.1:9")
+    for _ in range(2):
+        with hs.run("exp", capture=False) as run:
+            hs.log(loss=1.0)
+    monkeypatch.delenv("HOMEOSTAT_SERVER")
+    spool = homeostat.folder / ".homeostat" / "spool"
+    (sent,) = (spool / run.id).glob("[!.]*/")
+    (sent / "sent").touch()
+    os.utime(sent / "sent", (1e9, 1e9))
+    told = homeostat("gc", "--json").json["spool"]
+    assert (told["streams"], told["waiting"]) == (1, 1)
+    assert told["bytes"] > 0
+    said = homeostat("gc", "--delete").out
+    assert f"Removed from the spool, for a server has it: 1 streams, {told['bytes']:,} bytes." in said
+    assert "In the spool 1 streams wait to be sent." in said
+    assert not sent.exists()
+    assert "spool" not in homeostat("sync").out
+    assert "spool" not in homeostat("gc").out

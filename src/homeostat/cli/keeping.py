@@ -31,16 +31,30 @@ def collect(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove deleted runs, models and experiments for good, and free the bytes that nothing refers to."""
+    """Remove deleted runs, models and experiments for good, and free the bytes that nothing refers to.
+
+    Of the spool, what a server has taken is removed; what waits to be sent stays.
+    """
     from homeostat.app.purging import collect
+    from homeostat.sdk.tracking.spool import tidy
 
     span = _span(older_than)
     with session.container() as container:
         found = collect(container, span, delete=delete)
+    spool = tidy(session.settings.home / "spool", remove=delete)
     if as_json:
-        print_json(found)
+        import msgspec
+
+        print_json(msgspec.to_builtins(found) | {"spool": spool._asdict()})
         return
     _show(found)
+    if spool.streams:
+        done = "Removed" if delete else "To be removed"
+        typer.echo(
+            f"{done} from the spool, for a server has it: {spool.streams:,} streams, {spool.bytes:,} bytes."
+        )
+    if spool.waiting:
+        typer.echo(f"In the spool {spool.waiting:,} streams wait to be sent. Do it: homeostat sync")
 
 
 def _span(text: str) -> timedelta:

@@ -123,13 +123,31 @@ def streams(spool: Path) -> Iterator[Stream]:
                 yield Stream(folder)
 
 
-def tidy(spool: Path) -> None:
-    """Remove the streams that were sent a while ago."""
+class Sent(NamedTuple):
+    """Streams that were sent a while ago, what they take on the disk, and how many were not sent yet."""
+
+    streams: int
+    bytes: int
+    waiting: int
+
+
+def tidy(spool: Path, *, remove: bool = True) -> Sent:
+    """Remove the streams that were sent a while ago, or only count them."""
     now = SystemClock().wall().timestamp()
+    removed = size = waiting = 0
     for stream in streams(spool):
-        with suppress(FileNotFoundError):
-            if now - stream.sent.stat().st_mtime > KEPT:
-                stream.remove()
+        try:
+            if now - stream.sent.stat().st_mtime <= KEPT:
+                continue
+        except FileNotFoundError:
+            waiting += stream.folder.exists()
+            continue
+        with suppress(FileNotFoundError):  # somebody else removes it as well
+            size += sum(path.stat().st_size for path in stream.folder.rglob("*") if path.is_file())
+        removed += 1
+        if remove:
+            stream.remove()
+    return Sent(removed, size, waiting)
 
 
 class Writer:

@@ -83,3 +83,30 @@ def test_refusals_say_what_to_do(registry: Shell) -> None:
     assert "name=none not found" in registry("models", "show", "none", status=1).err
     assert "homeostat models show churn lists" in registry("models", "show", "churn@nobody", status=1).err
     assert "is no reference" in registry("models", "show", "a/b/c", status=1).err
+
+
+def test_models_and_versions_are_marked(registry: Shell) -> None:
+    assert "model/churn@staging points to @2" in registry("models", "alias", "churn@2", "staging").out
+    registry("models", "alias", "churn@next", "--remove")
+    registry("models", "tag", "churn", "owner=ann", "--remove", "team", "--as", "bob")
+    registry("models", "tag", "churn@staging", "try=third")
+    registry("models", "describe", "churn", "Who leaves")
+    registry("models", "describe", "churn@2", "The better one")
+    found = registry("models", "show", "churn", "--json").json["model"]
+    assert (found["aliases"], found["tags"]) == ({"champion": 1, "staging": 2}, {"owner": "ann"})
+    assert found["record"]["description"] == "Who leaves"
+    version = registry("models", "show", "churn@2", "--json").json
+    assert (version["tags"], version["record"]["description"]) == ({"try": "third"}, "The better one")
+    for wrong in (["alias", "churn@1"], ["alias", "churn@1", "x", "--remove"], ["tag", "churn"]):
+        assert registry("models", *wrong, status=1).err.startswith("error:")
+
+
+def test_what_happened_is_told(registry: Shell) -> None:
+    registry("models", "alias", "churn@2", "champion", "--as", "ann")
+    told = registry("models", "history", "churn@champion").out.splitlines()
+    assert "alias-moved" in told[1]
+    assert "ann" in told[1]
+    assert "alias champion, from 1, to 2" in told[1].replace(", reason set by hand", "")
+    events = registry("models", "history", "churn", "--json").json
+    assert {one["kind"] for one in events} >= {"model.alias-moved", "model.version-created", "model.stage-set"}
+    assert "not found" in registry("models", "history", "nothing", status=1).err

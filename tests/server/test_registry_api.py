@@ -83,3 +83,29 @@ def test_refusals(client: TestClient, path: str, status: int, field: str) -> Non
     answer = client.get(path)
     assert answer.status_code == status
     assert answer.json()["error"].get("field", "") == field
+
+
+def test_models_and_versions_are_marked(client: TestClient) -> None:
+    path = "/models/a%20model"
+    shown = client.post(f"{path}/alias", json={"alias": "next", "version": 3}).json()
+    assert shown["aliases"] == {"champion": 2, "next": 3}
+    assert client.post(f"{path}/alias", json={"alias": "next", "version": None}).json()["aliases"] == {
+        "champion": 2
+    }
+    said = {"tags": {"team": None, "owner": "ann"}, "description": "what it is"}
+    shown = client.post(f"{path}/mark", json=said).json()
+    assert (shown["tags"], shown["record"]["description"]) == ({"owner": "ann"}, "what it is")
+    client.post(f"{path}/mark", json={"version": "champion", "tags": {"a": "1"}, "description": "better"})
+    version = client.get(f"{path}/versions/2").json()
+    assert (version["tags"], version["record"]["description"]) == ({"a": "1"}, "better")
+    client.post(f"{path}/mark", json={"version": "2", "tags": {"a": None}})
+    assert client.get(f"{path}/versions/2").json()["tags"] == {}
+    for call, body, status in (
+        ("alias", {"alias": "latest", "version": 1}, 400),
+        ("alias", {"alias": "x", "version": 9}, 404),
+        ("alias", {"alias": "x"}, 400),
+        ("mark", {"version": "nobody"}, 404),
+        ("mark", {"tags": {"": "x"}}, 400),
+        ("mark", {"tags": 3}, 400),
+    ):
+        assert client.post(f"{path}/{call}", json=body).status_code == status

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from homeostat.app.approvals import Standing
     from homeostat.app.container import Container
     from homeostat.app.registry.directories import Layout
-    from homeostat.app.registry.reading import VersionShown
+    from homeostat.app.registry.reading import ModelShown, VersionShown
     from homeostat.app.registry.reports import Compared, Live, Model, Models
     from homeostat.app.signatures import Signatures
     from homeostat.domain.events import Event, Verdict
@@ -150,6 +150,33 @@ class Direct(DirectRollouts):
         from homeostat.app.approvals import standing
 
         return standing(self._container, model, version)
+
+    def alias(self, model: str, alias: str, version: int | None, *, actor: str = "user") -> ModelShown:
+        """Let an alias point to a version, or with None to nothing."""
+        from homeostat.app.registry import reading
+        from homeostat.app.registry.aliases import drop_alias, set_alias
+
+        if version is None:
+            drop_alias(self._container, model, alias, actor=actor)
+        else:
+            set_alias(self._container, model, alias, version, actor=actor)
+        return reading.model(self._container.store, model)
+
+    def mark(
+        self,
+        model: str,
+        at: str = "",
+        *,
+        tags: Mapping[str, str | None] | None = None,
+        description: str | None = None,
+        actor: str = "user",
+    ) -> ModelShown:
+        """Tag and describe a model, or one version of it."""
+        from homeostat.app.registry import reading
+        from homeostat.app.registry.marking import mark
+
+        mark(self._container, model, at, tags=tags, description=description, actor=actor)
+        return reading.model(self._container.store, model)
 
     def sign(
         self,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from homeostat.cli import approving, deprecating, packages, signing
+from homeostat.cli import approving, deprecating, marking, packages, signing
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table
 from homeostat.cli.session import Session
@@ -17,6 +17,7 @@ from homeostat.domain.refs import Ref, parse_ref
 
 if TYPE_CHECKING:
     from homeostat.app.registry.reports import Live, Model
+    from homeostat.domain.events import Event
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")]
 
@@ -24,13 +25,15 @@ Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     models = typer.Typer(
-        help="Read the registry: models, their versions and aliases, now and at any time.",
+        help="The registry: models, their versions and aliases, now and at any time.",
         no_args_is_help=True,
     )
     command(models, "ls", settings=("home", "server"))(ls)
     command(models, "show", settings=("home", "server"))(show)
     command(models, "diff", settings=("home", "server"))(diff)
     command(models, "at", settings=("home", "server"))(at)
+    command(models, "history", settings=("home", "server"))(history)
+    marking.register(models)
     packages.register(models)
     approving.register_reading(models)
     signing.register(models)
@@ -130,6 +133,29 @@ def at(
     _show_live(found)
 
 
+def history(
+    session: Session,
+    ref: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Its name; or one version or alias: churn@3, churn@champion."),
+    ],
+    limit: Limit = 20,
+    as_json: Json = False,
+) -> None:
+    """Show what happened to a model, its versions and aliases, the newest first."""
+    named = _named(ref)
+    with session.homeostat() as homeostat:
+        homeostat.model(named.name, limit=1)  # says so where there is none
+        found = homeostat.events(subject=str(named), limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [moment(one.at), one.actor, one.subject, one.kind.removeprefix("model."), _told(one)] for one in found
+    ]
+    print_table(["when", "who", "subject", "what", "details"], rows)
+
+
 def _named(text: str) -> Ref:
     return parse_ref(text if text.startswith("model/") else f"model/{text}")
 
@@ -175,6 +201,12 @@ def _show_live(found: Live) -> None:
     if found.arms:
         shares = ", ".join(f"@{arm['version']} {arm['weight']:.0%}" for arm in found.arms)
         typer.echo(f"deployment/{found.model} served {shares}.")
+
+
+def _told(event: Event) -> str:
+    """An event's body on one line."""
+    said = {name: value for name, value in event.body.items() if value not in (None, "", {}, [])}
+    return ", ".join(f"{name} {short(str(value))}" for name, value in said.items())
 
 
 def _pointers(aliases: dict[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from homeostat.sdk.calls import Calls
 
 if TYPE_CHECKING:
     from homeostat.app.approvals import Standing
-    from homeostat.app.registry.reading import VersionShown
+    from homeostat.app.registry.reading import ModelShown, VersionShown
     from homeostat.app.registry.reports import Compared, Live, Model, Models
     from homeostat.app.signatures import Signatures
     from homeostat.engine.registry.card import Card
@@ -95,6 +96,33 @@ class Registry(Calls):
         """Make an MLflow model directory, sent as a tar file, a version; the same again gives the same version."""
         answer = self._transport.send("POST", f"/models/{quote(model)}/import", content=tar, repeatable=True)
         return msgspec.json.decode(answer, type=ModelVersion)
+
+    def alias(self, model: str, alias: str, version: int | None, *, actor: str = "user") -> ModelShown:
+        """Let an alias point to a version, or with None to nothing.
+
+        Raises:
+            NotFound: there is no such version.
+            BadRequest: the alias cannot be set, or it deploys, and the version cannot be deployed.
+        """
+        from homeostat.app.registry.reading import ModelShown
+
+        body = {"alias": alias, "version": version, "actor": actor}
+        return self._post(f"/models/{quote(model)}/alias", body, ModelShown, repeatable=True)
+
+    def mark(
+        self,
+        model: str,
+        at: str = "",
+        *,
+        tags: Mapping[str, str | None] | None = None,
+        description: str | None = None,
+        actor: str = "user",
+    ) -> ModelShown:
+        """Tag and describe a model, or one version of it; a tag of None is taken off."""
+        from homeostat.app.registry.reading import ModelShown
+
+        body = {"version": at, "tags": dict(tags or {}), "description": description, "actor": actor}
+        return self._post(f"/models/{quote(model)}/mark", body, ModelShown, repeatable=True)
 
     def sign(
         self,

@@ -122,6 +122,8 @@ class Api:
             get("/models/{name}/live", lambda call: registry.live(self._container, call)),
             get("/models/{name}/versions", self._versions),
             get("/models/{name}/versions/{version}", lambda call: registry.version(self._container, call)),
+            post("/models/{name}/alias", lambda call: registry.alias(self._container, call)),
+            post("/models/{name}/mark", lambda call: registry.mark(self._container, call)),
             get("/compare", lambda call: registry.compared(self._container, call)),
             get("/models/{name}/versions/{version:int}/gates", self._gates),
             get(

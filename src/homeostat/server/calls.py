@@ -136,6 +136,23 @@ class Ending(msgspec.Struct, forbid_unknown_fields=True):
     actor: str = "user"
 
 
+class Pointing(msgspec.Struct, forbid_unknown_fields=True):
+    """Where an alias is to point; None: to nothing."""
+
+    alias: str
+    version: int | None
+    actor: str = "user"
+
+
+class Marking(msgspec.Struct, forbid_unknown_fields=True):
+    """Tags of a model or a version (None takes one off), and what it is."""
+
+    version: str = ""
+    tags: dict[str, str | None] = {}
+    description: str | None = None
+    actor: str = "user"
+
+
 class Restoring(msgspec.Struct, forbid_unknown_fields=True):
     """Why a deprecation is taken back."""
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from homeostat.app.registry import deprecation, reading
-from homeostat.app.registry.aliases import live_at
+from homeostat.app.registry import deprecation, marking, reading
+from homeostat.app.registry.aliases import drop_alias, live_at, set_alias
 from homeostat.app.registry.comparing import compare
 from homeostat.app.registry.contents import whole_version
-from homeostat.app.registry.reading import VersionShown
+from homeostat.app.registry.reading import ModelShown, VersionShown
 from homeostat.app.registry.reports import Compared, Live, Model, Models
 from homeostat.app.registry.search import search_models
 from homeostat.domain.errors import BadRequest
-from homeostat.server.calls import Call, Ending, Restoring
+from homeostat.server.calls import Call, Ending, Marking, Pointing, Restoring
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
@@ -44,6 +44,25 @@ def model(container: Container, call: Call) -> Model:
 def version(container: Container, call: Call) -> VersionShown:
     """``GET /models/{name}/versions/{version}``, a number or an alias: with what it is made of."""
     return whole_version(container, call.path["name"], call.path["version"])
+
+
+def alias(container: Container, call: Call) -> ModelShown:
+    """``POST /models/{name}/alias``: sets it, or takes it away."""
+    said, name = call.read(Pointing), call.path["name"]
+    if said.version is None:
+        drop_alias(container, name, said.alias, actor=said.actor)
+    else:
+        set_alias(container, name, said.alias, said.version, actor=said.actor)
+    return reading.model(container.store, name)
+
+
+def mark(container: Container, call: Call) -> ModelShown:
+    """``POST /models/{name}/mark``: tags and a description, of the model or a version."""
+    said, name = call.read(Marking), call.path["name"]
+    marking.mark(
+        container, name, said.version, tags=said.tags, description=said.description, actor=said.actor
+    )
+    return reading.model(container.store, name)
 
 
 def deprecate(container: Container, call: Call) -> VersionShown:

@@ -18,6 +18,7 @@ from homeostat.engine.serving.predictions import Prediction, shadow
 _BATCH: Final = 512
 _MOST: Final = 16 * _BATCH
 _PAUSE: Final = 0.002
+_PAUSES: Final = 100  # then shadows take their turn though requests wait: the log waits for them
 _PATIENCE: Final = 2.0
 
 _log = logging.getLogger(__name__)
@@ -91,14 +92,17 @@ class ShadowLane:
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
+        pauses = 0
         while True:
             if not self._waiting:
                 self._idle.set()
                 self._arrived.clear()
                 await self._arrived.wait()
-            elif self._busy() and len(self._waiting) < _BATCH and not self._urgent:
+            elif self._busy() and len(self._waiting) < _BATCH and pauses < _PAUSES and not self._urgent:
+                pauses += 1
                 await asyncio.sleep(_PAUSE)
             else:
+                pauses = 0
                 count = min(len(self._waiting), _BATCH)
                 self._running = [self._waiting.popleft() for _ in range(count)]
                 try:

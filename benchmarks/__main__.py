@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.measure import Section
 
-NAMES = ("startup", "serving", "deliveries", "features", "runs")
+NAMES = ("startup", "serving", "deliveries", "features", "runs", "tracking")
 _ROOT = Path(__file__).parents[1]
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 _LIBRARIES = ("msgspec", "numpy", "polars", "scikit-learn", "uvicorn", "uvloop")
@@ -42,11 +42,11 @@ def _table(section: Section) -> str:
         "",
         section.about,
         "",
-        "| | ratio | Homeostat | bare |",
+        f"| | ratio | Homeostat | {section.bare} |",
         "|---|---:|---|---|",
     ]
     for line in section.lines:
-        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+        ratio = "" if line.ratio is None else f"{line.ratio:.{2 if line.ratio >= 0.1 else 3}f}"
         lines.append(f"| {line.what} | {ratio} | {line.ours} | {line.bare} |")
     return "\n".join([*lines, ""])
 

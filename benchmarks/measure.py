@@ -40,6 +40,7 @@ class Section:
     title: str
     about: str
     lines: list[Line]
+    bare: str = "bare"  # what the baseline is called
 
 
 def cost(work: Callable[[], object], *, units: int = 1, repeat: int = 5) -> Cost:

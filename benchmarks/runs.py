@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -31,13 +32,13 @@ _PACK = struct.Struct("<Hdqq").pack
 def run() -> Section:
     """The caller's side without a server, then both sides with one."""
     with TemporaryDirectory(prefix="homeostat-bench-") as folder:
-        with _environment(HOMEOSTAT_HOME=f"{folder}/alone", HOMEOSTAT_SERVER=_NOBODY):
+        with environment(HOMEOSTAT_HOME=f"{folder}/alone", HOMEOSTAT_SERVER=_NOBODY):
             lines = _caller()
         with (
             _server(Path(folder) / "home") as (url, control),
-            _environment(HOMEOSTAT_HOME=f"{folder}/client", HOMEOSTAT_SERVER=url),
+            environment(HOMEOSTAT_HOME=f"{folder}/client", HOMEOSTAT_SERVER=url),
         ):
-            lines += [_durable(control, 1), _durable(control, 20)]
+            lines += [durable(partial(_cpu, control), keys) for keys in (1, 20)]
     return Section(
         "Runs",
         f"`hs.log` called {_CALLS:,} times in a loop that does nothing else, median of {_ROUNDS}; wall is what a call "
@@ -88,15 +89,16 @@ def _calls(call: Callable[[int], object]) -> tuple[Cost, float]:
     return Cost(median(c.cpu for c in costs), median(c.wall for c in costs)), median(singles)
 
 
-def _durable(control: psutil.Process, keys: int) -> Line:
+def durable(cpu: Callable[[], float], keys: int) -> Line:
+    """Points of as many metrics a call, through to the server, whose CPU seconds `cpu` gives."""
     values = {f"metric {number}": 0.5 for number in range(keys)}
-    before, mine = _cpu(control), time.process_time()
+    before, mine = cpu(), time.process_time()
     began = time.perf_counter()
     with hs.run("bench", capture=False):
         for step in range(_POINTS // keys):
             hs.log(values, step=step)
     wall = time.perf_counter() - began
-    mine, server = time.process_time() - mine, _cpu(control) - before
+    mine, server = time.process_time() - mine, cpu() - before
     bare = _bare(keys)
     return Line(
         f"points, {keys} a call, until they are durable on the server",
@@ -159,7 +161,8 @@ def _server(home: Path) -> Iterator[tuple[str, psutil.Process]]:
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
+    """These environment variables for as long as the block lasts."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

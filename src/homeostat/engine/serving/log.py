@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from homeostat.engine.serving.predictions import Prediction, message
+from homeostat.engine.serving.scorer import Scored
 
 if TYPE_CHECKING:
     import polars as pl
@@ -157,14 +158,18 @@ def to_frame(items: list[Prediction]) -> pl.DataFrame:
         "float": pl.Float64(),
         _TIME: pl.Datetime("us", "UTC"),
     }
-    columns = zip(*map(_meta, items), strict=True)
+    known: dict[int, frozenset[str]] = {}
+    for item in items:
+        if item.scored is not None and id(item.scored) not in known:
+            known[id(item.scored)] = frozenset(item.scored.X.columns)
+    columns = zip(*(_meta(item, known.get(id(item.scored), frozenset())) for item in items), strict=True)
     meta = pl.DataFrame(
         dict(zip(_META, columns, strict=True)), schema={name: types[kind] for name, kind in _META.items()}
     )
     return pl.concat([meta, _features(items)], how="horizontal")
 
 
-def _meta(item: Prediction) -> tuple[Any, ...]:
+def _meta(item: Prediction, features: frozenset[str]) -> tuple[Any, ...]:
     """The values of ``_META``."""
     fell = item.answered is not item.arm
     other = item.answered if fell else item.shadow
@@ -182,49 +187,42 @@ def _meta(item: Prediction) -> tuple[Any, ...]:
         message(item.error) if item.error else None,
         item.status,
         item.latency_us,
-        _request(item),
+        _request(item.row, features),
     )
 
 
-def _request(item: Prediction) -> str:
-    row = item.row
-    known = item.scored.X.columns if item.scored is not None else ()
-    asked = {name: getattr(row, name) for name in row.__struct_fields__ if name not in known}
+def _request(row: msgspec.Struct, features: frozenset[str]) -> str:
+    asked = {name: getattr(row, name) for name in row.__struct_fields__ if name not in features}
     return msgspec.json.encode(asked).decode()
 
 
 def _features(items: list[Prediction]) -> pl.DataFrame:
-    """Views and features of each item: a frame for each set of columns, joined in the items' order."""
+    """Views and features of each item, in the items' order: rows of the batches that they were scored in."""
     import polars as pl
 
-    time = pl.Datetime("us", "UTC")
-    groups: dict[tuple[Any, ...], list[int]] = {}
+    batches: dict[int, tuple[Scored, list[int], list[int]]] = {}
     for place, item in enumerate(items):
         if item.scored is not None:
-            names = (*item.scored.as_of, None, *item.scored.X.schema.items())
-            groups.setdefault(names, []).append(place)
-    parts = []
-    batches: dict[int, list[tuple[Any, ...]]] = {}
-    for places in groups.values():
-        first = items[places[0]].scored
-        assert first is not None
-        schema: dict[str, Any] = {"_place": pl.Int64()}
-        for view in first.as_of:
-            schema |= {f"as_of__{view}": time, f"position__{view}": pl.Int64()}
-        schema |= dict(first.X.schema)
-        rows = []
-        for place in places:
-            scored, index = items[place].scored, items[place].index
-            assert scored is not None
-            if id(scored) not in batches:
-                batches[id(scored)] = scored.X.rows()
-            views = [
-                v for view in first.as_of for v in (scored.as_of[view][index], scored.positions[view][index])
-            ]
-            rows.append((place, *views, *batches[id(scored)][index]))
-        parts.append(pl.DataFrame(rows, schema=schema, orient="row"))
+            _, places, rows = batches.setdefault(id(item.scored), (item.scored, [], []))
+            places.append(place)
+            rows.append(item.index)
     every = pl.DataFrame({"_place": range(len(items))}, schema={"_place": pl.Int64()})
-    if not parts:
+    if not batches:
         return every.drop("_place")
-    found = pl.concat(parts, how="diagonal_relaxed")
+    groups: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
+    for scored, places, rows in batches.values():
+        frame = pl.DataFrame([*_views(scored, rows), *scored.X[rows].get_columns()])
+        frame = frame.insert_column(0, pl.Series("_place", places, pl.Int64()))
+        groups.setdefault(tuple(frame.schema.items()), []).append(frame)
+    found = pl.concat([pl.concat(alike) for alike in groups.values()], how="diagonal_relaxed")
     return every.join(found, on="_place", how="left", maintain_order="left").drop("_place")
+
+
+def _views(scored: Scored, rows: list[int]) -> Iterator[pl.Series]:
+    """When what stands behind the features became visible, and in which batch it came, by view."""
+    import polars as pl
+
+    for view in scored.as_of:
+        as_of, positions = scored.as_of[view], scored.positions[view]
+        yield pl.Series(f"as_of__{view}", [as_of[row] for row in rows], pl.Datetime("us", "UTC"))
+        yield pl.Series(f"position__{view}", [positions[row] for row in rows], pl.Int64())

@@ -21,6 +21,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 
 from homeostat.app.container import Container
 from homeostat.app.registry import directories
+from homeostat.app.registry.contents import whole_version
 from homeostat.app.registry.reading import resolve
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, Conflict, NotFound, Unsafe
@@ -87,6 +88,28 @@ def test_an_imported_model_answers_as_mlflow_s_did(container: Container, saved: 
         np.testing.assert_allclose(found.predict(frame), wanted, atol=1e-7)
         assert [column.name for column in found.signature.features] == ["a", "b", "c"]
         assert bool(found.example) is (name == "pipeline")
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        '[{"name": "image", "type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 28, 28]}}]',
+        '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 4]}}]',
+        '[{"name": "messages", "type": "array", "items": {"type": "object", "properties": {}}, "required": true}]',
+        '[{"name": "blob", "type": "binary", "required": true}, {"name": "a", "type": "double", "required": true}]',
+    ],
+    ids=["tensor", "plain tensor", "array", "binary"],
+)
+def test_signatures_that_no_table_has_go_in_and_out_as_they_are(container: Container, inputs: str) -> None:
+    text = f"flavors:\n  python_function: {{loader_module: mine}}\nsignature:\n  inputs: '{inputs}'\n"
+    files = {"MLmodel": text.encode(), "data/weights.bin": b"\0"}
+    directories.import_directory(container, "odd", files)
+    assert directories.export_files(container, "odd", "1") == files
+    of = whole_version(container, "odd", "1").contents
+    assert of is not None
+    assert [one.name for one in of.features] == (["a"] if "binary" in inputs else [])
+    shape = {"image": [-1, 28, 28]} if "image" in inputs else {"features": [-1, 4]}
+    assert of.shapes == (shape if "tensor" in inputs else {"features": [-1, len(json.loads(inputs))]})
 
 
 def test_types_that_the_directory_calls_trusted_are_not(container: Container, saved: Path) -> None:

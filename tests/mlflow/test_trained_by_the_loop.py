@@ -12,9 +12,11 @@ import pytest
 
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
+from homeostat.app.modelcard import card
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
 from homeostat.app.registry import directories
+from homeostat.app.registry.contents import whole_version
 from homeostat.app.registry.deprecation import date_of, deprecate
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
@@ -151,6 +153,42 @@ def _downloaded(name: str) -> dict[str, int]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != "registered_model_meta"
     }
+
+
+def test_what_a_client_registers_is_shown_with_its_parts(home: Path, client: Client) -> None:
+    def registered() -> str:
+        import mlflow
+        import pandas as pd
+        from sklearn.linear_model import LogisticRegression
+
+        X = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.0, 1.0, 0.0]})
+        mlflow.set_experiment("by hand")
+        with mlflow.start_run() as run:
+            mlflow.log_param("C", 1.0)
+            mlflow.log_metric("auc", 0.9)
+            mlflow.log_input(mlflow.data.from_pandas(X, name="rows"), "training")
+            mlflow.sklearn.log_model(
+                LogisticRegression().fit(X, [0, 0, 1, 1]),
+                name="model",
+                input_example=X.head(2),
+                registered_model_name="hand",
+                pip_requirements=["scikit-learn==1.7.2", "mlflow"],
+            )
+        return str(run.info.run_id)
+
+    run = client(registered)
+    with Container(Settings(home=home)) as container:
+        of = whole_version(container, "hand", "1").contents
+        made = card(container, "hand", "1")
+    assert of is not None
+    assert (of.run, of.params, of.metrics) == (f"run/{run}", {"C": "1.0"}, {"auc": 0.9})
+    assert [one.name for one in of.features] == ["a", "b"]
+    assert of.shapes["features"] == [-1, 2]
+    assert of.example == {"a": 0.0, "b": 1.0}
+    assert of.environment == {"scikit-learn": "1.7.2"}
+    assert [one.ref for one in of.data] == ["rows"]
+    assert {"gates", "slices", "owner"} <= {one.field for one in made.missing}
+    assert not {"data", "metrics", "features", "example"} & {one.field for one in made.missing}
 
 
 def test_the_client_sees_that_a_version_is_deprecated(home: Path, client: Client) -> None:

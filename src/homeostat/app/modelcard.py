@@ -40,6 +40,7 @@ def card(container: Container, model: str, at: str = "latest") -> Card:
     run = container.store.get(Run, record.run) if record.run else None
     then = _at_training(container, record, run)
     now = _declared(container, record.model) or then
+    of = contents(container, record)
     ref = str(Ref("model", record.model).at(record.version))
     made = Card(
         model=record.model,
@@ -58,8 +59,8 @@ def card(container: Container, model: str, at: str = "latest") -> Card:
             now.card if now else {}, cards.tagged(about.tags), cards.tagged(shown.tags)
         ),
         training=_training(run),
-        contents=contents(container, record),
-        metrics=record.metrics or _measured(container, record),
+        contents=of,
+        metrics=of.metrics,
         gates=[_judged(one) for one in _gates(container, record)],
         approvals=[
             Consent(actor=one.actor, at=one.at, reason=one.reason)
@@ -115,16 +116,6 @@ def _training(run: Run | None) -> dict[str, Any]:
         "seconds": round(run.seconds, 3) if run.seconds is not None else None,
     }
     return {name: value for name, value in told.items() if value not in (None, "")}
-
-
-def _measured(container: Container, record: ModelVersion) -> dict[str, float]:
-    """What a client logged to the run of a version that it registered."""
-    from homeostat.app.tracking import run_data
-
-    if not record.run:
-        return {}
-    logged = run_data(container, [record.run])[record.run].metrics
-    return {metric.key: metric.value for metric in logged if metric.value is not None}
 
 
 def _moment(at: datetime | None) -> str:

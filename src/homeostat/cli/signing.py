@@ -89,7 +89,8 @@ def sign(
         print_json(found)
         return
     trusted = by.certificates[-1] if by.certificates else by.key
-    typer.echo(f"Signed {named.kind}/{named.name}@{number} ({found.digest}) with the key {by.key}.")
+    digest = f" ({found.digest})" if found.digest else ""
+    typer.echo(f"Signed {Ref('model', found.model).at(found.version)}{digest} with the key {by.key}.")
     if found.policy is None or trusted not in found.policy.keys.values():
         typer.echo(f'To ask for it: hs.Model(…, signed=hs.signed_by({{"release": "{trusted}"}}))')
     _tell(found)

@@ -32,7 +32,7 @@ def show_version(found: VersionShown) -> None:
         ["description", record.description],
         ["tags", tags(found.tags)],
         *(_made_of(of) if of else ()),
-        *([name, number(value)] for name, value in sorted(record.metrics.items())),
+        *([name, number(value)] for name, value in sorted((of.metrics if of else record.metrics).items())),
     ]
     title = str(Ref("model", record.model).at(record.version))
     print_table(["", title], [fact for fact in facts if fact[1]])

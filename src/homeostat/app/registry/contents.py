@@ -15,7 +15,7 @@ from homeostat.domain.contracts import Column
 from homeostat.domain.errors import Unsafe
 from homeostat.domain.records import DatasetVersion, ModelVersion, Run
 from homeostat.domain.refs import parse_ref
-from homeostat.domain.tracking import ArtifactFile
+from homeostat.domain.tracking import ArtifactFile, LoggedModelMetric, LoggedModelParam
 from homeostat.engine.registry import flavors, package
 from homeostat.engine.registry.contents import Contents, Data, environment
 from homeostat.engine.registry.sources import is_artifact
@@ -42,20 +42,35 @@ def whole_version(container: Container, model: str, at: str = "latest") -> Versi
 def contents(container: Container, record: ModelVersion) -> Contents:
     """What a version is made of; of what is not kept here, or was never recorded, nothing."""
     files = files_of(container, record)
-    found = _of_files(container, files)
+    found = _with_logged_model(container, record, _of_files(container, files))
     run = container.store.get(Run, record.run) if record.run else None
     if run is None:
         return found
     logged = run_data(container, [run.id])[run.id]
+    measured = {metric.key: metric.value for metric in logged.metrics if metric.value is not None}
     return msgspec.structs.replace(
         found,
+        metrics=record.metrics or measured | found.metrics,
         code=run.code or logged.tags.get(_COMMIT, ""),
         lock=found.lock or run.environment,
         data=[_data(container, text) for text in run.inputs]
         or [Data(ref=read.name, digest=read.digest) for read in logged.inputs],
         views=found.views or run.features,
-        params=logged.params | run.params,
+        params=logged.params | run.params | found.params,
         run=f"run/{run.id}",
+    )
+
+
+def _with_logged_model(container: Container, record: ModelVersion, found: Contents) -> Contents:
+    """What was logged to the model itself, where a client logged one before it was registered."""
+    if not record.logged_model:
+        return msgspec.structs.replace(found, metrics=record.metrics)
+    mine: Where = ("model", "=", record.logged_model)
+    metrics = container.store.find(LoggedModelMetric, mine, order=["timestamp"])
+    return msgspec.structs.replace(
+        found,
+        params={param.key: param.value for param in container.store.find(LoggedModelParam, mine)},
+        metrics={metric.key: metric.value for metric in metrics if metric.value is not None},
     )
 
 

@@ -36,7 +36,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         code: The digest of the project's files; of a run of MLflow's, the commit that it logged.
         data: The dataset versions that were read.
         views: The feature views, as ``feature-view/name@version``.
-        params: The parameters of the training.
+        params: The parameters of the training, or those that a client logged.
+        metrics: What was measured, by name.
         run: The run that made it, as ``run/…``.
     """
 
@@ -53,6 +54,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     data: list[Data] = []
     views: list[str] = []
     params: dict[str, Any] = {}
+    metrics: dict[str, float] = {}
     run: str = ""
 
 

@@ -11,10 +11,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
+from homeostat.domain.errors import BadRequest
 from homeostat.domain.traces import Trace
+from homeostat.engine.tracking.packing import pack, unpack
+from homeostat.engine.tracking.spans import read_protobuf
+from homeostat.engine.tracking.telling import tell
 from homeostat.server.mlflow.app import Mlflow
 from tests.engine.tracking.test_spans import CHILD, PROTOBUF, SPAN, TRACE, request
 from tests.server.asking import Answer, ask
@@ -340,3 +346,23 @@ def test_what_cannot_be_is_told(app: Mlflow, method: str, path: str, message: An
     answer = send(app, method, path, message) if method != "GET" else ask(app, "GET", path)
     assert answer.status == status
     assert answer.json["message"]
+
+
+@given(
+    st.binary(max_size=200)
+    | st.builds(
+        lambda at, cut: PROTOBUF[:at] + cut + PROTOBUF[at + 1 :],
+        st.integers(0, len(PROTOBUF)),
+        st.binary(max_size=3),
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_no_export_is_too_odd_to_be_answered(data: bytes) -> None:
+    """Reading alone: what is read is checked by the calls above."""
+    try:
+        spans = read_protobuf(data)
+    except BadRequest:
+        return
+    for span, about in spans:
+        tell([span], about)
+        assert unpack(pack([span])) is not None

@@ -90,12 +90,24 @@ def filled(wire: Wire) -> Wire:
     model = _asked(wire, "logged-models", {"experiment_id": experiment, "name": "l"})["model"]["info"][
         "model_id"
     ]
+    KNOWN["trace_id"] = KNOWN["request_id"] = [f"tr-{name}"]
+    KNOWN["trace_ids"] = KNOWN["request_ids"] = [[f"tr-{name}"]]
+    told = {"trace_id": f"tr-{name}", "trace_location": _place(experiment)}
+    status, answer = wire.call(
+        "POST", "3.0/mlflow/traces", "", json.dumps({"trace": {"trace_info": told}}).encode()
+    )
+    assert status == 200, answer
+    KNOWN["locations"] = [[_place(experiment)]]
     KNOWN["run_id"] = KNOWN["run_uuid"] = [run]
     KNOWN["run_ids"] = [[run]]
     KNOWN["experiment_id"], KNOWN["experiment_ids"] = [experiment], [[experiment]]
     KNOWN["model_id"] = [model]
     KNOWN["name"] = [name]
     return wire
+
+
+def _place(experiment: str) -> dict[str, Any]:
+    return {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": experiment}}
 
 
 def _asked(wire: Wire, path: str, message: dict[str, Any]) -> Any:
@@ -122,6 +134,11 @@ KNOWN: dict[str, list[Any]] = {
     "view_type": ["ALL"],
     "run_view_type": ["ALL"],
     "tag_key": ["t"],
+    "assessment_id": ["a-none"],
+    "assessment": [{"assessment_name": "good", "feedback": {"value": 1}}],
+    "filter_string1": ["name = 'a'"],
+    "filter_string2": ["trace.text LIKE '%a%'"],
+    "timestamp_ms": [1],
     "digest": ["d"],
     "source_type": ["local"],
     "model_json": ['{"run_id": "", "artifact_path": "m", "utc_time_created": "", "flavors": {}}'],
@@ -178,7 +195,9 @@ def _of(
 
 
 def _ask(wire: Wire, endpoint: Endpoint, message: Any) -> tuple[int, bytes]:
-    path = endpoint.path.replace("{model_id}", KNOWN["model_id"][0]).replace("{tag_key}", "t")
+    path = endpoint.path
+    for name in ("model_id", "tag_key", "trace_id", "request_id", "assessment_id"):
+        path = path.replace(f"{{{name}}}", str(KNOWN[name][0]))
     if endpoint.method == "GET" and isinstance(message, dict):
         flat = {name: value for name, value in message.items() if not isinstance(value, dict)}
         return wire.call("GET", path, urlencode(flat, doseq=True, errors="surrogatepass"), b"")

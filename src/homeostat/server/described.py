@@ -17,7 +17,7 @@ from homeostat.app.approvals import Standing
 from homeostat.app.controller import Tick
 from homeostat.app.deliveries import Ingested
 from homeostat.app.outcomes import Labelled
-from homeostat.app.registry.reading import VersionShown
+from homeostat.app.registry.reading import ModelShown, VersionShown
 from homeostat.app.registry.reports import Compared, Live, Model, Models
 from homeostat.app.replaying import Replay
 from homeostat.app.shadows import Agreement
@@ -160,6 +160,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /models/{name}/versions/{version}/approvals": Operation("Who agreed to a version.", Standing),
     "POST /models/{name}/versions/{version}/approve": Operation(
         "Agree to a version.", Standing, calls.Consent
+    ),
+    "POST /models/{name}/alias": Operation("Set an alias, or take it away.", ModelShown, calls.Pointing),
+    "POST /models/{name}/mark": Operation(
+        "Tag and describe a model or a version.", ModelShown, calls.Marking
     ),
     "GET /compare": Operation(
         "What differs between two versions.", Compared, query={"old": _TEXT, "new": _TEXT}, needs=("old", "new")

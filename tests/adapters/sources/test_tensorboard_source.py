@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import google_crc32c
+import msgspec
 import pytest
 
 from homeostat.adapters.sources import messages, open_source
@@ -51,18 +52,43 @@ def test_hyperparameters(folder: Path) -> None:
     assert [value for value, _, _ in points(found["other/tried"])["m"]] == [2.0]
 
 
-def test_what_stays_in_the_events_is_told_and_they_come_along(folder: Path) -> None:
+def test_what_is_no_number_is_shown_and_the_events_come_along(folder: Path) -> None:
     found = runs(open_source(str(folder)))
-    assert found["train"].missing == [
-        Missing("run train", "its values of histograms, 1 of them, stay in its event files"),
-        Missing("run train", "its values of text, 1 of them, stay in its event files"),
-    ]
-    assert [reason for _, reason in found["other"].missing] == [
-        "its histograms, 1 of them, stay in its event files",
-        "its images, 1 of them, stay in its event files",
-    ]
+    assert found["train"].missing == found["other"].missing == []
+    own = files(found["train"])
+    note, weights = (msgspec.json.decode(own[path]) for path in sorted(own) if path.startswith("values/"))
+    assert (weights["type"], weights["key"], weights["step"]) == ("histogram", "weights", 1)
+    assert (sum(weights["counts"]), len(weights["edges"])) == (10, 31)
+    assert (note["type"], note["text"], note["markdown"]) == ("text", "hello", True)
     (path,) = (folder / "train").iterdir()
-    assert files(found["train"]) == {f"tensorboard/{path.name}": path.read_bytes()}
+    assert own[f"tensorboard/{path.name}"] == path.read_bytes()
+    own = files(found["other"])
+    told = {one["key"]: one for p in own if p.endswith(".json") for one in [msgspec.json.decode(own[p])]}
+    assert (told["i"]["type"], told["i"]["width"]) == ("image", 4)
+    assert own[told["i"]["file"]].startswith(b"\x89PNG")
+    assert len(told["h"]["edges"]) == len(told["h"]["counts"]) + 1
+    assert told["h"]["counts"][0] > 0 < told["h"]["counts"][-1]
+
+
+def test_what_nothing_here_shows_is_told(folder: Path) -> None:
+    (path,) = (folder / "train").iterdir()
+    event = messages.tensorboard("Event")(wall_time=1_800_000_000.0, step=9, graph_def=b"g")
+    event.summary.value.add(tag="i").image.encoded = b"no image"
+    event.summary.value.add(tag="s").audio.encoded = b"RIFF...."
+    tensor = event.summary.value.add(tag="t")
+    tensor.metadata.plugin_data.plugin_name = "mesh"
+    tensor.tensor.dtype = 1
+    tensor.tensor.tensor_content = bytes(12)
+    with path.open("ab") as file:
+        file.write(record(event.SerializeToString()))
+    found = runs(open_source(str(folder)))["train"]
+    own = files(found)
+    assert [p for p in own if p.startswith("values/s/") and p.endswith(".wav")]
+    assert [reason for _, reason in found.missing] == [
+        "its graphs, 1 of them, stay in its event files",
+        "its images, 1 of them, stay in its event files",
+        "its values of mesh, 1 of them, stay in its event files",
+    ]
 
 
 def test_a_run_keeps_its_id_wherever_its_folder_is_and_while_it_grows(folder: Path, tmp_path: Path) -> None:

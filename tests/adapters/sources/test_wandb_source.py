@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import shutil
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
+import msgspec
+import polars as pl
 import pytest
 
-from homeostat.adapters.sources import messages, open_source
+from homeostat.adapters.sources import messages, open_source, wandb_values
 from homeostat.adapters.sources.framing import wandb_records
 from homeostat.domain.errors import BadRequest
 from homeostat.ports.sources import Missing
@@ -78,19 +83,85 @@ def test_points_with_their_steps(folder: Path) -> None:
     assert times[0] > 1_700_000_000_000
 
 
-def test_what_stays_in_the_log_is_told_and_the_log_comes_along(folder: Path) -> None:
+def test_what_is_no_number_is_shown_and_the_log_comes_along(folder: Path) -> None:
     brave = runs(open_source(str(folder)))["brave"]
-    assert set(brave.missing) == {
-        Missing("run abcd1234", "its texts among metrics, 20 of them, stay in wandb/run-abcd1234.wandb"),
-        Missing(
-            "run abcd1234",
-            "its media, histograms and tables among metrics, 3 of them, stay in wandb/run-abcd1234.wandb",
-        ),
-    }
     found = files(brave)
+    told = [
+        msgspec.json.decode(found[path]) for path in found if path.startswith("values/") and ".json" in path
+    ]
+    shown = {one["key"]: one for one in told}
+    assert {key: one["type"] for key, one in shown.items()} == {
+        "text": "text",
+        "hist": "histogram",
+        "image": "image",
+        "table": "table",
+    }
+    assert len(told) == 23
+    assert len(shown["hist"]["edges"]) == len(shown["hist"]["counts"]) + 1
+    assert found[shown["image"]["file"]].startswith(b"\x89PNG")
+    assert pl.read_parquet(found[shown["table"]["file"]]).rows() == [(1,)]
+    assert brave.missing == []
     assert found["wandb/run-abcd1234.wandb"] == log_of(folder, "abcd1234").read_bytes()
     assert "requirements.txt" in found
-    assert [name for name in found if name.startswith("media/images/")]
+
+
+def record(what: Any) -> bytes:
+    """A message as a record of a log that it does not bring into another block."""
+    data: bytes = what.SerializeToString()
+    return struct.pack("<IHB", zlib.crc32(b"\x01" + data), len(data), 1) + data
+
+
+def test_axes_and_what_nothing_here_shows(folder: Path) -> None:
+    path = log_of(folder, "failed01")
+    kind = messages.wandb("Record")
+    added = [
+        kind(metric={"name": "acc", "step_metric": "epoch"}),
+        kind(metric={"glob_name": "val/*", "step_metric": "e"}),
+    ]
+    added += [kind(metric={"glob_name": "*", "step_metric": "_timestamp"}), kind(metric={"name": "epoch"})]
+    history = kind()
+    for key, value in (
+        ("_step", 7),
+        ("video", {"_type": "video-file"}),
+        ("gone", {"_type": "image-file", "path": "x"}),
+    ):
+        history.history.item.add(key=key, value_json=msgspec.json.encode(value).decode())
+    with path.open("ab") as file:
+        file.write(b"".join(map(record, (*added, history))))
+    found = runs(open_source(str(path)))["fails"]
+    axes = {name: axis for name, axis in found.tags.items() if name.startswith("homeostat.axis")}
+    assert axes == {"homeostat.axis.acc": "epoch", "homeostat.axis.val": "e", "homeostat.axis": "time"}
+    assert "that nothing here shows, 2 of them" in found.missing[-1].reason
+    assert not [name for name in files(found) if name.startswith("values/")]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (
+            {"_type": "histogram", "values": [1, 2], "packedBins": {"min": 0, "size": 0.5, "count": 2}},
+            [0, 0.5, 1],
+        ),
+        ({"_type": "histogram", "values": [1, 2], "bins": [0, 1]}, None),
+        ({"_type": "histogram", "values": "many", "bins": []}, None),
+        ({"_type": "image-file", "path": "../../secret.png"}, None),
+        ({"_type": "images/separated", "filenames": ["a.png", "b.png"], "captions": ["A", "B"]}, ["A", "B"]),
+        ({"_type": "images/separated", "filenames": ["a.png", "none.png"]}, None),
+        ({"_type": "audio", "audio": [{"_type": "audio-file", "path": "a.png", "caption": "c"}]}, ["c"]),
+        ({"_type": "table-file", "path": "damaged.json"}, None),
+        ({"_type": ["list"]}, None),
+    ],
+)
+def test_values_in_the_forms_that_there_are(tmp_path: Path, value: dict[str, Any], shown: Any) -> None:
+    (tmp_path / "secret.png").touch()
+    folder = tmp_path / "run" / "files"
+    folder.mkdir(parents=True)
+    for name in ("a.png", "b.png", "damaged.json"):
+        (folder / name).write_bytes(b"{")
+    found = wandb_values.shown_of("key", value, folder)
+    assert [one.detail.get("edges") or one.detail["caption"] for one in found] == (
+        [shown] if shown and found[0].type == "histogram" else shown or []
+    )
 
 
 def test_a_record_of_several_blocks(folder: Path) -> None:

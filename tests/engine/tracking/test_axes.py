@@ -30,8 +30,8 @@ def test_a_point_lies_at_the_last_value_that_the_axis_had_at_its_step(points: Pa
 
 def test_the_longest_name_counts() -> None:
     tags = axes.tags_of("time") | axes.tags_of({"val": "epoch", "val/slow": "step"})
-    metrics = ("loss", "val", "val/loss", "val/slow/x", "value")
-    assert [axes.axis_of(tags, one) for one in metrics] == ["time", "epoch", "epoch", "step", "time"]
+    metrics = ("loss", "val", "val/loss", "val.a", "val/slow/x", "value")
+    assert [axes.axis_of(tags, one) for one in metrics] == ["time", "epoch", "epoch", "epoch", "step", "time"]
     assert axes.axis_of({}, "loss") == "step"
 
 

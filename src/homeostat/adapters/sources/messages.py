@@ -14,10 +14,12 @@ _TENSORBOARD: Final = {
     "Event": "1 double wall_time, 2 int64 step, 4 bytes graph_def, 5 Summary summary",
     "Summary": "1 Value* value",
     "Value": (
-        "1 string tag, 2 float simple_value, 4 Nothing image, 5 Nothing histo, 6 Nothing audio, 8 Tensor tensor,"
+        "1 string tag, 2 float simple_value, 4 Image image, 5 Histogram histo, 6 Audio audio, 8 Tensor tensor,"
         " 9 Metadata metadata"
     ),
-    "Nothing": "",
+    "Image": "1 int32 height, 2 int32 width, 4 bytes encoded",
+    "Histogram": "1 double min, 2 double max, 3 double num, 4 double sum, 6 double* bucket_limit, 7 double* bucket",
+    "Audio": "1 float rate, 4 bytes encoded",
     "Metadata": "1 Plugin plugin_data",
     "Plugin": "1 string plugin_name, 2 bytes content",
     "Tensor": (
@@ -32,8 +34,8 @@ _TENSORBOARD: Final = {
 }
 _WANDB: Final = {
     "Record": (
-        "2 History history, 3 Changes summary, 5 Changes config, 7 Stats stats, 17 Run run, 18 Exit exit,"
-        " 26 Environment environment"
+        "2 History history, 3 Changes summary, 5 Changes config, 7 Stats stats, 12 Metric metric, 17 Run run,"
+        " 18 Exit exit, 26 Environment environment"
     ),
     "History": "1 Entry* item, 2 Step step",
     "Step": "1 int64 num",
@@ -50,6 +52,7 @@ _WANDB: Final = {
         " 13 string host, 17 Time start_time, 21 Git git"
     ),
     "Git": "1 string remote_url, 2 string commit",
+    "Metric": "1 string name, 2 string glob_name, 4 string step_metric",
     "Exit": "1 int32 exit_code",
     "Environment": "2 string python, 6 string program, 9 Git git, 13 string username",
 }

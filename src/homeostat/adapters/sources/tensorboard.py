@@ -1,7 +1,8 @@
 """TensorBoard log folders: a run is a folder with event files, as in TensorBoard itself.
 
-Scalars become metrics and hyperparameters become parameters; what else there is, images, histograms, graphs, stays in
-the event files, which come along. A run has no id there: it gets one from its folder's name and its first event.
+Scalars become metrics, hyperparameters become parameters, images, histograms, sounds and texts become values; what
+else there is, as graphs, stays in the event files, which come along. A run has no id there: it gets one from its
+folder's name and its first event.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from homeostat.adapters.sources import messages
 from homeostat.adapters.sources.columns import gathered
 from homeostat.adapters.sources.framing import tfrecords
 from homeostat.adapters.sources.reading import EPOCH, damaged, file_at
+from homeostat.adapters.sources.tensorboard_values import kind_of, shown_of
+from homeostat.adapters.sources.values import Shown, value_files
 from homeostat.domain.records import Run, RunState
 from homeostat.ports.sources import (
     Columns,
@@ -136,7 +139,7 @@ def _run(name: str, paths: list[Path]) -> SourceRun:
         params=told.params,
         tags={"homeostat.group": told.group} if told.group else {},
         points=partial(_points, paths, told),
-        files=partial(_files, paths),
+        files=partial(_files, paths, told),
         missing=missing,
     )
 
@@ -155,8 +158,10 @@ def _told(paths: list[Path], missing: list[Missing]) -> _Told:
                 told.plugins[value.tag] = plugin
             if plugin == _HPARAMS:
                 _hparams(path, value.metadata.plugin_data.content, told)
-            elif _number(value, told.plugins) is None:
-                told.others[_what(value, told.plugins)] += 1
+            elif _number(value, told.plugins) is None and not shown_of(
+                value, told.plugins.get(value.tag, "")
+            ):
+                told.others[kind_of(value, told.plugins.get(value.tag, ""))] += 1
     return told
 
 
@@ -215,14 +220,16 @@ def _number(value: Any, plugins: dict[str, str]) -> float | None:
     return float(numbers[0]) if len(numbers) == 1 else None
 
 
-def _what(value: Any, plugins: dict[str, str]) -> str:
-    """What a value is that is no number, in the plural."""
-    for name, what in (("image", "images"), ("histo", "histograms"), ("audio", "sounds")):
-        if value.HasField(name):
-            return what
-    return f"values of {plugins.get(value.tag) or 'no known plugin'}"
-
-
-def _files(paths: list[Path]) -> Iterator[SourceFile]:
+def _files(paths: list[Path], told: _Told) -> Iterator[SourceFile]:
     for path in paths:
         yield file_at(path, f"tensorboard/{path.name}")
+    yield from value_files(_values(paths, told))
+
+
+def _values(paths: list[Path], told: _Told) -> Iterator[tuple[Shown, int, int]]:
+    for _, event in _events(paths, []):
+        for value in event.summary.value:
+            plugin = told.plugins.get(value.tag, "")
+            if plugin != _HPARAMS and _number(value, told.plugins) is None:
+                for shown in shown_of(value, plugin):
+                    yield shown, event.step, int(event.wall_time * 1000)

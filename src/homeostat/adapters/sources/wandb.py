@@ -20,6 +20,8 @@ from homeostat.adapters.sources import messages
 from homeostat.adapters.sources.columns import gathered
 from homeostat.adapters.sources.framing import wandb_records
 from homeostat.adapters.sources.reading import EPOCH, damaged, file_at, files_of, json_texts
+from homeostat.adapters.sources.values import Shown, value_files
+from homeostat.adapters.sources.wandb_values import media_of, shown_of
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Run, RunState
 from homeostat.ports.sources import (
@@ -35,6 +37,7 @@ from homeostat.ports.sources import (
 
 _STANDARD: Final = "uncategorized"
 _OWN: Final = "_wandb"
+_TIMES: Final = {"_timestamp": "time", "_runtime": "time"}
 _FLOATS: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
@@ -99,7 +102,7 @@ class _Told:
     exit: int | None = None
     last: float = 0.0
     step: int = 0
-    texts: int = 0
+    axes: dict[str, str] = field(default_factory=dict)
     media: int = 0
 
 
@@ -129,13 +132,9 @@ def _run(path: Path, links: bool) -> SourceRun:
     if told.run is None:
         raise damaged(path, "it says of no run")
     id, project = told.run.run_id, told.run.project or _STANDARD
-    if told.texts or told.media:
-        log = f"wandb/{path.name}"
-        for count, what in ((told.texts, "texts"), (told.media, "media, histograms and tables")):
-            if count:
-                missing.append(
-                    Missing(f"run {id}", f"its {what} among metrics, {count:,} of them, stay in {log}")
-                )
+    if told.media:
+        what = f"media among its metrics that nothing here shows, {told.media:,} of them, stay in"
+        missing.append(Missing(f"run {id}", f"{what} wandb/{path.name} and in its files"))
     started = _moment(told.run.start_time)
     ended = EPOCH + timedelta(seconds=told.last) if told.last else started
     state: RunState = "succeeded" if told.exit == 0 else "failed"
@@ -154,7 +153,7 @@ def _run(path: Path, links: bool) -> SourceRun:
         ),
         experiment=project,
         params=dict(json_texts({key: value for key, value in told.config.items() if key != _OWN})),
-        tags={key: value for key, value in (mark | _tags(told)).items() if value},
+        tags={key: value for key, value in (mark | told.axes | _tags(told)).items() if value},
         points=partial(_points, path, told),
         files=partial(_files, path, missing, links),
         mark={key: value for key, value in mark.items() if value},
@@ -170,7 +169,8 @@ def _told(path: Path, missing: list[Missing]) -> _Told:
             row = _row(record.history.item)
             told.last = max(told.last, float(row.get("_timestamp") or 0))
             told.step = _step(record.history, row)
-            _count(row, told)
+            told.logged.update(name for name, _ in _leaves(row))
+            told.media += sum(not shown_of(key, value, path.parent / "files") for key, value in media_of(row))
         elif record.HasField("stats"):
             told.last = max(told.last, _seconds(record.stats.timestamp))
         elif record.HasField("summary"):
@@ -188,6 +188,8 @@ def _told(path: Path, missing: list[Missing]) -> _Told:
             told.python = about.python or told.python
             told.user = about.username or told.user
             told.git = about.git if about.HasField("git") else told.git
+        elif record.HasField("metric"):
+            _axis(record.metric, told.axes)
         elif record.HasField("exit"):
             told.exit = record.exit.exit_code
     return told
@@ -242,13 +244,29 @@ def _files(path: Path, missing: list[Missing], links: bool) -> Iterator[SourceFi
     yield from files_of(path.parent / "files", missing, links=links)
     yield from files_of(path.parent / "logs", missing, below="wandb/logs", links=links)
     yield file_at(path, f"wandb/{path.name}")
+    yield from value_files(_values(path))
 
 
-def _count(row: dict[str, Any], told: _Told) -> None:
-    for name, value in _leaves(row):
-        told.logged.add(name)
-        told.texts += isinstance(value, str)
-    told.media += sum(1 for _ in _media(row))
+def _values(path: Path) -> Iterator[tuple[Shown, int, int]]:
+    """Texts and media among what was logged."""
+    for record in _records(path, []):
+        if record.HasField("history"):
+            row = _row(record.history.item)
+            step, at = _step(record.history, row), int(float(row.get("_timestamp") or 0) * 1000)
+            for name, text in _leaves(row):
+                if isinstance(text, str) and not name.startswith("_"):
+                    yield Shown("text", name, {"text": text, "markdown": False}), step, at
+            for name, value in media_of(row):
+                for shown in shown_of(name, value, path.parent / "files"):
+                    yield shown, step, at
+
+
+def _axis(metric: Any, axes: dict[str, str]) -> None:
+    """Against what W&B draws a metric, or those whose name begins so."""
+    name = metric.name.replace("\\.", ".") or metric.glob_name.removesuffix("*").rstrip("/.")
+    if metric.step_metric and metric.step_metric != "_step" and (name or metric.glob_name == "*"):
+        axis = _TIMES.get(metric.step_metric, metric.step_metric)
+        axes[f"homeostat.axis.{name}" if name else "homeostat.axis"] = axis
 
 
 def _row(entries: Any) -> dict[str, Any]:
@@ -306,15 +324,6 @@ def _leaves(row: dict[str, Any], parent: str = "") -> Iterator[tuple[str, float 
                 yield from _leaves(value, name)
         elif isinstance(value, (int, float, str)):
             yield name, value
-
-
-def _media(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for value in row.values():
-        if isinstance(value, dict):
-            if "_type" in value:
-                yield value
-            else:
-                yield from _media(value)
 
 
 def _step(history: Any, row: dict[str, Any]) -> int:

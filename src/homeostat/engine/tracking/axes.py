@@ -1,7 +1,8 @@
 """Against what a metric is drawn: its step, the time, or another metric of the same run.
 
 A run says so by tags, so that every client sees it and can change it: ``homeostat.axis`` for all of its metrics,
-``homeostat.axis.val`` for the metric ``val`` and those below it, as ``val/loss``; the longest name that fits counts.
+``homeostat.axis.val`` for the metric ``val`` and those below it, as ``val/loss`` or ``val.loss``; the longest name that
+fits counts.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def tags_of(axes: str | Mapping[str, str]) -> dict[str, str]:
     """The tags that declare axes.
 
     Args:
-        axes: The axis of all metrics, or axes by the metric's name or the beginning of it up to a slash.
+        axes: The axis of all metrics, or axes by the metric's name or the beginning of it up to a slash or a dot.
 
     Raises:
         BadRequest: a name cannot be.
@@ -44,7 +45,7 @@ def axis_of(tags: Mapping[str, str], metric: str) -> str:
     while name:
         if axis := tags.get(f"{_TAG}.{name}"):
             return axis
-        name = name.rpartition("/")[0]
+        name = name[: max(name.rfind("/"), name.rfind("."), 0)]
     return tags.get(_TAG) or STEP
 
 

@@ -27,12 +27,21 @@ from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Alert, Deprecation
 from homeostat.server.api import Api
 from tests.app.churning import declare, trained
+from tests.conftest import Databases
 
 
 @pytest.fixture
 def container(tmp_path: Path) -> Iterator[Container]:
     with Container(Settings(home=tmp_path / "home")) as made:
         yield made
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, databases: Databases) -> Iterator[Container]:
+    url = databases.make()
+    with Container(Settings(home=tmp_path / "home", store=url)) as made:
+        yield made
+    databases.drop(url)
 
 
 def open_alerts(container: Container) -> list[str]:
@@ -101,7 +110,9 @@ def test_an_accepted_version_that_is_over_waits_until_that_is_undone(
     assert reading.resolve(container.store, "churn", "1").record.stage == "champion"
 
 
-def test_it_goes_where_its_version_goes(container: Container) -> None:
+@pytest.mark.parametrize("store", ["container", "on_postgres"])
+def test_it_goes_where_its_version_goes(request: pytest.FixtureRequest, store: str) -> None:
+    container: Container = request.getfixturevalue(store)
     models.register(container, "plain")
     for number in (1, 2, 3):
         versions.create(container, "plain", f"s3://bucket/{number}")

@@ -84,7 +84,8 @@ def homeostat(home: Path, store: str = "") -> Iterator[Server]:
 def mlflow(folder: Path, database: str = "") -> Iterator[Server]:
     """`mlflow server`; on SQLite in a folder where no database is given."""
     port = _free_port()
-    database = database or f"sqlite:///{folder / 'mlflow.db'}"
+    # SQLAlchemy would take another driver than the one that MLflow's users have.
+    database = database.replace("postgresql:", "postgresql+psycopg2:") or f"sqlite:///{folder / 'mlflow.db'}"
     where = ["--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts")]
     at = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command = [str(python_of("peers")), "-m", "mlflow", "server", *where, *at]

@@ -118,7 +118,7 @@ def command(connection: Connection, text: str, values: Sequence[Any] = ()) -> in
 
 
 def _driver(connection: Connection) -> Any:
-    return connection.connection.driver_connection
+    return connection.connection.dbapi_connection
 
 
 def _refused(connection: Connection, text: str, error: Exception) -> BaseException:

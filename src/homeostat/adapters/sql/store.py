@@ -8,7 +8,7 @@ buffered events are chained to the ledger and all is committed together.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any, Final, TypeVar
@@ -168,6 +168,8 @@ class SqlTransaction(_Reading):
                 return bulk.write(self._connection, records, replace=replace, by=by)
         # PostgreSQL does not replace a row twice in one statement.
         statement = statements.write(type(records[0]), self._dialect, replace, by)
+        if len(records) == 1:
+            return self._change(statement, msgspec.structs.asdict(records[0]))
         return sum(self._change(statement, msgspec.structs.asdict(record)) for record in records)
 
     def _first_taken(self, records: Sequence[Record]) -> Record:
@@ -318,8 +320,10 @@ class SqlMetaStore(_Reading):
             raise connect.meaning_of(error, self.url) from error
 
 
-def _alike(records: Sequence[Record]) -> Iterator[list[Record]]:
+def _alike(records: Sequence[Record]) -> Iterable[Sequence[Record]]:
     """Runs of records of one class, in order."""
+    if len(records) == 1:
+        return (records,)
     return (list(same) for _, same in groupby(records, key=type))
 
 

@@ -104,28 +104,23 @@ def _merge(tx: Transaction, run_id: str) -> None:
 
 
 def _of_models(tx: Transaction, run: Run, points: Sequence[Point]) -> None:
-    """Of points about logged models, the latest on each dataset."""
-    about: dict[tuple[str, str, str], list[Point]] = {}
+    """Of points about logged models, each; of two at one place the later one counts."""
+    found = {}
     for point in points:
         if point.model:
-            about.setdefault((point.model, point.dataset, point.digest), []).append(point)
-    found = []
-    for (model, dataset, digest), same in about.items():
-        for metric in latest(run.id, run.experiment, rows_of(same)):
-            value, step, timestamp = metric.value, metric.step, metric.timestamp
-            found.append(
-                LoggedModelMetric(
-                    model=model,
-                    key=metric.key,
-                    run=run.id,
-                    dataset=dataset,
-                    digest=digest,
-                    value=value,
-                    step=step,
-                    timestamp=timestamp,
-                )
+            made = LoggedModelMetric(
+                model=point.model,
+                key=point.key,
+                run=run.id,
+                dataset=point.dataset,
+                digest=point.digest,
+                value=point.value if point.value == point.value else None,
+                step=point.step,
+                timestamp=point.timestamp,
             )
-    tx.put(*found, by=_LATEST)
+            found[made.place] = made
+    if found:
+        tx.put(*found.values())
 
 
 def _params(tx: Transaction, run: Run, params: Mapping[str, str]) -> None:

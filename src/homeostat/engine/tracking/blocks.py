@@ -28,9 +28,11 @@ def extended(run: str, newest: MetricBlock | None, rows: Rows) -> list[MetricBlo
     points = len(rows.points)
     if newest is not None and newest.level == 0 and newest.count + points <= SMALL:
         number = {key: place for place, key in enumerate(newest.keys)}
-        moved = np.array([number.setdefault(key, len(number)) for key in rows.keys], dtype="<u2")
-        added = rows.points.copy()
-        added["key"] = moved[added["key"]]
+        added = rows.points
+        if rows.keys != newest.keys[: len(rows.keys)]:
+            moved = np.array([number.setdefault(key, len(number)) for key in rows.keys], dtype="<u2")
+            added = added.copy()
+            added["key"] = moved[added["key"]]
         return [
             msgspec.structs.replace(
                 newest,

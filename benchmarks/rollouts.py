@@ -76,7 +76,7 @@ def run() -> Section:
                 f"{false:.2%}, 400 labelled requests each",
             ),
             Line(
-                "canaries with one (log loss +0.05) rolled back",
+                "canaries with one (log loss +0.08) rolled back",
                 f"{found:.0%}, half of them within {requests:,.0f} labelled requests",
             ),
         ],

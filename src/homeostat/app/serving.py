@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import attrgetter
 
 import msgspec
 import polars as pl
@@ -64,6 +65,16 @@ class ModelScorer:
         found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
         scores = self.package.predict(found.X)
         return Scored(scores.tolist(), found.X, found.as_of, found.positions)
+
+
+def frame_of(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:
+    """Requests as a frame. By rows, since what a column of its own costs is more than its values do."""
+    names = schema.names()
+    if not names:
+        return pl.DataFrame(height=len(rows))
+    get = attrgetter(*names)
+    values = [get(row) for row in rows] if len(names) > 1 else [(get(row),) for row in rows]
+    return pl.DataFrame(values, schema=schema, orient="row")
 
 
 def load_version(container: Container, model: str, version: int) -> Loaded:

@@ -20,7 +20,7 @@ import polars as pl
 from homeostat.app.container import Container
 from homeostat.app.registry.directories import kept_files, read_tree
 from homeostat.app.registry.reading import resolve
-from homeostat.app.serving import load_version
+from homeostat.app.serving import frame_of, load_version
 from homeostat.app.settings import Settings
 from homeostat.domain.contracts import Column
 from homeostat.domain.digests import digest_bytes
@@ -87,8 +87,7 @@ class TableScorer:
         Raises:
             BadScores: it gave something for another number of rows.
         """
-        columns = {name: [getattr(row, name) for row in rows] for name in self._schema}
-        X = pl.DataFrame(columns, schema=self._schema)
+        X = frame_of(rows, self._schema)
         given = self._answering.ask(X)
         return Scored(self._answering.score(given), X, outputs=given)
 

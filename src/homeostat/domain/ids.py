@@ -7,9 +7,11 @@ from datetime import datetime
 from typing import Final
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
+_SHIFTS: Final = tuple(range(120, -1, -10))
 
 
 def new_id(at: datetime) -> str:
     """A new id whose first ten characters are ``at`` in milliseconds and whose rest is random."""
     number = int(at.timestamp() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -81,6 +82,22 @@ class DataPlane:
                 return
         await self._guarded("page", self._page, HttpError.body, scope, receive, send)
 
+    def direct(self, name: str, query: bytes, body: bytes, reply: Callable[[Reply], None]) -> None:
+        """Answer ``POST /predict/NAME`` by a callback; see ``homeostat.server.direct``."""
+        began = self.plane.clock.monotonic()
+
+        def answer(make: Callable[[], Reply]) -> None:
+            made = self._made(HttpError.body, make, f"POST {native.PREFIX}{name}")
+            self.measures.count("native", made.status, self.plane.clock.monotonic() - began)
+            reply(made)
+
+        try:
+            pending = native.begin(self.asking, name, query, body)
+        except Exception as error:  # noqa: BLE001 - answered in the same way as what fails later
+            answer(partial(_raise, error))
+            return
+        pending.items.add_done_callback(lambda items: answer(lambda: pending.reply(items.result())))
+
     async def private(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer on the private socket: the pages, and ``POST /-/sync``."""
         handler = self._sync if scope["path"] == "/-/sync" else self._page
@@ -114,18 +131,25 @@ class DataPlane:
     ) -> None:
         began = self.plane.clock.monotonic()
         try:
-            status, body, media_type, headers = await handler(self.asking, self.body_limit, scope, receive)
+            reply = await handler(self.asking, self.body_limit, scope, receive)
         except Disconnected:
             return
-        except HttpError as error:
-            status, body, headers = error.status, wording(error), error.headers
-            media_type = b"application/json"
-        except Exception:  # noqa: BLE001 - the client gets an answer, the log the cause
-            _log.exception("request failed: %s %s", scope["method"], scope["path"])
-            failure = HttpError(500, "internal", "the server failed", remedy="See the worker's log")
-            status, body, headers, media_type = 500, wording(failure), None, b"application/json"
+        except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the cause
+            reply = self._made(wording, partial(_raise, error), f"{scope['method']} {scope['path']}")
+        status, body, media_type, headers = reply
         self.measures.count(protocol, status, self.plane.clock.monotonic() - began)
         await respond(send, status, body, headers, media_type=media_type)
+
+    def _made(self, wording: Wording, make: Callable[[], Reply], what: str) -> Reply:
+        """A reply, also where making it raises: then it says why."""
+        try:
+            return make()
+        except HttpError as error:
+            return Reply(error.status, wording(error), headers=error.headers)
+        except Exception:  # noqa: BLE001 - the client gets an answer, the log the cause
+            _log.exception("request failed: %s", what)
+            failure = HttpError(500, "internal", "the server failed", remedy="See the worker's log")
+            return Reply(500, wording(failure))
 
     async def _page(self, asking: Asking, limit: int, scope: Scope, receive: Receive) -> Reply:
         page = self._pages.get(scope["path"])
@@ -158,6 +182,10 @@ class DataPlane:
             return Reply(200, encode(await self.plane.sync()))
         except StoreUnavailable as error:
             raise HttpError(503, "store_unavailable", error.message, remedy=error.remedy) from error
+
+
+def _raise(error: Exception) -> Reply:
+    raise error
 
 
 async def _live() -> Reply:

@@ -106,7 +106,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         return _within(message.get("body", b""), limit)
@@ -118,7 +118,7 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         part = message.get("body", b"")
         size += len(part)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
@@ -127,11 +127,12 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 def _within(body: bytes, limit: int) -> bytes:
     if len(body) > limit:
-        raise _too_large(limit)
+        raise too_large(limit)
     return body
 
 
-def _too_large(limit: int) -> HttpError:
+def too_large(limit: int) -> HttpError:
+    """The answer to a body over the limit, which also ends the connection."""
     # What is left of the body is not read, so the connection cannot be used again.
     return HttpError(
         413,

@@ -123,8 +123,10 @@ async def serve(
         HomeostatError: a port cannot be had; or what must be served cannot.
     """
     import uvicorn
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from homeostat.server.dataplane import BODY_LIMIT, DataPlane
+    from homeostat.server.direct import Direct
     from homeostat.server.http import App
 
     class Server(uvicorn.Server):
@@ -144,11 +146,11 @@ async def serve(
             await super().startup(sockets)
             ready()
 
-    def config(app: App) -> uvicorn.Config:
+    def config(app: App, protocol: type[HttpToolsProtocol]) -> uvicorn.Config:
         return uvicorn.Config(
             app,
             interface="asgi3",
-            http="httptools",
+            http=protocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -171,12 +173,11 @@ async def serve(
     gc.set_threshold(50_000, 50, 100)  # nor often what a model's libraries add to it
     path = socket_path(home, worker)
     public, private = open_public(host, port), open_private(path)
-    server = Server(config(app.public))
-    inner = config(app.private)
+    server = Server(config(app.public, type("Public", (Direct,), {"dataplane": app})))
+    inner = config(app.private, HttpToolsProtocol)
     inner.load()
-    protocol: Callable[..., asyncio.Protocol] = inner.http_protocol_class
     control = await asyncio.get_running_loop().create_unix_server(
-        lambda: protocol(config=inner, server_state=server.server_state, app_state={}),
+        lambda: HttpToolsProtocol(config=inner, server_state=server.server_state, app_state={}),
         sock=private,
     )
     bound = int(public.getsockname()[1])

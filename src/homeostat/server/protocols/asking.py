@@ -127,13 +127,20 @@ class Asking:
         Raises:
             HttpError: too much waits, or a row cannot be scored.
         """
+        items = await self.submit(found, rows)
+        settle(items, many)
+        return items
+
+    def submit(self, found: Found, rows: Sequence[Any]) -> asyncio.Future[list[Prediction]]:
+        """Put checked rows in line.
+
+        Raises:
+            HttpError: too much waits.
+        """
         try:
-            items = await found.endpoint.submit(rows, found.live, found.at, found.started)
+            return found.endpoint.submit(rows, found.live, found.at, found.started)
         except asyncio.QueueFull:
             raise _overloaded(found.endpoint) from None
-        if items[0].status != 200:
-            raise _failed(items, many)
-        return items
 
     def _nowhere(self, name: str) -> HttpError:
         plane = self.plane
@@ -161,6 +168,16 @@ def sentence(error: HttpError) -> str:
     """An error as one text, for protocols that have no room for more."""
     where = f"{error.field}: " if error.field else ""
     return f"{where}{error.message}. {error.remedy}" if error.remedy else f"{where}{error.message}"
+
+
+def settle(items: list[Prediction], many: bool) -> None:
+    """Return where the rows of a request have answers.
+
+    Raises:
+        HttpError: one cannot be scored, and takes the others with it.
+    """
+    if items[0].status != 200:
+        raise _failed(items, many)
 
 
 def _failed(items: list[Prediction], many: bool) -> HttpError:

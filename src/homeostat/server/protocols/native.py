@@ -6,8 +6,9 @@ what stands behind it was.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 import msgspec
@@ -16,7 +17,7 @@ from homeostat.domain.errors import BadRequest
 from homeostat.engine.serving.scorer import SCORE
 from homeostat.engine.serving.tensors import value
 from homeostat.server.http import HttpError, Receive, Reply, Scope, encode, only, read_body
-from homeostat.server.protocols.asking import Asking, refused
+from homeostat.server.protocols.asking import Asking, Found, refused, settle
 
 if TYPE_CHECKING:
     from homeostat.engine.serving.predictions import Prediction
@@ -63,29 +64,57 @@ class Answers(msgspec.Struct):
     predictions: list[Answer] | list[Full]
 
 
-async def predict(asking: Asking, limit: int, scope: Scope, receive: Receive) -> Reply:
-    """Answer a request."""
-    name = scope["path"][len(PREFIX) :]
+class Pending(NamedTuple):
+    """A request that was taken."""
+
+    found: Found
+    items: asyncio.Future[list[Prediction]]
+    many: bool
+    explain: bool
+
+    def reply(self, items: list[Prediction]) -> Reply:
+        """The answer, once the rows are decided.
+
+        Raises:
+            HttpError: a row cannot be scored.
+        """
+        settle(items, self.many)
+        name, live = self.found.name, self.found.live
+        if self.explain or live.outputs[0] is not SCORE:
+            answers: list[Answer] | list[Full] = [
+                _full(name, item, live.outputs, self.explain) for item in items
+            ]
+        else:
+            answers = [
+                Answer(item.id, name, item.answered.version, item.answered.role, item.score) for item in items
+            ]
+        return Reply(200, encode(Answers(name, answers) if self.many else answers[0]))
+
+
+def begin(asking: Asking, name: str, query: bytes, body: bytes) -> Pending:
+    """Check a request and put its rows in line.
+
+    Raises:
+        HttpError: it breaks the contract, there is no such deployment, or too much waits.
+    """
     found = asking.find(name)
-    if scope["method"] != "POST":
-        only(scope, "POST")
-    explain = _explain(scope["query_string"]) if scope["query_string"] else False
-    body = await read_body(scope, receive, limit)
-    if asking.plane.endpoints.get(name) is not found.endpoint:  # taken away while the body came
-        found = asking.find(name)
-    live = found.live
+    explain = _explain(query) if query else False
     try:
-        rows, many = live.reader.read(body)
+        rows, many = found.live.reader.read(body)
     except BadRequest as error:
         raise refused(error) from None
-    items = await asking.ask(found, rows, many=many)
-    if explain or live.outputs[0] is not SCORE:
-        answers: list[Answer] | list[Full] = [_full(name, item, live.outputs, explain) for item in items]
-    else:
-        answers = [
-            Answer(item.id, name, item.answered.version, item.answered.role, item.score) for item in items
-        ]
-    return Reply(200, encode(Answers(name, answers) if many else answers[0]))
+    return Pending(found, asking.submit(found, rows), many, explain)
+
+
+async def predict(asking: Asking, limit: int, scope: Scope, receive: Receive) -> Reply:
+    """Answer a request."""
+    name, query = scope["path"][len(PREFIX) :], scope["query_string"]
+    asking.find(name)
+    only(scope, "POST")
+    if query:
+        _explain(query)  # before the body is read
+    pending = begin(asking, name, query, await read_body(scope, receive, limit))
+    return pending.reply(await pending.items)
 
 
 def _explain(query: bytes) -> bool:

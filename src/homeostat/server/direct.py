@@ -1,0 +1,132 @@
+"""The short way of a request for predictions: from the parsed bytes to the endpoint and back, in one write.
+
+uvicorn's protocol makes a task, an event and two writes of each request, which costs more than a prediction. Here a
+``POST /predict/DEPLOYMENT`` is answered by callbacks. All else goes uvicorn's way through the same application:
+other paths, other methods, what is pipelined behind a request that is not answered yet, and connections as such.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from homeostat.server.http import Reply, too_large
+from homeostat.server.protocols.native import PREFIX
+
+if TYPE_CHECKING:
+    from homeostat.server.dataplane import DataPlane
+
+_PREFIX: Final = PREFIX.encode()
+_LENGTH: Final = b"content-length"
+
+
+class _Cycle:
+    """One request on the short way. Its attributes are those that the protocol knows of its cycles."""
+
+    __slots__ = (
+        "body",
+        "disconnected",
+        "keep_alive",
+        "more_body",
+        "name",
+        "protocol",
+        "query",
+        "response_complete",
+    )
+
+    def __init__(self, protocol: Direct, name: str, query: bytes, keep_alive: bool) -> None:
+        self.protocol = protocol
+        self.name = name
+        self.query = query
+        self.keep_alive = keep_alive
+        self.body = bytearray()
+        self.more_body = True
+        self.disconnected = False
+        self.response_complete = False
+
+    @property
+    def message_event(self) -> _Cycle:
+        """Where the protocol tells its cycles that something came: nobody waits here."""
+        return self
+
+    def set(self) -> None:
+        """Nothing: see ``message_event``."""
+
+    def reply(self, reply: Reply) -> None:
+        """Write the answer, all of it at once."""
+        protocol, transport = self.protocol, self.protocol.transport
+        if self.response_complete or transport.is_closing():
+            return
+        self.response_complete = True
+        status, body, media_type, headers = reply
+        parts = [STATUS_LINE[status]]
+        for name, value in protocol.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        for name, value in headers or ():
+            if name == b"connection" and value == b"close":
+                self.keep_alive = False
+            else:
+                parts += (name, b": ", value, b"\r\n")
+        if not self.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts += (b"content-type: ", media_type, b"\r\ncontent-length: %d\r\n\r\n" % len(body), body)
+        transport.write(b"".join(parts))
+        if not self.keep_alive:
+            transport.close()
+        protocol.on_response_complete()
+
+
+class Direct(HttpToolsProtocol):
+    """uvicorn's protocol with the short way. A subclass says whom it asks.
+
+    Attributes:
+        dataplane: Whose requests these are.
+    """
+
+    dataplane: DataPlane
+
+    def on_headers_complete(self) -> None:
+        """Take the short way where the request allows it."""
+        url = self.url
+        cycle: Any = self.cycle
+        if (
+            not url.startswith(_PREFIX)
+            or b"%" in url
+            or not (cycle is None or cycle.response_complete)
+            or self.expect_100_continue
+            or self.parser.get_method() != b"POST"
+            or self.parser.should_upgrade()
+        ):
+            super().on_headers_complete()
+            return
+        path, _, query = url.partition(b"?")
+        keep = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        made = _Cycle(self, path[len(_PREFIX) :].decode("latin-1"), query, keep)
+        self.cycle = made  # type: ignore[assignment]  # as far as the protocol looks, it is one of its own
+        for name, value in self.headers:
+            if name == _LENGTH and value.isdigit() and int(value) > self.dataplane.body_limit:
+                self._refuse(made)
+
+    def on_body(self, body: bytes) -> None:
+        """Collect the body, up to the limit."""
+        cycle: Any = self.cycle
+        if type(cycle) is not _Cycle:
+            super().on_body(body)
+        elif not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > self.dataplane.body_limit:
+                self._refuse(cycle)
+
+    def on_message_complete(self) -> None:
+        """Ask."""
+        cycle: Any = self.cycle
+        if type(cycle) is not _Cycle:
+            super().on_message_complete()
+        elif not cycle.response_complete:
+            self.dataplane.direct(cycle.name, cycle.query, bytes(cycle.body), cycle.reply)
+
+    def _refuse(self, cycle: _Cycle) -> None:
+        error = too_large(self.dataplane.body_limit)
+        self.dataplane.measures.count("native", error.status, 0.0)
+        cycle.reply(Reply(error.status, error.body(), headers=error.headers))

@@ -124,6 +124,27 @@ def test_a_package_that_was_altered_is_not_loaded(container: Container, tmp_path
         load_version(container, "churn", 1)
 
 
+def test_what_serves_unsigned_is_told_of_once_signatures_are_asked_for(
+    container: Container, tmp_path: Path
+) -> None:
+    key, project = Key(tmp_path, "release"), tmp_path / "project"
+    declare(container, project)
+    trained(container)
+    assert stage(container) == "champion"
+    declare(container, project, policy(key))
+    react_all(container)
+    (alert,) = container.store.find(records.Alert, ("state", "=", "open"))
+    assert "model/churn@1 serves and could not be loaded again: it waits for" in alert.summary
+    signatures.add(container, "churn", "1", by(container, key))
+    assert not container.store.find(records.Alert, ("state", "=", "open"))
+    declare(container, project, policy(Key(tmp_path, "other")))
+    react_all(container)
+    assert container.store.count(records.Alert, ("state", "=", "open")) == 1
+    declare(container, project)
+    react_all(container)
+    assert not container.store.find(records.Alert, ("state", "=", "open"))
+
+
 def test_what_is_no_signature_of_a_version_is_not_kept(container: Container, tmp_path: Path) -> None:
     key, other = Key(tmp_path, "release"), Key(tmp_path, "other")
     declare(container, tmp_path / "project")

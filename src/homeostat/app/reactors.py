@@ -13,9 +13,9 @@ from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.registry.deprecation import RESTORED
 from homeostat.app.rollouts import begin
-from homeostat.app.signatures import SIGNED
+from homeostat.app.signatures import SIGNED, warn
 from homeostat.domain.events import Event
-from homeostat.domain.records import Alert, Cursor, ModelVersion
+from homeostat.domain.records import Alert, Cursor, Deployment, ModelVersion
 from homeostat.domain.refs import parse_ref
 
 
@@ -40,7 +40,12 @@ def _roll_out(container: Container, event: Event) -> None:
 
 
 def _roll_out_waiting(container: Container, event: Event) -> None:
-    """Another policy may ask for less: what waited for an approval is looked at again."""
+    """Another policy may ask for less, or for more: what waits is looked at again, and so is what serves."""
+    for deployment in container.store.find(Deployment):
+        for arm in deployment.arms:
+            served = container.store.get(ModelVersion, deployment.model, arm.version)
+            if served is not None:
+                warn(container, served)
     for version in container.store.find(ModelVersion, ("stage", "=", "accepted")):
         if version.model in declared(container).models:
             begin(container, version.model, version.version)

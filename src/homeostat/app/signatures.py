@@ -196,6 +196,19 @@ def remedy(record: ModelVersion) -> str:
 
 def ask(container: Container, record: ModelVersion, waits: str) -> None:
     """Tell people that a version waits for a signature; repeating it changes nothing."""
+    _tell(container, record, f"passed its gates, and {waits}")
+
+
+def warn(container: Container, record: ModelVersion) -> None:
+    """Tell people while a version serves that could not be loaded again."""
+    if waits := awaits(container, record):
+        _tell(container, record, f"serves and could not be loaded again: {waits}")
+        return
+    with container.store.begin() as tx:
+        resolve_alert(tx, container, _key(record))
+
+
+def _tell(container: Container, record: ModelVersion, what: str) -> None:
     ref = Ref("model", record.model).at(record.version)
     with container.store.begin() as tx:
         open_alert(
@@ -204,7 +217,7 @@ def ask(container: Container, record: ModelVersion, waits: str) -> None:
             key=_key(record),
             subject=str(ref),
             severity="ticket",
-            summary=f"{ref} passed its gates, and {waits}",
+            summary=f"{ref} {what}",
             action=remedy(record),
             detail={"digest": record.digest},
             tags=record.tags,

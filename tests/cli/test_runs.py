@@ -68,6 +68,8 @@ def test_the_best_run(homeostat: Shell, tracked: list[hs.Run]) -> None:
     assert homeostat("runs", "best", "loss", "--goal", "max", "--json").json["run"]["id"] == tracked[0].id
     outcome = homeostat("runs", "best", "acc", status=1)
     assert "none of 3 runs has a value of metric 'acc'" in outcome.err
+    assert "Name one that they have: loss" in outcome.err
+    assert "No run is like that" in homeostat("runs", "ls", "-f", "metrics.acc > 0").out
 
 
 def test_export(homeostat: Shell, tracked: list[hs.Run]) -> None:

@@ -66,7 +66,10 @@ def ls(
         print_json(found)
         return
     if not found:
-        typer.echo("No run is found. Track one: with hs.run('my-experiment'): hs.log(loss=0.3)")
+        if filter or experiment or deleted:
+            typer.echo("No run is like that; homeostat runs ls without options lists the newest.")
+        else:
+            typer.echo("No run is found. Track one: with hs.run('my-experiment'): hs.log(loss=0.3)")
         return
     metrics, params = _telling([run.metrics for run in found]), _telling([run.params for run in found])
     rows = [

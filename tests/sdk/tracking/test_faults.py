@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from homeostat.app.artifacts import content
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
 from homeostat.app.tracking import history, run, run_data
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import MetricBlock
+from homeostat.domain.tracking import ArtifactFile, MetricBlock
 from tests.server.ups import Up, environment, eventually
 
 LOGGING = Path(__file__).with_name("logging_process.py")
@@ -210,6 +211,43 @@ def test_the_server_of_the_home_is_found_wherever_it_listens(home: Path) -> None
     process.end()
     assert state(home, process.run) == ("succeeded", "")
     up.stop()
+
+
+FULL = """
+import resource
+import numpy as np
+import homeostat as hs
+
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+with hs.run("faults", capture=False) as run:
+    hs.log(loss=0.0, step=0)
+    assert run.flush()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))  # no file grows beyond that, as on a full disk
+    for step in range(1, 5000):
+        hs.log(loss=step / 2, step=step)
+    hs.log(noise=hs.Image(np.random.default_rng(0).random((300, 300))), step=5000)
+    assert not run.flush(within=1.5)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert run.flush(within=60)
+print(run.id)
+"""
+
+
+def test_a_disk_that_is_full_for_a_while(home: Path) -> None:
+    words = [sys.executable, "-c", FULL]
+    done = subprocess.run(
+        words, env=environment(home, HOMEOSTAT_SERVER=NOBODY), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "what is logged waits in memory and is tried again" in done.stderr
+    run_id = done.stdout.strip()
+    synced(home)
+    assert arrived(home, run_id) == list(range(5000))
+    assert state(home, run_id) == ("succeeded", "")
+    with Container(Settings(home=home)) as container:
+        files = {file.path.rpartition(".")[2]: file for file in container.store.find(ArtifactFile)}
+        assert files["png"].size > 64 << 10
+        assert b"".join(content(container, files["png"])).startswith(b"\x89PNG")
 
 
 def test_a_run_that_is_being_written_is_left_to_its_process(home: Path) -> None:

@@ -22,6 +22,7 @@ Goal = Literal["min", "max"]
 
 _PARENT: Final = "mlflow.parentRunId"
 _PAGE: Final = 1000
+_LOOKED_AT: Final = 20  # runs whose metrics are named where none has the one that is asked for
 _COUNTED: Final = 10_000  # runs that are looked at although the best is known
 _SHORTEST: Final = 4  # characters of an id that may stand for it
 
@@ -179,10 +180,12 @@ def best(
     ids = list(_experiments(container, experiments))
     quoted = "`" + metric.replace("`", "``") + "`"
     order = [f"metrics.{quoted} {'ASC' if goal == 'min' else 'DESC'}", "attributes.start_time ASC"]
-    met, without, ties, value, token = 0, 0, [], None, ""
+    met, without, ties, value, token = 0, 0, list[str](), None, ""
+    some: list[str] = []
     while True:
         page = search_runs(container, ids, filter, order_by=order, limit=_PAGE, token=token)
         values = _values(container, page.items, metric)
+        some = some or [one.id for one in page.items[:_LOOKED_AT]]
         for one in page.items:
             met += 1
             mine = values.get(one.id)
@@ -197,7 +200,7 @@ def best(
     if value is None:
         raise NotFound(
             f"none of {met} runs has a value of metric {metric!r}",
-            remedy="See homeostat runs ls for what there is",
+            remedy=_metrics_of(container, some),
         )
     excluded = _count(container, ids) - met if filter and not token else 0
     first = summary(container, ties[0])
@@ -277,6 +280,17 @@ def _values(container: Container, runs: Sequence[Run], metric: str) -> dict[str,
     ids = [one.id for one in runs]
     found = container.store.find(Metric, ("run", "in", ids), ("key", "=", metric))
     return {one.run: one.value for one in found}
+
+
+def _metrics_of(container: Container, runs: Sequence[str]) -> str:
+    """What to do where no run has a metric: the names of those that some have."""
+    found = sorted({one.key for one in container.store.find(Metric, ("run", "in", list(runs)))})
+    own = [name for name in found if not name.startswith("system/")]
+    return (
+        f"Name one that they have: {', '.join(own[:20])}"
+        if own
+        else "See homeostat runs ls for what there is"
+    )
 
 
 def _count(container: Container, experiments: Sequence[int]) -> int:

@@ -25,12 +25,27 @@ def kept(stream: Stream, path: str, content: File) -> entries.File:
     Args:
         stream: The stream that the entry goes to.
         path: Where it goes among the artifacts.
-        content: Its bytes, or the file that holds them.
+        content: Its bytes, or the file that holds them. Bytes that the disk does not take now go into the frame, which
+            waits in memory.
+
+    Raises:
+        OSError: the disk does not take the copy of a file.
     """
     if isinstance(content, bytes) and len(content) <= _IN_FRAME:
         return entries.File(path=path, size=len(content), data=content)
     name = uuid.uuid4().hex
     target = stream.files / name
+    try:
+        _write(target, content)
+    except OSError:
+        target.unlink(missing_ok=True)
+        if isinstance(content, Path):
+            raise
+        return entries.File(path=path, size=len(content), data=content)
+    return entries.File(path=path, size=target.stat().st_size, name=name)
+
+
+def _write(target: Path, content: File) -> None:
     with target.open("xb") as file:
         if isinstance(content, bytes):
             file.write(content)
@@ -38,7 +53,6 @@ def kept(stream: Stream, path: str, content: File) -> entries.File:
             _copy(content, target)
         file.flush()
         os.fsync(file.fileno())
-    return entries.File(path=path, size=target.stat().st_size, name=name)
 
 
 def _copy(source: Path, target: Path) -> None:

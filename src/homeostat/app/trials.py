@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from homeostat.app import admission
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
 from homeostat.app.outcomes import OUTCOME, Source, look, start
@@ -33,7 +34,8 @@ def begin_trial(container: Container, model: Model) -> Trial | None:
     A test whose declaration or arms are others by now is stopped for the new one.
     """
     spec = model.rollout
-    if not isinstance(spec, ABTest) or _new(container.store, model.name, spec) is None:
+    new = _new(container.store, model.name, spec) if isinstance(spec, ABTest) else None
+    if not isinstance(spec, ABTest) or new is None or _held_back(container, model.name, new[0]):
         return None
     with container.store.begin() as tx:
         tx.lock(Deployment, model.name)
@@ -52,6 +54,12 @@ def begin_trial(container: Container, model: Model) -> Trial | None:
         _tell(tx, container, trial, "trial.began", {"arms": msgspec.to_builtins(trial.arms)})
     sync_workers(container)
     return trial
+
+
+def _held_back(container: Container, model: str, names: dict[str, int]) -> bool:
+    """Whether an arm waits for a person or a signature, or is not to be deployed any more."""
+    found = [container.store.get(ModelVersion, model, v) for name, v in names.items() if name != CHAMPION]
+    return any(record is not None and admission.obstacle(container, record) for record in found)
 
 
 def _new(reads: Reads, model: str, spec: ABTest) -> tuple[dict[str, int], str] | None:

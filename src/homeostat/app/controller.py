@@ -231,7 +231,7 @@ class Controller:
     def _evaluate(self, model: Model, did: list[str]) -> None:
         container = self._container
         assert model.retrain is not None
-        watched = watch(container, model) or Watched({}, {})
+        watched = watch(container, model) or Watched()
         now = container.clock.now()
         runs = container.store.find(
             Run, ("model", "=", model.name), ("state", "!=", "failed"), order=["-created_at"], limit=1
@@ -241,6 +241,7 @@ class Controller:
             last_training_at=runs[0].created_at if runs else None,
             new_labels=self._new_labels(model, runs[0] if runs else None),
             drift=watched.drift,
+            suspicion=watched.suspicion,
             levels=watched.levels,
             frozen=broken_upstream(container, datasets_of(model)),
         )

@@ -18,6 +18,7 @@ from homeostat.app.apply import feature_set
 from homeostat.app.code import find_model, project
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
+from homeostat.app.drifting import training_reference
 from homeostat.app.judging import judge
 from homeostat.app.leases import lease_of, release
 from homeostat.app.projects import checkout, import_function, importing
@@ -32,8 +33,7 @@ from homeostat.domain.ids import new_id
 from homeostat.domain.records import FeatureView, Lease, ModelVersion, Run, RunState
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
-from homeostat.engine.monitoring.reference import reference
-from homeostat.engine.registry import formats, metrics, package
+from homeostat.engine.registry import conversion, formats, metrics, package
 from homeostat.engine.tracking.capture import capture, seed
 from homeostat.engine.tracking.training import TrainingSet
 
@@ -237,14 +237,15 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
         scores = package.predict(estimator, rows.holdout.X)
         measured = metrics.evaluate(rows.holdout.y, scores)
         progress("packaging")
+        converted = conversion.convert(estimator, rows.train.X, model.onnx) if model.onnx is not None else {}
         captured = capture(root)
         files = package.pack(
             estimator,
             signature(model, features, rows, run.features),
             environment=captured.environment,
             example=example(model, rows),
-            reference=reference(rows.train.X, scores).dump(),
-            extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))},
+            reference=training_reference(model, rows, scores).dump(),
+            extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))} | converted,
             trusted=model.trusted,
         )
     manifest = package.store(container.blobs, files)

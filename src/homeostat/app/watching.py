@@ -11,23 +11,21 @@ import polars as pl
 from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
 from homeostat.app.deliveries import contract_alert
+from homeostat.app.drifting import drifts, settle_drift
 from homeostat.app.outcomes import given
 from homeostat.app.reading import read
-from homeostat.app.registry.pointers import champion_of
 from homeostat.app.workers import sync_workers
 from homeostat.domain import records
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Model
-from homeostat.domain.declarations.rules import Drift
+from homeostat.domain.declarations.rules import Drift, DriftTest
 from homeostat.domain.durations import parse_duration
-from homeostat.domain.records import Deployment, ModelVersion, Window
-from homeostat.engine.control.rules import LEAST_ROWS, Level
-from homeostat.engine.monitoring.drift import FeatureDrift, drift
+from homeostat.domain.records import Deployment, Window
+from homeostat.engine.control.rules import LEAST_ROWS, Level, Suspicion
+from homeostat.engine.monitoring.drift import FeatureDrift
 from homeostat.engine.monitoring.quality import quality
-from homeostat.engine.monitoring.reference import Reference, profile
 from homeostat.engine.monitoring.service import service
 from homeostat.engine.registry.metrics import evaluate
-from homeostat.engine.registry.package import REFERENCE
 from homeostat.ports.meta import Transaction
 
 _DAY = timedelta(days=1)
@@ -35,10 +33,11 @@ _QUIET = timedelta(days=1)
 
 
 class Watched(msgspec.Struct, frozen=True):
-    """What the monitors of one deployment found: levels by metric, drift by window as it is written."""
+    """What the monitors of one deployment found: levels by metric, drift by window as written, suspicion by rule."""
 
-    levels: dict[str, Level]
-    drift: dict[str, list[FeatureDrift]]
+    levels: dict[str, Level] = {}
+    drift: dict[str, list[FeatureDrift]] = {}
+    suspicion: dict[str, Suspicion] = {}
 
 
 def watch(container: Container, model: Model) -> Watched | None:
@@ -52,27 +51,29 @@ def watch(container: Container, model: Model) -> Watched | None:
         return None
     now = container.clock.now()
     slo = model.slo
-    spans = {
-        rule.window for rule in (model.retrain.rules if model.retrain else ()) if isinstance(rule, Drift)
-    }
+    rules = model.retrain.rules if model.retrain else ()
+    spans = {rule.window for rule in rules if isinstance(rule, Drift | DriftTest)}
     longest = max([_DAY, *(parse_duration(text) for text in {*spans, *([slo.window] if slo else [])})])
     log = read(container, name).filter(pl.col("at") > now - longest).collect()
     windows: list[Window] = []
     if slo is not None:
         windows += _service(model, log, now)
         windows += _quality(container, model, log, now)
-    drifts = {text: _drift(container, model, log, now, text) for text in sorted(spans)}
-    windows += [_drift_window(model, text, found, log, now) for text, found in drifts.items() if found]
+    found = drifts(container, model, log, now)
     with container.store.begin() as tx:
         for window in windows:
             tx.put(window)
             _alert(tx, container, deployment.name, window)
+        for window in found.windows:
+            tx.put(window)
+            if window.threshold is not None:
+                settle_drift(tx, container, window)
     levels = {
         w.monitor: Level(value=w.value, threshold=w.threshold, rows=w.rows)
         for w in windows
-        if w.threshold is not None and not w.monitor.startswith("drift")
+        if w.threshold is not None
     }
-    return Watched(levels, drifts)
+    return Watched(levels, found.sizes, found.suspicion)
 
 
 def _service(model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
@@ -153,38 +154,6 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
     by_id = found.join(sent, on="prediction_id", how="left", suffix="_sent", maintain_order="left")
     name = "label_sent" if "label" in found.columns else "label"
     return by_id.with_columns(pl.coalesce(pl.col(name).cast(pl.Int8), task.label).alias(task.label))
-
-
-def _drift(
-    container: Container, model: Model, log: pl.DataFrame, now: datetime, text: str
-) -> list[FeatureDrift]:
-    """Drift of the features that the champion was asked with, against its training data."""
-    alias = champion_of(container.store, model.name)
-    record = container.store.get(ModelVersion, model.name, alias.version) if alias else None
-    if record is None:
-        return []
-    built = msgspec.json.decode(container.blobs.get(record.manifest["files"][REFERENCE]))
-    against = Reference.read(built)
-    names = [name for name in against.features if name in log.columns]
-    asked = log.filter(pl.col("at") > now - parse_duration(text)).select(names)
-    return drift(against, profile(against, asked)) if asked.height >= LEAST_ROWS else []
-
-
-def _drift_window(
-    model: Model, text: str, found: list[FeatureDrift], log: pl.DataFrame, now: datetime
-) -> Window:
-    span = parse_duration(text)
-    return Window(
-        deployment=model.name,
-        monitor=f"drift {text}",
-        start=now - span,
-        end=now,
-        rows=found[0].rows,
-        value=found[0].excess,
-        threshold=None,
-        breached=False,
-        detail={one.feature: round(one.excess, 4) for one in found},
-    )
 
 
 def _alert(tx: Transaction, container: Container, deployment: str, window: Window) -> None:

@@ -11,6 +11,7 @@ from homeostat.domain.declarations import (
     Calibrated,
     Dataset,
     Drift,
+    DriftTest,
     Entity,
     Every,
     FeatureView,
@@ -165,18 +166,39 @@ def signed_by(keys: Mapping[str, str], *, at_least: int = 1) -> SignaturePolicy:
 
 
 def drift(
-    *, threshold: float = 0.25, features: int = 1, window: str = "7d", of: str | Sequence[str] = ()
-) -> Drift:
+    *,
+    false_alarm: float = 0.05,
+    floor: float | None = None,
+    season: str | Sequence[str] = (),
+    of: str | Sequence[str] = (),
+    window: str = "7d",
+    threshold: float | None = None,
+    features: int = 1,
+) -> Drift | DriftTest:
     """Rule: features drifted away from the training data.
 
+    By a test that looks at each row once and keeps its promise over all looks and features: without drift, it
+    reports any within a year with a probability of at most ``false_alarm``. A feature whose training rows are too few
+    for that is not watched, and each evaluation says how many it takes.
+
     Args:
-        threshold: The population stability index, beyond what chance explains, past which a feature has drifted.
-        features: How many must have.
-        window: Over which time.
+        false_alarm: The probability of any false report within a year.
+        floor: Standard deviations that a feature may move for nothing, such as 0.05; by default as fine as the
+            training rows allow, from 0.02 (about 70,000 rows) to 0.1 (about 3,500).
+        season: ``"hour"``, ``"weekday"`` or both, in UTC: rows are compared with training rows of the same.
         of: The features that count, as ``"weather_at_origin__temp"``, or feature views by name; by default all.
-            Seasonal features always differ from another season's: leave them out where that is no news.
+        window: Over which time effect sizes are shown, and ``threshold`` holds.
+        threshold: Instead of the test: the population stability index over ``window``, beyond what chance explains,
+            past which a feature has drifted. Seasonal features always differ from another season's: leave them out
+            where that is no news. This makes no promise of false reports.
+        features: With ``threshold``: how many must have drifted.
     """
-    return Drift(threshold, features, window, (of,) if isinstance(of, str) else tuple(of))
+    among = (of,) if isinstance(of, str) else tuple(of)
+    if threshold is not None:
+        return Drift(threshold, features, window, among)
+    return DriftTest(
+        false_alarm, floor, (season,) if isinstance(season, str) else tuple(season), among, window
+    )
 
 
 def slo_burn(metric: str) -> SloBurn:

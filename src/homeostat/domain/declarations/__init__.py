@@ -12,7 +12,7 @@ from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleR
 from homeostat.domain.declarations.model import Binary, Model
 from homeostat.domain.declarations.operation import SLO, Canary
 from homeostat.domain.declarations.pipelines import Pipeline, Step, pipeline, step
-from homeostat.domain.declarations.rules import Drift, Every, NewLabels, Rule, SloBurn, When
+from homeostat.domain.declarations.rules import Drift, DriftTest, Every, NewLabels, Rule, SloBurn, When
 from homeostat.domain.declarations.signing import SignaturePolicy
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Dataset",
     "Declaration",
     "Drift",
+    "DriftTest",
     "Entity",
     "Every",
     "FeatureView",

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 import msgspec
 
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import DeclarationError
+
+SEASONS: Final = ("weekday", "hour")
 
 
 class Drift(msgspec.Struct, frozen=True, tag="drift"):
@@ -24,6 +29,51 @@ class Drift(msgspec.Struct, frozen=True, tag="drift"):
 
     def watches(self, feature: str) -> bool:
         """Whether the drift of ``feature`` (``view__column``) counts."""
+        return not self.of or feature in self.of or feature.partition("__")[0] in self.of
+
+
+class DriftTest(msgspec.Struct, frozen=True, tag="drift-test"):
+    """The features moved away from the training data, beyond ``floor``, by a test that keeps its promise.
+
+    Args:
+        false_alarm: The probability of any false report within a year, over all looks at all features.
+        floor: Standard deviations that a feature may move for nothing; None: as fine as the training data allow.
+        season: ``hour``, ``weekday`` or both (UTC): rows are compared with training rows of the same.
+        of: The features that are watched, or whole feature views; empty: all.
+        window: The time over which effect sizes are shown.
+    """
+
+    false_alarm: float = 0.05
+    floor: float | None = None
+    season: tuple[str, ...] = ()
+    of: tuple[str, ...] = ()
+    window: str = "7d"
+
+    def __post_init__(self) -> None:
+        parse_duration(self.window)
+        if not 0 < self.false_alarm <= 0.5:
+            raise DeclarationError(
+                f"hs.drift(false_alarm={self.false_alarm!r}) is no probability a year",
+                remedy="Give one above 0 and up to 0.5, such as 0.05",
+            )
+        if self.floor is not None and not 0 < self.floor <= 1:
+            raise DeclarationError(
+                f"hs.drift(floor={self.floor!r}) is no effect",
+                remedy="Give standard deviations above 0 and up to 1, such as 0.05",
+            )
+        for one in self.season:
+            if one not in SEASONS:
+                raise DeclarationError(
+                    f"hs.drift(season={one!r}) is no season", remedy=f"Use {' or '.join(SEASONS)}, or both"
+                )
+
+    @property
+    def false_pages_a_month(self) -> float:
+        """How many false reports a month are expected at most: each year alpha, and as often again after each."""
+        return self.false_alarm / (1 - self.false_alarm) / 12
+
+    def watches(self, feature: str) -> bool:
+        """Whether ``feature`` (``view__column``) is watched."""
         return not self.of or feature in self.of or feature.partition("__")[0] in self.of
 
 
@@ -48,7 +98,7 @@ class Every(msgspec.Struct, frozen=True, tag="every"):
         parse_duration(self.period)
 
 
-Rule = Drift | SloBurn | NewLabels | Every
+Rule = Drift | DriftTest | SloBurn | NewLabels | Every
 
 
 class When(msgspec.Struct, frozen=True):
@@ -66,8 +116,19 @@ class When(msgspec.Struct, frozen=True):
         parse_duration(self.cooldown)
         parse_duration(self.check_every)
         for rule in self.rules:
-            if not isinstance(rule, Drift | SloBurn | NewLabels | Every):
+            if not isinstance(rule, Drift | DriftTest | SloBurn | NewLabels | Every):
                 raise DeclarationError(
                     f"{rule!r} is no retraining rule",
                     remedy="Use hs.drift(), hs.slo_burn(metric), hs.new_labels(rows) or hs.every(period)",
                 )
+
+    @property
+    def looks(self) -> float:
+        """How often a year the rules are evaluated, at least once."""
+        return max(timedelta(days=365) / parse_duration(self.check_every), 1.0)
+
+    @property
+    def season(self) -> tuple[str, ...]:
+        """The seasons that any rule compares within."""
+        named = {one for rule in self.rules if isinstance(rule, DriftTest) for one in rule.season}
+        return tuple(one for one in SEASONS if one in named)

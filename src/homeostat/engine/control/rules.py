@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from homeostat.domain.declarations.rules import Drift, Every, NewLabels, Rule, SloBurn, When
+from homeostat.domain.declarations.rules import Drift, DriftTest, Every, NewLabels, Rule, SloBurn, When
 from homeostat.domain.durations import format_duration, parse_duration
 
 # A service level on fewer labelled requests than this is not judged: log loss on ten requests is mostly luck.
@@ -41,6 +41,30 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     rows: int
 
 
+class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
+    """What the test of a drift rule says.
+
+    Args:
+        e: The evidence that something drifted.
+        needed: What it takes for a report.
+        drifted: Whether it was reached.
+        suspects: The features that are behind it, the strongest first.
+        sizes: The population stability index, beyond chance, of the features, over the rule's window.
+        watched: How many features are watched.
+        rows: Rows that were looked at since the version took over.
+        refused: Features that cannot be watched, with the training rows that it would take.
+    """
+
+    e: float
+    needed: float
+    drifted: bool
+    suspects: list[str]
+    sizes: dict[str, float]
+    watched: int
+    rows: int
+    refused: dict[str, int]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the rules look at.
@@ -50,6 +74,7 @@ class Facts:
         last_training_at: When the last training of this model began; None when there was none.
         new_labels: Labelled rows that came since.
         drift: The features' drift, by the rule's ``window`` as it is written.
+        suspicion: What the drift tests say, by the rule's name.
         levels: Service levels, by metric.
         frozen: Why nothing may be trained now, such as a broken contract of the newest data; else empty.
     """
@@ -58,6 +83,7 @@ class Facts:
     last_training_at: datetime | None = None
     new_labels: int = 0
     drift: Mapping[str, Sequence[Drifted]] = field(default_factory=dict)
+    suspicion: Mapping[str, Suspicion] = field(default_factory=dict)
     levels: Mapping[str, Level] = field(default_factory=dict)
     frozen: str = ""
 
@@ -87,6 +113,9 @@ def name_of(rule: Rule) -> str:
         case Drift():
             among = f" in {', '.join(rule.of)}" if rule.of else ""
             return f"drift of {rule.features}{among} past {rule.threshold:g} over {rule.window}"
+        case DriftTest():
+            among = f" in {', '.join(rule.of)}" if rule.of else ""
+            return f"drift{among}, {rule.false_alarm:g} false a year"
         case SloBurn():
             return f"slo burn {rule.metric}"
         case NewLabels():
@@ -100,6 +129,8 @@ def evaluate(rule: Rule, facts: Facts) -> Outcome:
     match rule:
         case Drift():
             return _drift(rule, facts)
+        case DriftTest():
+            return _drift_test(rule, facts)
         case SloBurn():
             return _slo_burn(rule, facts)
         case NewLabels():
@@ -155,6 +186,28 @@ def _drift(rule: Drift, facts: Facts) -> Outcome:
         f"{rule.features} needed; {'most' if past else 'nearest'}: {shown}"
     )
     return _outcome(rule, value, rule.threshold, len(past) >= rule.features, reason)
+
+
+def _drift_test(rule: DriftTest, facts: Facts) -> Outcome:
+    found = facts.suspicion.get(name_of(rule))
+    if found is None:
+        return _outcome(rule, None, None, False, "nothing was asked yet")
+    refused = ", ".join(f"{name} ({rows:,})" for name, rows in list(found.refused.items())[:3])
+    more = f" and {len(found.refused) - 3} more" if len(found.refused) > 3 else ""
+    unwatched = (
+        f"; not watched, since it takes more training rows, or a season they share: {refused}{more}"
+        if found.refused
+        else ""
+    )
+    if not found.watched:
+        return _outcome(rule, None, found.needed, False, f"no feature can be watched{unwatched}")
+    behind = ", ".join(f"{name} (PSI {found.sizes.get(name, 0.0):.3f})" for name in found.suspects[:3])
+    reason = (
+        f"evidence {found.e:.3g} of {found.needed:.3g} in {found.rows:,} rows of {found.watched} features"
+        f"{f', behind it {behind}' if behind else ''}; "
+        f"at most {rule.false_pages_a_month:.2g} false reports a month{unwatched}"
+    )
+    return _outcome(rule, found.e, found.needed, found.drifted, reason)
 
 
 def _slo_burn(rule: SloBurn, facts: Facts) -> Outcome:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from homeostat.domain.errors import BadRequest
+from homeostat.engine.monitoring.dependence import blocks_of, inflation
 
 SCORE: Final = "score"
 BINS: Final = 20
@@ -44,10 +45,20 @@ Bins = Numbers | Categories
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """Bins and counts of each feature, and of the scores under the name ``score`` where they were given."""
+    """Bins and counts of each feature, and of the scores under the name ``score`` where they were given.
+
+    Args:
+        rows: Training rows.
+        features: By name.
+        strata: Counts by feature and season; without seasons none.
+        inflation: By feature, how many times more sums of neighbouring rows vary than those of independent ones;
+            absent where they do not.
+    """
 
     rows: int
     features: dict[str, Bins]
+    strata: dict[str, dict[str, list[int]]] = {}
+    inflation: dict[str, float] = {}
 
     def dump(self) -> dict[str, Any]:
         """As JSON can hold it, for the package."""
@@ -61,50 +72,88 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """Counts of rows on the bins of a reference, by feature. Features that the rows lacked are absent."""
+    """Counts of rows on the bins of a reference, by feature, and of rows by season.
+
+    Features that the rows lacked are absent; without seasons there are no strata.
+    """
 
     rows: int = 0
     counts: dict[str, list[int]] = {}
+    strata: dict[str, int] = {}
 
 
-def reference(X: pl.DataFrame, scores: npt.ArrayLike | None = None) -> Reference:
+def reference(
+    X: pl.DataFrame,
+    scores: npt.ArrayLike | None = None,
+    *,
+    seasons: pl.Series | None = None,
+    score_seasons: pl.Series | None = None,
+) -> Reference:
     """The reference of training rows.
 
     Args:
-        X: The features; numbers, texts, booleans, dates and times.
-        scores: The model's scores on rows it was not fitted on.
+        X: The features, oldest first; numbers, texts, booleans, dates and times.
+        scores: The model's scores on rows it was not fitted on, oldest first.
+        seasons: The season of each row of ``X`` (`season.seasons`); drift is then judged within seasons.
+        score_seasons: The season of each score.
 
     Raises:
         BadRequest: a feature has a type that has no bins, or the name of the scores.
     """
     if SCORE in X.columns:
         raise BadRequest(f"a feature is named {SCORE!r}, as the model's answers are", remedy="Rename it")
-    features: dict[str, Bins] = {column.name: _bins(column) for column in X.iter_columns()}
+    columns = [(column, seasons) for column in X.iter_columns()]
     if scores is not None:
-        features[SCORE] = _bins(pl.Series(SCORE, np.asarray(scores, dtype=np.float64)))
-    return Reference(len(X), features)
+        columns.append((pl.Series(SCORE, np.asarray(scores, dtype=np.float64)), score_seasons))
+    features: dict[str, Bins] = {}
+    strata: dict[str, dict[str, list[int]]] = {}
+    inflated: dict[str, float] = {}
+    for column, season in columns:
+        bins = features[column.name] = _bins(column)
+        names, cube = _cube(bins, column, season)
+        if season is not None:
+            strata[column.name] = dict(zip(names, cube.sum(0).tolist(), strict=True))
+        factor = inflation(cube, cube.sum(0), ordered=isinstance(bins, Numbers)) if len(cube) > 1 else 1.0
+        if factor > 1:
+            inflated[column.name] = factor
+    return Reference(len(X), features, strata, inflated)
 
 
-def profile(against: Reference, X: pl.DataFrame) -> Profile:
-    """Counts of the rows of ``X`` on the bins of ``against``; columns of either alone do not count."""
+def strata_of(against: Reference, feature: str) -> dict[str, list[int]]:
+    """Counts of a feature's training rows by season; without seasons all under the empty name."""
+    return against.strata.get(feature) or {"": against.features[feature].counts}
+
+
+def profile(against: Reference, X: pl.DataFrame, seasons: pl.Series | None = None) -> Profile:
+    """Counts of the rows of ``X`` on the bins of ``against``; columns of either alone do not count.
+
+    Args:
+        against: Whose bins.
+        X: Rows.
+        seasons: The season of each row, where the reference has seasons.
+    """
     counts = {
         name: _count(bins, X.get_column(name)).tolist()
         for name, bins in against.features.items()
         if name in X.columns
     }
-    return Profile(len(X), counts)
+    strata = {} if seasons is None else dict(seasons.value_counts(name="count").iter_rows())
+    return Profile(len(X), counts, strata)
 
 
 def merge(*profiles: Profile) -> Profile:
     """The profile of all rows of ``profiles``, which are on the same reference."""
     counts: dict[str, list[int]] = {}
+    strata: dict[str, int] = {}
     for one in profiles:
         for name, more in one.counts.items():
             so_far = counts.get(name)
             counts[name] = (
                 list(more) if so_far is None else [a + b for a, b in zip(so_far, more, strict=True)]
             )
-    return Profile(sum(one.rows for one in profiles), counts)
+        for name, rows in one.strata.items():
+            strata[name] = strata.get(name, 0) + rows
+    return Profile(sum(one.rows for one in profiles), counts, strata)
 
 
 def labels(bins: Bins) -> list[str]:
@@ -142,11 +191,38 @@ def _edges(values: npt.NDArray[np.float64]) -> list[float]:
 def _count(bins: Bins, column: pl.Series) -> npt.NDArray[np.int64]:
     if isinstance(bins, Categories):
         return _count_categories(bins, column)
+    return np.bincount(_codes(bins, column), minlength=len(bins.edges) + 2)
+
+
+def _codes(bins: Bins, column: pl.Series) -> npt.NDArray[np.int64]:
+    """The bin of each row."""
+    if isinstance(bins, Categories):
+        place = {value: index for index, value in enumerate(bins.values, start=1)}
+        found = column.cast(pl.String).replace_strict(
+            [None, *place], [0, *place.values()], default=len(place) + 1, return_dtype=pl.Int64
+        )
+        return found.to_numpy()
     values = _numbers(column)
     missing = np.isnan(values)
     where = np.searchsorted(bins.edges, values, side="right") + 1
     where[missing] = 0
-    return np.bincount(where, minlength=len(bins.edges) + 2)
+    return where
+
+
+def _cube(bins: Bins, column: pl.Series, season: pl.Series | None) -> tuple[list[str], npt.NDArray[np.int64]]:
+    """The names of the seasons, and counts of shape (blocks, seasons, bins); one block where there are few rows."""
+    rows, width = len(column), len(bins.counts)
+    blocks = blocks_of(rows)
+    if season is None:
+        names, code = [""], np.zeros(rows, dtype=np.int64)
+    else:
+        found, code = np.unique(season.to_numpy(), return_inverse=True)
+        names = [str(name) for name in found]
+    at = np.zeros(rows, dtype=np.int64) if blocks is None else blocks
+    cells = (at * len(names) + code) * width + _codes(bins, column)
+    depth = int(at.max(initial=0)) + 1
+    cube = np.bincount(cells, minlength=depth * len(names) * width)
+    return names, cube.reshape(depth, len(names), width)
 
 
 def _count_categories(bins: Categories, column: pl.Series) -> npt.NDArray[np.int64]:

@@ -1,0 +1,199 @@
+"""Drift of a deployment's inputs and answers: how large it is, and the evidence for it.
+
+Effect sizes are over a window. Evidence grows over looks, each at the rows since the last, and is kept whole in the
+window that a look writes, so that the next look, by whatever process, goes on from there. It begins anew with each
+version, which has training data of its own, and when drift that was reported has gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from homeostat.app.alerts import open_alert, resolve_alert
+from homeostat.app.container import Container
+from homeostat.app.registry.pointers import champion_of
+from homeostat.app.trainingdata import Split
+from homeostat.domain.declarations import Model
+from homeostat.domain.declarations.rules import Drift, DriftTest
+from homeostat.domain.durations import parse_duration
+from homeostat.domain.records import ModelVersion, Window
+from homeostat.engine.control.rules import LEAST_ROWS, Suspicion, name_of
+from homeostat.engine.monitoring.drift import FeatureDrift, drift
+from homeostat.engine.monitoring.evidence import Evidence, judge, look, monitor
+from homeostat.engine.monitoring.reference import Reference, profile, reference
+from homeostat.engine.monitoring.season import seasons
+from homeostat.engine.registry.package import REFERENCE
+from homeostat.ports.meta import Transaction
+
+
+class Drifts(msgspec.Struct, frozen=True):
+    """What was found: drift by window as it is written, suspicion by rule, and windows to keep."""
+
+    sizes: dict[str, list[FeatureDrift]]
+    suspicion: dict[str, Suspicion]
+    windows: list[Window]
+
+
+def training_reference(model: Model, rows: Split, scores: npt.NDArray[np.float64]) -> Reference:
+    """The reference of a training: its rows, and the scores of those it held out."""
+    time, of = model.task.request.time, model.retrain.season if model.retrain else ()
+    if time is None or not of:
+        return reference(rows.train.X, scores)
+    seen, held = (seasons(part.requests[time], of) for part in (rows.train, rows.holdout))
+    return reference(rows.train.X, scores, seasons=seen, score_seasons=held)
+
+
+def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> Drifts:
+    """Look at the drift that the rules of ``model`` ask for.
+
+    Args:
+        container: The ports.
+        model: Whose rules.
+        log: The prediction log, back to the longest window of the rules.
+        now: The world's time.
+    """
+    rules = [
+        rule for rule in (model.retrain.rules if model.retrain else ()) if isinstance(rule, Drift | DriftTest)
+    ]
+    alias = champion_of(container.store, model.name) if rules else None
+    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    if version is None:
+        return Drifts({}, {}, [])
+    built = msgspec.json.decode(container.blobs.get(version.manifest["files"][REFERENCE]))
+    against = Reference.read(built)
+    names = [name for name in against.features if name in log.columns]
+    sizes, windows = {}, []
+    for text in sorted({rule.window for rule in rules}):
+        asked = log.filter(pl.col("at") > now - parse_duration(text)).select(names)
+        sizes[text] = drift(against, profile(against, asked)) if asked.height >= LEAST_ROWS else []
+        if sizes[text]:
+            windows.append(_size_window(model, text, sizes[text], now))
+    suspicion = {}
+    for rule in rules:
+        if isinstance(rule, DriftTest):
+            found, window = _test(container, model, rule, version.version, against, log, sizes, now)
+            suspicion[name_of(rule)] = found
+            windows.append(window)
+    return Drifts(sizes, suspicion, windows)
+
+
+def settle_drift(tx: Transaction, container: Container, window: Window) -> None:
+    """Open a ticket for drift that a test reports, or resolve it. Drift alone breaks no promise: it is no page."""
+    key = f"drift:{window.deployment}:{window.monitor}"
+    if not window.breached:
+        resolve_alert(tx, container, key)
+        return
+    behind = ", ".join(window.detail["suspects"]) or "no feature by itself"
+    open_alert(
+        tx,
+        container,
+        key=key,
+        subject=f"deployment/{window.deployment}",
+        severity="ticket",
+        summary=(
+            f"requests drifted from the training data of version {window.detail['version']}; behind it: {behind}"
+        ),
+        action="the retraining rules decide next; homeostat why shows each evaluation",
+        detail={
+            "evidence": window.value,
+            "needed": window.threshold,
+            "suspects": window.detail["suspects"],
+            "sizes": window.detail["sizes"],
+        },
+    )
+
+
+def _test(
+    container: Container,
+    model: Model,
+    rule: DriftTest,
+    version: int,
+    against: Reference,
+    log: pl.DataFrame,
+    sizes: dict[str, list[FeatureDrift]],
+    now: datetime,
+) -> tuple[Suspicion, Window]:
+    assert model.retrain is not None
+    watched = [name for name in against.features if name in log.columns and rule.watches(name)]
+    promise = monitor(
+        against, watched, false_alarm=rule.false_alarm, looks=model.retrain.looks, floor=rule.floor
+    )
+    before, since = _last(container, model, rule, version, now)
+    new = log.filter(pl.col("at") > since, pl.col("at") <= now)
+    evidence = look(promise, before, profile(against, new.select(watched), _seasons(model, new)))
+    verdict = judge(promise, evidence)
+    if judge(promise, before).drifted and not verdict.drifted:
+        evidence = Evidence()
+    shown = {one.feature: round(one.excess, 4) for one in sizes[rule.window] if one.feature in watched}
+    suspicion = Suspicion(
+        e=verdict.e,
+        needed=verdict.needed,
+        drifted=verdict.drifted,
+        suspects=verdict.suspects,
+        sizes=shown,
+        watched=len(promise.bets),
+        rows=evidence.rows,
+        refused=promise.refused,
+    )
+    window = Window(
+        deployment=model.name,
+        monitor=name_of(rule),
+        start=since,
+        end=now,
+        rows=new.height,
+        value=verdict.e,
+        threshold=verdict.needed,
+        breached=verdict.drifted,
+        detail={
+            "version": version,
+            "suspects": verdict.suspects,
+            "features": verdict.features,
+            "floors": promise.floors,
+            "refused": promise.refused,
+            "sizes": shown,
+            "false_pages_a_month": rule.false_pages_a_month,
+            "evidence": msgspec.to_builtins(evidence),
+        },
+    )
+    return suspicion, window
+
+
+def _last(
+    container: Container, model: Model, rule: DriftTest, version: int, now: datetime
+) -> tuple[Evidence, datetime]:
+    """The evidence of this version so far, and up to when it has looked."""
+    assert model.retrain is not None
+    same: Sequence[Any] = (("deployment", "=", model.name), ("monitor", "=", name_of(rule)))
+    last = container.store.find(Window, *same, order=["-end"], limit=1)
+    if not last:
+        return Evidence(), now - parse_duration(model.retrain.check_every)
+    if last[0].detail["version"] != version:
+        return Evidence(), last[0].end
+    return msgspec.convert(last[0].detail["evidence"], Evidence), last[0].end
+
+
+def _seasons(model: Model, log: pl.DataFrame) -> pl.Series | None:
+    assert model.retrain is not None
+    of = model.retrain.season
+    return seasons(log["time"], of) if of else None
+
+
+def _size_window(model: Model, text: str, found: list[FeatureDrift], now: datetime) -> Window:
+    return Window(
+        deployment=model.name,
+        monitor=f"drift {text}",
+        start=now - parse_duration(text),
+        end=now,
+        rows=found[0].rows,
+        value=found[0].excess,
+        threshold=None,
+        breached=False,
+        detail={one.feature: round(one.excess, 4) for one in found},
+    )

@@ -1,0 +1,157 @@
+"""Bets against one feature: what would be seen if it had moved, each a fair price on the bins of its reference.
+
+A bet gives each bin b a payoff w(b) > 0. Its price is the mean payoff on the training rows of the same season,
+raised by what is allowed, so that no distribution within the floor makes money on it:
+
+    e = prod over rows of  w(b) / (mean_s(w) (1 + floor * sd(w) / mean(w)))
+
+On the training distribution, w / mean is the betting function of a smoothed conformal p-value (Vovk, Gammerman &
+Shafer, "Algorithmic Learning in a Random World", 2005; Vovk, "Testing randomness online", Statistical Science 36,
+2021): with scores on bins, the p-value is uniform within the bin's interval of the reference's distribution
+function, and a histogram on those intervals that integrates to 1 is w / mean. Its expectation over the p-value's
+own random number is taken here, which loses nothing and needs no randomness.
+
+Payoffs of numbers: exponential tilts of the normal scores of the bins (location) and of their squares (spread), both
+ways and in several sizes, and single bins, missing first, that become more frequent. Of categories: each becomes
+more, or less, frequent. A mixture with fixed weights needs no choice among them afterwards.
+
+Conformal p-values against one fixed set of rows are not independent of one another: they share its sampling error.
+That error is why there is a floor. With probability 1 - eta over the training rows, no bet's mean is off by more
+than ``needed`` (Bernstein's inequality with the variance of the rows, a union over all bets), and what the floor
+allows must be at least that: else the reference is too small for its promise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from homeostat.engine.monitoring.dependence import scores
+from homeostat.engine.monitoring.reference import Bins, Numbers
+
+FINEST: Final = 0.02  # standard deviations: no floor is finer unless it is declared
+COARSEST: Final = 0.1  # and none that is chosen here is coarser
+
+_LOCATION: Final = (0.12, 0.3, 0.8)
+_SPREAD: Final = (0.15, 0.4)
+_MASS: Final = (0.1, 0.3)
+_RARE: Final = 0.002  # a bin rarer than this is priced as if it held this share
+
+Floats = npt.NDArray[np.float64]
+
+
+class Bets(msgspec.Struct, frozen=True, eq=False):
+    """The bets on one feature.
+
+    Args:
+        payoffs: log w, of shape (bets, bins).
+        prices: log of the mean payoff in each stratum, of shape (strata + 1, bets); the last is that of all rows.
+        prior: The weight of each bet in the mixture; they sum to 1.
+        spread: Standard deviation of w / mean on the training rows, a bet.
+        span: Range of w / mean, a bet.
+        rows: Training rows.
+        inflation: How many times more window sums vary than those of independent rows do.
+    """
+
+    payoffs: Floats
+    prices: Floats
+    prior: Floats
+    spread: Floats
+    span: Floats
+    rows: int
+    inflation: float
+
+    def floor(self, chance: float) -> float:
+        """The finest floor, in standard deviations, that so many rows allow but for ``chance`` (a bet)."""
+        independent = max(self.rows / self.inflation, 1e-9)
+        nats = math.log(2 / chance)
+        return float(np.max(self._needed(independent, nats)))
+
+    def needed(self, floor: float, chance: float) -> int:
+        """How many training rows ``floor`` takes."""
+        nats = math.log(2 / chance)
+        # floor = a / sqrt(n) + b / n, solved for sqrt(n), the worst of the bets.
+        a = math.sqrt(2 * nats)
+        b = nats / 3 * float(np.max(self.span / self.spread))
+        root = (a + math.sqrt(a * a + 4 * floor * b)) / (2 * floor)
+        return math.ceil(root * root * self.inflation)
+
+    def log_e(self, counts: Floats, strata: Floats, floor: float) -> Floats:
+        """The log of each bet's e-value on one window.
+
+        Args:
+            counts: Rows a bin, of shape (bins,).
+            strata: Rows a stratum, of shape (strata + 1,), with the same sum; the last are of none.
+            floor: Standard deviations that a payoff's mean may move for nothing.
+        """
+        allowed = counts.sum() * np.log1p(floor * self.spread)
+        # A power below 1 of an e-value is one by Jensen's inequality, and what rows that depend on one another take.
+        won: Floats = (self.payoffs @ counts - strata @ self.prices - allowed) / self.inflation
+        return won
+
+    def _needed(self, rows: float, nats: float) -> Floats:
+        error: Floats = np.sqrt(2 * nats / rows) + self.span / self.spread * nats / (3 * rows)
+        return error
+
+
+def bets(bins: Bins, strata: npt.ArrayLike, inflation: float = 1.0) -> Bets:
+    """The bets on a feature.
+
+    Args:
+        bins: Its bins in the reference.
+        strata: Training rows of each stratum in each bin, of shape (strata, bins).
+        inflation: See `Bets`.
+    """
+    each = np.asarray(strata, dtype=np.float64)
+    whole = each.sum(0)
+    # The row that is judged belongs to its own reference: one row, spread over the bins.
+    shares = (whole + 1 / len(whole)) / (whole.sum() + 1)
+    local = np.vstack([(each + shares) / (each.sum(1, keepdims=True) + 1), shares])
+    payoffs, prior = _numbers(shares) if isinstance(bins, Numbers) else _masses(shares, _MASS, both=True)
+    w = np.exp(payoffs)
+    mean = w @ shares
+    # As if rare bins were less rare, so that a bin that training never saw has an error too.
+    common = np.maximum(shares, _RARE) / np.maximum(shares, _RARE).sum()
+    variance = (w * w) @ common / (w @ common) ** 2 - 1
+    spread = np.sqrt(np.maximum(variance, 1e-12))
+    span = (w.max(1) - w.min(1)) / mean
+    told = span > 1e-9  # a bet on a feature that has one value pays the same whatever is seen
+    return Bets(
+        payoffs[told],
+        np.log(local @ w.T)[:, told],
+        prior[told] / max(prior[told].sum(), 1e-12),
+        spread[told],
+        span[told],
+        int(whole.sum()),
+        inflation,
+    )
+
+
+def _numbers(shares: Floats) -> tuple[Floats, Floats]:
+    place, spread = scores(shares)
+    tilts = [size * place for size in (*_LOCATION, *(-x for x in _LOCATION))]
+    widths = [size * spread for size in (*_SPREAD, *(-x for x in _SPREAD))]
+    more, weights = _masses(shares, _MASS[-1:], both=False)
+    missing, half = _masses(shares[:1], _MASS, both=False, of=len(shares))
+    prior = [0.5 / len(tilts)] * len(tilts) + [0.2 / len(widths)] * len(widths)
+    return np.vstack([*tilts, *widths, more, missing]), np.concatenate([prior, 0.2 * weights, 0.1 * half])
+
+
+def _masses(
+    shares: Floats, sizes: tuple[float, ...], *, both: bool, of: int | None = None
+) -> tuple[Floats, Floats]:
+    """Bets that a bin holds ``size`` standard deviations more of the rows (or less), Bernoulli against Bernoulli."""
+    width = of or len(shares)
+    rows = []
+    for at, share in enumerate(np.clip(shares, _RARE, 1 - _RARE)):
+        deviation = math.sqrt(share * (1 - share))
+        for size in (*sizes, *(-x for x in sizes)) if both else sizes:
+            other = min(max(share + size * deviation, share / 4), 1 - (1 - share) / 4)
+            row = np.full(width, math.log((1 - other) / (1 - share)))
+            row[at] = math.log(other / share)
+            rows.append(row)
+    return np.array(rows), np.full(len(rows), 1 / len(rows))

@@ -1,0 +1,193 @@
+"""A drift rule at work: it looks at each row once, goes on after a restart, reports, explains, and ends."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+
+from homeostat.adapters.clock import SimulatedClock
+from homeostat.app import explain
+from homeostat.app.apply import apply
+from homeostat.app.container import Container
+from homeostat.app.controller import Controller
+from homeostat.app.datasets import append_log
+from homeostat.app.deliveries import ingest
+from homeostat.app.projects import Declared, load_project
+from homeostat.app.reactors import react_all
+from homeostat.app.settings import Settings
+from homeostat.app.training import execute, submit
+from homeostat.domain import records
+from homeostat.domain.errors import DeclarationError
+from homeostat.engine.monitoring.reference import Reference
+from homeostat.engine.registry.package import REFERENCE
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+NOW = START + timedelta(days=8)
+RULE = "drift, 0.05 false a year"
+PROJECT = """
+import homeostat as hs
+from sklearn.linear_model import LogisticRegression
+
+asks = hs.Dataset("asks", key="id", time="at")
+answers = hs.Dataset("answers", key="id", time="known_at")
+
+
+@hs.on_request
+def size(r):
+    return r.select("warm", "size")
+
+
+def train(data):
+    return LogisticRegression().fit(data.X, data.y)
+
+
+model = hs.Model(
+    "shop",
+    task=hs.Binary(label="good", source=answers, request=asks),
+    features=[size],
+    train=train,
+    holdout=0.05,
+    retrain=hs.when(hs.drift(DRIFT), cooldown="90d"),
+)
+"""
+
+
+def asked(rng: np.random.Generator, count: int, at: datetime, *, more: float = 0.0) -> pl.DataFrame:
+    """Requests over a day; ``warm`` follows the hour, ``size`` depends on nothing."""
+    times = [at + timedelta(seconds=86_400 * (i + 0.5) / count) for i in range(count)]
+    warm = np.array([np.sin(time.hour / 24 * 2 * np.pi) for time in times]) + rng.normal(size=count)
+    return pl.DataFrame({"at": times, "warm": warm, "size": rng.normal(size=count) + more})
+
+
+def project(folder: Path, drift: str) -> Declared:
+    folder.mkdir()
+    (folder / "project.py").write_text(PROJECT.replace("DRIFT", drift))
+    return load_project(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home whose first model serves; each test has a copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    home = folder / "home"
+    home.mkdir()
+    SimulatedClock(home / "clock", NOW).close()
+    rng = np.random.default_rng(1)
+    asks = pl.concat([asked(rng, 1500, START + timedelta(days=day)) for day in range(7)])
+    asks = asks.with_columns(id=pl.int_range(pl.len()))
+    good = rng.random(asks.height) < 1 / (1 + np.exp(-3 * asks["size"].to_numpy()))
+    with Container(Settings(home=home, clock="simulated")) as container:
+        apply(container, project(folder / "shop", 'season="hour"'))
+        ingest(container, "asks", asks)
+        ingest(container, "answers", asks.select("id", known_at=pl.col("at"), good=good))
+        execute(container, submit(container, "shop", reason="first model").id)
+        react_all(container)
+    return home
+
+
+@pytest.fixture
+def container(trained: Path, tmp_path: Path) -> Iterator[Container]:
+    shutil.copytree(trained, tmp_path / "home")
+    with Container(Settings(home=tmp_path / "home", clock="simulated")) as made:
+        yield made
+
+
+def day(container: Container, rng: np.random.Generator, *, more: float = 0.0) -> records.Evaluation:
+    """A day of 600 requests, and what the rule made of it."""
+    clock = container.clock
+    assert isinstance(clock, SimulatedClock)
+    requests = asked(rng, 600, clock.now(), more=more)
+    begun = clock.now()
+    clock.set(begun + timedelta(days=1))
+    log = requests.select(
+        prediction_id=pl.format("p{}-{}", pl.lit(begun.isoformat()), pl.int_range(pl.len())),
+        at=pl.col("at"),
+        time=pl.col("at"),
+        key=pl.int_range(pl.len()).cast(pl.String),
+        version=pl.lit(1),
+        arm=pl.lit("champion"),
+        score=pl.lit(0.5),
+        error=pl.lit(None, pl.String),
+        status=pl.lit(200),
+        latency_us=pl.lit(900),
+        size__warm=pl.col("warm"),
+        size__size=pl.col("size"),
+    )
+    append_log(container, "shop.predictions", log)
+    Controller(container).tick()
+    return explain.why(container, "shop", limit=1)[0]
+
+
+def tickets(container: Container) -> list[records.Alert]:
+    return container.store.find(records.Alert, ("state", "=", "open"))
+
+
+def test_drift_is_reported_explained_and_over_when_it_is_over(container: Container) -> None:
+    rng = np.random.default_rng(2)
+    for looks in range(1, 4):
+        told = day(container, rng)
+        assert told.rule == RULE
+        assert not told.fired, told.reason
+        assert f"in {600 * looks:,} rows" in told.reason  # each row once
+        assert "at most 0.0044 false reports a month" in told.reason
+    assert not tickets(container)
+    told = day(container, rng, more=0.6)
+    assert told.fired
+    assert told.value is not None
+    assert told.threshold is not None
+    assert told.value >= told.threshold
+    assert "behind it size__size (PSI " in told.reason
+    assert "held: within 90d" in told.reason
+    (ticket,) = tickets(container)
+    assert (ticket.severity, ticket.subject) == ("ticket", "deployment/shop")
+    assert "behind it: size__size" in ticket.summary
+    assert ticket.detail["suspects"] == ["size__size"]
+    for _ in range(15):
+        if not day(container, rng).fired:
+            break
+    assert not tickets(container)
+
+
+def test_evidence_is_the_same_after_every_restart(container: Container, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        with Container(Settings(home=tmp_path / "home", clock="simulated")) as again:
+            day(again, rng)
+    windows = container.store.find(records.Window, ("monitor", "=", RULE), order=["end"])
+    assert [w.detail["evidence"]["looks"] for w in windows] == [1, 2, 3]
+    assert [w.rows for w in windows] == [600, 600, 600]
+    assert [w.start for w in windows[1:]] == [w.end for w in windows[:-1]]
+
+
+def test_the_training_data_are_kept_by_season(container: Container) -> None:
+    version = container.store.get(records.ModelVersion, "shop", 1)
+    assert version is not None
+    kept = Reference.read(msgspec.json.decode(container.blobs.get(version.manifest["files"][REFERENCE])))
+    assert set(kept.strata["size__warm"]) == {str(hour) for hour in range(24)}
+    assert np.sum(list(kept.strata["size__warm"].values()), axis=0).tolist() == (
+        kept.features["size__warm"].counts
+    )
+
+
+def test_a_promise_that_the_training_data_cannot_keep_is_refused(
+    container: Container, tmp_path: Path
+) -> None:
+    apply(container, project(tmp_path / "shop", 'season="hour", floor=0.01'))
+    told = day(container, np.random.default_rng(4), more=3.0)
+    assert not told.fired
+    assert "no feature can be watched; not watched, since it takes more training rows" in told.reason
+    assert re.search(r"size__size \(\d{3},\d{3}\)", told.reason)
+
+
+@pytest.mark.parametrize("said", ["false_alarm=0", "floor=-1.0", 'season="month"'])
+def test_what_cannot_be_promised_cannot_be_declared(tmp_path: Path, said: str) -> None:
+    with pytest.raises(DeclarationError, match=said.partition("=")[0]):
+        project(tmp_path / "shop", said)

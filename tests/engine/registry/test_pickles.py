@@ -13,6 +13,7 @@ import cloudpickle
 import joblib
 import numpy as np
 import pytest
+from scipy.io import netcdf_file
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -137,6 +138,14 @@ def hostile(marker: Path) -> dict[str, bytes]:
         "by the name of a module": b"cnumpy\nlib._npyio_impl.os.system\n(V"
         + f"touch {marker}".encode()
         + b"\ntR.",
+        "a known class that opens a file": pickle.dumps(Reduced(netcdf_file, (str(marker), "w"))),
+        "the same by the base of a bare object": b"ccopyreg\n_reconstructor\n"
+        b"(csklearn.base\nBaseEstimator\ncscipy.io._netcdf\nnetcdf_file\nV" + str(marker).encode() + b"\ntR.",
+        "the same as an instance": b"(Vx\niscipy.io._netcdf\nnetcdf_file\n.",
+        "an object with a call": b"\x80\x04cnumpy\nvectorize\n)\x81}\x8c\x06pyfunccscipy.io._netcdf\nnetcdf_file\nsb"
+        + b"\x8c"
+        + _short(str(marker))
+        + b"\x8c\x01w\x86R.",
         "by state": b"\x80\x04csklearn.base\nBaseEstimator\n)\x81}\x8c\x01acos\nsystem\n\x8c"
         + _short(f"touch {marker}")
         + b"\x85Rsb.",

@@ -55,6 +55,11 @@ def is_known(name: str) -> bool:
     )
 
 
+def makes_nothing_else(name: str) -> bool:
+    """Whether a type only makes itself, whatever arguments it is called with."""
+    return name in _CHECKED or name in _DESCRIPTIONS
+
+
 def _is_plain(found: type) -> bool:
     """Whether a class stands in Python source of one of the packages.
 

@@ -1,7 +1,8 @@
 """Pickled models: ``model.pkl``. Refused unless the project allows it, since to read a pickle is to run it.
 
 The project allows them by name, in ``trusted``: the word ``pickle`` together with every function and class that the
-file names beyond the known-safe; or the digest of one file that somebody has looked at. What a file names is found by
+file names beyond the known-safe, or calls with arguments of its own (a class of SciPy that is made with the name of a
+file opens it); or the digest of one file that somebody has looked at. What a file names is found by
 walking it with everything that it would call replaced by inert objects (``scans.py``), and fickling judges it as well;
 then it is read by an unpickler that knows no other names. joblib's files, in which arrays stand between the pickle's
 instructions, are walked and read in the same way.
@@ -18,7 +19,7 @@ from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import Unsafe
 from homeostat.engine.registry.formats.base import Files, damaged
 from homeostat.engine.registry.formats.scans import ARRAYS, Scan, scan, verdict
-from homeostat.engine.registry.safety import check_trees, is_known
+from homeostat.engine.registry.safety import check_trees, is_known, makes_nothing_else
 
 FILE: Final = "model.pkl"
 ALLOWED: Final = "pickle"
@@ -111,7 +112,11 @@ def check(data: bytes, trusted: Sequence[str], file: str = FILE) -> Scan:
     """
     digest = digest_bytes(data)
     found = scan(data, file)
-    wrong = sorted(name for name in found.names if not _allowing(trusted)(name))
+    allowed, callable_ = _allowing(trusted), _calling(trusted)
+    wrong = sorted(
+        {name for name in found.names if not allowed(name)}
+        | {name or "the result of a call" for name in found.calls if not callable_(name)}
+    )
     if digest not in trusted and ALLOWED not in trusted:
         raise Unsafe(
             f"{file} is a pickle, which runs code when it is read, and nobody allowed it; {_told(found.names)}",
@@ -120,7 +125,7 @@ def check(data: bytes, trusted: Sequence[str], file: str = FILE) -> Scan:
         )
     if digest not in trusted and wrong:
         raise Unsafe(
-            f"{file} is a pickle that names {', '.join(wrong)}, which nobody allowed",
+            f"{file} is a pickle that names or calls {', '.join(wrong)}, which nobody allowed",
             remedy=f"If you know the code, allow it: hs.Model(…, trusted={[ALLOWED, *wrong]!r})",
         )
     told = verdict(found, file)
@@ -137,6 +142,11 @@ def _told(names: frozenset[str]) -> str:
 
 def _allowing(trusted: Sequence[str]) -> Callable[[str], bool]:
     return lambda name: name in trusted or name in _MAKERS or is_known(name)
+
+
+def _calling(trusted: Sequence[str]) -> Callable[[str], bool]:
+    """What may be called with arguments out of the file: of a known class only bare objects may be made."""
+    return lambda name: name in trusted or name in _MAKERS or makes_nothing_else(name)
 
 
 def _read(data: bytes, known: Callable[[str], bool] | None, *, joblib: bool) -> Any:

@@ -17,14 +17,23 @@ ARRAYS: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
 
 # Findings of fickling about what is imported and called: that is judged by name, and each model imports something.
 _BY_NAME: Final = frozenset({"NonStandardImports", "UnsafeImports", "UnsafeImportsML", "OvertlyBadEval"})
+_BARE: Final = "copyreg._reconstructor"
 _LARGEST: Final = 1 << 40
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A pickle as walked: every function and class it names, and its instructions without joblib's arrays."""
+    """A pickle as walked.
+
+    Args:
+        names: Every function and class it names.
+        calls: Those that it calls with arguments of its own, rather than makes bare objects of; ``""``: an object
+            that it made.
+        instructions: Its instructions without joblib's arrays.
+    """
 
     names: frozenset[str]
+    calls: frozenset[str]
     instructions: tuple[bytes, ...]
 
 
@@ -35,15 +44,16 @@ def scan(data: bytes, file: str) -> Scan:
         Unsafe: it is torn, or no pickle.
     """
     names: set[str] = set()
+    calls: set[str] = set()
     parts: list[bytes] = []
-    walker = _Walker(io.BytesIO(data), data, names, parts)
+    walker = _Walker(io.BytesIO(data), data, names, calls, parts)
     try:
         walker.load()
     except Exception as error:
         raise damaged(file, f"is no whole pickle: {type(error).__name__}: {error}") from error
     if walker.file_handle.tell() != len(data):
         raise damaged(file, "goes on after the pickle has ended")
-    return Scan(frozenset(names), tuple(parts))
+    return Scan(frozenset(names), frozenset(calls), tuple(parts))
 
 
 def verdict(found: Scan, file: str) -> str:
@@ -67,6 +77,8 @@ def verdict(found: Scan, file: str) -> str:
 
 class _Inert:
     """Stands for whatever a pickle names and makes: takes everything, does nothing."""
+
+    full: ClassVar[str] = ""
 
     def __new__(cls, *args: Any, **options: Any) -> _Inert:
         return object.__new__(_Inert)
@@ -126,17 +138,20 @@ class _Walker(pickle._Unpickler):
 
     dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
-    def __init__(self, handle: io.BytesIO, data: bytes, names: set[str], parts: list[bytes]) -> None:
+    def __init__(
+        self, handle: io.BytesIO, data: bytes, names: set[str], calls: set[str], parts: list[bytes]
+    ) -> None:
         super().__init__(handle)
         self.file_handle = handle
-        self._data, self._names, self._parts = data, names, parts
+        self._data, self._names, self._calls, self._parts = data, names, calls, parts
         self._from = handle.tell()
         self._own: list[bytes] = []
 
     def find_class(self, module: str, name: str) -> Any:
         full = f"{module}.{name}"
         self._names.add(full)
-        return {ARRAYS: _Arrays, "numpy.dtype": _Dtype}.get(full, _Inert)
+        stand_in = {ARRAYS: _Arrays, "numpy.dtype": _Dtype}.get(full, _Inert)
+        return type(stand_in.__name__, (stand_in,), {"full": full})
 
     def persistent_load(self, pid: Any) -> NoReturn:
         raise pickle.UnpicklingError("it refers to objects outside of it")
@@ -147,8 +162,25 @@ class _Walker(pickle._Unpickler):
         self._parts.append(_for_fickling(b"".join(self._own)))
         return found
 
+    def load_reduce(self) -> None:
+        called, arguments = self.stack[-2:]  # type: ignore[attr-defined]  # typeshed leaves out the steps
+        self._call(called)
+        if getattr(called, "full", "") == _BARE and len(arguments) > 1:
+            self._call(arguments[1])  # whose __init__ it calls
+        super().load_reduce()  # type: ignore[misc]
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def _instantiate(self, called: Any, arguments: Any) -> None:
+        if arguments:
+            self._call(called)
+        super()._instantiate(called, arguments)  # type: ignore[misc]
+
+    def _call(self, called: Any) -> None:
+        self._calls.add(getattr(called, "full", ""))
+
     def load_build(self) -> None:
-        super().load_build()  # type: ignore[misc]  # typeshed leaves out the steps
+        super().load_build()  # type: ignore[misc]
         made = self.stack[-1]  # type: ignore[attr-defined]
         if isinstance(made, _Arrays):
             self.stack[-1] = _Inert()  # type: ignore[attr-defined]
@@ -161,7 +193,7 @@ class _Walker(pickle._Unpickler):
         self._cut(self.file_handle.tell())
         dtype = state["dtype"].dtype
         if dtype is None or dtype.hasobject:
-            _Walker(self.file_handle, self._data, self._names, self._parts).load()
+            _Walker(self.file_handle, self._data, self._names, self._calls, self._parts).load()
         else:
             if state.get("numpy_array_alignment_bytes") is not None:
                 self.file_handle.seek(self.file_handle.read(1)[0], io.SEEK_CUR)

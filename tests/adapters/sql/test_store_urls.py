@@ -6,6 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from homeostat.adapters.sql import SqlMetaStore
@@ -69,6 +70,20 @@ def test_a_dropped_connection_is_made_anew(postgres_url: str) -> None:
     with store.begin() as tx:
         tx.insert(Cursor(name="kept", seq=1))
     assert [cursor.name for cursor in store.find(Cursor)] == ["kept"]
+    store.close()
+
+
+def test_a_connection_that_was_cut_while_it_was_idle_is_noticed(postgres_url: str) -> None:
+    store = SqlMetaStore(postgres_url)
+    with store.begin() as tx:
+        tx.insert(Cursor(name="a", seq=1))
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        cut = (
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = current_database()"
+        )
+        gone = admin.execute(f"{cut} AND pid <> pg_backend_pid()").fetchall()
+    assert (True,) in gone
+    assert store.count(Cursor) == 1
     store.close()
 
 

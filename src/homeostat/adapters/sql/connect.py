@@ -7,6 +7,7 @@ never from the URL.
 
 from __future__ import annotations
 
+import select
 import sqlite3
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +18,7 @@ from sqlalchemy.exc import (
     ArgumentError,
     DataError,
     DBAPIError,
+    DisconnectionError,
     IntegrityError,
     NoSuchModuleError,
     SQLAlchemyError,
@@ -100,20 +102,33 @@ def _postgresql(url: URL) -> Engine:
     options = {"connect_timeout": "10", "application_name": "homeostat"}
     missing = {name: value for name, value in options.items() if name not in url.query}
     try:
-        return create_engine(
+        engine = create_engine(
             url.set(drivername="postgresql+psycopg").update_query_dict(missing),
             isolation_level="AUTOCOMMIT",
             paramstyle="format",  # by place, as SQLite's
             pool_size=8,
             max_overflow=24,
             pool_timeout=WAIT_SECONDS,
-            pool_pre_ping=True,
         )
     except (ImportError, NoSuchModuleError) as error:
         raise StoreUnavailable(
             f"the store {shown(url)} needs psycopg, which is not installed",
             remedy="Run: pip install 'homeostat[postgres]'",
         ) from error
+
+    @event.listens_for(engine, "checkout")
+    def check(connection: Any, _record: object, _proxy: object) -> None:
+        # To one that is idle the server says nothing but that it goes; asking it each time would cost a round trip.
+        if connection.closed or _readable(connection.fileno()):
+            raise DisconnectionError("the server closed an idle connection")
+
+    return engine
+
+
+def _readable(file: int) -> bool:
+    waiting = select.poll()
+    waiting.register(file, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def use_wal(connection: Connection) -> None:

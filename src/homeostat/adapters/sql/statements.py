@@ -63,17 +63,22 @@ def table_of(kind: type[Record]) -> Table:
 
 def shape_of(kind: type[Record], where: Sequence[Where]) -> tuple[Shape, dict[str, Any]]:
     """Conditions as the shape of a statement and the values of its parameters."""
+    shape: list[tuple[str, str, bool]] = []
     values: dict[str, Any] = {}
-    for number, (field, operator, value) in enumerate(where):
+    for number, (field, given, value) in enumerate(where):
+        operator: str = given
         if operator == "in":
             value = list(value)
             if None in value:
                 raise BadRequest(
                     f"{kind.__name__}.{field} is searched in a list that holds None", field=field
                 )
+            if len(value) == 1:
+                operator, value = "=", value[0]
+        shape.append((field, operator, value is None))
         if value is not None:
             values[f"w{number}"] = value
-    return tuple((field, operator, value is None) for field, operator, value in where), values
+    return tuple(shape), values
 
 
 def key_of(kind: type[Record], key: Sequence[Any]) -> dict[str, Any]:

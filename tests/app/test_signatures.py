@@ -19,9 +19,11 @@ from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.reactors import react_all
 from homeostat.app.registry import directories, versions
+from homeostat.app.registry.reading import resolve
 from homeostat.app.rollouts import begin, promote
 from homeostat.app.serving import load_version
 from homeostat.app.settings import Settings
+from homeostat.app.standalone import Asked, registered
 from homeostat.cli.program import app
 from homeostat.domain import records
 from homeostat.domain.declarations import SignaturePolicy
@@ -66,10 +68,13 @@ def test_an_accepted_version_waits_for_its_signatures(container: Container, tmp_
         promote(container, "churn", 1, actor="bob", reason="now")
     with pytest.raises(Unsafe, match="homeostat models sign churn@1"):
         load_version(container, "churn", 1)
+    directories.import_directory(container, "churn", directories.export_files(container, "churn", "1"))
+    with pytest.raises(Unsafe, match="homeostat models sign churn@2"):  # nor by itself
+        registered(container, resolve(container.store, "churn", "2").record, Asked(model="", name="churn"))
 
     for key, missing in ((stranger, 2), (release, 1), (release, 1), (second, 0)):
         found = signatures.add(
-            container, "churn", "latest", by(container, key), digest=made.digest, actor="ann"
+            container, "churn", "1", by(container, key), digest=made.digest, actor="ann"
         )
         assert (found.missing, found.digest) == (missing, made.digest)
     assert [one.names for one in found.signatures] == [[], ["release"], ["second"]]

@@ -1,13 +1,16 @@
-"""What stands between a version that passed its gates and its deployment: its date, signatures, and people."""
+"""What stands between a version that passed its gates and its deployment, and what is verified as one is loaded."""
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple
 
 from homeostat.app import approvals, signatures
 from homeostat.app.container import Container
 from homeostat.app.registry import deprecation
 from homeostat.domain.records import ModelVersion
+
+_log = logging.getLogger(__name__)
 
 
 class Obstacle(NamedTuple):
@@ -40,3 +43,16 @@ def ask(container: Container, record: ModelVersion) -> bool:
     if unapproved:
         approvals.ask(container, record)
     return bool(unsigned or unapproved)
+
+
+def check_loading(container: Container, record: ModelVersion) -> None:
+    """Verify what a project wants signed, and warn of what is deprecated, before a version is loaded to answer.
+
+    Raises:
+        Unsafe: it lacks the signatures that the project asks for.
+        NotInstalled: it has some, and the extra ``signing`` is missing.
+    """
+    signatures.check(container, record)
+    found = deprecation.of(container.store, record.model, record.version)
+    if found is not None:
+        _log.warning("model/%s@%s is %s", record.model, record.version, deprecation.told(found))

@@ -6,7 +6,6 @@ else.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -15,14 +14,13 @@ from operator import attrgetter
 import msgspec
 import polars as pl
 
-from homeostat.app import signatures
+from homeostat.app.admission import check_loading
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
 from homeostat.app.leases import lease_of
 from homeostat.app.projects import checkout, importing
 from homeostat.app.reading import schemas
-from homeostat.app.registry import deprecation
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.records import Deployment, Lease, ModelVersion, Run
@@ -32,8 +30,6 @@ from homeostat.engine.registry import package
 from homeostat.engine.serving.plane import Plane
 from homeostat.engine.serving.scorer import Loaded, Scored
 from homeostat.ports.online import OnlineStore
-
-_log = logging.getLogger(__name__)
 
 
 class ModelScorer:
@@ -91,9 +87,7 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
     run = container.store.get(Run, record.run)
     if run is None or not run.code:
         raise NotFound(f"model/{model}@{version} has no run with code", remedy="Train it again")
-    signatures.check(container, record)
-    if (found := deprecation.of(container.store, model, version)) is not None:
-        _log.warning("model/%s@%s is %s", model, version, deprecation.told(found))
+    check_loading(container, record)
     model_then = find_model(container, model, run.code)
     with importing(checkout(container.blobs, run.code, container.settings.home)):
         loaded = package.load(container.blobs, record.manifest, model_then.trusted, expect=record.digest)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from homeostat.app.admission import check_loading
 from homeostat.app.container import Container
 from homeostat.app.registry.directories import kept_files, read_tree
 from homeostat.app.registry.reading import resolve
@@ -178,11 +179,12 @@ def registered(container: Container, record: ModelVersion, asked: Asked) -> Load
 
     Raises:
         NotFound: its files are not here.
-        Unsafe: one was altered, or holds what nobody allowed.
+        Unsafe: one was altered, holds what nobody allowed, or lacks the signatures that the project asks for.
     """
     run = container.store.get(Run, record.run) if record.run else None
     if run is not None and run.code and run.kind == "train":
         return load_version(container, record.model, record.version)
+    check_loading(container, record)
     return of_files(kept_files(container, record), asked)
 
 

@@ -160,3 +160,9 @@ def test_long_lines_take_no_time(text: str) -> None:
     began = time.process_time()
     Redactor({"API_KEY": "0123456789"}).text(text)
     assert time.process_time() - began < 2
+
+
+def test_the_folder_of_the_shell_is_no_secret() -> None:
+    redactor = Redactor({"PWD": "/srv/project", "OLDPWD": "/srv", "DB_PWD": "/srv/hidden"})
+    assert redactor.text("cd /srv/project; cat /srv/hidden") == "cd /srv/project; cat ***"
+    assert Redactor({"PWD": "hunter2-correct"}).text("hunter2-correct") == "***"

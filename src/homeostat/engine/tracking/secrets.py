@@ -23,6 +23,7 @@ _WORDS: Final = frozenset("auth dsn jwt key keys pass pat pin pwd sas sig signat
 _DIVIDED: Final = re.compile(r"[^A-Za-z0-9]+|(?<=[a-z0-9])(?=[A-Z])")
 _NUMBER: Final = re.compile(r"[\d.,eE+-]*|true|false|none|null", re.IGNORECASE)
 _COUNTED: Final = frozenset({"tokens", "keys", "key"})  # as in --max-tokens 512
+_FOLDERS: Final = frozenset({"PWD", "OLDPWD"})  # the shell's, although a pwd is a password elsewhere
 _SHORTEST: Final = 6  # what is shorter would be found in ordinary words
 
 _FORMS: Final = re.compile(
@@ -69,7 +70,11 @@ class Redactor:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         held = {
-            value for name, value in environ.items() if is_secret(name, value) and len(value) >= _SHORTEST
+            value
+            for name, value in environ.items()
+            if is_secret(name, value)
+            and len(value) >= _SHORTEST
+            and not (name in _FOLDERS and value.startswith("/"))
         }
         longest_first = sorted(held, key=len, reverse=True)
         self._held = re.compile("|".join(map(re.escape, longest_first))) if held else None

@@ -200,6 +200,20 @@ def test_a_run_goes_on_in_another_process(up: Up, home: Path) -> None:
     assert set(steps) == set(range(150))
 
 
+def test_two_processes_write_to_one_run_at_once(home: Path) -> None:
+    first = Logging(home, NOBODY, 100, 0)
+    second = Logging(home, NOBODY, 150, 0, run=first.run)
+    for process in (first, second):
+        process.until("flushed")
+    second.end()
+    first.kill()
+    synced(home)
+    steps = arrived(home, first.run)
+    assert sorted(steps) == sorted([*range(100), *range(150)])
+    # The second one began later, so it says how the run stands, whatever became of the first.
+    assert state(home, first.run) == ("succeeded", "")
+
+
 def test_the_server_of_the_home_is_found_wherever_it_listens(home: Path) -> None:
     process = Logging(home, server="", count=50, pause=0)
     process.until("flushed")

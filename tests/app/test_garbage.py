@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import msgspec
 import pytest
 
-from homeostat.app import artifacts, garbage, tracking
+from homeostat.app import artifacts, garbage, purging, tracking
 from homeostat.app.artifacts import content, find, listing, write
 from homeostat.app.container import Container
 from homeostat.app.garbage import each, free
@@ -20,7 +21,7 @@ from homeostat.app.logged_models import create_logged_model, delete_logged_model
 from homeostat.app.purging import collect
 from homeostat.app.settings import Settings
 from homeostat.domain.records import ModelVersion, Project, Record, Run, StepExecution
-from homeostat.domain.tracking import ArtifactFile, LoggedModelMetric, LoggedModelParam
+from homeostat.domain.tracking import ArtifactFile, LoggedModel, LoggedModelMetric, LoggedModelParam
 from homeostat.engine.tracking.points import Point
 
 NEVER = timedelta(days=-1)  # no blob is too young
@@ -203,6 +204,29 @@ def test_a_deleted_experiment_goes_with_runs_models_and_files_and_its_number_is_
     for kind in (ArtifactFile, Run, LoggedModelParam, LoggedModelMetric):
         assert container.store.find(kind) == []
     assert tracking.create_experiment(container, "tides").id == first.id + 1
+
+
+def test_an_experiment_that_is_restored_meanwhile_keeps_its_models(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment = tracking.create_experiment(container, "tides").id
+    kept = create_logged_model(container, experiment, params=[("p", "1")])
+    write(container, f"{experiment}/models/{kept.id}/artifacts/MLmodel", b"m")
+    gone = create_logged_model(container, experiment)
+    delete_logged_model(container, gone.id)
+    tracking.delete_experiment(container, experiment)
+    look = purging._find
+
+    def restored(*given: Any) -> Any:
+        found = look(*given)
+        tracking.restore_experiment(container, experiment)
+        return found
+
+    monkeypatch.setattr(purging, "_find", restored)
+    collect(container, NOW, delete=True)
+    assert [model.id for model in container.store.find(LoggedModel)] == [kept.id]
+    assert container.store.count(LoggedModelParam) == container.store.count(ArtifactFile) == 1
+    assert tracking.experiment(container, experiment).deleted_at is None
 
 
 def test_what_a_registered_version_comes_from_stays(container: Container) -> None:

@@ -90,7 +90,7 @@ def collect(container: Container, older_than: timedelta, *, delete: bool, actor:
         for run in doomed.runs.values():
             _purge_run(container, run, actor)
         for model in doomed.models.values():
-            _purge_model(container, model, actor)
+            _purge_model(container, model, before, actor)
         for experiment in doomed.experiments.values():
             _purge_experiment(container, experiment, actor)
     return Collected(
@@ -196,10 +196,13 @@ def _purge_run(container: Container, known: Run, actor: str) -> None:
         _tell(container, tx, "run.purged", f"run/{run.id}", actor, body)
 
 
-def _purge_model(container: Container, known: LoggedModel, actor: str) -> None:
+def _purge_model(container: Container, known: LoggedModel, before: datetime, actor: str) -> None:
     with container.store.begin() as tx:
+        # A model that is in a deleted experiment is not marked itself.
+        experiment = tx.lock(Experiment, known.experiment)
         model = tx.lock(LoggedModel, known.id)
-        if model is None or model.deleted_at != known.deleted_at:
+        marks = [one.deleted_at for one in (model, experiment) if one is not None and one.deleted_at]
+        if model is None or not any(mark < before for mark in marks):
             return
         for kind in _OF_MODELS:
             tx.delete(kind, ("model", "=", model.id))
@@ -214,8 +217,9 @@ def _purge_experiment(container: Container, known: Experiment, actor: str) -> No
         experiment = tx.lock(Experiment, known.id)
         if (
             experiment is None
-            or experiment.deleted_at is None
+            or experiment.deleted_at != known.deleted_at
             or tx.count(Run, ("experiment", "=", known.id))
+            or tx.count(LoggedModel, ("experiment", "=", known.id))
         ):
             return
         traces = [one.id for one in tx.find(Trace, ("experiment", "=", known.id))]

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,21 @@ def test_an_alias_never_points_to_what_was_deleted(container: Container) -> None
         for one in done:
             one.result()
     assert container.store.find(Alias) == []
+
+
+def test_an_alias_goes_with_its_model(container: Container) -> None:
+    of = [f"model-{number}" for number in range(8)]
+    for name in of:
+        models.register(container, name)
+        versions.create(container, name, "s3://bucket/model")
+
+    def point(name: str) -> None:
+        with suppress(NotFound):
+            aliases.set_alias(container, name, "live", 1)
+
+    with ThreadPoolExecutor(8) as pool:
+        done = [pool.submit(work, name) for name in of for work in (point, partial(models.delete, container))]
+        for one in done:
+            one.result()
+    assert container.store.find(Alias) == []
+    assert container.ledger.verify().ok

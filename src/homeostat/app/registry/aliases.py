@@ -19,6 +19,7 @@ from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.records import Deployment, ModelVersion
 from homeostat.domain.refs import Ref
+from homeostat.domain.tracking import RegisteredModel
 from homeostat.engine.registry import names
 
 
@@ -31,13 +32,15 @@ def set_alias(container: Container, name: str, alias: str, number: int, *, actor
     """
     names.check_model_name(name)
     names.check_settable(alias)
-    if alias == names.CHAMPION and container.store.get(Deployment, name) is not None:
-        _promote(container, name, number, actor)
-        return
     with container.store.begin() as tx:
-        if tx.lock(ModelVersion, name, number) is None:
+        deployed = alias == names.CHAMPION and tx.lock(Deployment, name) is not None
+        # The model before the version, as everywhere: whoever deletes the model looks for its aliases.
+        if tx.lock(RegisteredModel, name) is None or tx.lock(ModelVersion, name, number) is None:
             raise no_version(name, number)
-        move_alias(tx, container, name, alias, number, actor=actor, reason="set by hand")
+        if not deployed:
+            move_alias(tx, container, name, alias, number, actor=actor, reason="set by hand")
+    if deployed:
+        _promote(container, name, number, actor)
 
 
 def drop_alias(container: Container, name: str, alias: str, *, actor: str = "user") -> None:
@@ -110,8 +113,6 @@ def _promote(container: Container, name: str, number: int, actor: str) -> None:
     present = champion_of(container.store, name)
     if present is not None and present.version == number:
         return
-    if container.store.get(ModelVersion, name, number) is None:
-        raise no_version(name, number)
     try:
         promote(container, name, number, actor=actor, reason="its alias was set")
     except Conflict as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 
@@ -175,6 +176,21 @@ def test_two_writers_on_one_path_leave_one_whole_file(container: Container, smal
         writer.join()
     assert read(container, f"{RUN}/x") in contents
     assert container.store.count(ArtifactFile) == 1
+
+
+def test_a_file_and_a_folder_of_one_name_do_not_come_at_once(container: Container) -> None:
+    def send(path: str) -> bool:
+        try:
+            write(container, f"{RUN}/{path}", b"1")
+        except Conflict:
+            return False
+        return True
+
+    paths = [f"{number}{below}" for number in range(8) for below in ("", "/x")]
+    with ThreadPoolExecutor(8) as pool:
+        kept = sum(pool.map(send, paths))
+    names = [entry.name for entry in listing(container, RUN)]
+    assert (kept, names) == (8, [str(number) for number in range(8)])
 
 
 def test_a_torn_chunk_is_not_given_out(container: Container, small_chunks: int) -> None:

@@ -135,6 +135,8 @@ def put_in(
     """
     place = place_of(clean(path))
     _check_file(place)
+    # Two that come at once, one below the other's name, do not see each other; their first names are the same.
+    tx.lock(ArtifactFile, place.root, place.path.partition("/")[0])
     _check_free(tx, place)
     file = ArtifactFile(
         root=place.root, path=place.path, size=size, chunks=list(chunks), at=container.clock.now()

@@ -10,11 +10,10 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from homeostat.app.container import Container
-from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, no_experiment
+from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, locked_experiment
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.tracking import (
-    Experiment,
     LoggedModel,
     LoggedModelMetric,
     LoggedModelParam,
@@ -89,9 +88,7 @@ def create_logged_model(
     now = container.clock.now()
     id = f"m-{os.urandom(16).hex()}"
     with container.store.begin() as tx:
-        experiment = tx.get(Experiment, experiment_id)
-        if experiment is None:
-            raise no_experiment(experiment_id)
+        experiment = locked_experiment(tx, experiment_id)
         check_active(experiment)
         made = LoggedModel(
             id=id,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -13,6 +16,7 @@ from homeostat.app import tracking
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.domain.records import Run
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -141,3 +145,17 @@ def test_a_run_has_one_name(container: Container) -> None:
         tracking.create_run(container, 9)
     with pytest.raises(NotFound, match="Run with id=none not found"):
         tracking.delete_run(container, "none")
+
+
+def test_no_run_lives_on_in_a_deleted_experiment(container: Container) -> None:
+    ids = [tracking.create_experiment(container, f"e{number}").id for number in range(8)]
+
+    def run(id: int) -> None:
+        with suppress(BadRequest):
+            tracking.create_run(container, id)
+
+    with ThreadPoolExecutor(8) as pool:
+        works = (run, partial(tracking.delete_experiment, container))
+        for one in [pool.submit(work, id) for id in ids for work in works]:
+            one.result()
+    assert [one for one in container.store.find(Run) if one.deleted_at is None] == []

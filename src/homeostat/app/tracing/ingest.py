@@ -12,7 +12,7 @@ import msgspec
 from homeostat.app.container import Container
 from homeostat.app.tracing.assessments import add_in
 from homeostat.app.tracing.stored import locked_trace, spans_in
-from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, no_experiment
+from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, locked_experiment
 from homeostat.app.tracking.runs import run
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.traces import SpanBlock, SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
@@ -264,9 +264,7 @@ def _known(id: str, experiment: Experiment, before: Trace | None, told: Told) ->
 
 
 def _experiment(tx: Transaction, id: int) -> Experiment:
-    found = tx.get(Experiment, id)
-    if found is None:
-        raise no_experiment(id)
+    found = locked_experiment(tx, id)
     check_active(found)
     return found
 

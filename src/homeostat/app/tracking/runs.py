@@ -10,11 +10,11 @@ from typing import Final
 import msgspec
 
 from homeostat.app.container import Container
-from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, no_experiment
+from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, locked_experiment
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.records import Run, RunState
-from homeostat.domain.tracking import Experiment, RunTag
+from homeostat.domain.tracking import RunTag
 from homeostat.engine.tracking import limits
 from homeostat.engine.tracking.names import run_name
 from homeostat.ports.meta import Transaction
@@ -86,10 +86,7 @@ def create_run(
         started_at=started_at or now,
     )
     with container.store.begin() as tx:
-        experiment = tx.get(Experiment, experiment_id)
-        if experiment is None:
-            raise no_experiment(experiment_id)
-        check_active(experiment)
+        check_active(locked_experiment(tx, experiment_id))  # whoever deletes it deletes its runs too
         tx.insert(made)
         tx.insert(*(RunTag(run=made.id, key=key, value=value) for key, value in given.items()))
         _tell(container, tx, made, "created", actor, experiment=experiment_id)

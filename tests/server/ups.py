@@ -28,7 +28,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
     return clean | {"PYTHONPATH": str(ROOT / "src")} | own | settings
 
 
-def eventually(question: Callable[[], T | None], *, within: float = 30.0) -> T:
+def eventually(question: Callable[[], T | None], *, within: float = 120.0) -> T:
     """The first answer that counts as true."""
     until = time.monotonic() + within
     while not (answer := question()):
@@ -55,7 +55,7 @@ class Up:
 
     def ready(self) -> Up:
         """Wait until it says so."""
-        eventually(lambda: self.process.poll() is not None or self.said("Ready at"), within=60)
+        eventually(lambda: self.process.poll() is not None or self.said("Ready at"))
         assert self.process.poll() is None, self.log.read_text()
         return self
 

@@ -59,7 +59,7 @@ def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
     executor.close()
 
 
-def eventually(probe: Callable[[], T], seconds: float = 20.0) -> T:
+def eventually(probe: Callable[[], T], seconds: float = 120.0) -> T:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if value := probe():

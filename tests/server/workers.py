@@ -29,7 +29,7 @@ def free_port() -> int:
         return int(trial.getsockname()[1])
 
 
-def eventually(check: Callable[[], Any], seconds: float = 15.0) -> Any:
+def eventually(check: Callable[[], Any], seconds: float = 180.0) -> Any:
     """What ``check`` gives once it is true; an error of the moment counts as not yet."""
     end = time.monotonic() + seconds
     while True:
@@ -94,7 +94,7 @@ class Worker:
     def stop(self, number: int = signal.SIGTERM) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
-        code = self.process.wait(15)
+        code = self.process.wait(60)
         self.client.close()
         self.private.close()
         return code

@@ -33,7 +33,7 @@ from homeostat.domain.ids import new_id
 from homeostat.domain.records import FeatureView, Lease, ModelVersion, Run, RunState
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
-from homeostat.engine.registry import formats, metrics, package
+from homeostat.engine.registry import conversion, formats, metrics, package
 from homeostat.engine.tracking.capture import capture, seed
 from homeostat.engine.tracking.training import TrainingSet
 
@@ -237,6 +237,9 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
         scores = package.predict(estimator, rows.holdout.X)
         measured = metrics.evaluate(rows.holdout.y, scores)
         progress("packaging")
+        converted = conversion.convert(estimator, rows.train.X, model.onnx) if model.onnx is not None else {}
+        if (verdict := conversion.verdict_of(converted)) is not None:
+            progress(verdict.reason)
         captured = capture(root)
         files = package.pack(
             estimator,
@@ -244,7 +247,7 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
             environment=captured.environment,
             example=example(model, rows),
             reference=training_reference(model, rows, scores).dump(),
-            extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))},
+            extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))} | converted,
             trusted=model.trusted,
         )
     manifest = package.store(container.blobs, files)

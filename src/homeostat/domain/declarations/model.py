@@ -70,6 +70,8 @@ class Model(Declaration):
         history: How far back training rows reach; None: to the beginning.
         holdout: The newest part of the labelled rows, a duration or a share of the rows, kept from training for
             the gates.
+        onnx: Convert it to ONNX, and serve that where every label agrees on the training rows and no probability
+            differs by more than this, as ``1e-6``; None: serve it as it is.
         trusted: Types beyond the known-safe that its file may hold, as ``module.Class``.
         card: What its model card says and nobody can measure: any of ``owner``, ``license``, ``intended_use``,
             ``out_of_scope``, ``factors``, ``ethical_considerations``, ``caveats``.
@@ -88,6 +90,7 @@ class Model(Declaration):
     retrain: When | None = None
     history: str | None = None
     holdout: str | float = 0.2
+    onnx: float | None = None
     trusted: tuple[str, ...] | list[str] = ()
     card: dict[str, str] = field(default_factory=dict)
 
@@ -155,6 +158,7 @@ class Model(Declaration):
             "retrain": msgspec.to_builtins(self.retrain),
             "history": self.history,
             "holdout": self.holdout,
+            "onnx": self.onnx,
             "trusted": list(self.trusted),
             "card": dict(self.card),
         }

@@ -2,8 +2,9 @@
 
 Files: that of the model, by whose name its format is known (``formats``; ``model.skops`` for most), ``signature.json``,
 ``environment.txt``, ``example.json`` (one request), ``features.json`` (the features that it led to), ``reference.json``
-(what monitoring compares live rows with), and any others the caller adds. Or the files of an MLflow model, as they were
-(``flavors.py``). A package is its manifest ``{"files": {name: digest}}``; the digest of the manifest is the version's.
+(what monitoring compares live rows with), and any others the caller adds, such as an ONNX graph that serves in the
+model's place (``conversion``). Or the files of an MLflow model, as they were (``flavors.py``). A package is its
+manifest ``{"files": {name: digest}}``; the digest of the manifest is the version's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import polars as pl
 from homeostat.domain.contracts import Column
 from homeostat.domain.digests import canonical, digest_bytes, digest_of
 from homeostat.domain.errors import BadScores, NotFound, Unsafe
-from homeostat.engine.registry import flavors, formats
+from homeostat.engine.registry import conversion, flavors, formats
 from homeostat.ports.blobs import Blobs
 
 SIGNATURE: Final = "signature.json"
@@ -140,7 +141,7 @@ def load(
                 f"the package has no {name}", remedy="It was not written by Homeostat; train again"
             )
     return Package(
-        estimator=formats.load(files, trusted),
+        estimator=conversion.served(files) or formats.load(files, trusted),
         signature=msgspec.json.decode(files[SIGNATURE], type=Signature),
         environment=files[ENVIRONMENT].decode(),
         example=msgspec.json.decode(files[EXAMPLE], type=dict[str, Any]),

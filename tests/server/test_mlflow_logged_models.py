@@ -134,3 +134,28 @@ def test_what_cannot_be_is_told(app: Mlflow, method: str, path: str, message: An
     assert answer.status == status
     assert answer.json["error_code"] in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST")
     assert answer.json["message"]
+
+
+def test_each_point_of_a_metric_is_of_the_model(app: Mlflow) -> None:
+    run = send(app, "POST", "runs/create", {"experiment_id": "0"}).json["run"]["info"]["run_id"]
+    id = send(app, "POST", "logged-models", {"experiment_id": "0"}).json["model"]["info"]["model_id"]
+    points = [
+        {"key": "loss", "value": value, "timestamp": 1000 + step, "step": step, "model_id": id}
+        for step, value in enumerate([1.0, 0.5, "NaN", 0.25])
+    ]
+    points.append(points[0] | {"dataset_name": "d", "dataset_digest": "1"})
+    for part in (points[:2], points[2:], points[1:3]):  # some of it twice
+        batch = {"run_id": run, "metrics": part}
+        assert send(app, "POST", "runs/log-batch", batch).status == 200
+    metrics = ask(app, "GET", f"{AT}logged-models/{id}").json["model"]["data"]["metrics"]
+    of_none = [one for one in metrics if not one.get("dataset_name")]
+    assert sorted((one["step"], one["value"]) for one in of_none if one["step"] != 2) == [
+        (0, 1),
+        (1, 0.5),
+        (3, 0.25),
+    ]
+    assert [one["value"] for one in metrics if one["step"] == 2] == ["NaN"]
+    assert len(metrics) == len(points)
+    for filter, found in [("metrics.loss = 1", True), ("metrics.loss < 0.2", False)]:
+        answer = send(app, "POST", "logged-models/search", {"experiment_ids": ["0"], "filter": filter}).json
+        assert bool(answer) == found

@@ -7,6 +7,7 @@ points of a metric are in blocks, the form in which they came: many in one recor
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
@@ -195,9 +196,9 @@ class LoggedModelParam(Record, frozen=True, kw_only=True):
 
 
 class LoggedModelMetric(Record, frozen=True, kw_only=True, gc=False):
-    """The latest point of a metric about a logged model, on one dataset (empty: on none), by one run."""
+    """A point of a metric about a logged model, on one dataset (empty: on none), by one run."""
 
-    KEY = ("model", "key", "run", "dataset", "digest")
+    KEY = ("model", "key", "run", "dataset", "digest", "timestamp", "step")
     model: str
     key: str
     run: str
@@ -206,6 +207,11 @@ class LoggedModelMetric(Record, frozen=True, kw_only=True, gc=False):
     value: float | None
     step: int
     timestamp: int
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """What tells it from other points: the values of its key."""
+        return tuple(getattr(self, name) for name in self.KEY)
 
 
 class RunModel(Record, frozen=True, kw_only=True):

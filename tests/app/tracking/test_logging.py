@@ -200,7 +200,7 @@ def test_inputs_are_recorded_once(lasting: Container) -> None:
         tracking.log_inputs(lasting, run.id, [given_("")])
 
 
-def test_points_about_models_keep_the_latest_of_each_dataset(lasting: Container) -> None:
+def test_points_about_models_are_kept_for_each_dataset(lasting: Container) -> None:
     run = tracking.create_run(lasting, 0)
     about: dict[str, Any] = {"model": f"m-{run.id}", "dataset": "d", "digest": "1"}
     tracking.log(
@@ -214,8 +214,9 @@ def test_points_about_models_keep_the_latest_of_each_dataset(lasting: Container)
         ],
     )
     tracking.log(lasting, run.id, metrics=[Point("loss", 0.9, 1, 1, **about)])
-    found = lasting.store.find(LoggedModelMetric, ("model", "=", f"m-{run.id}"), order=["dataset"])
-    assert [(one.dataset, one.value, one.step) for one in found] == [("", None, 1), ("d", 0.4, 2)]
+    found = lasting.store.find(LoggedModelMetric, ("model", "=", f"m-{run.id}"), order=["dataset", "step"])
+    points = [(one.dataset, one.value, one.step) for one in found]
+    assert points == [("", None, 1), ("d", 0.9, 1), ("d", 0.4, 2)]
     assert len(tracking.history(lasting, run.id, "loss")) == 4
 
 

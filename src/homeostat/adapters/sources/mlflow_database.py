@@ -20,10 +20,10 @@ from homeostat.adapters.sources.mlflow_values import (
     LARGEST,
     Places,
     dataset_of,
+    distinct,
     experiment_of,
     logged_model_of,
     model_of,
-    newest,
     run_of,
     version_of,
 )
@@ -196,7 +196,7 @@ class MlflowDatabase:
             experiment=key,
             params=self._texts("logged_model_params", "param_key", "param_value", model_id=id),
             tags=self._texts("logged_model_tags", "tag_key", "tag_value", model_id=id),
-            metrics=newest(
+            metrics=distinct(
                 [_model_metric(found) for found in self._database.rows("logged_model_metrics", model_id=id)]
             ),
             files=partial(

@@ -14,9 +14,9 @@ from homeostat.adapters.sources.mlflow_registry import registered_models
 from homeostat.adapters.sources.mlflow_values import (
     Places,
     dataset_of,
+    distinct,
     experiment_of,
     logged_model_of,
-    newest,
     run_of,
 )
 from homeostat.adapters.sources.reading import damaged, folders_of, text_of, texts_of
@@ -135,7 +135,7 @@ class MlflowFolder:
             experiment=experiment.name,
             params=texts_of(folder / "params"),
             tags=texts_of(folder / "tags"),
-            metrics=newest(list(_model_metrics(folder / "metrics", model.id))),
+            metrics=distinct(list(_model_metrics(folder / "metrics", model.id))),
             files=partial(
                 self._places.files,
                 str(meta.get("artifact_location") or ""),

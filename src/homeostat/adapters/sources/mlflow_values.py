@@ -218,19 +218,9 @@ def version_of(values: Mapping[str, Any], created: Any, updated: Any) -> ModelVe
     )
 
 
-def newest(points: list[LoggedModelMetric]) -> list[LoggedModelMetric]:
-    """The latest point of each metric, run and dataset."""
-    found: dict[tuple[str, ...], LoggedModelMetric] = {}
-    for point in points:
-        key = (point.model, point.key, point.run, point.dataset, point.digest)
-        other = found.get(key)
-        if other is None or _rank(point) > _rank(other):
-            found[key] = point
-    return list(found.values())
-
-
-def _rank(point: LoggedModelMetric) -> tuple[int, int, bool, float]:
-    return point.step, point.timestamp, point.value is not None, point.value or 0.0
+def distinct(points: list[LoggedModelMetric]) -> list[LoggedModelMetric]:
+    """The points, of those at one place the last."""
+    return list({point.place: point for point in points}.values())
 
 
 def _deleted(values: Mapping[str, Any], *times: datetime | None) -> datetime | None:

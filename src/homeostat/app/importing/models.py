@@ -25,7 +25,6 @@ from homeostat.domain.tracking import (
 from homeostat.engine.tracking.places import model_root
 from homeostat.ports.sources import SourceLoggedModel
 
-_LATEST: Final = ("step", "timestamp", "value")
 _ID: Final = re.compile(r"[A-Za-z0-9][\w-]{0,63}")
 
 
@@ -76,13 +75,8 @@ def _lacking(container: Container, given: SourceLoggedModel, there: LoggedModel 
     found += [
         LoggedModelTag(model=id, key=key, value=value) for key, value in tags.items() if key not in known.tags
     ]
-    held = {(m.key, m.run, m.dataset, m.digest): (m.step, m.timestamp) for m in known.metrics}
-    found += [
-        metric
-        for metric in given.metrics
-        if held.get((metric.key, metric.run, metric.dataset, metric.digest), (-(2**63), 0))
-        < (metric.step, metric.timestamp)
-    ]
+    held = {metric.place for metric in known.metrics}
+    found += [metric for metric in given.metrics if metric.place not in held]
     return found
 
 
@@ -95,7 +89,7 @@ def _write(container: Container, model: LoggedModel, new: bool, parts: list[Part
             tx.insert(model)
         for kind in (LoggedModelParam, LoggedModelTag):
             tx.put(*(part for part in parts if isinstance(part, kind)))
-        tx.put(*(part for part in parts if isinstance(part, LoggedModelMetric)), by=_LATEST)
+        tx.put(*(part for part in parts if isinstance(part, LoggedModelMetric)))
         ref = f"logged-model/{model.id}"
         known = new and model.run and tx.get(Run, model.run) is not None
         tx.append(

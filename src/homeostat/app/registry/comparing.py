@@ -109,7 +109,9 @@ def _of_run(container: Container, run: Run, facts: Facts) -> None:
 def _of_logged_model(container: Container, logged: str, facts: Facts) -> None:
     for param in container.store.find(LoggedModelParam, ("model", "=", logged)):
         facts["params"][param.key] = param.value
-    for metric in container.store.find(LoggedModelMetric, ("model", "=", logged), order=["timestamp"]):
+    for metric in container.store.find(
+        LoggedModelMetric, ("model", "=", logged), order=["timestamp", "step"]
+    ):
         about = f" on {metric.dataset}" if metric.dataset else ""
         facts["metrics"][f"{metric.key}{about}"] = metric.value
 

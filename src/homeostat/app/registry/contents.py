@@ -66,7 +66,7 @@ def _with_logged_model(container: Container, record: ModelVersion, found: Conten
     if not record.logged_model:
         return msgspec.structs.replace(found, metrics=record.metrics)
     mine: Where = ("model", "=", record.logged_model)
-    metrics = container.store.find(LoggedModelMetric, mine, order=["timestamp"])
+    metrics = container.store.find(LoggedModelMetric, mine, order=["timestamp", "step"])
     return msgspec.structs.replace(
         found,
         params={param.key: param.value for param in container.store.find(LoggedModelParam, mine)},

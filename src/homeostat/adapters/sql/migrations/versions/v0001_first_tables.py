@@ -495,8 +495,8 @@ def upgrade() -> None:
         text("dataset", key=True),
         text("digest", key=True),
         real("value", null=True),
-        integer("step"),
-        integer("timestamp"),
+        integer("step", key=True),
+        integer("timestamp", key=True),
         sqlite_with_rowid=False,
     )
     op.create_index("ix_logged_model_metrics_key_value", "logged_model_metrics", ["key", "value"])

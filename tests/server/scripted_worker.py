@@ -95,5 +95,8 @@ if __name__ == "__main__":
     grpc_port = int(os.environ.get("HOMEOSTAT_GRPC_PORT", "0"))
     logging.basicConfig(level=logging.INFO)
     watch_parent(parent)
-    stored = run(worker, home, "127.0.0.1", port, lambda: Store(home, worker), grpc_port=grpc_port)
+    patience = float(os.environ.get("PATIENCE", "30"))
+    stored = run(
+        worker, home, "127.0.0.1", port, lambda: Store(home, worker), grpc_port=grpc_port, patience=patience
+    )
     sys.exit(0 if stored else 1)

@@ -2,11 +2,15 @@
 
 uvicorn's protocol makes a task, an event and two writes of each request, which costs more than a prediction. Here a
 ``POST /predict/DEPLOYMENT`` is answered by callbacks. All else goes uvicorn's way through the same application:
-other paths, other methods, what is pipelined behind a request that is not answered yet, and connections as such.
+other paths, other methods, what is pipelined behind a request that is not answered yet, and connections as such. But
+for all of them it holds that a client may close its side once it has asked, and that one which never ends asking is
+dropped.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -85,6 +89,26 @@ class Direct(HttpToolsProtocol):
     """
 
     dataplane: DataPlane
+    since = 0.0
+    """When the request began that is not whole yet, in the loop's time; 0 where there is none."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self.since = self.loop.time()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # True: keep the connection
+        """Who has sent a whole request and no more still gets the answer."""
+        cycle: Any = self.cycle
+        if self.since or cycle is None or cycle.response_complete:
+            return False
+        cycle.keep_alive = False
+        return True
+
+    def on_message_begin(self) -> None:
+        """Note when."""
+        super().on_message_begin()
+        self.since = self.loop.time()
 
     def on_headers_complete(self) -> None:
         """Take the short way where the request allows it."""
@@ -120,6 +144,7 @@ class Direct(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Ask."""
+        self.since = 0.0
         cycle: Any = self.cycle
         if type(cycle) is not _Cycle:
             super().on_message_complete()
@@ -130,3 +155,13 @@ class Direct(HttpToolsProtocol):
         error = too_large(self.dataplane.body_limit)
         self.dataplane.measures.count("native", error.status, 0.0)
         cycle.reply(Reply(error.status, error.body(), headers=error.headers))
+
+
+def drop_slow(connections: Iterable[object], patience: float) -> None:
+    """Close connections whose request is not whole after so many seconds."""
+    for connection in list(connections):
+        if not isinstance(connection, Direct) or not connection.since:
+            continue
+        if connection.loop.time() - connection.since > patience:
+            connection.since = 0.0
+            connection.transport.abort()

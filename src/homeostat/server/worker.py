@@ -34,6 +34,7 @@ _POLL: Final = 1.0
 _FLUSH: Final = 0.5  # with the pause between two looks and a write, less than a second of predictions
 _HEARTBEAT: Final = 5.0
 _GRACE: Final = 10.0
+_PATIENCE: Final = 30.0
 _BACKLOG: Final = 2048
 _LONGEST_PATH: Final = 100  # of a Unix socket: 108 on Linux, 104 on macOS
 
@@ -111,6 +112,7 @@ async def serve(
     ready: Callable[[], object] = lambda: None,
     must_serve: bool = False,
     body_limit: int | None = None,
+    patience: float = _PATIENCE,
 ) -> bool:
     """Run a worker until it is told to stop; returns whether every prediction reached the log's store.
 
@@ -118,6 +120,7 @@ async def serve(
         grpc_port: Where it answers over gRPC too; 0: nowhere.
         ready: Called once it answers.
         must_serve: Whether to give up at once when what it is to serve cannot be loaded.
+        patience: For how many seconds a client may send one request.
 
     Raises:
         HomeostatError: a port cannot be had; or what must be served cannot.
@@ -126,7 +129,7 @@ async def serve(
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from homeostat.server.dataplane import BODY_LIMIT, DataPlane
-    from homeostat.server.direct import Direct
+    from homeostat.server.direct import Direct, drop_slow
     from homeostat.server.http import App
 
     class Server(uvicorn.Server):
@@ -186,8 +189,13 @@ async def serve(
         from homeostat.server.protocols import grpc
 
         calls = await grpc.serve(host, grpc_port, app.asking, app.measures, app.body_limit)
+
+    async def sweep() -> None:
+        drop_slow(server.server_state.connections, patience)
+
     tasks = [
         asyncio.create_task(_every(_POLL, lambda: _follow(plane))),
+        asyncio.create_task(_every(min(_HEARTBEAT, patience), sweep)),
         asyncio.create_task(_flushing(plane)),
         asyncio.create_task(_every(_HEARTBEAT, lambda: asyncio.to_thread(serving.beat, str(path), bound))),
     ]
@@ -269,6 +277,7 @@ def run(
     grpc_port: int = 0,
     ready: Callable[[], object] = lambda: None,
     must_serve: bool = False,
+    patience: float = _PATIENCE,
 ) -> bool:
     """``serve`` on uvloop; threads switch so fast that background work does not show in latencies."""
     import uvloop
@@ -276,7 +285,17 @@ def run(
     sys.setswitchinterval(0.001)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(
-            serve(worker, home, host, port, make, grpc_port=grpc_port, ready=ready, must_serve=must_serve)
+            serve(
+                worker,
+                home,
+                host,
+                port,
+                make,
+                grpc_port=grpc_port,
+                ready=ready,
+                must_serve=must_serve,
+                patience=patience,
+            )
         )
 
 

@@ -81,6 +81,23 @@ class _Ask:
         self.future = future
 
 
+class _Pace:
+    """How long a row takes of late: the less of the last two batches, since one alone may have met with a pause."""
+
+    __slots__ = ("_before", "_last")
+
+    def __init__(self) -> None:
+        self._before = self._last = 0.0
+
+    def batch(self, rows: int, seconds: float) -> None:
+        """One more batch was answered."""
+        self._before, self._last = self._last, seconds / rows
+
+    def seconds(self, rows: int) -> float:
+        """How long so many rows will take; 0 while little is known."""
+        return rows * min(self._before, self._last)
+
+
 class Endpoint:
     """Answers for one deployment, in the event loop that made it.
 
@@ -90,6 +107,7 @@ class Endpoint:
         record: Takes each decided prediction, once.
         max_batch: The most rows in one call of a model.
         max_waiting: The most rows that may wait; more are refused.
+        max_wait: For how many seconds of work, at the pace of the last batches, rows may wait; more are refused.
     """
 
     def __init__(
@@ -100,6 +118,7 @@ class Endpoint:
         *,
         max_batch: int = 512,
         max_waiting: int = 20_000,
+        max_wait: float = 1.0,
     ) -> None:
         self.live = live
         self.counts = Counts()
@@ -108,6 +127,8 @@ class Endpoint:
         self._record = record
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._max_wait = max_wait
+        self._pace = _Pace()
         self._waiting: deque[tuple[Prediction, _Ask]] = deque()
         self._shadows = ShadowLane(record, lambda: bool(self._waiting), self.counts)
         self._arrived = asyncio.Event()
@@ -124,7 +145,10 @@ class Endpoint:
         Raises:
             asyncio.QueueFull: too much waits already.
         """
-        if self._waiting and len(self._waiting) + len(rows) > self._max_waiting:
+        waiting = len(self._waiting)
+        if waiting and (
+            waiting + len(rows) > self._max_waiting or self._pace.seconds(waiting) > self._max_wait
+        ):
             raise asyncio.QueueFull
         items = []
         for row in rows:
@@ -185,6 +209,7 @@ class Endpoint:
                 await asyncio.sleep(0)  # what arrived with the first request is read before the model runs
 
     async def _answer(self, batch: list[tuple[Prediction, _Ask]]) -> None:
+        began = self._clock.monotonic()
         try:
             await self._run(decide, [item for item, _ in batch])
             now = self._clock.monotonic()
@@ -200,6 +225,7 @@ class Endpoint:
             for _, ask in batch:
                 if not ask.future.done():
                     ask.future.set_exception(error)
+        self._pace.batch(len(batch), self._clock.monotonic() - began)
         self._answered += len(batch)
         self.counts.rows += len(batch)
         self.counts.batches += 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,19 +65,31 @@ def rollout() -> str:
     return "None"
 
 
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """By how a model is rolled out, a home whose first version is trained: made once, then copied."""
+    made: dict[str, Path] = {}
+
+    def home(rollout: str) -> Path:
+        if rollout not in made:
+            folder = made[rollout] = tmp_path_factory.mktemp("shop")
+            (folder / "project.py").write_text(PROJECT.format(rollout=rollout))
+            rows(200).write_csv(folder / "rows.csv")
+            (folder / "orders.csv").write_text("id,spent\n-1,0.5\n")
+            (folder / "home").mkdir()
+            SimulatedClock(folder / "home" / "clock", START).close()
+            with Container(Settings(home=folder / "home", clock="simulated")) as container:
+                apply(container, load_project(folder))
+                trained(container)
+        return made[rollout] / "home"
+
+    return home
+
+
 @pytest.fixture
-def container(tmp_path: Path, rollout: str) -> Iterator[Container]:
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    (folder / "project.py").write_text(PROJECT.format(rollout=rollout))
-    rows(200).write_csv(folder / "rows.csv")
-    (folder / "orders.csv").write_text("id,spent\n-1,0.5\n")
-    home = tmp_path / "home"
-    home.mkdir()
-    SimulatedClock(home / "clock", START).close()
+def container(tmp_path: Path, rollout: str, homes: Callable[[str], Path]) -> Iterator[Container]:
+    home = shutil.copytree(homes(rollout), tmp_path / "home")
     with Container(Settings(home=home, clock="simulated")) as made:
-        apply(made, load_project(folder))
-        trained(made)
         yield made
 
 

@@ -195,5 +195,18 @@ def _size_window(model: Model, text: str, found: list[FeatureDrift], now: dateti
         value=found[0].excess,
         threshold=None,
         breached=False,
-        detail={one.feature: round(one.excess, 4) for one in found},
+        detail={one.feature: _sizes(one) for one in found},
     )
+
+
+def _sizes(one: FeatureDrift) -> dict[str, float]:
+    """Effect sizes of a feature by name; what it has none of is absent."""
+    sizes = {
+        "psi": one.psi,
+        "excess": one.excess,
+        "jensen_shannon": one.distance,
+        "cramers_v": one.association,
+        "ks": one.ks,
+        "wasserstein": one.wasserstein,
+    }
+    return {name: float(f"{value:.4g}") for name, value in sizes.items() if value is not None}

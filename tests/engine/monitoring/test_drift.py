@@ -13,10 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
+from scipy.stats import contingency, wasserstein_distance
 
 from homeostat.domain.errors import BadRequest
 from homeostat.engine.monitoring.drift import distance, drift, psi
-from homeostat.engine.monitoring.reference import Profile, Reference, labels, merge, profile, reference
+from homeostat.engine.monitoring.reference import (
+    Numbers,
+    Profile,
+    Reference,
+    labels,
+    merge,
+    profile,
+    reference,
+)
 
 RNG = np.random.default_rng(4)
 
@@ -59,6 +68,22 @@ def test_the_index_is_never_negative_symmetric_and_zero_on_equal_counts(pairs: l
     assert psi(before, before) == 0
     if before.sum() and now.sum():
         assert distance(before, now) == pytest.approx(float(jensenshannon(before, now, base=2)), abs=1e-6)
+
+
+@pytest.mark.parametrize("by", [0.0, 0.3, 2.0])
+def test_distances_are_those_of_the_rows_to_within_a_bin(by: float) -> None:
+    before, now = RNG.normal(size=2000), RNG.normal(by, 1, 500)
+    known = reference(pl.DataFrame({"x": before}))
+    bins, seen = known.features["x"], profile(known, pl.DataFrame({"x": now}))
+    (found,) = drift(known, seen)
+    assert isinstance(bins, Numbers)
+    apart = [abs(np.mean(before < edge) - np.mean(now < edge)) for edge in bins.edges]
+    assert found.ks == pytest.approx(max(apart))
+    inside = np.clip(now, before.min(), before.max())
+    assert found.wasserstein == pytest.approx(wasserstein_distance(before, inside), rel=0.1, abs=0.02)
+    table = np.array([bins.counts, seen.counts["x"]])
+    expected = contingency.association(table[:, table.sum(0) > 0], correction=False)
+    assert found.association == pytest.approx(expected)
 
 
 def training(rows: int = 20_000) -> pl.DataFrame:

@@ -5,6 +5,11 @@
   added to each bin (Jeffreys' prior; Krichevsky & Trofimov, 1981), so that an empty bin is no infinity.
 * Jensen-Shannon distance: the square root of the divergence in bits, between 0 and 1, a metric (Endres &
   Schindelin, 2003).
+* Kolmogorov-Smirnov distance: the largest difference of the distribution functions, 0 to 1; Wasserstein distance
+  (of order 1): the area between them, in the feature's own unit. Both of numbers only, without what is missing. The
+  functions are known at the edges of the bins: the first is at most too small, the second is off by no more than a
+  bin is wide, and what lies beyond all that training saw counts as if it lay at the edge.
+* Cramer's V of rows by side and bin: the root of chi-square over all rows (Cramer, 1946), 0 to 1.
 * Chance: with no drift at all, ``PSI / (1/n + 1/m)`` for n training and m live rows is distributed about as
   chi-square with B - 1 degrees of freedom for B bins (Yurdakul, "Statistical properties of population
   stability index", Western Michigan University, 2018), so that its mean is ``(B - 1)(1/n + 1/m)``. A small
@@ -13,13 +18,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.engine.monitoring.reference import Profile, Reference
+from homeostat.engine.monitoring.reference import Numbers, Profile, Reference
 
 CHANCE: Final = 0.001
 
@@ -35,6 +41,9 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
         expected: The index that chance gives on average for so many rows.
         excess: What drift adds: ``psi - expected``, 0 where chance explains the index.
         distance: Jensen-Shannon distance, 0 to 1.
+        association: Cramer's V, 0 to 1.
+        ks: Kolmogorov-Smirnov distance, 0 to 1; None for texts.
+        wasserstein: Wasserstein distance in the feature's unit; None for texts.
         rows: Live rows.
     """
 
@@ -43,6 +52,9 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
     expected: float
     excess: float
     distance: float
+    association: float
+    ks: float | None = None
+    wasserstein: float | None = None
     rows: int
 
 
@@ -52,7 +64,8 @@ def drift(against: Reference, seen: Profile) -> list[FeatureDrift]:
 
     found = []
     for name, counts in seen.counts.items():
-        before = np.asarray(against.features[name].counts, dtype=np.float64)
+        bins = against.features[name]
+        before = np.asarray(bins.counts, dtype=np.float64)
         now = np.asarray(counts, dtype=np.float64)
         n, m = float(before.sum()), float(now.sum())
         if not n or not m:
@@ -63,6 +76,7 @@ def drift(against: Reference, seen: Profile) -> list[FeatureDrift]:
         spread = 1 / n + 1 / m
         index = psi(before, now)
         expected = freedom * spread
+        farthest, area = apart(bins.edges, before, now) if isinstance(bins, Numbers) else (None, None)
         by_chance = float(chdtri(freedom, CHANCE)) * spread if freedom else 0.0
         found.append(
             FeatureDrift(
@@ -71,6 +85,9 @@ def drift(against: Reference, seen: Profile) -> list[FeatureDrift]:
                 expected=expected,
                 excess=max(index - expected, 0.0) if index > by_chance else 0.0,
                 distance=distance(before, now),
+                association=association(before, now),
+                ks=farthest,
+                wasserstein=area,
                 rows=int(m),
             )
         )
@@ -93,3 +110,22 @@ def distance(before: Counts, now: Counts) -> float:
     middle = (p + q) / 2
     bits = (rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / (2 * np.log(2))
     return float(np.sqrt(min(max(bits, 0.0), 1.0)))
+
+
+def association(before: Counts, now: Counts) -> float:
+    """Cramer's V of two counts of the same bins, neither without rows."""
+    whole = before + now
+    used = whole > 0
+    share = now.sum() / whole.sum()
+    apart = now[used] - share * whole[used]
+    # Chi-square of a table of two rows, over all that it counts.
+    return float(np.sqrt(np.sum(apart**2 / whole[used]) / (share * (1 - share) * whole.sum())))
+
+
+def apart(edges: Sequence[float], before: Counts, now: Counts) -> tuple[float, float]:
+    """Kolmogorov-Smirnov and Wasserstein distance of two counts of the bins of a number, missing first."""
+    p, q = before[1:], now[1:]
+    if not edges or not p.sum() or not q.sum():
+        return 0.0, 0.0
+    gap = np.abs(np.cumsum(p)[:-1] / p.sum() - np.cumsum(q)[:-1] / q.sum())
+    return float(gap.max()), float(np.trapezoid(gap, edges))

@@ -25,6 +25,7 @@ from homeostat.engine.monitoring.dependence import blocks_of, inflation
 SCORE: Final = "score"
 BINS: Final = 20
 CATEGORIES: Final = 50
+_CHUNK: Final = 1 << 16  # rows: a column of them is in the cache at once
 
 
 class Numbers(msgspec.Struct, frozen=True, tag="numbers"):
@@ -191,7 +192,15 @@ def _edges(values: npt.NDArray[np.float64]) -> list[float]:
 def _count(bins: Bins, column: pl.Series) -> npt.NDArray[np.int64]:
     if isinstance(bins, Categories):
         return _count_categories(bins, column)
-    return np.bincount(_codes(bins, column), minlength=len(bins.edges) + 2)
+    values = _numbers(column)
+    # Twenty comparisons of a million values take a fifth of the time of one binary search among twenty edges.
+    below = np.zeros(len(bins.edges), dtype=np.int64)
+    missing = 0
+    for first in range(0, len(values), _CHUNK):
+        some = values[first : first + _CHUNK]
+        below += np.array([np.count_nonzero(some < edge) for edge in bins.edges], dtype=np.int64)
+        missing += int(np.count_nonzero(np.isnan(some)))
+    return np.concatenate([[missing], np.diff(below, prepend=0, append=len(values) - missing)])
 
 
 def _codes(bins: Bins, column: pl.Series) -> npt.NDArray[np.int64]:

@@ -276,6 +276,20 @@ def test_of_those_who_lock_what_is_not_there_one_makes_it(store: SqlMetaStore) -
     assert [cursor.seq for cursor in store.find(Cursor)] == [8, 8, 8]
 
 
+def test_a_condition_may_list_more_than_a_statement_has_parameters(store: SqlMetaStore) -> None:
+    with store.begin() as tx:
+        tx.insert(*(Cursor(name=f"c{n}", seq=n) for n in range(4)))
+    many = [f"c{n}" for n in range(300_000)]
+    assert store.count(Cursor, ("name", "in", many), ("seq", "in", [1, 2, *range(2**40, 2**40 + 9)])) == 2
+    assert store.find(Cursor, ("name", "in", [])) == []
+    assert store.find(Cursor, ("name", "in", ["c1", "'", 'é"]']), ("seq", "in", [1, 0])) == [
+        Cursor(name="c1", seq=1)
+    ]
+    with store.begin() as tx:
+        assert tx.update(Cursor, {"seq": 9}, ("name", "in", many[2:])) == 2
+        assert tx.delete(Cursor, ("seq", "in", [9, 10])) == 2
+
+
 def test_two_inserters_of_one_key_have_one_winner(store: SqlMetaStore) -> None:
     won = []
     together = threading.Barrier(6)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from homeostat.adapters.sql import SqlMetaStore
 from homeostat.adapters.sql.tables import TABLES
 from homeostat.domain import records, traces, tracking
+from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Record
 
 KINDS = [
@@ -117,3 +118,11 @@ def test_a_table_has_the_fields_of_its_record(kind: type[Record]) -> None:
 
 def test_every_record_class_has_a_table() -> None:
     assert set(TABLES) == set(KINDS)
+
+
+@pytest.mark.parametrize("hours", [14, -12])
+def test_a_time_that_utc_has_not_is_refused(lasting: SqlMetaStore, hours: int) -> None:
+    edge = datetime.min if hours > 0 else datetime.max
+    at = edge.replace(tzinfo=timezone(timedelta(hours=hours)))
+    with pytest.raises(BadRequest, match="beyond the calendar"), lasting.begin() as tx:
+        tx.put(records.Alias(model="m", alias="a", version=1, at=at))

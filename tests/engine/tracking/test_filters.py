@@ -170,6 +170,8 @@ def test_states_are_called_as_the_wire_calls_them() -> None:
         "status LIKE 'F%'": ("succeeded", "failed"),
         "status LIKE 'f%'": (),
         "status ILIKE 'f_iled'": ("failed",),
+        "status LIKE '%_%N_S%ED'": ("succeeded",),
+        f"status LIKE '{'%_' * 4}{'%' * 200}x'": (),
     }
     for text, wanted in states.items():
         assert only(text, RUNS) == Comparison("attribute", "state", "IN", wanted)

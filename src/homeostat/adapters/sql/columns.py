@@ -13,8 +13,8 @@ from operator import eq
 from typing import Any, Final, NoReturn
 
 import msgspec
-from sqlalchemy import BigInteger, Boolean, Dialect, Float, Integer, LargeBinary, Text
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import ARRAY, BigInteger, Boolean, Dialect, Float, Integer, LargeBinary, Text
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from homeostat.domain.digests import canonical
 from homeostat.domain.errors import BadRequest
@@ -219,6 +219,14 @@ class Moment(Kept):
             return None
         if not isinstance(value, datetime) or value.tzinfo is None:
             self.refuse(value)
+        try:
+            value.astimezone(UTC)
+        except OverflowError as error:
+            raise BadRequest(
+                f"{self.field} is {value.isoformat()}, which in UTC is beyond the calendar",
+                field=self.field,
+                remedy="Give a time within the years 1 to 9999 in UTC",
+            ) from error
         return micros(value)
 
 
@@ -236,3 +244,32 @@ class Json(Kept):
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         """To JSON."""
         return None if value is None else json_text(value, self.field)
+
+
+class Many(Kept):
+    """Any number of values of a column as one parameter: an array in PostgreSQL, a JSON text in SQLite.
+
+    As parameters of their own they could be no more than the database takes in one statement.
+
+    Args:
+        of: The column's type.
+    """
+
+    impl = TEXT
+    cache_ok = True
+
+    def __init__(self, of: Kept) -> None:
+        super().__init__(of.field)
+        self.of = of
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """An array or a text."""
+        if dialect.name == "sqlite":
+            return Text()
+        # Without its collation, which an array has not.
+        return ARRAY(Text() if isinstance(self.of, Words) else self.of.load_dialect_impl(dialect))
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        """Check each, and hand them over together."""
+        bound = self.of.bind_all(list(value), dialect)
+        return json_text(bound, self.field) if dialect.name == "sqlite" else bound

@@ -171,7 +171,7 @@ def belongs(related: Related, table: FromClause, own: Own) -> list[ColumnElement
 def within(table: FromClause, scope: Sequence[Where]) -> list[ColumnElement[bool]]:
     """Of metrics, that they are of the experiments that are searched; they hold these for the sake of an index."""
     return [
-        table.c.experiment == value if operator == "=" else table.c.experiment.in_(list(value))
+        table.c.experiment == value if operator == "=" else statements.any_of(table.c.experiment, value)
         for field, operator, value in scope
         if field == "experiment" and operator in ("=", "in")
     ]

@@ -12,6 +12,7 @@ from operator import eq, ge, gt, le, lt
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
+    Boolean,
     Column,
     ColumnElement,
     Delete,
@@ -28,8 +29,11 @@ from sqlalchemy import (
 )
 from sqlalchemy import update as sql_update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
-from homeostat.adapters.sql.columns import Json, Payload
+from homeostat.adapters.sql.columns import Json, Many, Payload
 from homeostat.adapters.sql.tables import TABLES
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Record
@@ -44,6 +48,30 @@ Shape = tuple[tuple[str, str, bool], ...]
 HOLD: Final = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text), 0)))
 
 _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
+
+
+class among(FunctionElement[bool]):  # noqa: N801 - a function of SQL
+    """``among(column, values)``: the column has one of ``values``, which are one parameter of the type ``Many``."""
+
+    inherit_cache = True
+    type = Boolean()
+
+
+def any_of(column: Column[Any], values: Sequence[Any]) -> among:
+    """That a column has one of these values."""
+    return among(column, bindparam(None, list(values), type_=Many(column.type), unique=True))
+
+
+@compiles(among, "sqlite")
+def _in_json(element: among, compiler: SQLCompiler, **how: Any) -> str:
+    column, values = (compiler.process(part, **how) for part in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"
+
+
+@compiles(among, "postgresql")
+def _in_array(element: among, compiler: SQLCompiler, **how: Any) -> str:
+    column, values = (compiler.process(part, **how) for part in element.clauses)
+    return f"{column} = ANY ({values})"
 
 
 def table_of(kind: type[Record]) -> Table:
@@ -198,7 +226,7 @@ def conditions(kind: type[Record], shape: Shape) -> list[ColumnElement[bool]]:
 
 
 def _condition(column: Column[Any], operator: str, none: bool, name: str, label: str) -> ColumnElement[bool]:
-    value = bindparam(name, type_=column.type, expanding=operator == "in")
+    value = bindparam(name, type_=column.type)
     if operator == "=":
         return column.is_(None) if none else eq(column, value)
     if operator == "!=":
@@ -209,7 +237,7 @@ def _condition(column: Column[Any], operator: str, none: bool, name: str, label:
             f"{label} cannot be {operator} None", field=column.name, remedy="Use = or != with None"
         )
     if operator == "in":
-        return column.in_(value)
+        return among(column, bindparam(name, type_=Many(column.type)))
     if operator not in _COMPARE:
         raise BadRequest(
             f"{operator!r} is no comparison", field=column.name, remedy="Use one of = != < <= > >= in"

@@ -258,7 +258,8 @@ class Many(Kept):
     impl = TEXT
     cache_ok = True
 
-    def __init__(self, of: Kept) -> None:
+    def __init__(self, of: TypeEngine[Any]) -> None:
+        assert isinstance(of, Kept)
         super().__init__(of.field)
         self.of = of
 

@@ -50,14 +50,14 @@ HOLD: Final = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam(
 _COMPARE: Final[dict[str, Callable[[Any, Any], Any]]] = {"<": lt, "<=": le, ">": gt, ">=": ge}
 
 
-class among(FunctionElement[bool]):  # noqa: N801 - a function of SQL
+class among(FunctionElement[bool]):
     """``among(column, values)``: the column has one of ``values``, which are one parameter of the type ``Many``."""
 
     inherit_cache = True
     type = Boolean()
 
 
-def any_of(column: Column[Any], values: Sequence[Any]) -> among:
+def any_of(column: ColumnElement[Any], values: Sequence[Any]) -> among:
     """That a column has one of these values."""
     return among(column, bindparam(None, list(values), type_=Many(column.type), unique=True))
 

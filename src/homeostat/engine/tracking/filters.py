@@ -313,7 +313,7 @@ def _bad(message: str, remedy: str) -> BadRequest:
 
 
 def _like(pattern: str, text: str) -> bool:
-    """SQL's LIKE, in time bounded by the product of the lengths; a regular expression of many ``%`` has no such bound."""
+    """SQL's LIKE in at most as many steps as the product of the lengths: regular expressions have no such bound."""
     place = at = begun = 0
     wild = -1
     while at < len(text):

@@ -31,6 +31,7 @@ from homeostat.domain.declarations import (
     View,
     Windows,
 )
+from homeostat.domain.declarations.base import PROJECT_MODULE
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import DeclarationError, HomeostatError, NotFound
 from homeostat.ports.blobs import Blobs
@@ -93,7 +94,7 @@ def load_project(path: Path) -> Declared:
         DeclarationError: it does not run, or declares what cannot be; names file and line.
     """
     file = find_project(path)
-    module = ModuleType(f"homeostat_project_{digest_bytes(str(file).encode())[7:19]}")
+    module = ModuleType(f"{PROJECT_MODULE}{digest_bytes(str(file).encode())[7:19]}")
     module.__file__ = str(file)
     with importing(file.parent):
         sys.modules[module.__name__] = module

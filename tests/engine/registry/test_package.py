@@ -21,10 +21,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from homeostat.domain.contracts import Column
+from homeostat.domain.declarations.base import PROJECT_MODULE
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import BadScores, NotFound, Unsafe
 from homeostat.engine.registry import package
 from homeostat.engine.registry.formats import scikit
+from homeostat.engine.registry.formats.base import allow
 from homeostat.engine.registry.package import Signature
 from homeostat.engine.registry.safety import check_trees, is_known
 
@@ -246,3 +248,10 @@ def test_an_estimator_that_saw_one_class_still_answers_about_class_one() -> None
         assert package.predict(forest, X[:3]).tolist() == [float(label)] * 3
     booleans = RandomForestClassifier(2, random_state=0).fit(X, Y == 1)
     np.testing.assert_array_equal(package.predict(booleans, X), booleans.predict_proba(X)[:, 1])
+
+
+def test_a_class_of_the_project_s_own_file_has_no_lasting_name() -> None:
+    assert allow(["parts.Cut", "numpy.x"]).endswith("trusted=['parts.Cut', 'numpy.x'])")
+    told = allow(["builtins.print", f"{PROJECT_MODULE}0a1b.Cut"])
+    assert told.startswith("Define Cut in a module beside the project's file")
+    assert 'trusted=["parts.Cut"]' in told

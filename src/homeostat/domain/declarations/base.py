@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from homeostat.domain.errors import DeclarationError
 from homeostat.domain.refs import Ref, is_name
+
+PROJECT_MODULE: Final = "homeostat_project_"
+"""How the names begin under which the files of projects are loaded."""
 
 
 @dataclass(frozen=True)

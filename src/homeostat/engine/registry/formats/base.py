@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from homeostat.domain.declarations.base import PROJECT_MODULE
 from homeostat.domain.errors import NotInstalled, Unsafe
 
 Array = npt.NDArray[Any]
@@ -64,6 +65,21 @@ def need(module: str, extra: str, what: str) -> Any:
             f"{what} needs {module.partition('.')[0]}, which cannot be imported: {error}",
             remedy=f"Run: pip install 'homeostat[{extra}]'",
         ) from error
+
+
+def allow(names: Sequence[str]) -> str:
+    """How to allow what a model file holds: by name, and a class of the project's own file by moving it first.
+
+    That file is loaded under a name that changes with its content, so its classes have none that lasts.
+    """
+    own = [name for name in names if name.startswith(PROJECT_MODULE)]
+    if own:
+        moved = own[0].rpartition(".")[2]
+        return (
+            f"Define {moved} in a module beside the project's file, as in parts.py, and import it from there; "
+            f'then allow it: hs.Model(…, trusted=["parts.{moved}"])'
+        )
+    return f"If you know the code, allow it: hs.Model(…, trusted={list(names)!r})"
 
 
 def type_name(value: Any) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import Unsafe
-from homeostat.engine.registry.formats.base import Files, damaged
+from homeostat.engine.registry.formats.base import Files, allow, damaged
 from homeostat.engine.registry.formats.scans import ARRAYS, Scan, scan, verdict
 from homeostat.engine.registry.safety import check_trees, is_known, makes_nothing_else
 
@@ -126,7 +126,7 @@ def check(data: bytes, trusted: Sequence[str], file: str = FILE) -> Scan:
     if digest not in trusted and wrong:
         raise Unsafe(
             f"{file} is a pickle that names or calls {', '.join(wrong)}, which nobody allowed",
-            remedy=f"If you know the code, allow it: hs.Model(…, trusted={[ALLOWED, *wrong]!r})",
+            remedy=allow([ALLOWED, *wrong]),
         )
     told = verdict(found, file)
     if told and digest not in trusted:

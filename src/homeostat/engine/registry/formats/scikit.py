@@ -7,7 +7,7 @@ from typing import Any, Final
 from zipfile import BadZipFile
 
 from homeostat.domain.errors import Unsafe
-from homeostat.engine.registry.formats.base import Files, damaged
+from homeostat.engine.registry.formats.base import Files, allow, damaged
 from homeostat.engine.registry.safety import check_trees, is_known
 
 FILE: Final = "model.skops"
@@ -99,6 +99,6 @@ def allowed(data: bytes, trusted: Sequence[str]) -> list[str]:
     if wrong:
         raise Unsafe(
             f"{FILE} holds {', '.join(wrong)}, which nobody allowed",
-            remedy=f"If you know the code, allow it: hs.Model(…, trusted={wrong!r})",
+            remedy=allow(wrong),
         )
     return found

@@ -16,7 +16,7 @@ import numpy as np
 
 from homeostat.domain.digests import canonical
 from homeostat.domain.errors import Unsafe
-from homeostat.engine.registry.formats.base import DETAILS, Files, damaged, details, need, type_name
+from homeostat.engine.registry.formats.base import DETAILS, Files, allow, damaged, details, need, type_name
 
 FILE: Final = "model.safetensors"
 _STATE: Final = ("state_dict", "load_state_dict", "predict_proba")
@@ -103,7 +103,7 @@ def _allowed(kind: str, trusted: Sequence[str]) -> None:
     if kind not in trusted:
         raise Unsafe(
             f"{FILE} is the state of {kind}, which nobody allowed",
-            remedy=f"If you know the code, allow it: hs.Model(…, trusted={[kind]!r})",
+            remedy=allow([kind]),
         )
 
 

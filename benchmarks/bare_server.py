@@ -1,4 +1,4 @@
-"""The least that anyone would do to serve the benchmark's model: ASGI, msgspec, ``predict_proba``."""
+"""The least that anyone would do to serve the benchmark's model: ASGI, msgspec, ``predict_proba`` of one row."""
 
 from __future__ import annotations
 
@@ -10,22 +10,9 @@ import numpy as np
 import uvicorn
 from sklearn.linear_model import LogisticRegression
 
-FEATURES = tuple("abcdefgh")
+FEATURES = tuple(f"f{number:02}" for number in range(30))
 
-
-class Row(msgspec.Struct):
-    """A request."""
-
-    id: int
-    a: float
-    b: float
-    c: float
-    d: float
-    e: float
-    f: float
-    g: float
-    h: float
-
+Row = msgspec.defstruct("Row", [("id", int), *((name, float) for name in FEATURES)])
 
 _decode = msgspec.json.Decoder(Row).decode
 _encode = msgspec.json.Encoder().encode

@@ -1,45 +1,53 @@
-"""Predictions over HTTP: how many requests one CPU second of the server answers.
+"""Predictions over HTTP: how many requests one CPU second of a server answers, beside a bare server and its peers.
 
-64 clients ask a model server of Homeostat, and then a bare server that does the least anyone would: the same HTTP
-server, msgspec for the request, the same fitted model asked for one row, no features, no routing and no log. The two
-take turns, so that a busy machine is busy for both.
+64 clients ask each server for one row of 30 numbers at a time. Homeostat runs with everything on: validation, routing,
+a shadow that scores a tenth of the traffic once more, the prediction log with all features, and metrics. The bare
+server does the least anyone would: the same HTTP server, msgspec, the same model asked for one row. Peers run in
+environments of their own, which are made at the first time; one that does not install here is left out. The servers
+take turns, so that a busy machine is busy for all.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from typing import cast
 
 import httpx
+import joblib
 import numpy as np
 import polars as pl
 import psutil
-import uvloop
 
-from benchmarks.bare_server import FEATURES
+from benchmarks.bare_server import FEATURES, fitted
+from benchmarks.load import CLIENTS, Load, load
 from benchmarks.measure import Line, Section
+from benchmarks.peers.environments import WANTED, python_of, version_of
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
+from homeostat.domain.records import Arm, Deployment
 
-_CLIENTS = 64
 _SECONDS = 3.0
 _ROUNDS = 3
 _ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+_ROW = [0.5] * len(FEATURES)
+_NAMED = {"id": 1, **dict.fromkeys(FEATURES, 0.5)}
+_PEERS = Path(__file__).parent / "peers"
 _PROJECT = """
 from sklearn.linear_model import LogisticRegression
 
@@ -56,39 +64,80 @@ answer = hs.Model("answer", task=hs.Binary(label="y", source=rows), train=train)
 """
 
 
+@dataclass
+class Server:
+    """A server to be measured: how it starts, what it is asked, and what came of it."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    path: str
+    body: dict[str, object]
+    ready: str
+    folder: Path
+    loads: list[Load] = field(default_factory=list)
+    memory: float = 0.0
+    start: float = 0.0
+
+    def per_cpu_second(self) -> float:
+        return median(one.per_cpu_second for one in self.loads)
+
+    def asked(self, client: int) -> bytes:
+        """The body of a client's requests: where rows have ids, its own."""
+        return json.dumps(self.body | ({"id": client} if "id" in self.body else {})).encode()
+
+    def shown(self) -> str:
+        wall = median(one.per_second for one in self.loads)
+        p50, p99 = (1000 * median(one.quantile(q) for one in self.loads) for q in (0.5, 0.99))
+        return (
+            f"{self.per_cpu_second():,.0f} a server CPU second, {wall:,.0f} a wall second; p50 {p50:.1f} ms, "
+            f"p99 {p99:.1f} ms; {self.memory:,.0f} MB, ready after {self.start:.1f} s"
+        )
+
+
 def run() -> Section:
-    """Both servers in turn, and the median of the rounds."""
-    row = {"id": 1, **dict.fromkeys(FEATURES, 0.5)}
-    with TemporaryDirectory(prefix="homeostat-bench-") as folder:
-        home = _trained(Path(folder))
-        with _server(_worker(home), "/ready") as ours, _server(_bare(), "/ready") as bare:
-            rates: dict[str, list[float]] = {"ours": [], "bare": []}
-            walls: dict[str, list[float]] = {"ours": [], "bare": []}
-            for turn in range(_ROUNDS + 1):
-                for name, server in (("ours", ours), ("bare", bare)):
-                    rate, wall = _load(*server, json.dumps(row).encode(), 1.0 if turn == 0 else _SECONDS)
-                    if turn:  # the first turn warms up
-                        rates[name].append(rate)
-                        walls[name].append(wall)
-            log = httpx.get(f"http://127.0.0.1:{ours[1]}/stats").json()["log"]
-    here, there = median(rates["ours"]), median(rates["bare"])
+    """All servers in turn, and the median of the rounds."""
+    with TemporaryDirectory(prefix="homeostat-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        home = _trained(folder)
+        joblib.dump(fitted(), folder / "model.joblib")
+        bare = Server("bare", [sys.executable, "-m", "benchmarks.bare_server"], {}, "/", _NAMED, "/", folder)
+        servers = [_ours(home), bare, *_peers(folder)]
+        running = [stack.enter_context(_running(server)) for server in servers]
+        for turn in range(_ROUNDS + 1):
+            for server, (process, port) in zip(servers, running, strict=True):
+                one = load(process, port, server.path, server.asked, 1.0 if turn == 0 else _SECONDS)
+                if turn:  # the first turn warms up
+                    server.loads.append(one)
+        for server, (process, _) in zip(servers, running, strict=True):
+            server.memory = sum(p.memory_info().rss for p in (process, *process.children(True))) / 1e6
+        stats = httpx.get(f"http://127.0.0.1:{running[0][1]}/stats").json()
+    ours, rest = servers[0], servers[1:]
+    shadows = stats["deployments"]["answer"]["shadows"] / stats["deployments"]["answer"]["rows"]
+    lines = [
+        Line(
+            f"requests, beside {server.name}",
+            ours.shown() if server is bare else "",
+            server.shown(),
+            server.per_cpu_second() / ours.per_cpu_second(),
+        )
+        for server in rest
+    ]
     return Section(
         "Serving",
-        f"LogisticRegression on {len(FEATURES)} columns, {_CLIENTS} clients, one row a request, {_ROUNDS} turns of "
-        f"{_SECONDS:g} s each. Homeostat checks the request, routes it, batches what waits, and logs every prediction "
-        "with its features. Bare: the same HTTP server, msgspec, and `predict_proba` of one row.",
-        [
-            Line(
-                f"requests ({log['dropped']} predictions not logged)",
-                f"{here:,.0f} a server CPU second, {median(walls['ours']):,.0f} a wall second",
-                f"{there:,.0f} a server CPU second, {median(walls['bare']):,.0f} a wall second",
-                there / here,
-            )
-        ],
+        f"LogisticRegression on {len(FEATURES)} columns, {CLIENTS} clients, one row a request, {_ROUNDS} turns of "
+        f"{_SECONDS:g} s each, one worker. Homeostat with everything on: it checks the request, routes it, batches "
+        f"what waits, scores {shadows:.0%} once more by a shadow, measures, and logs every prediction with its "
+        f"features ({stats['log']['dropped']} not logged). Bare: the same HTTP server, msgspec, and `predict_proba` of "
+        "one row. Peers, each in an environment of its own: MLServer (Open Inference Protocol) in one process, and as "
+        "it comes, with a process for the model; LitServe and BentoML with batches. Memory is of all processes of a "
+        "server.",
+        lines,
     )
 
 
 def _trained(folder: Path) -> Path:
+    """A home with two versions: one that answers, and one that scores a tenth of the traffic beside it."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2_000, len(FEATURES)))
     frame = pl.DataFrame(dict(zip(FEATURES, X.T, strict=True))).with_columns(
@@ -101,118 +150,117 @@ def _trained(folder: Path) -> Path:
     home = folder / "home"
     with Container(Settings(home=home)) as container:
         apply(container, load_project(project))
-        execute(container, submit(container, "answer", reason="benchmark").id)
-        react_all(container)
+        for _ in range(2):
+            execute(container, submit(container, "answer", reason="benchmark").id)
+            react_all(container)
+        arms = [Arm(1, 1.0, "champion"), Arm(2, 0.1, "shadow")]
+        with container.store.begin() as transaction:
+            transaction.put(
+                Deployment(name="answer", model="answer", generation=99, arms=arms, at=container.clock.now())
+            )
     return home
 
 
-def _worker(home: Path) -> tuple[list[str], dict[str, str], str]:
-    command = [
-        sys.executable,
-        "-m",
-        "homeostat.server.dataplane",
-        "--worker",
-        "w1",
-        "--parent",
-        str(os.getpid()),
-    ]
-    return command, {"HOMEOSTAT_HOME": str(home)}, "HOMEOSTAT_SERVE_PORT"
+def _ours(home: Path) -> Server:
+    command = [sys.executable, "-m", "homeostat.server.dataplane", "--worker", "w1", "--parent"]
+    environment = {"HOMEOSTAT_HOME": str(home)}
+    return Server(
+        "Homeostat",
+        [*command, str(os.getpid())],
+        environment,
+        "/predict/answer",
+        _NAMED,
+        "/ready",
+        home.parent,
+    )
 
 
-def _bare() -> tuple[list[str], dict[str, str], str]:
-    return [sys.executable, "-m", "benchmarks.bare_server"], {}, "PORT"
+def _peers(folder: Path) -> Iterator[Server]:
+    tensor = {"name": "predict", "shape": [1, len(FEATURES)], "datatype": "FP64", "data": _ROW}
+    for name in WANTED:
+        python = python_of(name)
+        if python is None:
+            print(f"{name} does not install here, and is left out", file=sys.stderr)
+            continue
+        place = folder / name
+        place.mkdir()
+        environment = {
+            "MODEL": str(folder / "model.joblib"),
+            "DO_NOT_TRACK": "true",
+            "BENTOML_DO_NOT_TRACK": "true",
+        }
+        command, path, ready = [str(python), str(_PEERS / "litserve_server.py")], "/predict", "/health"
+        body: dict[str, object] = {"instances": [_ROW]}
+        if name == "MLServer":
+            model = {"name": "m", "implementation": "mlserver_sklearn.SKLearnModel"}
+            model |= {"parameters": {"uri": environment["MODEL"]}}
+            (place / "model-settings.json").write_text(json.dumps(model))
+            command = [str(python), "-c", "from mlserver.cli import main; main()", "start", "."]
+            environment |= {"MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_METRICS_ENDPOINT": ""}
+            path, ready = "/v2/models/m/infer", "/v2/health/ready"
+            body = {"inputs": [tensor], "outputs": [{"name": "predict_proba"}]}
+        elif name == "BentoML":
+            command = [
+                str(python),
+                "-m",
+                "bentoml",
+                "serve",
+                "bento_server:Model",
+                "--working-dir",
+                str(_PEERS),
+            ]
+            ready = "/readyz"
+        yield Server(f"{name} {version_of(name)}", command, environment, path, body, ready, place)
+        if name == "MLServer":
+            place = Path(shutil.copytree(place, f"{place} as it comes"))
+            environment = environment | {"MLSERVER_PARALLEL_WORKERS": "1"}
+            yield Server("MLServer as it comes", command, environment, path, body, ready, place)
 
 
 @contextmanager
-def _server(how: tuple[list[str], dict[str, str], str], ready: str) -> Iterator[tuple[psutil.Process, int]]:
-    command, environment, port_name = how
-    port = _free_port()
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **_ONE_CORE, **environment, port_name: str(port)},
-        stderr=subprocess.DEVNULL,
-    )
+def _running(server: Server) -> Iterator[tuple[psutil.Process, int]]:
+    port, others = _free_port(), [str(_free_port()) for _ in range(2)]
+    environment = {**os.environ, **_ONE_CORE, **server.environment, "PORT": str(port)}
+    environment |= {
+        "HOMEOSTAT_SERVE_PORT": str(port),
+        "BENTOML_PORT": str(port),
+        "MLSERVER_HTTP_PORT": str(port),
+    }
+    environment |= {"MLSERVER_GRPC_PORT": others[0], "MLSERVER_METRICS_PORT": others[1]}
+    root = str(Path(__file__).parents[1])
+    if server.command[0] == sys.executable:
+        environment["PYTHONPATH"] = os.pathsep.join([root, environment.get("PYTHONPATH", "")])
+    else:
+        environment.pop("PYTHONPATH", None)
+    command = server.command + (["--port", str(port)] if "bentoml" in server.command else [])
+    began = time.perf_counter()
+    with (server.folder / "log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=server.folder, env=environment, stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 30
-        while not _answers(f"http://127.0.0.1:{port}{ready}"):
+        until = time.monotonic() + 90
+        while not _answers(f"http://127.0.0.1:{port}{server.ready}"):
             if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"{' '.join(command)} does not answer")
-            time.sleep(0.1)
+                said = (server.folder / "log").read_text()[-2000:]
+                raise RuntimeError(f"{server.name} does not answer: {said}")
+            time.sleep(0.05)
+        server.start = time.perf_counter() - began
         yield psutil.Process(process.pid), port
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == 200
+        return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
-
-
-def _load(server: psutil.Process, port: int, body: bytes, seconds: float) -> tuple[float, float]:
-    """Requests a server CPU second and a wall second."""
-    before, began = server.cpu_times(), time.perf_counter()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        answered = runner.run(_ask(port, body, seconds))
-    wall = time.perf_counter() - began
-    after = server.cpu_times()
-    return answered / (after.user - before.user + after.system - before.system), answered / wall
-
-
-async def _ask(port: int, body: bytes, seconds: float) -> int:
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    made = [
-        await loop.create_connection(lambda: _Client(body, until), "127.0.0.1", port) for _ in range(_CLIENTS)
-    ]
-    async with asyncio.timeout(seconds + 10):
-        return sum(await asyncio.gather(*(client.done for _, client in made)))
-
-
-class _Client(asyncio.Protocol):
-    """Asks again as soon as it was answered."""
-
-    def __init__(self, body: bytes, until: float) -> None:
-        head = f"POST /predict/answer HTTP/1.1\r\nhost: bench\r\ncontent-length: {len(body)}\r\n\r\n"
-        self._request = head.encode() + body
-        self._until = until
-        self._loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[int] = self._loop.create_future()
-        self._answered = 0
-        self._buffer = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.WriteTransport", transport)  # uvloop's are none by inheritance
-        self._transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
-        if not separator:
-            return
-        if not head.startswith(b"HTTP/1.1 200"):
-            self.done.set_exception(RuntimeError(self._buffer.decode()))
-            return
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        if len(rest) < length:
-            return
-        self._buffer = b""
-        self._answered += 1
-        if self._loop.time() < self._until:
-            self._transport.write(self._request)
-        else:
-            self._transport.close()
-            self.done.set_result(self._answered)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.done.done():
-            self.done.set_exception(error or RuntimeError("the server closed the connection"))

@@ -36,7 +36,7 @@ def looking():  # at the machine: once done, it measures
     return any(thread.name == "homeostat-energy" for thread in threading.enumerate())
 
 run = hs.run("energy", sample=0.1)
-until = time.monotonic() + 100
+until = time.monotonic() + 300
 for wanted in (True, False):
     while looking() is not wanted and time.monotonic() < until:
         time.sleep(0.01)
@@ -45,6 +45,7 @@ assert not asked, asked
 """
 
 
+@pytest.mark.timeout(400)
 def test_what_a_run_used(tmp_path: Path) -> None:
     home = tmp_path / "home"
     settings = {"SERVER": "http://127.0.0.1:9", "COUNTRY": "deu", "ENERGY_PRICE": "0.5 EUR"}

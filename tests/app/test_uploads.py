@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -17,7 +19,9 @@ from homeostat.app.container import Container
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.ports.direct import Direct
+from homeostat.server.mlflow.app import Mlflow
 from tests.adapters.blobs.s3_server import s3
+from tests.server.asking import ask
 
 __all__ = ["s3"]
 PATH = "3/ab12/artifacts/model/weights.bin"
@@ -107,3 +111,44 @@ def test_parts_that_nobody_completes_are_forgotten(container: Container, direct:
 def test_files_have_no_addresses_on_a_disk(tmp_path: Path) -> None:
     with Container(Settings(home=tmp_path / "home")) as container:
         assert container.direct is None
+
+
+ODD = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff",
+    b'{"path": ""}',
+    b'{"path": "a/"}',
+    b'{"path": ".."}',
+    b'{"path": "a\\u0000b"}',
+    b'{"path": "a", "num_parts": 0}',
+    b'{"path": "a", "num_parts": "many"}',
+    b'{"path": "a", "num_parts": 1e308}',
+    # from here on odd only for what follows
+    b'{"path": "a", "upload_id": "../../x", "parts": []}',
+    b'{"path": "a", "upload_id": "\\ud800", "parts": [{"part_number": 1}]}',
+    b'{"path": "a", "upload_id": "0123456789abcdef0123456789abcdef", "parts": [{"part_number": 1}]}',
+    b'{"path": "a", "upload_id": "0123456789abcdef0123456789abcdef", "parts": [{"part_number": -1}]}',
+    b'{"path": "a", "upload_id": "0123456789abcdef0123456789abcdef", "parts": [' + b"{}," * 10_000 + b"{}]}",
+]
+
+
+@pytest.mark.parametrize("folder", ["0/ab12/artifacts", "%2e%2e", "a%00b"])
+def test_odd_calls_are_told_what_is_wrong(container: Container, folder: str) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        app = Mlflow(container, pool)
+        for call in ("create", "complete", "abort", "none"):
+            for body in ODD[:12] if call == "create" else ODD:
+                path = f"/api/2.0/mlflow-artifacts/mpu/{call}/{quote(folder, safe='/%')}"
+                answer = ask(app, "POST", path, body=[body])
+                done = call == "abort" and b"0123456789abcdef" in body  # of which nothing is there
+                assert answer.status == 200 if done else 400 <= answer.status < 500, (
+                    call,
+                    body[:60],
+                    answer.body,
+                )
+        answer = ask(app, "GET", f"/api/2.0/mlflow-artifacts/presigned/{quote(folder, safe='/%')}")
+        assert 400 <= answer.status < 500
+    assert listing(container, "") == []

@@ -10,10 +10,10 @@ from importlib.metadata import distributions
 def lock() -> str:
     """Python, platform, then every installed distribution as ``name==version``, sorted, one a line."""
     installed = {
-        re.sub(r"[-_.]+", "-", name).lower(): found.version
-        for found in distributions()
+        re.sub(r"[-_.]+", "-", name).lower(): metadata["Version"]
+        for metadata in (found.metadata for found in distributions())  # parsed at each access
         # A half-removed distribution has files and no metadata.
-        if (name := found.metadata["Name"])
+        if (name := metadata["Name"])
     }
     lines = [
         f"# python {platform.python_version()} ({platform.python_implementation()})",

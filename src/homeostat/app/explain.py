@@ -16,7 +16,7 @@ from homeostat.domain import records
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, Model, Windows
 from homeostat.domain.errors import NotFound
-from homeostat.domain.refs import Ref, parse_ref
+from homeostat.domain.refs import Ref, number_of, parse_ref
 from homeostat.engine.lineage.walk import walk
 
 
@@ -114,7 +114,7 @@ def lineage(
 
 def _resolved(container: Container, ref: Ref) -> Ref:
     """An alias as the version that it points to now."""
-    if ref.kind == "model" and ref.version and not ref.version.isdigit():
+    if ref.kind == "model" and ref.version and number_of(ref.version) is None:
         alias = container.store.get(records.Alias, ref.name, ref.version)
         if alias is None:
             raise NotFound(f"{ref} points to nothing", remedy=f"Use a version of model/{ref.name}")

@@ -19,6 +19,7 @@ from homeostat.domain.digests import digest_of
 from homeostat.domain.events import Event
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import Alias, Arm, Dataset, Deployment, ModelVersion, Rollout
+from homeostat.domain.refs import number_of
 from homeostat.domain.trials import Trial
 from homeostat.engine.control.canary import MOST_LOSS, losses
 from homeostat.engine.control.trial import TrialTest, Verdict, scaled
@@ -81,8 +82,8 @@ def _resolved(reads: Reads, model: str, spec: ABTest) -> dict[str, int] | None:
     for name in spec.arms:
         if name == CHAMPION:
             version = champion.version if champion else 0
-        elif name.isdigit():
-            version = int(name)
+        elif (number := number_of(name)) is not None:
+            version = number
         else:
             alias = reads.get(Alias, model, name)
             version = alias.version if alias else 0

@@ -13,6 +13,7 @@ from homeostat.cli.output import Json, number, print_json, print_table, progress
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest, HomeostatError, NotFound
 from homeostat.domain.records import GateResult, ModelVersion, Run
+from homeostat.domain.refs import number_of
 
 if TYPE_CHECKING:
     from homeostat.cli.direct import Direct
@@ -76,7 +77,7 @@ def promote(
 ) -> None:
     """Make a version that passed its gates the champion now, whatever a running canary has found so far."""
     name, _, at = model.removeprefix("model/").partition("@")
-    number = version or (int(at) if at.isdigit() else 0)
+    number = version or number_of(at) or 0
     if not number:
         raise BadRequest(f"promote {model} names no version", remedy=f"Write homeostat promote {name}@3")
     with session.homeostat() as homeostat:

@@ -11,6 +11,7 @@ from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table, progress
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest, NotFound
+from homeostat.domain.refs import number_of
 
 if TYPE_CHECKING:
     from homeostat.app.tried import Tried
@@ -157,6 +158,7 @@ def show(found: list[Tried]) -> None:
 
 def _named(text: str) -> tuple[str, int]:
     name, _, at = text.removeprefix("model/").removeprefix("deployment/").partition("@")
-    if at and not at.isdigit():
+    number = number_of(at or "0")
+    if number is None:
         raise BadRequest(f"{text} names no version by its number", remedy=f"Write {name}@4")
-    return name, int(at or 0)
+    return name, number

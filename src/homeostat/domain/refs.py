@@ -75,6 +75,11 @@ def parse_ref(text: str) -> Ref:
     return Ref(match["kind"], unquote(match["name"]), match["version"] or "")
 
 
+def number_of(text: str) -> int | None:
+    """The number of a version, or another id, in ``text``: 1 to 18 of the digits 0 to 9; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+
+
 def is_name(text: str) -> bool:
     """Whether ``text`` may name a thing: letters, digits, and inside also dot, dash and underscore."""
     return _BARE.fullmatch(text) is not None

@@ -22,6 +22,7 @@ from homeostat.domain.errors import (
     StoreUnavailable,
     Unsafe,
 )
+from homeostat.domain.refs import number_of
 from homeostat.server.http import HttpError, encode
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ class Call:
     def number(self, name: str, default: int) -> int:
         """A whole number of the query."""
         text = self.query.get(name, str(default))
-        if not text.isdigit():
-            raise BadRequest(f"{name} is {text!r}", field=name, remedy="Give a whole number")
-        return int(text)
+        number = number_of(text)
+        if number is None:
+            raise BadRequest(f"{name} is {text[:40]!r}", field=name, remedy="Give a whole number")
+        return number
 
 
 class Training(msgspec.Struct, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -280,6 +281,11 @@ def test_a_token_is_of_one_search(store: SqlMetaStore) -> None:
     for bad in ("x", "eyJvZmZzZXQiOiAyfQ==", token[:-4], "é", token + "\0", "A" * 5000):
         with pytest.raises(BadRequest, match="Invalid page token"):
             search.page(msgspec.structs.replace(query, token=bad))
+    mark, values = msgspec.msgpack.decode(base64.urlsafe_b64decode(token))
+    for changed in ([0, None], [0, {}], [0, "x"], [7, 0], [True, 0], [2, 1.0], ["0", 0]):
+        made = base64.urlsafe_b64encode(msgspec.msgpack.encode([mark, [changed, *values[1:]]])).decode()
+        with pytest.raises(BadRequest, match="Invalid page token"):
+            search.page(msgspec.structs.replace(query, token=made))
     with pytest.raises(BadRequest, match="a page of 0 records"):
         search.page(msgspec.structs.replace(query, limit=0))
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from homeostat.adapters.sql import SqlMetaStore
-from homeostat.domain.errors import BadRequest, Conflict, StoreUnavailable
+from homeostat.domain.errors import BadRequest, Busy, StoreUnavailable
 from homeostat.domain.records import Cursor
 
 
@@ -87,7 +87,7 @@ def test_a_connection_that_was_cut_while_it_was_idle_is_noticed(postgres_url: st
     store.close()
 
 
-def test_transactions_that_wait_for_each_other_end_in_a_conflict(
+def test_of_transactions_that_wait_for_each_other_one_may_be_repeated(
     postgres_url: str,
 ) -> None:
     store = SqlMetaStore(postgres_url)
@@ -101,7 +101,7 @@ def test_transactions_that_wait_for_each_other_end_in_a_conflict(
                 tx.lock(Cursor, first)
                 both.wait(20)
                 tx.lock(Cursor, second)
-        except Conflict as error:
+        except Busy as error:
             conflicts.append(error)
 
     threads = [threading.Thread(target=cross, args=pair) for pair in (("a", "b"), ("b", "a"))]

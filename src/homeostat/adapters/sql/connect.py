@@ -27,7 +27,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from homeostat.adapters.clock import SystemClock
-from homeostat.domain.errors import BadRequest, Busy, Conflict, HomeostatError, StoreUnavailable
+from homeostat.domain.errors import BadRequest, Busy, HomeostatError, StoreUnavailable
 
 WAIT_SECONDS: Final = 30
 _FORMS: Final = (
@@ -173,7 +173,7 @@ def meaning_of(error: SQLAlchemyError, url: URL) -> HomeostatError:
     ):
         return BadRequest(f"the store {store} cannot hold that: {text}")
     if getattr(cause, "sqlstate", None) in ("40001", "40P01"):
-        return Conflict(
+        return Busy(
             f"the transaction collided with another one in the store {store}: {text}", remedy="Do it again"
         )
     if "locked" in text and url.drivername.startswith("sqlite"):

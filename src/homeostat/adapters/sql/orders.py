@@ -59,6 +59,15 @@ class Term:
     own: Own = field(default_factory=dict)
     leading: tuple[ColumnElement[bool], ...] = ()
 
+    def takes(self, rank: Any, value: Any) -> bool:
+        """Whether a record can have this rank and value."""
+        if type(rank) is not int or rank not in self.ranks:
+            return False
+        if rank != THERE:
+            return value is None
+        wanted = self.value.type.python_type
+        return type(value) is wanted or (wanted is float and type(value) is int)
+
     def leads(self, rank: int) -> bool:
         """Whether the records of ``rank`` are found by the index of the table that holds the value."""
         return bool(self.leading) and rank != NONE

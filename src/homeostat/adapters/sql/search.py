@@ -50,7 +50,7 @@ class SqlSearch:
         terms = [
             term(query.kind, order, f"order{number}", query.scope) for number, order in enumerate(query.order)
         ]
-        after = _read(query, len(terms)) if query.token else None
+        after = _read(query, terms) if query.token else None
         rows: list[Any] = []
         for rank in terms[0].ranks:
             if after is not None and rank < after[0][0]:
@@ -158,7 +158,7 @@ def _write(query: Query[Any], values: Values) -> str:
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(_Token(_search(query), values))).decode()
 
 
-def _read(query: Query[Any], terms: int) -> Values:
+def _read(query: Query[Any], terms: Sequence[Term]) -> Values:
     try:
         token = msgspec.msgpack.decode(
             base64.b64decode(query.token, altchars=b"-_", validate=True), type=_Token
@@ -167,10 +167,14 @@ def _read(query: Query[Any], terms: int) -> Values:
         raise BadRequest(
             "Invalid page token, could not be decoded", field="page_token", remedy="Ask for the first page"
         ) from error
-    if token.search != _search(query) or len(token.values) != terms:
+    if token.search != _search(query) or len(token.values) != len(terms):
         raise BadRequest(
             "Invalid page token: it is of another search",
             field="page_token",
             remedy="Ask for the next page with the filter, order and experiments of the first",
+        )
+    if not all(one.takes(rank, value) for one, (rank, value) in zip(terms, token.values, strict=True)):
+        raise BadRequest(
+            "Invalid page token: no page ended there", field="page_token", remedy="Ask for the first page"
         )
     return token.values

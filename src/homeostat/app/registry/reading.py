@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Alias, Deprecation, ModelVersion
-from homeostat.domain.refs import Ref
+from homeostat.domain.refs import Ref, number_of
 from homeostat.domain.tracking import ModelTag, RegisteredModel
 from homeostat.engine.registry import names
 from homeostat.engine.registry.contents import Contents
@@ -103,8 +103,8 @@ def resolve(reads: Reads, name: str, at: str = "") -> VersionShown:
     Raises:
         NotFound: there is no such model or version, or the alias points to nothing.
     """
-    if at.isascii() and at.isdigit():
-        return version(reads, name, int(at))
+    if (number := number_of(at)) is not None:
+        return version(reads, name, number)
     found = by_alias(reads, name, at or names.LATEST)
     if found is None:
         raise NotFound(

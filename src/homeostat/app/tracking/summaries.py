@@ -15,6 +15,7 @@ from homeostat.app.tracking.runs import run
 from homeostat.app.tracking.search import View, search_runs
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Run
+from homeostat.domain.refs import number_of
 from homeostat.domain.tracking import Experiment, Metric
 from homeostat.engine.tracking import axes
 
@@ -255,8 +256,8 @@ def _experiments(container: Container, given: Sequence[str]) -> dict[int, str]:
     found: dict[int, str] = {}
     for text in given:
         one = experiment_by_name(container, text)
-        if one is None and text.isdigit():
-            one = container.store.get(Experiment, int(text))
+        if one is None and (number := number_of(text)) is not None:
+            one = container.store.get(Experiment, number)
         if one is None:
             raise NotFound(
                 f"there is no experiment {text!r}", remedy="See homeostat runs ls for those there are"

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, unquote, unquote_plus, urlsplit
 import msgspec
 
 from homeostat.domain.errors import BadRequest
+from homeostat.domain.refs import number_of
 
 PROMPTS: Final = frozenset({"dummy-source", "prompt-template"})
 """What clients give as the source of a prompt, which has none."""
@@ -148,8 +149,8 @@ def registered_of(source: str) -> Registered | None:
     suffix = rest[0]
     if not suffix.strip():
         raise elsewhere(source, "model_id")
-    if suffix.isascii() and suffix.isdigit():
-        return Registered(name=name, version=int(suffix))
+    if (number := number_of(suffix)) is not None:
+        return Registered(name=name, version=number)
     return Registered(name=name, label="" if suffix.lower() == "latest" else suffix)
 
 

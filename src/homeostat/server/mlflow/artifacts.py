@@ -20,6 +20,7 @@ from homeostat.app.container import Container
 from homeostat.app.logged_models import logged_model
 from homeostat.app.registry.versions import download_uri
 from homeostat.domain.errors import BadRequest, HomeostatError
+from homeostat.domain.refs import number_of
 from homeostat.engine.tracking.places import clean, path_of, run_root
 from homeostat.server.http import (
     Disconnected,
@@ -50,7 +51,6 @@ _UPLOAD: Final = "2.0/mlflow/upload-artifact"
 _MODELS: Final = "2.0/mlflow/logged-models/"
 _OF_MODEL: Final = "/artifacts/files"
 _LARGEST_UPLOAD: Final = 10 << 20
-_DIGITS: Final = 18  # of the largest version
 
 _log = logging.getLogger(__name__)
 
@@ -206,10 +206,11 @@ class Files:
         name, version = query.get("name", ""), query.get("version", "")
         if not name:
             raise missing("name")
-        if not version.isdecimal() or len(version) > _DIGITS:
-            raise BadRequest(f"Model version must be an integer, got '{version}'", field="version")
+        number = number_of(version)
+        if number is None:
+            raise BadRequest(f"Model version must be an integer, got '{version[:40]}'", field="version")
         path = _asked(query, "path")
-        root = _resolved(self._container, download_uri(self._container, name, int(version)))
+        root = _resolved(self._container, download_uri(self._container, name, number))
         return f"{path_of(root)}/{path}"
 
     def _of_model(self, id: str, query: dict[str, str]) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from homeostat.domain.errors import BadRequest
+from homeostat.domain.refs import number_of
 from homeostat.server.http import HttpError
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Asking:
             raise self._nowhere(name)
         live: Live | None = endpoint.live
         if version:
-            live = endpoint.live.pinned(int(version)) if version.isdecimal() and len(version) < 19 else None
+            number = number_of(version)
+            live = None if number is None else endpoint.live.pinned(number)
         if live is None:
             served = ", ".join(str(arm.version) for arm in endpoint.live.routes.arms)
             raise HttpError(

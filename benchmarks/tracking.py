@@ -65,7 +65,8 @@ def run() -> Section:
 
 def _both(evaluator: Evaluator, ours: Server, theirs: Server, where: str) -> list[Line]:
     both = [(Client(evaluator, server.url), server) for server in (ours, theirs)]
-    for client, _ in both:
+    for client, server in both:
+        server.settle()
         client(_prepare)
     lines = [_line(f"start to healthy on an empty store, {where}", ours.start, theirs.start, wall=True)]
     for what, script, units, counts in (
@@ -103,30 +104,29 @@ def _long_answers(ours: Server, theirs: Server, where: str) -> list[Line]:
             _log_history(http, made["info"]["run_id"])
         asked[server.url] = experiment, made["info"]["run_id"]
 
-    def search(server: Server) -> int:
+    def search(server: Server) -> httpx.Response:
         body = {
             "experiment_ids": [asked[server.url][0]],
             "filter": "metrics.loss < 0.7 AND params.depth != '4'",
             "order_by": ["metrics.loss ASC"],
             "max_results": 1000,
         }
-        found = httpx.post(f"{server.url}/api/2.0/mlflow/runs/search", json=body, timeout=300)
-        return len(found.json()["runs"])
+        return httpx.post(f"{server.url}/api/2.0/mlflow/runs/search", json=body, timeout=300)
 
-    def history(server: Server) -> int:
+    def history(server: Server) -> httpx.Response:
         query = {"run_id": asked[server.url][1], "metric_key": "loss"}
-        found = httpx.get(f"{server.url}/api/2.0/mlflow/metrics/get-history", params=query, timeout=300)
-        return len(found.json()["metrics"])
+        return httpx.get(f"{server.url}/api/2.0/mlflow/metrics/get-history", params=query, timeout=300)
 
-    assert search(ours) == search(theirs) == 1000
-    assert history(ours) == history(theirs) == _POINTS
+    for server in (ours, theirs):
+        assert len(search(server).json()["runs"]) == 1000
+        assert len(history(server).json()["metrics"]) == _POINTS
     return [
         _answer(f"1,000 of {_RUNS:,} runs by filter, ordered by a metric, {where}", search, ours, theirs),
         _answer(f"history of {_POINTS:,} points, {where}", history, ours, theirs),
     ]
 
 
-def _answer(what: str, ask: Callable[[Server], int], ours: Server, theirs: Server) -> Line:
+def _answer(what: str, ask: Callable[[Server], object], ours: Server, theirs: Server) -> Line:
     costs = [
         middle([server.cost(partial(ask, server)) for _ in range(rounds)])
         for server, rounds in ((ours, _ROUNDS), (theirs, 2))

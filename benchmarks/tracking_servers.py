@@ -33,6 +33,7 @@ QUIET: Final = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
 }
 _LEAST: Final = 0.005  # seconds: the system counts hundredths
+_IDLE: Final = 0.05  # seconds of CPU a second
 _PATIENCE: Final = 180
 
 
@@ -52,8 +53,18 @@ class Server:
         return sum(map(_cpu, self.processes()))
 
     def memory(self) -> int:
-        """Bytes that are resident in the largest process, which answers."""
-        return max(process.memory_info().rss for process in self.processes())
+        """Bytes that are resident in the process that answers: of MLflow's the largest."""
+        every = self.processes()
+        answering = [process for process in every if "homeostat.server.control" in process.cmdline()]
+        return max(process.memory_info().rss for process in answering or every)
+
+    def settle(self) -> None:
+        """Wait until it does nothing: what it makes ready after it answers would count as what it is asked."""
+        for _ in range(_PATIENCE):
+            before = self.cpu()
+            time.sleep(1)
+            if self.cpu() - before < _IDLE:
+                return
 
     def cost(self, work: Callable[[], object], *, units: int = 1) -> Cost:
         """What one of ``units`` takes of this server while ``work`` asks it."""

@@ -184,7 +184,7 @@ def drift(
     Args:
         false_alarm: The probability of any false report within a year.
         floor: Standard deviations that a feature may move for nothing, such as 0.05; by default as fine as the
-            training rows allow, from 0.02 (about 70,000 rows) to 0.1 (about 3,500).
+            training rows allow, from 0.02 (about 70,000 rows) to 0.1 (about 4,000).
         season: ``"hour"``, ``"weekday"`` or both, in UTC: rows are compared with training rows of the same.
         of: The features that count, as ``"weather_at_origin__temp"``, or feature views by name; by default all.
         window: Over which time effect sizes are shown, and ``threshold`` holds.

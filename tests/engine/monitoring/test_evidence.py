@@ -161,8 +161,11 @@ def test_without_its_season_a_seasonal_feature_is_not_watched() -> None:
     st.lists(st.lists(st.integers(0, 400), min_size=6, max_size=6), min_size=1, max_size=3),
     st.booleans(),
     st.floats(0, 0.1),
+    st.lists(st.floats(0, 1000), min_size=6, max_size=6).map(np.array),
 )
-def test_no_bet_makes_money_on_the_training_data(table: list[list[int]], ordered: bool, floor: float) -> None:
+def test_no_bet_makes_money_on_the_training_data(
+    table: list[list[int]], ordered: bool, floor: float, earlier: np.ndarray
+) -> None:
     bins = Numbers([1.0, 2.0, 3.0, 4.0], table[0]) if ordered else Categories(list("abcd"), table[0])
     made = bets(bins, table)
     assert np.isclose(made.prior.sum(), 1) or not len(made.prior)
@@ -174,7 +177,8 @@ def test_no_bet_makes_money_on_the_training_data(table: list[list[int]], ordered
     rows = np.zeros(len(table) + 1)
     rows[-1] = 1
     paid = sum(
-        share * np.exp(made.log_e(np.eye(len(whole))[b], rows, floor)) for b, share in enumerate(shares)
+        share * np.exp(made.log_e(np.eye(len(whole))[b], rows, floor, 0.001, earlier))
+        for b, share in enumerate(shares)
     )
     assert (paid <= 1 + 1e-9).all()
 

@@ -13,12 +13,15 @@ own random number is taken here, which loses nothing and needs no randomness.
 
 Payoffs of numbers: exponential tilts of the normal scores of the bins (location) and of their squares (spread), both
 ways and in several sizes, and single bins, missing first, that become more frequent. Of categories: each becomes
-more, or less, frequent. A mixture with fixed weights needs no choice among them afterwards.
+more, or less, frequent. One more bet learns: its payoff is the ratio of what earlier looks saw to the training rows,
+for changes of any other shape. A mixture with fixed weights needs no choice among them afterwards.
 
 Conformal p-values against one fixed set of rows are not independent of one another: they share its sampling error.
 That error is why there is a floor. With probability 1 - eta over the training rows, no bet's mean is off by more
 than ``needed`` (Bernstein's inequality with the variance of the rows, a union over all bets), and what the floor
-allows must be at least that: else the reference is too small for its promise.
+allows must be at least that: else the reference is too small for its promise. The bet that learns may take any
+direction, so its error is bounded for all at once: by the Cauchy-Schwarz inequality it is at most the standard
+deviation of the payoff times the root of chi-square / n, Pearson's statistic of the training rows.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ COARSEST: Final = 0.1  # and none that is chosen here is coarser
 _LOCATION: Final = (0.12, 0.3, 0.8)
 _SPREAD: Final = (0.15, 0.4)
 _MASS: Final = (0.1, 0.3)
+_LEARNS: Final = 0.15  # the weight of the bet that learns
+_DOUBT: Final = 300.0  # rows as in training that stand beside what was seen
 _RARE: Final = 0.002  # a bin rarer than this is priced as if it held this share
 
 Floats = npt.NDArray[np.float64]
@@ -48,11 +53,12 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
     """The bets on one feature.
 
     Args:
-        payoffs: log w, of shape (bets, bins).
+        payoffs: log w of the fixed bets, of shape (bets, bins).
         prices: log of the mean payoff in each stratum, of shape (strata + 1, bets); the last is that of all rows.
-        prior: The weight of each bet in the mixture; they sum to 1.
-        spread: Standard deviation of w / mean on the training rows, a bet.
-        span: Range of w / mean, a bet.
+        prior: The weight of each bet in the mixture, the one that learns last; they sum to 1.
+        local: Shares of the bins in each stratum, of shape (strata + 1, bins).
+        spread: Standard deviation of w / mean on the training rows, a fixed bet.
+        span: Range of w / mean, a fixed bet.
         rows: Training rows.
         inflation: How many times more window sums vary than those of independent rows do.
     """
@@ -60,6 +66,7 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
     payoffs: Floats
     prices: Floats
     prior: Floats
+    local: Floats
     spread: Floats
     span: Floats
     rows: int
@@ -80,18 +87,36 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
         root = (a + math.sqrt(a * a + 4 * floor * b)) / (2 * floor)
         return math.ceil(root * root * self.inflation)
 
-    def log_e(self, counts: Floats, strata: Floats, floor: float) -> Floats:
-        """The log of each bet's e-value on one window.
+    def log_e(
+        self, counts: Floats, strata: Floats, floor: float, chance: float, before: Floats | None = None
+    ) -> Floats:
+        """The log of each bet's e-value on one window, that of the bet that learns last.
 
         Args:
             counts: Rows a bin, of shape (bins,).
             strata: Rows a stratum, of shape (strata + 1,), with the same sum; the last are of none.
             floor: Standard deviations that a payoff's mean may move for nothing.
+            chance: That the training rows are further off than is allowed for.
+            before: Rows a bin of earlier looks; None: nothing is learned yet.
         """
         allowed = counts.sum() * np.log1p(floor * self.spread)
         # A power below 1 of an e-value is one by Jensen's inequality, and what rows that depend on one another take.
-        won: Floats = (self.payoffs @ counts - strata @ self.prices - allowed) / self.inflation
-        return won
+        won = self.payoffs @ counts - strata @ self.prices - allowed
+        learned = self._learned(counts, strata, floor, chance, before) if before is not None else 0.0
+        each: Floats = np.append(won, learned) / self.inflation
+        return each
+
+    def _learned(self, counts: Floats, strata: Floats, floor: float, chance: float, before: Floats) -> float:
+        from scipy.special import chdtri
+
+        shares = self.local[-1]
+        common = np.maximum(shares, _RARE) / np.maximum(shares, _RARE).sum()
+        w = (before + _DOUBT * common) / (before.sum() + _DOUBT) / common
+        mean = w @ shares
+        spread = math.sqrt(max(float((w * w) @ common) / mean**2 - (float(w @ common) / mean) ** 2, 0.0))
+        error = math.sqrt(float(chdtri(len(shares) - 1, chance)) * self.inflation / self.rows)
+        allowed = counts.sum() * math.log1p(max(floor, error) * spread)
+        return float(np.log(w) @ counts - strata @ np.log(self.local @ w) - allowed)
 
     def _needed(self, rows: float, nats: float) -> Floats:
         error: Floats = np.sqrt(2 * nats / rows) + self.span / self.spread * nats / (3 * rows)
@@ -123,7 +148,10 @@ def bets(bins: Bins, strata: npt.ArrayLike, inflation: float = 1.0) -> Bets:
     return Bets(
         payoffs[told],
         np.log(local @ w.T)[:, told],
-        prior[told] / max(prior[told].sum(), 1e-12),
+        np.append((1 - _LEARNS) * prior[told] / max(prior[told].sum(), 1e-12), _LEARNS)
+        if told.any()
+        else np.zeros(0),
+        local,
         spread[told],
         span[told],
         int(whole.sum()),

@@ -41,6 +41,7 @@ from homeostat.engine.monitoring.reference import Profile, Reference, strata_of
 
 SUSPECTS: Final = 0.1  # the share of suspected features that may be false
 _SPENT: Final = 0.1  # of alpha, on the sampling error of the training rows
+_FADES: Final = 0.8  # of what was learned before, at each look
 _ABOVE: Final = (
     5.0  # nats that evidence may stand above what reports alone, so that it falls when the world returns
 )
@@ -53,11 +54,13 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
         looks: Looks at any rows.
         rows: Rows seen.
         log: The log of R by feature, one a bet; None stands for no evidence at all.
+        seen: Rows a bin by feature, older looks counting less: what the bet that learns has learned.
     """
 
     looks: int = 0
     rows: int = 0
     log: dict[str, list[float | None]] = {}
+    seen: dict[str, list[float]] = {}
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +91,7 @@ class Monitor(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         bets: By feature.
         floors: By feature, the standard deviations that it may move for nothing.
         refused: By feature, how many training rows it would take to watch it; it is not watched.
+        chance: That the training rows are further off than is allowed for, a bet.
     """
 
     false_alarm: float
@@ -96,6 +100,7 @@ class Monitor(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     bets: dict[str, Bets]
     floors: dict[str, float]
     refused: dict[str, int]
+    chance: float
 
     @property
     def needed(self) -> float:
@@ -140,7 +145,13 @@ def monitor(
             floors[name] = max(finest, FINEST) if floor is None else floor
     kept = {name: made[name] for name in floors}
     return Monitor(
-        false_alarm=false_alarm, looks=looks, strata=strata, bets=kept, floors=floors, refused=refused
+        false_alarm=false_alarm,
+        looks=looks,
+        strata=strata,
+        bets=kept,
+        floors=floors,
+        refused=refused,
+        chance=chance,
     )
 
 
@@ -155,6 +166,7 @@ def look(at: Monitor, before: Evidence, seen: Profile) -> Evidence:
     # More than this tells no more, and would keep a monitor reporting long after the world has returned.
     most = math.log(at.needed * at.looks * max(len(at.bets), 1)) + _ABOVE
     log: dict[str, list[float | None]] = {}
+    learned = dict(before.seen)
     for name, one in at.bets.items():
         counts = seen.counts.get(name)
         so_far = _floats(before.log.get(name), len(one.prior))
@@ -162,10 +174,13 @@ def look(at: Monitor, before: Evidence, seen: Profile) -> Evidence:
             log[name] = before.log.get(name, [None] * len(one.prior))
             continue
         now = np.asarray(counts, dtype=np.float64)
-        e = one.log_e(now, rows, at.floors[name])
+        known = np.asarray(before.seen[name]) if name in before.seen else None
+        e = one.log_e(now, rows, at.floors[name], at.chance, known)
+        kept = now if known is None else _FADES * known + now
+        learned[name] = [round(float(value), 1) for value in kept]
         total = np.minimum(np.logaddexp(0.0, so_far) + e, most - np.log(one.prior))
-        log[name] = [float(value) for value in total]
-    return Evidence(looks=before.looks + 1, rows=before.rows + seen.rows, log=log)
+        log[name] = [round(float(value), 4) for value in total]
+    return Evidence(looks=before.looks + 1, rows=before.rows + seen.rows, log=log, seen=learned)
 
 
 def judge(at: Monitor, evidence: Evidence) -> Verdict:

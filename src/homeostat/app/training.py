@@ -247,7 +247,8 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
             environment=captured.environment,
             example=example(model, rows),
             reference=training_reference(model, rows, scores).dump(),
-            extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))} | converted,
+            extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))}
+            | converted,
             trusted=model.trusted,
         )
     manifest = package.store(container.blobs, files)

@@ -84,6 +84,17 @@ def test_export(homeostat: Shell, tracked: list[hs.Run]) -> None:
     assert "Name a .parquet" in homeostat("runs", "export", "runs.txt", status=1).err
 
 
+def test_runs_are_deleted_and_restored(homeostat: Shell, tracked: list[hs.Run]) -> None:
+    first, *others = (run.id for run in tracked)
+    assert "brings it back" in homeostat("runs", "delete", *others).out
+    assert [run["id"] for run in homeostat("runs", "ls", "--json").json] == [first]
+    assert len(homeostat("runs", "ls", "--deleted", "--json").json) == 2
+    assert "Restored" in homeostat("runs", "restore", others[0][:8]).out
+    assert len(homeostat("runs", "ls", "--json").json) == 2
+    assert "not found" in homeostat("runs", "delete", first, "none", status=1).err
+    assert len(homeostat("runs", "ls", "--json").json) == 2
+
+
 def test_nothing_tracked_yet(homeostat: Shell) -> None:
     assert "hs.run" in homeostat("runs", "ls").out
     assert "Nothing waits" in homeostat("sync").out
@@ -119,6 +130,9 @@ def test_the_same_with_a_server(
     ]
     assert homeostat("runs", "best", "loss", "--json").json["ties"] == [tracked[2].id]
     assert "12 points" in homeostat("runs", "export", "points.csv", "--points").out
+    homeostat("runs", "delete", tracked[1].id)
+    assert homeostat("runs", "show", tracked[1].id, "--json").json["deleted"]
+    homeostat("runs", "restore", tracked[1].id)
     monkeypatch.setenv("HOMEOSTAT_SERVER", up.note.server)
     monkeypatch.setenv("HOMEOSTAT_HOME", str(tmp_path / "elsewhere"))
     assert hs.search().height == 3

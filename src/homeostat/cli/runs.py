@@ -1,4 +1,4 @@
-"""``runs``: find, show, compare and export what was tracked."""
+"""``runs``: find, show, compare, export and delete what was tracked."""
 
 from __future__ import annotations
 
@@ -33,17 +33,20 @@ Order = Annotated[
     list[str] | None,
     typer.Option("--order-by", "-o", metavar="TERM", help="As in 'metrics.loss DESC'; may be given again."),
 ]
+RunIds = Annotated[list[str], typer.Argument(metavar="RUN...", help="Ids, or the beginnings of them.")]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, or the beginning of it.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    runs = typer.Typer(help="Find, show, compare and export tracked runs.", no_args_is_help=True)
+    runs = typer.Typer(help="Find, show, compare, export and delete tracked runs.", no_args_is_help=True)
     command(runs, "ls", settings=_SETTINGS)(ls)
     command(runs, "show", settings=_SETTINGS)(show)
     command(runs, "diff", settings=_SETTINGS)(diff)
     command(runs, "best", settings=_SETTINGS)(best)
     command(runs, "export", settings=_SETTINGS)(export)
+    command(runs, "delete", settings=_SETTINGS)(delete)
+    command(runs, "restore", settings=_SETTINGS)(restore)
     app.add_typer(runs, name="runs")
 
 
@@ -181,6 +184,24 @@ def export(
         table = _points(runs, found, tell) if points else frame(found)
     write(table)
     typer.echo(f"Wrote {table.height:,} {'points' if points else 'runs'} to {to}")
+
+
+def delete(session: Session, ids: RunIds) -> None:
+    """Delete runs. They can be restored until homeostat gc removes them."""
+    with _runs(session) as runs:
+        for found in [runs.summary(id.removeprefix("run/")) for id in ids]:
+            runs.delete(found.id)
+            typer.echo(
+                f"Deleted run/{found.id} {found.name!r}; homeostat runs restore {found.id[:8]} brings it back."
+            )
+
+
+def restore(session: Session, ids: RunIds) -> None:
+    """Take the deletion of runs back."""
+    with _runs(session) as runs:
+        for found in [runs.summary(id.removeprefix("run/")) for id in ids]:
+            runs.restore(found.id)
+            typer.echo(f"Restored run/{found.id} {found.name!r}.")
 
 
 @contextmanager

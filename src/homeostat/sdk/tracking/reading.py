@@ -45,6 +45,12 @@ class Runs(Protocol):
     def points(self, id: str, key: str, axis: str = "") -> Points:
         """All points of a metric of a run."""
 
+    def delete(self, id: str) -> None:
+        """Delete a run; it can be restored until ``homeostat gc`` removes it."""
+
+    def restore(self, id: str) -> None:
+        """Take a deletion back."""
+
 
 class RemoteRuns:
     """Runs of a server.
@@ -103,6 +109,14 @@ class RemoteRuns:
         answer = self._transport.send("GET", path, params={"key": key, "axis": axis}, repeatable=True)
         return msgspec.json.decode(answer, type=Points)
 
+    def delete(self, id: str) -> None:
+        """Delete a run."""
+        self._post("/api/2.0/mlflow/runs/delete", {"run_id": id})
+
+    def restore(self, id: str) -> None:
+        """Take a deletion back."""
+        self._post("/api/2.0/mlflow/runs/restore", {"run_id": id})
+
     def _post(self, path: str, body: Any) -> bytes:
         headers = {"content-type": "application/json"}
         content = msgspec.json.encode(body)
@@ -157,6 +171,18 @@ class LocalRuns:
         from homeostat.app.tracking.summaries import points
 
         return points(self._container, id, key, axis)
+
+    def delete(self, id: str) -> None:
+        """Delete a run."""
+        from homeostat.app.tracking import delete_run
+
+        delete_run(self._container, id)
+
+    def restore(self, id: str) -> None:
+        """Take a deletion back."""
+        from homeostat.app.tracking import restore_run
+
+        restore_run(self._container, id)
 
 
 @contextmanager

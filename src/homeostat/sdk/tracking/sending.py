@@ -113,6 +113,14 @@ class Sender:
                     self._put(f"captured/{self._stream.name}/{path.name}", path)
                     self._attached[path.name] = changed
 
+    def reach(self) -> None:
+        """See whether anybody answers.
+
+        Raises:
+            StoreUnavailable: nobody does.
+        """
+        self._taker.position(self._stream.run, self._stream.name)
+
     def _begin(self) -> Reader:
         self.position = self._taker.position(self._stream.run, self._stream.name)
         return Reader(self._stream, self.position)

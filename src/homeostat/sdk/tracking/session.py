@@ -140,12 +140,14 @@ class Session:
             if not (self._new or closing):
                 continue
             self._new = False
-            if not self.stream.held:  # nobody writes any more, so somebody else may have sent it meanwhile
-                if not self.stream.folder.exists() or self.stream.sent.exists():
-                    return
-                if not self.stream.hold():
-                    continue
+            held = self.stream.held  # else nobody writes any more, and somebody may have sent it
+            if not held and (not self.stream.folder.exists() or self.stream.sent.exists()):
+                return
             try:
+                if not held:
+                    sender.reach()  # before the lock is taken: who can send meanwhile is not kept from it for nothing
+                    if not self.stream.hold():
+                        continue
                 self._step(sender, closing)
             except HomeostatError as error:
                 self._new = True

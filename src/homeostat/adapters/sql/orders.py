@@ -21,7 +21,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from homeostat.adapters.sql.columns import Moment
+from homeostat.adapters.sql.columns import Kept, Moment
 from homeostat.adapters.sql.criteria import Own, attribute, belongs, on_dataset, related_of, within
 from homeostat.adapters.sql.tables import TABLES
 from homeostat.domain.records import Record
@@ -65,7 +65,8 @@ class Term:
             return False
         if rank != THERE:
             return value is None
-        wanted = self.value.type.python_type
+        kept = self.value.type
+        wanted = (kept.impl_instance if isinstance(kept, Kept) else kept).python_type
         return type(value) is wanted or (wanted is float and type(value) is int)
 
     def leads(self, rank: int) -> bool:

@@ -73,9 +73,7 @@ def test_an_accepted_version_waits_for_its_signatures(container: Container, tmp_
         registered(container, resolve(container.store, "churn", "2").record, Asked(model="", name="churn"))
 
     for key, missing in ((stranger, 2), (release, 1), (release, 1), (second, 0)):
-        found = signatures.add(
-            container, "churn", "1", by(container, key), digest=made.digest, actor="ann"
-        )
+        found = signatures.add(container, "churn", "1", by(container, key), digest=made.digest, actor="ann")
         assert (found.missing, found.digest) == (missing, made.digest)
     assert [one.names for one in found.signatures] == [[], ["release"], ["second"]]
     react_all(container)

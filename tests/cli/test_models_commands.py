@@ -108,5 +108,9 @@ def test_what_happened_is_told(registry: Shell) -> None:
     assert "ann" in told[1]
     assert "alias champion, from 1, to 2" in told[1].replace(", reason set by hand", "")
     events = registry("models", "history", "churn", "--json").json
-    assert {one["kind"] for one in events} >= {"model.alias-moved", "model.version-created", "model.stage-set"}
+    assert {one["kind"] for one in events} >= {
+        "model.alias-moved",
+        "model.version-created",
+        "model.stage-set",
+    }
     assert "not found" in registry("models", "history", "nothing", status=1).err

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from homeostat.adapters.sql import SqlMetaStore
 from homeostat.adapters.sql.tables import TABLES
-from homeostat.domain import records, traces, tracking
+from homeostat.domain import records, traces, tracking, trials
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Record
 
 KINDS = [
     kind
-    for kind in {**vars(records), **vars(tracking), **vars(traces)}.values()
+    for kind in {**vars(records), **vars(tracking), **vars(traces), **vars(trials)}.values()
     if isinstance(kind, type) and issubclass(kind, Record) and kind is not Record
 ]
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

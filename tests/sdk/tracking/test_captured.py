@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from threading import Event
+from typing import Any, cast
 
 import pytest
 
@@ -119,6 +121,45 @@ def test_code_command_environment_and_output_without_secrets(project: Path, tmp_
     assert data[inner.id].tags["mlflow.parentRunId"] == outer.id
     assert data[inner.id].tags["mlflow.source.git.commit"] == tags["mlflow.source.git.commit"]
     assert inner_files == {}
+
+
+def test_a_git_that_hangs_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from homeostat.engine.tracking import code
+    from homeostat.engine.tracking.secrets import Redactor
+
+    git = tmp_path / "git"
+    git.write_text("#!/bin/sh\nexec sleep 900\n")
+    git.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(code, "_PATIENCE", 0.2)
+    assert code.code_of(tmp_path, Redactor({})) is None
+
+
+def test_a_run_ends_though_what_is_beside_it_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from homeostat.engine.tracking.entries import Began
+    from homeostat.sdk.tracking import session
+    from homeostat.sdk.tracking.remote import Remote
+
+    class Stuck:
+        def __init__(self) -> None:
+            self.free, self.over = Event(), Event()
+
+        def first(self, folder: Path) -> None:
+            self.free.wait()
+
+        def each(self, folder: Path) -> None:
+            pass
+
+        def close(self) -> None:
+            self.over.set()
+
+    stuck = Stuck()
+    monkeypatch.setattr(session, "_ASIDE", 0.1)
+    made = session.Session(tmp_path, "ab12", lambda: Remote("http://127.0.0.1:9"), cast("Any", stuck))
+    made.start(Began(experiment="e", at=1))
+    assert made.finish(None, 0.1) is False
+    stuck.free.set()
+    assert stuck.over.wait(60)
 
 
 def test_a_large_difference_is_cut(project: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from threading import Thread
 from typing import Final
 
 import msgspec
@@ -70,19 +71,31 @@ def _git(folder: Path, *arguments: str, limit: int = -1) -> str:
     # Whoever works in the tree at the same time is not to find it locked.
     environ = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
-        with subprocess.Popen(
+        process = subprocess.Popen(
             ["git", "-C", str(folder), *arguments],
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-        ) as process:
-            assert process.stdout is not None
-            said = process.stdout.read(limit)
-            if limit >= 0 and len(said) == limit:
-                process.kill()
-                return said.decode(errors="replace")
-            failed = process.wait(_PATIENCE)
-    except (FileNotFoundError, NotADirectoryError, subprocess.TimeoutExpired):
+        )
+    except (FileNotFoundError, NotADirectoryError):
         return ""
-    return "" if failed else said.decode(errors="replace")
+    said: list[bytes] = []
+    # Reading has no patience of its own, and what git began may hold the pipe open when git is gone.
+    reader = Thread(target=_read, args=(process, limit, said), daemon=True)
+    reader.start()
+    reader.join(_PATIENCE)
+    cut = limit >= 0 and len(b"".join(said)) == limit
+    try:
+        if cut or reader.is_alive():
+            process.kill()
+        failed = process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        return ""
+    return b"".join(said).decode(errors="replace") if cut or not failed else ""
+
+
+def _read(process: subprocess.Popen[bytes], limit: int, said: list[bytes]) -> None:
+    assert process.stdout is not None
+    with process.stdout as out:
+        said.append(out.read(limit))

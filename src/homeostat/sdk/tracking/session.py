@@ -28,6 +28,7 @@ _SEND: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
 _ATTACH: Final = 10.0
 _SHOWN: Final = 5
+_ASIDE: Final = 60.0  # seconds for which the end of a run waits for what is done beside it, which may hang
 
 _told: set[str] = set()  # of what nobody needs to hear from every run of this process
 
@@ -76,7 +77,7 @@ class Session:
             Whether a server has it all.
         """
         self._stopped.set()
-        self._keeper.join()
+        self._keeper.join(_ASIDE)
         if last is not None:
             self.recorder.put(last)
         self.recorder.stop()

@@ -105,6 +105,38 @@ def test_all_spans_or_none(container: Container) -> None:
     assert container.store.find(Trace) == []
 
 
+def test_a_trace_does_not_last_beyond_the_calendar(container: Container) -> None:
+    for began, took in ((datetime.max.replace(tzinfo=UTC), 1500), (BEGAN, 10**18)):
+        with pytest.raises(BadRequest, match="cannot have taken"):
+            start(container, ID, began_at=began, took=took)
+
+
+def spending(number: int, total: int, **more: Any) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    usage = {"string_value": f'{{"total_tokens": {total}}}'}
+    return span(number, attributes=[{"key": "mlflow.chat.tokenUsage", "value": usage}], **more)
+
+
+def used(container: Container) -> str | None:
+    return trace_data(container, [ID])[ID].metadata.get("mlflow.trace.tokenUsage")
+
+
+def test_tokens_of_spans_that_come_in_many_parts(container: Container) -> None:
+    take_spans(container, 0, [span(3, parent=2)])
+    assert used(container) is None
+    take_spans(container, 0, [spending(4, 5, parent=3)])
+    take_spans(container, 0, [spending(1, 7)])
+    assert used(container) == '{"total_tokens":12}'
+    take_spans(container, 0, [span(2, parent=1)])  # by which the fourth is below the first
+    assert used(container) == '{"total_tokens":7}'
+
+
+def test_spans_from_before_are_not_read_again_where_none_told_of_tokens(container: Container) -> None:
+    take_spans(container, 0, [span(1)])
+    with container.store.begin() as tx:
+        tx.update(traces.SpanBlock, {"spans": "no spans"}, ("trace", "=", ID))
+    assert take_spans(container, 0, [span(2, parent=1)]) == [ID]
+
+
 @pytest.mark.parametrize("id", ["", "a/b", "..", "a" * 51, "a b"])
 def test_ids_that_cannot_be(container: Container, id: str) -> None:
     with pytest.raises(BadRequest, match="Invalid trace id"):

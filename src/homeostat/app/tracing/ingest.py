@@ -11,17 +11,17 @@ import msgspec
 
 from homeostat.app.container import Container
 from homeostat.app.tracing.assessments import add_in
-from homeostat.app.tracing.stored import locked_trace, spans_in
+from homeostat.app.tracing.stored import locked_trace
 from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, locked_experiment
 from homeostat.app.tracking.runs import run
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.traces import SpanBlock, SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
 from homeostat.domain.tracking import Experiment
 from homeostat.engine.tracking import limits
-from homeostat.engine.tracking.packing import pack
+from homeostat.engine.tracking.packing import outline, pack, unpack
 from homeostat.engine.tracking.places import trace_root
 from homeostat.engine.tracking.spans import Span
-from homeostat.engine.tracking.telling import NAME, TOKENS, Told, tell, tokens, trace_of
+from homeostat.engine.tracking.telling import NAME, TOKENS, USAGE, Told, tell, tokens, trace_of
 from homeostat.ports.meta import Transaction
 
 STATES: Final = ("STATE_UNSPECIFIED", "OK", "ERROR", "IN_PROGRESS")
@@ -67,7 +67,7 @@ def start_trace(
     _check(trace, tags, metadata)
     if trace.experiment == DEFAULT:
         ensure_default(container)
-    ended = None if trace.took is None else trace.began_at + timedelta(milliseconds=trace.took)
+    ended = None if trace.took is None else _after(trace.began_at, trace.took)
     name = tags.get(NAME, trace.name)
     with container.store.begin() as tx:
         experiment = _experiment(tx, trace.experiment)
@@ -216,9 +216,10 @@ def _take(tx: Transaction, experiment: Experiment, id: str, spans: list[Span], t
     before = tx.lock(Trace, id)
     blocks = tx.find(SpanBlock, ("trace", "=", id), order=["-seq"], limit=1)
     trace = _known(id, experiment, before, told)
+    packed = pack(spans)
     tx.put(
         trace,
-        SpanBlock(trace=id, seq=blocks[0].seq + 1 if blocks else 0, count=len(spans), spans=pack(spans)),
+        SpanBlock(trace=id, seq=blocks[0].seq + 1 if blocks else 0, count=len(spans), spans=packed),
         *(
             SpanKind(trace=id, name=name, type=type, status=status)
             for name, type, status in sorted(told.kinds)
@@ -231,11 +232,21 @@ def _take(tx: Transaction, experiment: Experiment, id: str, spans: list[Span], t
         tags.setdefault(NAME, told.name)
     known = {one.key for one in tx.find(TraceMetadata, ("trace", "=", id))}
     metadata = {key: value[:_VALUE] for key, value in told.metadata.items() if key not in known}
-    if not trace.settled or TOKENS not in known:
-        used = tokens(spans_in(tx, [id])[id])
+    # Spans from before are read again only where some, now or then, told of tokens.
+    if (TOKENS in known and not trace.settled) or (TOKENS not in known and USAGE in packed):
+        used = _used(tx, id)
         if used:
             metadata[TOKENS] = msgspec.json.encode(used).decode()
     _put(tx, id, tags, metadata)
+
+
+def _used(tx: Transaction, id: str) -> dict[str, int]:
+    """The tokens that a trace used so far."""
+    spans: dict[str, Span] = {}
+    for block in tx.find(SpanBlock, ("trace", "=", id), order=["seq"]):
+        read = unpack if USAGE in block.spans else outline
+        spans |= {span["span_id"]: span for span in read(block.spans)}
+    return tokens(spans.values())
 
 
 def _known(id: str, experiment: Experiment, before: Trace | None, told: Told) -> Trace:
@@ -288,6 +299,15 @@ def _check(trace: Trace, tags: Mapping[str, str], metadata: Mapping[str, str]) -
         for key, value in values.items():
             limits.check_length(key, _KEY, f"{path}.key")
             limits.check_length(value, longest, f"{path}.{key[:40]}")
+
+
+def _after(began: datetime, took: int) -> datetime:
+    try:
+        return began + timedelta(milliseconds=took)
+    except OverflowError as error:
+        raise BadRequest(
+            f"A trace that began at {began} cannot have taken {took} ms", field="execution_duration"
+        ) from error
 
 
 def _moment(nanoseconds: int) -> datetime:

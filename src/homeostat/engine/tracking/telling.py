@@ -16,7 +16,7 @@ TOKENS: Final = "mlflow.trace.tokenUsage"
 _PREVIEW: Final = 1000
 _TAG: Final = "mlflow.traceTag."
 _OWN: Final = ("mlflow.", "telemetry.sdk.")
-_USAGE: Final = "mlflow.chat.tokenUsage"
+USAGE: Final = "mlflow.chat.tokenUsage"
 
 Status = Literal["UNSET", "OK", "ERROR"]
 
@@ -79,7 +79,7 @@ def tokens(spans: Iterable[Span]) -> dict[str, int]:
     parents: dict[str, str] = {}
     for span in spans:
         parents[span["span_id"]] = span.get("parent_span_id", "")
-        told = _structured(attributes_of(span.get("attributes", [])).get(_USAGE))
+        told = _structured(attributes_of(span.get("attributes", [])).get(USAGE))
         if isinstance(told, dict):
             usage[span["span_id"]] = {
                 key: value

@@ -18,13 +18,12 @@ from homeostat.app.registry.reports import Compared, Difference
 from homeostat.app.tracking import run_data
 from homeostat.domain.contracts import Column
 from homeostat.domain.digests import canonical
-from homeostat.domain.errors import BadRequest
+from homeostat.domain.errors import BadRequest, Unsafe
 from homeostat.domain.records import Run
 from homeostat.domain.refs import Ref, parse_ref
 from homeostat.domain.tracking import LoggedModelMetric, LoggedModelParam
-from homeostat.engine.registry import package
+from homeostat.engine.registry import flavors, package
 
-_MLMODEL: Final = "MLmodel"
 _REQUIREMENTS: Final = "requirements.txt"
 
 Facts = dict[str, dict[str, Any]]
@@ -121,14 +120,17 @@ def _contents(container: Container, files: Mapping[str, tuple[str, list[str]]]) 
     facts: Facts = {}
 
     def read(name: str) -> bytes:
-        return b"".join(map(container.blobs.get, files[name][1]))
+        """The content of a file; of one that is too long for what it is called, nothing."""
+        chunks = files[name][1]
+        return container.blobs.get(chunks[0]) if len(chunks) == 1 else b""
 
-    if package.SIGNATURE in files:
-        facts["signature"] = _signature(msgspec.json.decode(read(package.SIGNATURE), type=package.Signature))
-    elif _MLMODEL in files:
-        facts |= _mlmodel(read(_MLMODEL))
+    own = package.signature(read(package.SIGNATURE)) if package.SIGNATURE in files else None
+    if own is not None:
+        facts["signature"] = _signature(own)
+    elif flavors.MLMODEL in files:
+        facts |= _mlmodel(read(flavors.MLMODEL))
     name = package.ENVIRONMENT if package.ENVIRONMENT in files else _REQUIREMENTS
-    if name in files and len(files[name][1]) == 1:
+    if name in files:
         facts["environment"] = _requirements(read(name).decode(errors="replace"))
     return facts
 
@@ -145,20 +147,18 @@ def _signature(found: package.Signature) -> dict[str, Any]:
 
 def _mlmodel(data: bytes) -> Facts:
     """What an MLflow model says of itself."""
-    import yaml
-
     try:
-        said = yaml.safe_load(data)
+        said = flavors.read(data)
         given = said.get("signature") or {}
         shown = {
             f"{side[:-1]} {one.pop('name', number)}": canonical(one).decode()
             for side in ("inputs", "outputs", "params")
             for number, one in enumerate(msgspec.json.decode(given.get(side) or b"[]"))
         }
-        flavors = {name: canonical(flavor).decode() for name, flavor in said["flavors"].items()}
-    except (yaml.YAMLError, msgspec.DecodeError, AttributeError, KeyError, TypeError) as error:
-        return {"signature": {_MLMODEL: f"cannot be read: {type(error).__name__}"}}
-    return {"signature": shown, "flavors": flavors}
+        kinds = {name: canonical(flavor).decode() for name, flavor in said["flavors"].items()}
+    except (Unsafe, msgspec.DecodeError, AttributeError, KeyError, TypeError, RecursionError) as error:
+        return {"signature": {flavors.MLMODEL: f"cannot be read: {type(error).__name__}"}}
+    return {"signature": shown, "flavors": kinds}
 
 
 def _column(column: Column) -> str:

@@ -14,7 +14,7 @@ from homeostat.app.tracking import run_data
 from homeostat.domain.contracts import Column
 from homeostat.domain.errors import Unsafe
 from homeostat.domain.records import DatasetVersion, ModelVersion, Run
-from homeostat.domain.refs import parse_ref
+from homeostat.domain.refs import number_of, parse_ref
 from homeostat.domain.tracking import ArtifactFile, LoggedModelMetric, LoggedModelParam
 from homeostat.engine.registry import flavors, package
 from homeostat.engine.registry.contents import Contents, Data, environment
@@ -92,15 +92,15 @@ def files_of(container: Container, record: ModelVersion) -> dict[str, tuple[str,
 def _of_files(container: Container, files: Parts) -> Contents:
     def read(*names: str) -> bytes:
         name = next((name for name in names if name in files), "")
-        return b"".join(map(container.blobs.get, files[name][1])) if name else b""
+        # One that has several chunks is too long for what it is called.
+        return container.blobs.get(files[name][1][0]) if name and len(files[name][1]) == 1 else b""
 
     own = (package.ENVIRONMENT, flavors.OWN + package.ENVIRONMENT, _REQUIREMENTS)
     lock = next((files[name][0] for name in own if name in files), "")
     text = read(*own).decode("utf-8", "replace")
-    said = read(package.SIGNATURE, flavors.OWN + package.SIGNATURE)
-    if not said:
+    signature = package.signature(read(package.SIGNATURE, flavors.OWN + package.SIGNATURE))
+    if signature is None:
         return _of_mlflow(read, environment(text), lock)
-    signature = msgspec.json.decode(said, type=package.Signature)
     answer = Column(name=signature.label, type="float", ge=0, le=1)
     example = read(package.EXAMPLE, flavors.OWN + package.EXAMPLE)
     return Contents(
@@ -114,7 +114,7 @@ def _of_files(container: Container, files: Parts) -> Contents:
         },
         key=list(signature.key),
         time=signature.time,
-        example=msgspec.json.decode(example or b"{}", type=dict[str, Any]),
+        example=flavors.plain(example),
         environment=environment(text),
         lock=lock,
         views=list(signature.views),
@@ -143,7 +143,7 @@ def _of_mlflow(read: Any, packages: dict[str, str], lock: str) -> Contents:
 
 def _data(container: Container, text: str) -> Data:
     ref = parse_ref(text)
-    number = int(ref.version) if ref.version.isdigit() else 0
+    number = number_of(ref.version) or 0
     found = container.store.get(DatasetVersion, ref.name, number)
     if found is None:
         return Data(ref=text)

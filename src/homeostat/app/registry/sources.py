@@ -64,11 +64,19 @@ def tell_logged_model(tx: Transaction, made: ModelVersion) -> None:
     if tx.lock(LoggedModel, made.logged_model) is None:
         return
     before = tx.get(LoggedModelTag, made.logged_model, _VERSIONS_TAG)
-    entries: list[Any] = msgspec.json.decode(before.value) if before else []
+    entries = _entries(before.value) if before else []
     entry = {"name": made.model, "version": made.version}
     if entry not in entries:
         text = msgspec.json.format(msgspec.json.encode([*entries, entry]), indent=0).decode()
         tx.put(LoggedModelTag(model=made.logged_model, key=_VERSIONS_TAG, value=text))
+
+
+def _entries(text: str) -> list[Any]:
+    """What the tag says so far; of what somebody else wrote there, nothing."""
+    try:
+        return msgspec.json.decode(text, type=list[Any])
+    except (msgspec.DecodeError, RecursionError):
+        return []
 
 
 def _of_version(container: Container, given: Given, named: sources.Registered) -> Settled:

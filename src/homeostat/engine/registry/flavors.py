@@ -6,7 +6,7 @@ in which format counts here; the types that it calls trusted do not, nor the cod
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 MLMODEL: Final = "MLmodel"
 OWN: Final = "homeostat/"
+_LARGEST: Final = 4 << 20
+_VALUES: Final = 200_000
+_DEEPEST: Final = 100
+_STEPS: Final = {
+    "SequenceStartEvent": 1,
+    "MappingStartEvent": 1,
+    "SequenceEndEvent": -1,
+    "MappingEndEvent": -1,
+}
 _SKOPS: Final = "skops"
 _PICKLES: Final = frozenset({"pickle", "cloudpickle"})
 _SIDES: Final = {"inputs": "features", "outputs": "answers"}
@@ -44,16 +53,40 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     example: str = ""
 
 
+def read(data: bytes) -> Any:
+    """What an ``MLmodel`` file says, whoever wrote it.
+
+    Raises:
+        Unsafe: it is no YAML, or more than a description: too large, or unfolding to too much or to itself.
+    """
+    import yaml
+
+    # The parser in C does in a moment what Python takes a minute for.
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        if len(data) > _LARGEST or not _flat(yaml.parse(data, Loader=loader)):
+            raise Unsafe(f"{MLMODEL} is no description of a model", remedy="Save the model again")
+        said = yaml.load(data, Loader=loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _none(error) from error
+    left, seen = [said], 0
+    while left:
+        one = left.pop()
+        seen += 1
+        if seen > _VALUES:  # an anchor is one value however often it is named, until somebody writes it down
+            raise Unsafe(f"{MLMODEL} unfolds to more than {_VALUES:,} values", remedy="Save the model again")
+        left += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return said
+
+
 def describe(files: Mapping[str, bytes]) -> Described:
     """Read the ``MLmodel`` file.
 
     Raises:
         Unsafe: it is no YAML, or says nothing of a model.
     """
-    import yaml
-
+    said = read(files[MLMODEL])
     try:
-        said = yaml.safe_load(files[MLMODEL])
         flavors = {str(name): dict(kept) for name, kept in said["flavors"].items()}
         sides = {side: _side(said, side) for side in _SIDES}
         example = (said.get("saved_input_example_info") or {}).get("artifact_path", "")
@@ -64,11 +97,8 @@ def describe(files: Mapping[str, bytes]) -> Described:
             shapes=dict(_shapes(sides)),
             example=str(example),
         )
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Unsafe(
-            f"{MLMODEL} does not describe a model: {type(error).__name__}: {error}",
-            remedy="Save the model again",
-        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise _none(error) from error
 
 
 def restore(files: Mapping[str, bytes], trusted: Sequence[str]) -> Any:
@@ -94,8 +124,31 @@ def example(files: Mapping[str, bytes]) -> dict[str, Any]:
     try:
         said = msgspec.json.decode(files.get(path, b"{}"))
         return dict(zip(said["columns"], said["data"][0], strict=True))
-    except (msgspec.DecodeError, KeyError, TypeError, ValueError, IndexError):
+    except (msgspec.DecodeError, KeyError, TypeError, ValueError, IndexError, RecursionError):
         return {}  # of another form: arrays, texts, conversations
+
+
+def plain(data: bytes) -> dict[str, Any]:
+    """An example that is one JSON object; empty where it is something else."""
+    try:
+        return msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+def _flat(events: Iterable[Any]) -> bool:
+    """Whether the parser's events are without merge keys, which unfold as the file is read, and not too deep."""
+    depth = 0
+    for event in events:
+        depth += _STEPS.get(type(event).__name__, 0)
+        if depth > _DEEPEST or getattr(event, "value", None) == "<<":
+            return False
+    return True
+
+
+def _none(error: Exception) -> Unsafe:
+    what = f"{type(error).__name__}: {error}"
+    return Unsafe(f"{MLMODEL} does not describe a model: {what}", remedy="Save the model again")
 
 
 def _file(files: Mapping[str, bytes], path: Any) -> bytes:

@@ -105,7 +105,15 @@ def pack(
 
 def store(blobs: Blobs, files: Mapping[str, bytes]) -> Manifest:
     """Put the files into ``blobs`` and return the manifest."""
-    return {"files": {name: blobs.put(data) for name, data in sorted(files.items())}}
+    return {"files": {name: blobs.put(files[name]) for name in sorted(files)}}
+
+
+def signature(data: bytes) -> Signature | None:
+    """What a file named ``SIGNATURE`` says; None where it is another program's file of that name."""
+    try:
+        return msgspec.json.decode(data, type=Signature)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def digest(manifest: Manifest) -> str:

@@ -143,6 +143,19 @@ def test_parameters_do_not_change(stored: Callable[[], Stored]) -> None:
     assert "refused" in found.problems[0]
 
 
+def test_what_is_larger_than_a_record_may_be(
+    stored: Callable[[], Stored], caplog: pytest.LogCaptureFixture
+) -> None:
+    with hs.run("big") as one:
+        one.log_params({f"p{n:04}": "x" * 6000 for n in range(3000)})
+        one.log_input(pl.DataFrame({"c" * 6_000_000 + str(n): [1] for n in range(3)}), name="wide")
+        one.log(loss=1.0)
+    assert "left out of the run: input of" in caplog.text
+    data = stored().data[one.id]
+    assert len(data.params) == 3000
+    assert [metric.key for metric in data.metrics if metric.key == "loss"] == ["loss"]
+
+
 def test_how_runs_end(stored: Callable[[], Stored]) -> None:
     ended = {}
     for error in (ValueError("bad"), KeyboardInterrupt(), SystemExit(0), SystemExit(3)):

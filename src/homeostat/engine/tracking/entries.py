@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from homeostat.domain.errors import BadRequest
+from homeostat.engine.tracking.frames import LARGEST
 
 # Milliseconds since 1970, up to the year 9999.
 Moment = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999)]
@@ -103,6 +104,27 @@ def holds(payload: bytes, kind: type[Entry]) -> bool:
 def encode(entry: Entry) -> bytes:
     """An entry as the payload of a frame."""
     return _encode(entry)
+
+
+def encoded(entry: Entry) -> list[bytes]:
+    """An entry as the payloads of frames: of very many parameters or tags several.
+
+    Raises:
+        BadRequest: it is larger than a frame can be, and cannot be parted.
+    """
+    payload = encode(entry)
+    if len(payload) <= LARGEST:
+        return [payload]
+    if not isinstance(entry, Params | Tags) or len(entry.values) < 2:
+        raise BadRequest(
+            f"{type(entry).__name__.lower()} of {len(payload):,} bytes are more than {LARGEST:,}",
+            remedy="Keep what is large in a file: run.keep(path, content)",
+        )
+    values = list(entry.values.items())
+    parts = values[: len(values) // 2], values[len(values) // 2 :]
+    return [
+        payload for part in parts for payload in encoded(msgspec.structs.replace(entry, values=dict(part)))
+    ]
 
 
 def decode(payload: bytes) -> Entry:

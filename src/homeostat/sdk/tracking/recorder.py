@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from homeostat.adapters.clock import SystemClock
-from homeostat.engine.tracking.entries import Entry, Points, encode
+from homeostat.domain.errors import BadRequest
+from homeostat.engine.tracking.entries import Entry, Points, encode, encoded
 from homeostat.sdk.tracking.spool import Writer
 
 # What a caller logged: values by key, the step, milliseconds since 1970.
@@ -138,7 +139,10 @@ class Recorder:
         for item in taken:
             if not isinstance(item, tuple):
                 close()
-                payloads.append(encode(item))
+                try:
+                    payloads += encoded(item)
+                except BadRequest as error:
+                    _log.error("left out of the run: %s", error)
                 continue
             values, step, timestamp = item
             if len(rows) + len(values) > _MOST_POINTS or len(number) + len(values) > _MOST_KEYS:

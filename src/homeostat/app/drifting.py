@@ -1,7 +1,7 @@
 """Drift of a deployment's inputs and answers: how large it is, and the evidence for it.
 
 Effect sizes are over a window. Evidence grows over looks, each at the rows since the last, and is kept whole in the
-window that a look writes, so that the next look, by whatever process, goes on from there. It begins anew with each
+window of the newest look, so that the next look, by whatever process, goes on from there. It begins anew with each
 version, which has training data of its own, and when drift that was reported has gone.
 """
 
@@ -34,11 +34,15 @@ from homeostat.ports.meta import Transaction
 
 
 class Drifts(msgspec.Struct, frozen=True):
-    """What was found: drift by window as it is written, suspicion by rule, and windows to keep."""
+    """What was found: drift by window as it is written, suspicion by rule, and windows to keep.
+
+    ``passed`` are the windows of the looks before, without the evidence that the new ones have: it is kept once.
+    """
 
     sizes: dict[str, list[FeatureDrift]]
     suspicion: dict[str, Suspicion]
     windows: list[Window]
+    passed: list[Window] = []
 
 
 def training_reference(model: Model, rows: Split, scores: npt.NDArray[np.float64]) -> Reference:
@@ -75,13 +79,17 @@ def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime)
         sizes[text] = drift(against, profile(against, asked)) if asked.height >= LEAST_ROWS else []
         if sizes[text]:
             windows.append(_size_window(model, text, sizes[text], now))
-    suspicion = {}
+    suspicion, passed = {}, []
     for rule in rules:
         if isinstance(rule, DriftTest):
-            found, window = _test(container, model, rule, version.version, against, log, sizes, now)
+            last = _last(container, model, rule)
+            found, window = _test(model, rule, version.version, against, log, sizes, last, now)
             suspicion[name_of(rule)] = found
             windows.append(window)
-    return Drifts(sizes, suspicion, windows)
+            if last is not None and last.end < now:
+                told = {name: value for name, value in last.detail.items() if name != "evidence"}
+                passed.append(msgspec.structs.replace(last, detail=told))
+    return Drifts(sizes, suspicion, windows, passed)
 
 
 def settle_drift(tx: Transaction, container: Container, window: Window) -> None:
@@ -111,13 +119,13 @@ def settle_drift(tx: Transaction, container: Container, window: Window) -> None:
 
 
 def _test(
-    container: Container,
     model: Model,
     rule: DriftTest,
     version: int,
     against: Reference,
     log: pl.DataFrame,
     sizes: dict[str, list[FeatureDrift]],
+    last: Window | None,
     now: datetime,
 ) -> tuple[Suspicion, Window]:
     assert model.retrain is not None
@@ -125,7 +133,10 @@ def _test(
     promise = monitor(
         against, watched, false_alarm=rule.false_alarm, looks=model.retrain.looks, floor=rule.floor
     )
-    before, since = _last(container, model, rule, version, now)
+    since = last.end if last is not None else now - parse_duration(model.retrain.check_every)
+    # Another version has other training data, and evidence of its own.
+    known = last is not None and last.detail["version"] == version and "evidence" in last.detail
+    before = msgspec.convert(last.detail["evidence"], Evidence) if last is not None and known else Evidence()
     new = log.filter(pl.col("at") > since, pl.col("at") <= now)
     evidence = look(promise, before, profile(against, new.select(watched), _seasons(model, new)))
     verdict = judge(promise, evidence)
@@ -165,18 +176,10 @@ def _test(
     return suspicion, window
 
 
-def _last(
-    container: Container, model: Model, rule: DriftTest, version: int, now: datetime
-) -> tuple[Evidence, datetime]:
-    """The evidence of this version so far, and up to when it has looked."""
-    assert model.retrain is not None
+def _last(container: Container, model: Model, rule: DriftTest) -> Window | None:
+    """The window of the last look."""
     same: Sequence[Any] = (("deployment", "=", model.name), ("monitor", "=", name_of(rule)))
-    last = container.store.find(Window, *same, order=["-end"], limit=1)
-    if not last:
-        return Evidence(), now - parse_duration(model.retrain.check_every)
-    if last[0].detail["version"] != version:
-        return Evidence(), last[0].end
-    return msgspec.convert(last[0].detail["evidence"], Evidence), last[0].end
+    return next(iter(container.store.find(Window, *same, order=["-end"], limit=1)), None)
 
 
 def _seasons(model: Model, log: pl.DataFrame) -> pl.Series | None:

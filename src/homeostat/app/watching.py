@@ -53,6 +53,8 @@ def watch(container: Container, model: Model) -> Watched | None:
     slo = model.slo
     rules = model.retrain.rules if model.retrain else ()
     spans = {rule.window for rule in rules if isinstance(rule, Drift | DriftTest)}
+    if model.retrain is not None:
+        spans.add(model.retrain.check_every)  # a look is at all rows since the last
     longest = max([_DAY, *(parse_duration(text) for text in {*spans, *([slo.window] if slo else [])})])
     log = read(container, name).filter(pl.col("at") > now - longest).collect()
     windows: list[Window] = []
@@ -64,6 +66,8 @@ def watch(container: Container, model: Model) -> Watched | None:
         for window in windows:
             tx.put(window)
             _alert(tx, container, deployment.name, window)
+        for window in found.passed:
+            tx.put(window)
         for window in found.windows:
             tx.put(window)
             if window.threshold is not None:

@@ -9,9 +9,13 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 if TYPE_CHECKING:
     from homeostat.ports.clock import Clock
@@ -35,12 +39,15 @@ class Child:
     Args:
         environment: Variables that it has beyond those of its parent.
         descriptors: Open files that it keeps.
+        spared: Whether a process that has imported everything is kept ready to take its place. Its command is then
+            ``python -m MODULE ARGUMENTS``.
     """
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     descriptors: Sequence[int] = ()
+    spared: bool = False
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
     due: float = 0.0
@@ -66,9 +73,17 @@ class Keeper:
         self._children: list[Child] = []
         self._stop = 0
         self._ready = 0
+        self._spare: subprocess.Popen[bytes] | None = None
+        self._spare_due: float | None = None
+
+    @property
+    def pids(self) -> list[int]:
+        """All processes that run now."""
+        spare = [self._spare.pid] if self._spare is not None and self._spare.poll() is None else []
+        return [child.pid for child in self._children if child.pid] + spare
 
     def changed(self) -> None:
-        """A child began or ended."""
+        """A process began or ended."""
 
     def told_ready(self, count: int) -> None:
         """Children have said that they are ready, so many in all until now."""
@@ -97,6 +112,7 @@ class Keeper:
                 if ready in readable:
                     self._ready += len(os.read(ready, 4096))
                     self.told_ready(self._ready)
+                    self._spare_due = self._spare_due or self._clock.monotonic() + _STEADY
             self._tell("Stopping")
             return 0
         finally:
@@ -120,8 +136,11 @@ class Keeper:
                 self._plan_restart(child, code)
             if child.process is None and self._clock.monotonic() >= child.due:
                 changed = True
-                child.process = _start(child)
+                child.process = self._replaced(child) or _start(child)
                 child.began = self._clock.monotonic()
+        if self._spare_due is not None and self._clock.monotonic() >= self._spare_due:
+            changed = True
+            self._keep_spare()
         if changed:
             self.changed()
         return None
@@ -134,9 +153,40 @@ class Keeper:
         when = f"in {pause:.2g} s" if pause else "now"
         self._tell(f"{child.name} {_ended(code)}; it starts again {when}")
 
+    def _keep_spare(self) -> None:
+        """Have a process ready to take the place of a child that dies, once the first ones have settled."""
+        self._spare_due = inf
+        child = next((child for child in self._children if child.spared), None)
+        if child is None or (self._spare is not None and self._spare.poll() is None):
+            return
+        self._spare = subprocess.Popen(
+            [sys.executable, "-m", "homeostat.server.standby", "--parent", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            env={**os.environ, **child.environment},
+            pass_fds=child.descriptors,
+            start_new_session=True,
+        )
+
+    def _replaced(self, child: Child) -> subprocess.Popen[bytes] | None:
+        """The spare as this child, where there is one; another spare is then kept."""
+        spare = self._spare
+        if not child.spared or spare is None or spare.poll() is not None:
+            return None
+        assert spare.stdin is not None
+        order = {"module": child.command[2], "arguments": child.command[3:], "environment": child.environment}
+        self._spare = None
+        try:
+            with spare.stdin as order_to:
+                order_to.write(msgspec.json.encode(order) + b"\n")
+        except BrokenPipeError:
+            return None
+        self._keep_spare()
+        return spare
+
     def _pause(self) -> float | None:
         """Seconds until something is due; None: until a signal comes."""
         due = [child.due for child in self._children if child.process is None]
+        due += [self._spare_due] if self._spare_due not in (None, inf) else []
         return max(0.0, min(due) - self._clock.monotonic()) if due else None
 
     def _signalled(self, number: int, _frame: object) -> None:
@@ -145,6 +195,10 @@ class Keeper:
     def _end_children(self) -> None:
         """Ask all to end, the last declared first; a second signal, or the end of the grace, kills them."""
         running = [child.process for child in reversed(self._children) if child.process is not None]
+        if self._spare is not None:
+            assert self._spare.stdin is not None
+            self._spare.stdin.close()
+            running.append(self._spare)
         asked, until = self._stop, self._clock.monotonic() + _GRACE
         for process in running:
             process.terminate()

@@ -73,7 +73,7 @@ class Standalone(Keeper):
         command += [f"--trust={one}" for one in asked.trusted]
         command += ["--allow-pickle"] if asked.allow_pickle else []
         environment = self._settings.environment() | {"HOMEOSTAT_SERVE_PORT": str(self._port)}
-        return Child(f"worker w{number}", command, environment, (ready,))
+        return Child(f"worker w{number}", command, environment, (ready,), spared=True)
 
 
 def main() -> None:

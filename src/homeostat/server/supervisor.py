@@ -94,7 +94,7 @@ class Supervisor(Keeper):
         for number in range(1, self.settings.workers + 1):
             name = f"w{number}"
             worker = [*python, "homeostat.server.dataplane", "--worker", name, *parent]
-            yield Child(f"worker {name}", worker, environment)
+            yield Child(f"worker {name}", worker, environment, spared=True)
 
     def told_ready(self, count: int) -> None:
         """The control process is ready."""
@@ -114,8 +114,7 @@ class Supervisor(Keeper):
         """Write down what runs."""
         mine = Process.of(os.getpid())
         assert mine is not None
-        pids = [child.pid for child in self._children if child.pid]
-        children = [process for pid in pids if (process := Process.of(pid)) is not None]
+        children = [process for pid in self.pids if (process := Process.of(pid)) is not None]
         up = Up(
             supervisor=mine, server=self.settings.server, predictions=self._predictions, children=children
         )

@@ -41,6 +41,7 @@ def test_large_files_go_in_parts(stored: Client, here: Client) -> None:
             "MLFLOW_MULTIPART_DOWNLOAD_CHUNK_SIZE": "3000000",
         }
         server = mlflow.get_tracking_uri()
+        mlflow.set_experiment("parts")
         past: list[str] = []
         sending = requests.Session.send
 

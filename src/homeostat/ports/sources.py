@@ -129,7 +129,7 @@ class SourceModel:
 class Item(NamedTuple, Generic[T]):
     """Something that the source has, named for people; loading it may fail without harm to the rest.
 
-    ``load`` raises a HomeostatError where the source is damaged there.
+    ``load`` raises a HomeostatError where the source is damaged there, or whatever reading that ran into.
     """
 
     name: str

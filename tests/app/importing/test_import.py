@@ -345,6 +345,20 @@ def test_a_run_whose_points_are_damaged_does_not_come_at_all(container: Containe
     assert bring(container, root).runs.new == 1
 
 
+@pytest.mark.parametrize("text", ["destination_id: m-1\nstep: abc\n", "- 1\n"])
+def test_a_run_that_holds_odd_values_does_not_keep_the_others_from_coming(
+    container: Container, tmp_path: Path, text: str
+) -> None:
+    root = places.mlruns(tmp_path)
+    (path,) = root.glob("*/*/metrics/x")
+    outputs = path.parent.parent / "outputs" / "m-1"
+    outputs.mkdir(parents=True)
+    (outputs / "meta.yaml").write_text(text)
+    summary = bring(container, root)
+    assert (summary.failed, summary.runs.new) == (1, 5)
+    assert container.store.find(Run, ("name", "=", "child")) == []
+
+
 def test_names_that_cannot_be_get_others_and_none_is_lost(container: Container, tmp_path: Path) -> None:
     bring(container, places.tensorboard(tmp_path))
     train = run_named(container, "train")

@@ -14,6 +14,7 @@ from homeostat.app.importing.files import bring_files
 from homeostat.app.importing.known import Known
 from homeostat.app.importing.naming import Names, kept, renamed
 from homeostat.app.importing.staging import Staged, rows_of
+from homeostat.app.importing.steps import each
 from homeostat.app.importing.summary import Summary
 from homeostat.app.tracking import run_data
 from homeostat.app.tracking.logs import inputs_in
@@ -91,7 +92,7 @@ def _add(container: Container, given: SourceRun, run: Run, experiment: Experimen
     params, tags = _texts(given, run)
     names = Names("metric")
     with Staged(run.id, experiment.id, names) as staged:
-        staged.take(given.points())
+        staged.take(each(given.points()))
         latest = staged.latest()
         given.missing.extend([*names.missing, *staged.missing])
         # Files first: where the run is, all of it is.
@@ -128,7 +129,7 @@ def _complete(container: Container, given: SourceRun, run: Run, there: Run, summ
     )
     names, known = Names("metric"), Known(container, there.id)
     with Staged(there.id, there.experiment, names) as staged:
-        for columns in given.points():
+        for columns in each(given.points()):
             new = known.new(rows_of(columns, names, staged.missing))
             if len(new.points):
                 staged.add(new)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
 
 import msgspec
 
 from homeostat.app.importing.summary import Summary
-from homeostat.domain.errors import HomeostatError, NotInstalled, StoreUnavailable
+from homeostat.domain.errors import BadRequest, HomeostatError, NotInstalled, StoreUnavailable
 from homeostat.ports.sources import Item, Missing
 
 T = TypeVar("T")
+# What a reader runs into where a file holds what no program would write there.
+_ODD: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -20,6 +23,34 @@ class Progress(msgspec.Struct, frozen=True):
     done: int
     total: int
     next: str
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except _ODD as error:
+        raise BadRequest(f"it is damaged: {type(error).__name__}: {error}") from error
+
+
+def loaded(item: Item[T]) -> T:
+    """Something that a source has.
+
+    Raises:
+        HomeostatError: the source is damaged there.
+    """
+    with _reading():
+        return item.load()
+
+
+def each(read: Iterable[T]) -> Iterator[T]:
+    """What a source reads by and by, such as the points of a run.
+
+    Raises:
+        HomeostatError: the source is damaged there.
+    """
+    with _reading():
+        yield from read
 
 
 class Steps:
@@ -45,7 +76,7 @@ class Steps:
         for item in items:
             self._tell(Progress(self._done, self._total, item.name))
             try:
-                act(item.load())
+                act(loaded(item))
             except (StoreUnavailable, NotInstalled):
                 raise
             except HomeostatError as error:

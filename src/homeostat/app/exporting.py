@@ -16,7 +16,7 @@ from homeostat.app.artifacts import content
 from homeostat.app.container import Container
 from homeostat.app.importing import Progress, Steps, Summary
 from homeostat.app.logged_models import logged_model_data
-from homeostat.app.tracking import experiment_tags, history, run_data
+from homeostat.app.tracking import experiment_tags, histories, run_data
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Alias, ModelVersion, Run
 from homeostat.domain.tracking import (
@@ -42,7 +42,9 @@ from homeostat.ports.sources import (
 )
 
 _PAGE: Final = 500
-_POINTS: Final = 1 << 16
+_POINTS: Final = 1 << 20  # points held at once: some 50 MB
+_KEYS: Final = 1 << 16
+_SLICE: Final = 1 << 18
 
 
 class StoreSource:
@@ -152,13 +154,19 @@ class StoreSource:
         )
 
     def _points(self, run: str, keys: list[str]) -> Iterator[Columns]:
-        for key in keys:
-            found = history(self._container, run, key)
-            for start in range(0, len(found), _POINTS):
-                part = slice(start, start + _POINTS)
-                value = found.value[part]
-                number = np.zeros(len(value), np.uint16)
-                yield Columns([key], number, value, found.timestamp[part], found.step[part])
+        for some, found in histories(self._container, run, keys, _POINTS):
+            for start in range(0, len(some), _KEYS):
+                part = found[start : start + _KEYS]
+                number = np.repeat(np.arange(len(part), dtype=np.uint16), [len(one) for one in part])
+                columns = [
+                    np.concatenate([getattr(one, name) for one in part])
+                    for name in ("value", "timestamp", "step")
+                ]
+                for at in range(0, len(number), _SLICE):
+                    cut = slice(at, at + _SLICE)
+                    yield Columns(
+                        some[start : start + _KEYS], number[cut], *(column[cut] for column in columns)
+                    )
 
     def _files(self, root: str) -> Iterator[SourceFile]:
         try:

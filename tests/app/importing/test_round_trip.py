@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
+import polars as pl
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from homeostat.adapters.sources.export import MARK
-from homeostat.app.artifacts import content, write
+from homeostat.adapters.sources.export import MARK, ExportFolder
+from homeostat.adapters.sources.exported import Exported
+from homeostat.adapters.sql import SqlMetaStore
+from homeostat.app.artifacts import content, remove, write
 from homeostat.app.container import Container
 from homeostat.app.exporting import StoreSource, export
 from homeostat.app.importing import Summary, import_tracking
 from homeostat.app.logged_models import create_logged_model, finalize_logged_model, tag_logged_model
 from homeostat.app.registry.aliases import set_alias
+from homeostat.app.registry.directories import export_files, import_directory
 from homeostat.app.registry.models import register
 from homeostat.app.registry.versions import create, label
 from homeostat.app.settings import Settings
@@ -29,6 +34,8 @@ from homeostat.app.tracking import (
     create_experiment,
     create_run,
     delete_run,
+    histories,
+    history,
     log,
     log_inputs,
     log_models,
@@ -38,9 +45,10 @@ from homeostat.app.tracking import (
 )
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.domain.records import ModelVersion, Run
-from homeostat.domain.tracking import ArtifactFile, Experiment, RunInput
+from homeostat.domain.tracking import ArtifactFile, Experiment, MetricBlock, RunInput
 from homeostat.engine.tracking.places import path_of, run_root
 from homeostat.engine.tracking.points import Point
+from homeostat.ports.sources import Columns, SourceRun
 from tests.app.importing.snapshot import snapshot
 
 AT = datetime(2024, 5, 6, tzinfo=UTC)
@@ -349,3 +357,94 @@ def test_files_larger_than_a_chunk(
     (file,) = there.store.find(ArtifactFile)
     assert len(file.chunks) == 6
     assert b"".join(content(there, file)) == data
+
+
+def test_model_directories_arrive_whole(
+    here: Container, there: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeostat.app.artifacts.CHUNK", 1000)
+    files = {"MLmodel": b"flavors: {x: {}}\n", "model.pkl": bytes(range(256)) * 20, "data/": b""}
+    made = import_directory(here, "m", files)
+    broken = import_directory(here, "broken", files | {"more": b"1"})
+    folder = path_of(broken.source)
+    remove(here, f"{folder}/more")
+    _, brought = moved(here, there, tmp_path / "export")
+    assert export_files(there, "m", "1") == files
+    assert there.store.get(ModelVersion, "m", 1) == made
+    assert there.blobs.exists(made.manifest["files"]["data/"])
+    found = there.store.get(ModelVersion, "broken", 1)
+    assert found is not None
+    assert (found.digest, found.manifest) == ("", {})
+    assert sorted(export_files(there, "broken", "1")) == ["MLmodel", "model.pkl"]
+    assert [note.reason for note in brought.notes] == [
+        "the package of version 1 did not come whole: what came are files"
+    ]
+
+
+def test_metrics_that_share_blocks_are_read_together(
+    here: Container, there: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = create_run(here, 0).id
+    for step in range(20):
+        log(here, run, metrics=[Point(f"m{number:03}", float(step), step, step) for number in range(150)])
+    blocks = here.store.count(MetricBlock)
+    read: list[int] = []
+    plain = SqlMetaStore.find
+
+    def counted(self: SqlMetaStore, kind: Any, *where: Any, **more: Any) -> Any:
+        found = plain(self, kind, *where, **more)
+        read.append(len(found) if kind is MetricBlock else 0)
+        return found
+
+    monkeypatch.setattr(SqlMetaStore, "find", counted)
+    moved(here, there, tmp_path / "export")
+    assert sum(read) == 2 * blocks
+    read.clear()
+    brought = import_tracking(there, there.source(str(tmp_path / "export")))
+    assert (brought.points, sum(read)) == (0, 2 * there.store.count(MetricBlock))
+    monkeypatch.undo()
+    assert snapshot(there) == snapshot(here)
+
+
+@pytest.mark.parametrize("most", [1, 40, 1000])
+def test_histories_are_those_of_each_metric(here: Container, most: int) -> None:
+    run = create_run(here, 0).id
+    for step in range(5):
+        shared = [Point(f"m{number}", float(step), step // 2, step // 2) for number in range(9)]
+        log(here, run, metrics=[*shared, Point("long", float(step), step), Point("nan", math.nan, 1)])
+    names = [*(f"m{number}" for number in range(1, 9)), "long", "nan", "none"]
+    parts = list(histories(here, run, names, most))
+    assert [name for some, _ in parts for name in some] == sorted(names)
+    assert (len(parts) == 1) == (most == 1000)
+    for some, found in parts:
+        for name, one in zip(some, found, strict=True):
+            for column, wanted in zip(one, history(here, run, name), strict=True):
+                np.testing.assert_array_equal(column, wanted)
+
+
+def test_more_metrics_than_can_be_numbered_at_once(tmp_path: Path) -> None:
+    def columns(first: int) -> Columns:
+        number = np.arange(40_000)
+        names = [f"k{first + place}" for place in range(40_000)]
+        return Columns(names, number.astype(np.uint16), number * 1.0, number, number)
+
+    def given() -> Iterator[Columns]:
+        yield from (columns(0), columns(40_000))
+
+    about = Run(id="ab12", kind="run", state="succeeded", created_at=AT)
+    sink = ExportFolder(tmp_path)
+    sink.run(SourceRun(run=about, experiment="0", points=given))
+    folder = tmp_path / "runs" / "ab12"
+    parts = sorted(folder.glob("points-*.parquet"))
+    assert len(parts) == 2
+    for old in (False, True):
+        if old:  # as they were written once: all in one
+            pl.concat([pl.read_parquet(part) for part in parts]).write_parquet(parts[0])
+            parts[1].unlink()
+        (item,) = Exported(tmp_path).runs()
+        read = {
+            (part.keys[key], value)
+            for part in item.load().points()
+            for key, value in zip(part.key.tolist(), part.value.tolist(), strict=True)
+        }
+        assert read == {(f"k{number}", number % 40_000) for number in range(80_000)}

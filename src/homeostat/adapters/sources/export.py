@@ -47,6 +47,7 @@ from homeostat.ports.sources import (
 MARK: Final = "homeostat-export.json"
 FORM: Final = 1
 POINTS: Final = "points-*.parquet"
+KEYS: Final = 1 << 16  # so many metrics are numbered
 _PART: Final = 1 << 18
 
 
@@ -209,15 +210,19 @@ def _write_points(folder: Path, points: Iterator[Columns]) -> None:
     import polars as pl
 
     held: list[pl.DataFrame] = []
+    keys: set[str] = set()
     count = part = 0
 
     def write() -> None:
-        nonlocal held, count, part
+        nonlocal held, keys, count, part
         if held:
             pl.concat(held).write_parquet(folder / f"points-{part:06}.parquet")
-            held, count, part = [], 0, part + 1
+            held, keys, count, part = [], set(), 0, part + 1
 
     for columns in points:
+        if len(keys.union(columns.keys)) > KEYS:
+            write()
+        keys.update(columns.keys)
         key = pl.Series("key", columns.keys, pl.String).gather(columns.key.astype("uint32"))
         values = {"value": columns.value, "timestamp": columns.timestamp, "step": columns.step}
         held.append(pl.DataFrame({"key": key} | values))

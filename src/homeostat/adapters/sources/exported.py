@@ -8,6 +8,7 @@ from pathlib import Path
 
 from homeostat.adapters.sources.export import (
     FORM,
+    KEYS,
     MARK,
     POINTS,
     ExportedExperiment,
@@ -128,14 +129,17 @@ def _points(folder: Path) -> Iterator[Columns]:
         try:
             frame = pl.read_parquet(path, glob=False)
             keys = frame["key"].unique(maintain_order=True)
-            number = frame["key"].cast(pl.Enum(keys)).to_physical().cast(pl.UInt16)
-            yield Columns(
-                keys.to_list(),
-                number.to_numpy(),
-                frame["value"].cast(pl.Float64).to_numpy(),
-                frame["timestamp"].cast(pl.Int64).to_numpy(),
-                frame["step"].cast(pl.Int64).to_numpy(),
-            )
+            number = frame["key"].cast(pl.Enum(keys)).to_physical().cast(pl.UInt32).alias("number")
+            numbered = frame.with_columns(number)
+            for first in range(0, len(keys), KEYS):
+                some = numbered.filter(pl.col("number").is_between(first, first + KEYS - 1))
+                yield Columns(
+                    keys[first : first + KEYS].to_list(),
+                    (some["number"] - first).cast(pl.UInt16).to_numpy(),
+                    some["value"].cast(pl.Float64).to_numpy(),
+                    some["timestamp"].cast(pl.Int64).to_numpy(),
+                    some["step"].cast(pl.Int64).to_numpy(),
+                )
         except (pl.exceptions.PolarsError, OSError) as error:
             raise damaged(path, " ".join(str(error).split())[:200]) from error
 

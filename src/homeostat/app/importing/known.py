@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from homeostat.app.container import Container
-from homeostat.app.tracking import history
+from homeostat.app.tracking import histories
+from homeostat.domain.tracking import Metric
 from homeostat.engine.tracking.points import Rows
 
-_HELD: Final = 4_000_000  # points of histories kept at hand: 100 MB
+_HELD: Final = 1 << 20  # points of histories kept at hand: 25 MB
 _SAME: Final = np.dtype([("timestamp", "<i8"), ("step", "<i8"), ("value", "<i8")])
+_NONE: Final = np.empty(0, _SAME)
 
 
 class Known:
@@ -26,7 +27,10 @@ class Known:
 
     def __init__(self, container: Container, run: str) -> None:
         self._container, self._run = container, run
-        self._held: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
+        self._keys = dict.fromkeys(
+            sorted(metric.key for metric in container.store.find(Metric, ("run", "=", run)))
+        )
+        self._held: dict[str, npt.NDArray[Any]] = {}
 
     def new(self, given: Rows) -> Rows:
         """Those of some points that the store lacks."""
@@ -39,15 +43,15 @@ class Known:
         return Rows(given.keys, given.points[keep])
 
     def _of(self, key: str) -> npt.NDArray[Any]:
-        if key in self._held:
-            self._held.move_to_end(key)
-            return self._held[key]
-        found = history(self._container, self._run, key)
-        rows = _comparable(found.timestamp, found.step, found.value)
-        self._held[key] = rows
-        while len(self._held) > 1 and sum(map(len, self._held.values())) > _HELD:
-            self._held.popitem(last=False)
-        return rows
+        if key not in self._held and key in self._keys:
+            # Those that come next in order too: most sources have them in that order, and metrics share blocks.
+            ahead = [other for other in self._keys if other >= key]
+            some, found = next(histories(self._container, self._run, ahead, _HELD))
+            self._held = {
+                name: _comparable(one.timestamp, one.step, one.value)
+                for name, one in zip(some, found, strict=True)
+            }
+        return self._held.get(key, _NONE)
 
 
 def _comparable(

@@ -8,19 +8,20 @@ from urllib.parse import unquote
 
 import msgspec
 
+from homeostat.app.artifacts import content, find
 from homeostat.app.container import Container
 from homeostat.app.importing.naming import kept, renamed
 from homeostat.app.importing.summary import Summary
 from homeostat.app.registry.models import REGISTERED
 from homeostat.app.registry.pointers import move_alias
 from homeostat.app.registry.versions import CREATED
-from homeostat.domain.errors import BadRequest
+from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.records import Alias, Deployment, ModelVersion, Run
 from homeostat.domain.refs import Ref
 from homeostat.domain.tracking import Experiment, LoggedModel, ModelTag, RegisteredModel
-from homeostat.engine.registry import names, sources
-from homeostat.engine.tracking.places import run_root
+from homeostat.engine.registry import names, package, sources
+from homeostat.engine.tracking.places import here, run_root
 from homeostat.ports.meta import Reads, Transaction
 from homeostat.ports.sources import Missing, SourceModel, SourceVersion
 
@@ -42,6 +43,7 @@ def bring_model(container: Container, given: SourceModel, summary: Summary) -> N
     if summary.dry_run:
         bring.look()
     else:
+        bring.unite()
         with container.store.begin() as tx:
             bring.write(tx)
     bring.count()
@@ -55,6 +57,7 @@ class _Bringing:
         self._container, self._given, self._name, self._summary = container, given, name, summary
         self._new = False
         self._refused: set[int] = set()
+        self._apart: set[int] = set()
         self._versions: list[SourceVersion] = []
         self._tags: list[ModelTag] = []
         self._aliases: dict[str, int] = {}
@@ -62,6 +65,34 @@ class _Bringing:
     def look(self) -> None:
         """Find out what is lacking."""
         self._compare(self._container.store)
+
+    def unite(self) -> None:
+        """Put the packages of versions together again from the files of their logged models, which came before."""
+        there = {
+            found.version for found in self._container.store.find(ModelVersion, ("model", "=", self._name))
+        }
+        for found in self._given.versions:
+            given = found.version
+            if given.manifest and given.version not in there and not self._united(given):
+                self._apart.add(given.version)
+
+    def _united(self, given: ModelVersion) -> bool:
+        blobs, model = self._container.blobs, self._container.store.get(LoggedModel, given.logged_model)
+        folder = here(model.artifacts) if model is not None else ""
+        files = given.manifest.get("files")
+        if not folder or not isinstance(files, dict) or package.digest(given.manifest) != given.digest:
+            return False
+        for path, digest in files.items():
+            try:
+                data = b"" if path.endswith("/") else self._content(f"{folder}/{path}")
+            except (NotFound, BadRequest):
+                return False
+            if blobs.put(data) != digest:
+                return False
+        return True
+
+    def _content(self, path: str) -> bytes:
+        return b"".join(content(self._container, find(self._container, path)))
 
     def write(self, tx: Transaction) -> None:
         """Write what is lacking."""
@@ -136,6 +167,9 @@ class _Bringing:
     def _write_version(self, tx: Transaction, found: SourceVersion) -> None:
         given = found.version
         source, location, logged = self._settled(tx, given)
+        if given.version in self._apart:
+            self._miss(f"the package of version {given.version} did not come whole: what came are files")
+            given = msgspec.structs.replace(given, digest="", manifest={})
         made = msgspec.structs.replace(
             given,
             model=self._name,

@@ -17,7 +17,7 @@ from homeostat.app.tracking.experiments import (
 )
 from homeostat.app.tracking.logs import log, log_inputs, tag_run, untag_run
 from homeostat.app.tracking.models import log_models, note_model
-from homeostat.app.tracking.reading import RunData, history, run_data
+from homeostat.app.tracking.reading import RunData, histories, history, run_data
 from homeostat.app.tracking.runs import create_run, delete_run, restore_run, run, update_run
 from homeostat.app.tracking.search import View, search_experiments, search_runs
 
@@ -31,6 +31,7 @@ __all__ = [
     "experiment",
     "experiment_by_name",
     "experiment_tags",
+    "histories",
     "history",
     "log",
     "log_inputs",

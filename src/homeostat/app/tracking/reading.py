@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +14,7 @@ from homeostat.engine.tracking.points import History
 from homeostat.ports.meta import Where
 
 _TOGETHER: Final = 5000  # runs in one statement
+_BLOCKS: Final = 64  # blocks at once: a megabyte or several
 
 
 @dataclass
@@ -56,3 +57,60 @@ def history(container: Container, run_id: str, key: str) -> History:
     run(container, run_id)
     where: tuple[Where, ...] = (("run", "=", run_id), ("first", "<=", key), ("last", ">=", key))
     return blocks.history(container.store.find(MetricBlock, *where), key)
+
+
+def histories(
+    container: Container, run_id: str, keys: Iterable[str], most: int
+) -> Iterator[tuple[list[str], list[History]]]:
+    """All points of metrics, as ``history`` has them, of many metrics in one reading.
+
+    Reading the metrics one by one would read the blocks that many of them share once for each.
+
+    Args:
+        container: The ports.
+        run_id: The run.
+        keys: Which metrics.
+        most: How many points to hold at once; a metric that has more is held alone.
+
+    Yields:
+        Some of the metrics, in order of their names, and the history of each.
+    """
+    counts = dict.fromkeys(sorted(keys), 0)
+    for block in _paged(container, run_id, list(counts)):
+        for key, count in zip(block.keys, blocks.counts(block).tolist(), strict=True):
+            if key in counts:
+                counts[key] += count
+    some: list[str] = []
+    held = 0
+    for key, count in counts.items():
+        if some and held + count > most:
+            yield some, _histories(container, run_id, some)
+            some, held = [], 0
+        some.append(key)
+        held += count
+    if some:
+        yield some, _histories(container, run_id, some)
+
+
+def _histories(container: Container, run_id: str, keys: list[str]) -> list[History]:
+    # In one statement: blocks may be merged at any time.
+    return blocks.histories(container.store.find(MetricBlock, *_holding(run_id, keys)), keys)
+
+
+def _paged(container: Container, run_id: str, keys: list[str]) -> Iterator[MetricBlock]:
+    """The blocks of metrics, of which some may be missed or seen twice while the run goes on."""
+    last = -1
+    while keys:
+        beyond: Where = ("seq", ">", last)
+        found = container.store.find(
+            MetricBlock, *_holding(run_id, keys), beyond, order=["seq"], limit=_BLOCKS
+        )
+        yield from found
+        if len(found) < _BLOCKS:
+            return
+        last = found[-1].seq
+
+
+def _holding(run_id: str, keys: list[str]) -> tuple[Where, ...]:
+    """Conditions for blocks that may hold points of metrics, whose names are in order."""
+    return ("run", "=", run_id), ("first", "<=", keys[-1]), ("last", ">=", keys[0])

@@ -9,13 +9,15 @@ them. No merge reads more than a few megabytes, and each point is written three 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Final
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from homeostat.domain.tracking import MetricBlock
-from homeostat.engine.tracking.points import ROW, History, Rows, joined, ordered, used
+from homeostat.engine.tracking.points import ROW, WIDER, History, Rows, joined, ordered, used
 
 SMALL: Final = 128  # of which the rows fit into one page of SQLite
 LARGE: Final = 1 << 14
@@ -85,6 +87,32 @@ def history(blocks: Iterable[MetricBlock], key: str) -> History:
     points["key"] = 0
     points = ordered(points)
     return History(*(np.ascontiguousarray(points[name]) for name in ("timestamp", "step", "value")))
+
+
+def histories(blocks: Iterable[MetricBlock], keys: Sequence[str]) -> list[History]:
+    """The points of each of ``keys`` in ``blocks``, as ``history`` has them."""
+    wanted = {key: place for place, key in enumerate(keys)}
+    parts = [np.empty(0, WIDER)]
+    for block in blocks:
+        points = np.frombuffer(block.payload, ROW)
+        places = np.array([wanted.get(key, -1) for key in block.keys])[points["key"]]
+        part = points[places >= 0].astype(WIDER)
+        part["key"] = places[places >= 0]
+        parts.append(part)
+    points = ordered(np.concatenate(parts))
+    ends = np.searchsorted(points["key"], np.arange(len(keys) + 1))
+    return [
+        History(*(np.ascontiguousarray(points[name][begin:end]) for name in ("timestamp", "step", "value")))
+        for begin, end in pairwise(ends.tolist())
+    ]
+
+
+def counts(block: MetricBlock) -> npt.NDArray[np.int64]:
+    """How many points of each of its keys a block has."""
+    found: npt.NDArray[np.int64] = np.bincount(
+        np.frombuffer(block.payload, ROW)["key"], minlength=len(block.keys)
+    )
+    return found
 
 
 def rows_of(block: MetricBlock) -> Rows:

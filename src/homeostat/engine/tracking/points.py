@@ -17,7 +17,7 @@ from homeostat.domain.errors import BadRequest
 from homeostat.engine.tracking import limits
 
 ROW: Final = np.dtype([("key", "<u2"), ("value", "<f8"), ("timestamp", "<i8"), ("step", "<i8")])
-_WIDE: Final = np.dtype([("key", "<u4"), ("value", "<f8"), ("timestamp", "<i8"), ("step", "<i8")])
+WIDER: Final = np.dtype([("key", "<u4"), ("value", "<f8"), ("timestamp", "<i8"), ("step", "<i8")])
 KEYS: Final = 1 << 16  # so many can be numbered
 
 
@@ -108,7 +108,7 @@ def joined(parts: Iterable[Rows]) -> Rows:
     given = list(parts)
     keys = sorted({key for part in given for key in part.keys})
     number = {key: place for place, key in enumerate(keys)}
-    out = np.empty(sum(len(part.points) for part in given), _WIDE)
+    out = np.empty(sum(len(part.points) for part in given), WIDER)
     at = 0
     for part in given:
         here = out[at : at + len(part.points)]

@@ -132,7 +132,10 @@ def _told(delays: list[int], shift: str) -> str:
     found = sum(delay <= WINDOWS for delay in delays) / len(delays)
     if shift == "none":
         return f"falsely in {found:.1%}"
-    return f"found in {found:.1%}, median {median(delays):g}, 9 of 10 by {np.quantile(delays, 0.9):g}"
+    middle, most = (
+        f"{value:g}" if value <= WINDOWS else "never" for value in (median(delays), np.quantile(delays, 0.9))
+    )
+    return f"found in {found:.1%}, median {middle}, 9 of 10 by {most}"
 
 
 def _index(against: Reference, seen: Profile) -> bool:

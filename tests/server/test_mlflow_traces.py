@@ -273,6 +273,7 @@ def test_traces_until_the_end_of_time_are_removed(app: Mlflow) -> None:
         (request(SPAN), JSON, {"content_encoding": "gzip"}, 400),
         (gzip.compress(request(SPAN))[:-9], JSON, {"content_encoding": "gzip"}, 400),
         (request(SPAN), JSON, {"content_encoding": "br"}, 400),
+        (gzip.compress(bytes(33 << 20), 1), "application/x-protobuf", {"content_encoding": "gzip"}, 400),
     ],
 )
 def test_exports_that_cannot_be(

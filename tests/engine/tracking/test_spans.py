@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeostat.domain.errors import BadRequest
+from homeostat.engine.tracking import spans
 from homeostat.engine.tracking.spans import attributes_of, read_json, read_protobuf
 from homeostat.engine.tracking.telling import tell, tokens, trace_of
 
@@ -146,6 +147,14 @@ def test_values_deep_in_each_other_are_refused() -> None:
         deep = value("array", {"values": [deep]})
     with pytest.raises(BadRequest, match="deep"):
         read_json(request(SPAN | {"attributes": [{"key": "k", "value": deep}]}))
+
+
+def test_requests_of_too_many_fields_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(read_json(request(SPAN, CHILD))) == 2
+    monkeypatch.setattr(spans, "_MOST", 20)
+    for read, data in ((read_json, request(SPAN, CHILD)), (read_protobuf, b"\x48\x01" * 21)):
+        with pytest.raises(BadRequest, match="more than 20 fields"):
+            read(data)
 
 
 def told(**attributes: Any) -> Any:

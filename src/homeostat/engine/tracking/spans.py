@@ -20,6 +20,25 @@ from homeostat.domain.errors import BadRequest
 
 Span = dict[str, Any]
 _DEEPEST: Final = 64
+_MOST: Final = 1 << 19  # fields in a request: seconds of reading, in which a server does little else
+
+
+class _Reading:
+    """How far a request was read."""
+
+    def __init__(self) -> None:
+        self._left = _MOST
+
+    def enter(self, depth: int) -> None:
+        """Begin a message."""
+        if depth > _DEEPEST:
+            raise ValueError(f"values lie more than {_DEEPEST} deep in each other")
+
+    def count(self) -> None:
+        """Read a field."""
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"there are more than {_MOST:,} fields in it: send fewer spans at once")
 
 
 class _Field(msgspec.Struct, frozen=True):
@@ -99,7 +118,7 @@ def read_protobuf(data: bytes) -> list[tuple[Span, dict[str, Any]]]:
         BadRequest: the data are no such request.
     """
     try:
-        return list(_spans(_decode(memoryview(data), "request", 0)))
+        return list(_spans(_decode(memoryview(data), "request", 0, _Reading())))
     except (ValueError, TypeError, IndexError, struct.error) as error:
         raise BadRequest(f"Invalid OpenTelemetry format: {error}") from error
 
@@ -111,7 +130,7 @@ def read_json(data: bytes) -> list[tuple[Span, dict[str, Any]]]:
         BadRequest: the data are no such request.
     """
     try:
-        return list(_spans(_convert(msgspec.json.decode(data), "request", 0)))
+        return list(_spans(_convert(msgspec.json.decode(data), "request", 0, _Reading())))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise BadRequest(f"Invalid OpenTelemetry format: {error}") from error
 
@@ -141,14 +160,14 @@ def _spans(request: dict[str, Any]) -> Iterator[tuple[Span, dict[str, Any]]]:
                 yield span, about
 
 
-def _decode(data: memoryview, message: str, depth: int) -> dict[str, Any]:
+def _decode(data: memoryview, message: str, depth: int, reading: _Reading) -> dict[str, Any]:
     """A message in protobuf's encoding; what it has no name for is passed over."""
-    if depth > _DEEPEST:
-        raise ValueError(f"values lie more than {_DEEPEST} deep in each other")
+    reading.enter(depth)
     known = _MESSAGES[message]
     found: dict[str, Any] = {}
     place = 0
     while place < len(data):
+        reading.count()
         tag, place = _varint(data, place)
         wire, field = tag & 7, known.get(tag >> 3)
         value: Any
@@ -166,7 +185,7 @@ def _decode(data: memoryview, message: str, depth: int) -> dict[str, Any]:
             raise ValueError("the data end in the middle of a field")
         if field is not None:
             made = (
-                _decode(value, field.kind, depth + 1)
+                _decode(value, field.kind, depth + 1, reading)
                 if field.kind in _MESSAGES
                 else _PROTOBUF[field.kind](value)
             )
@@ -234,10 +253,9 @@ _PROTOBUF: Final[dict[str, Callable[[Any], Any]]] = {
 }
 
 
-def _convert(found: Any, message: str, depth: int) -> dict[str, Any]:
+def _convert(found: Any, message: str, depth: int, reading: _Reading) -> dict[str, Any]:
     """A message in JSON: names in camel case, 64-bit numbers as texts, ids hexadecimal."""
-    if depth > _DEEPEST:
-        raise ValueError(f"values lie more than {_DEEPEST} deep in each other")
+    reading.enter(depth)
     if not isinstance(found, dict):
         raise ValueError(f"a {message} is no object")
     made: dict[str, Any] = {}
@@ -248,8 +266,9 @@ def _convert(found: Any, message: str, depth: int) -> dict[str, Any]:
         if field.many and not isinstance(value, list):
             raise ValueError(f"{field.name} is no list")
         for one in value if field.many else [value]:
+            reading.count()
             inner = (
-                _convert(one, field.kind, depth + 1)
+                _convert(one, field.kind, depth + 1, reading)
                 if field.kind in _MESSAGES
                 else _from_json(field.kind, one)
             )

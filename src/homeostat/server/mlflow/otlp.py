@@ -20,7 +20,7 @@ PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
 _EXPERIMENT: Final = "x-mlflow-experiment-id"
 _RUN: Final = "x-mlflow-run-id"
-_LARGEST: Final = 256 << 20  # bytes, unpacked
+_LARGEST: Final = 32 << 20  # bytes, unpacked
 
 _log = logging.getLogger(__name__)
 

@@ -242,6 +242,39 @@ def test_a_tar_that_leads_out_of_its_folder_is_refused(tmp_path: Path) -> None:
             directories.from_tar(torn)
 
 
+def tar_of(*entries: tarfile.TarInfo) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for entry in entries:
+            tar.addfile(entry)
+    return buffer.getvalue()
+
+
+def test_a_tar_whose_files_are_larger_than_it_is_refused() -> None:
+    header = bytearray(tar_of(tarfile.TarInfo("big"))[:512])
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    for place in (386, 483):  # where its first piece begins, and how long it would be
+        header[place : place + 12] = b"%011o\0" % (300 << 20)
+    header[398:410] = b"%011o\0" % 0
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    with pytest.raises(BadRequest, match="neither a file"):
+        directories.from_tar(bytes(header) + bytes(1024))
+    with pytest.raises(BadRequest, match="no path"):
+        directories.from_tar(tar_of(tarfile.TarInfo("a\udcff")))
+
+
+def test_only_folders_that_are_empty_are_told_of() -> None:
+    def folder(name: str) -> tarfile.TarInfo:
+        made = tarfile.TarInfo(name)
+        made.type = tarfile.DIRTYPE
+        return made
+
+    names = ("a", "a/b", "a/b/c", "a-", "d", "d/e")
+    entries = [folder(name) for name in names] + [tarfile.TarInfo("d/x"), tarfile.TarInfo("a.txt")]
+    assert sorted(directories.from_tar(tar_of(*entries))) == ["a-/", "a.txt", "a/b/c/", "d/e/", "d/x"]
+
+
 def test_folders_that_hold_links_or_something_else_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to("/etc/passwd")

@@ -191,3 +191,18 @@ def test_a_body_that_is_no_arrow_stream(client: TestClient) -> None:
     answer = client.post("/datasets/rows/rows", content=b"junk", headers={"content-type": ARROW})
     assert answer.status_code == 400
     assert msgspec.json.decode(answer.content)["error"]["remedy"]
+
+
+def test_a_call_takes_as_much_as_it_needs(client: TestClient) -> None:
+    mebibyte = b" " * (1 << 20) + b"{}"
+    for path in ("/tick", "/models/delay/train", "/runs/search"):
+        answer = client.post(path, content=mebibyte)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    assert client.request("GET", "/health", content=mebibyte).status_code == 413
+    for path in (
+        "/deployments/delay/labels",
+        "/models/delay/import",
+        "/runs/ab12/log",
+        "/datasets/rows/rows",
+    ):
+        assert client.post(path, content=mebibyte).status_code in (400, 404)

@@ -163,7 +163,7 @@ def _fetched(homeostat: Client | Direct, named: Ref) -> tuple[int, str, dict[str
     from homeostat.engine.registry import package
 
     record = homeostat.version(named.name, named.version).record
-    files = from_tar(homeostat.export(named.name, str(record.version), layout="package"))
+    files = dict(from_tar(homeostat.export(named.name, str(record.version), layout="package")))
     found = package.digest({"files": {name: digest_bytes(data) for name, data in files.items()}})
     if record.digest and found != record.digest:
         ref = Ref("model", record.model).at(record.version)

@@ -48,7 +48,10 @@ if TYPE_CHECKING:
     from homeostat.app.container import Container
     from homeostat.app.controller import Controller
 
-_LARGEST: Final = 1 << 30
+# Bytes of a body: it is held in memory, so what needs no more gets no more.
+_PLAIN: Final = 1 << 20
+_BATCH: Final = 64 << 20
+_DATA: Final = 1 << 30
 _JSON: Final = "application/json"
 _METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -93,8 +96,8 @@ class Api:
     def _routes(self) -> list[Route]:
         get, post = self._get, self._post
         return [
-            post("/deliveries", self._deliver),  # first: what is called the most
-            post("/datasets/{name}/rows", self._ingest),
+            post("/deliveries", self._deliver, _DATA),  # first: what is called the most
+            post("/datasets/{name}/rows", self._ingest, _DATA),
             post("/tick", self._tick),
             post("/clock", self._set_clock),
             post("/datasets/{name}/seal", lambda call: seal(self._container, call.path["name"])),
@@ -105,14 +108,14 @@ class Api:
             get("/deployments/{name}/shadow", lambda call: served.agreement(self._container, call)),
             post("/deployments/{name}/shadow", lambda call: served.shadow(self._container, call)),
             post("/deployments/{name}/shadow/stop", lambda call: served.stop_shadow(self._container, call)),
-            post("/deployments/{name}/labels", lambda call: served.label(self._container, call)),
+            post("/deployments/{name}/labels", lambda call: served.label(self._container, call), _BATCH),
             get("/health", self._health),
             get("/openapi.json", lambda _: openapi(self._routes()[:-1])),
             get("/status", lambda _: explain.status(self._container)),
             get("/deployments", self._deployments),
             get("/runs/{id}", self._run),
             get("/runs/{id}/log", lambda call: tracking.position(self._container, call)),
-            post("/runs/{id}/log", lambda call: tracking.take(self._container, call)),
+            post("/runs/{id}/log", lambda call: tracking.take(self._container, call), _BATCH),
             post("/runs/search", lambda call: tracking.search(self._container, call)),
             post("/runs/best", lambda call: tracking.best(self._container, call)),
             get("/runs/{id}/summary", lambda call: tracking.summary(self._container, call)),
@@ -155,7 +158,7 @@ class Api:
             ),
             get("/models/{name}/versions/{version:int}/approvals", self._approvals),
             post("/models/{name}/versions/{version:int}/approve", self._approve),
-            post("/models/{name}/import", lambda call: packages.take(self._container, call)),
+            post("/models/{name}/import", lambda call: packages.take(self._container, call), _DATA),
             get("/alerts", lambda _: self._store.find(records.Alert, order=["-opened_at"])),
             get("/why/{trigger:path}", self._why),
             get("/lineage", self._lineage),
@@ -169,13 +172,15 @@ class Api:
     def _get(self, path: str, work: Callable[[Call], Any], media: str = _JSON) -> Route:
         return Route(path, self._endpoint(work, media), methods=["GET"])
 
-    def _post(self, path: str, work: Callable[[Call], Any]) -> Route:
-        return Route(path, self._endpoint(work), methods=["POST"])
+    def _post(self, path: str, work: Callable[[Call], Any], limit: int = _PLAIN) -> Route:
+        return Route(path, self._endpoint(work, limit=limit), methods=["POST"])
 
-    def _endpoint(self, work: Callable[[Call], Any], media: str = _JSON) -> Callable[[Request], Any]:
+    def _endpoint(
+        self, work: Callable[[Call], Any], media: str = _JSON, limit: int = _PLAIN
+    ) -> Callable[[Request], Any]:
         async def respond_to(request: Request) -> Response:
             try:
-                body = await read_body(request.scope, request.receive, _LARGEST)
+                body = await read_body(request.scope, request.receive, limit)
                 kind = request.headers.get("content-type", "").partition(";")[0]
                 call = Call(request.path_params, request.query_params, body, kind)
                 loop = asyncio.get_running_loop()

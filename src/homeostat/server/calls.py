@@ -175,9 +175,10 @@ class Moment(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def answer(work: Callable[[Call], Any], call: Call) -> tuple[int, bytes]:
-    """The status and the body of the answer to a call."""
+    """The status and the body of the answer to a call; bytes, which may be many, are the answer as they are."""
     try:
-        return 200, encode(work(call))
+        found = work(call)
+        return 200, found if isinstance(found, bytes) else encode(found)
     except HttpError as error:
         return error.status, error.body()
     except HomeostatError as error:

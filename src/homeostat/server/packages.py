@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from homeostat.app.signatures import Signatures
 
 
-def export(container: Container, call: Call) -> msgspec.Raw:
+def export(container: Container, call: Call) -> bytes:
     """``GET /models/{name}/versions/{version}/files?layout=``."""
     layout = call.query.get("layout", "mlflow")
     if layout not in ("mlflow", "package"):
         raise BadRequest(f"{layout!r} is no layout", field="layout", remedy="Use mlflow or package")
     files = export_files(container, call.path["name"], call.path["version"], cast("Layout", layout))
-    return msgspec.Raw(to_tar(files))  # the answer as it is
+    return to_tar(files)
 
 
 def take(container: Container, call: Call) -> ModelVersion:

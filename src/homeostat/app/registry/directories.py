@@ -6,8 +6,9 @@ import contextlib
 import io
 import tarfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -30,6 +31,7 @@ from homeostat.engine.tracking.places import SCHEME, clean, here, model_root, pa
 Layout = Literal["mlflow", "package"]
 Files = dict[str, bytes]
 READY: Final = "READY"
+_PLAIN: Final = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
 _EMPTY: Final = "/"  # ends the name of a folder that holds nothing
 
 
@@ -232,33 +234,53 @@ def to_tar(files: Mapping[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def from_tar(data: bytes) -> Files:
+class _Packed(Mapping[str, bytes]):
+    """The files in a tar file by path, each read when it is asked for: large models are not held twice."""
+
+    def __init__(self, tar: tarfile.TarFile, entries: Mapping[str, tarfile.TarInfo]) -> None:
+        self._tar, self._entries = tar, entries
+
+    def __getitem__(self, path: str) -> bytes:
+        reader = self._tar.extractfile(self._entries[path])
+        return reader.read() if reader else b""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def from_tar(data: bytes) -> Mapping[str, bytes]:
     """The files of a tar file; see ``to_tar``.
 
     Raises:
         BadRequest: it is none, or holds links and the like.
         Unsafe: a path leads out of it.
     """
-    files: Files = {}
+    found: dict[str, tarfile.TarInfo] = {}
+    size = 0
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
-            for entry in tar:
-                if not (entry.isreg() or entry.isdir()):
-                    raise BadRequest(f"{entry.name!r} is neither a file nor a folder", remedy="Leave it out")
-                _check(entry.name)
-                reader = tar.extractfile(entry) if entry.isreg() else None
-                files[entry.name if reader else entry.name + _EMPTY] = reader.read() if reader else b""
-    except tarfile.TarError as error:
+        tar = tarfile.open(fileobj=io.BytesIO(data), mode="r:")  # noqa: SIM115 - holds memory alone
+        for entry in tar:
+            size += entry.size
+            end = entry.offset_data + entry.size
+            plain = entry.type in _PLAIN and not entry.issparse()
+            if not plain or entry.size < 0 or max(size, end) > len(data):
+                raise BadRequest(f"{entry.name!r} is neither a file nor a folder", remedy="Leave it out")
+            _check(entry.name)
+            found[entry.name if entry.isreg() else entry.name + _EMPTY] = entry
+    except (tarfile.TarError, RecursionError, ValueError) as error:
         raise BadRequest(f"the body is no tar file: {error}", remedy="Send a tar file") from error
-    # A folder that holds something shows in the paths below it.
-    return {
-        name: data
-        for name, data in files.items()
-        if not name.endswith(_EMPTY) or not any(n != name and n.startswith(name) for n in files)
-    }
+    # A folder that holds something shows in the paths below it, which come next to it in order.
+    paths = sorted(found)
+    full = {path for path, after in pairwise(paths) if path.endswith(_EMPTY) and after.startswith(path)}
+    return _Packed(tar, {path: entry for path, entry in found.items() if path not in full})
 
 
 def _check(name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
         raise Unsafe(f"{name!r} leads out of the folder", remedy="Do not use it; ask where it comes from")
+    if any("\ud800" <= letter <= "\udfff" for letter in name):  # bytes that are no UTF-8
+        raise BadRequest(f"{name!r} is no path of a model's file", remedy="Rename it")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -129,9 +128,8 @@ def run() -> Section:
         f"{_SECONDS:g} s each, one worker. Homeostat with everything on: it checks the request, routes it, batches "
         f"what waits, scores {shadows:.0%} once more by a shadow, measures, and logs every prediction with its "
         f"features ({stats['log']['dropped']} not logged). Bare: the same HTTP server, msgspec, and `predict_proba` of "
-        "one row. Peers, each in an environment of its own: MLServer (Open Inference Protocol) in one process, and as "
-        "it comes, with a process for the model; LitServe and BentoML with batches. Memory is of all processes of a "
-        "server.",
+        "one row. Peers, each in an environment of its own: MLServer (Open Inference Protocol) in one process, "
+        "LitServe and BentoML with batches. Memory is of all processes of a server.",
         lines,
     )
 
@@ -197,7 +195,7 @@ def _peers(folder: Path) -> Iterator[Server]:
             (place / "model-settings.json").write_text(json.dumps(model))
             command = [str(python), "-c", "from mlserver.cli import main; main()", "start", "."]
             environment |= {"MLSERVER_PARALLEL_WORKERS": "0", "MLSERVER_METRICS_ENDPOINT": ""}
-            path, ready = "/v2/models/m/infer", "/v2/health/ready"
+            path, ready = "/v2/models/m/infer", "/v2/models/m/ready"
             body = {"inputs": [tensor], "outputs": [{"name": "predict_proba"}]}
         elif name == "BentoML":
             command = [
@@ -211,10 +209,6 @@ def _peers(folder: Path) -> Iterator[Server]:
             ]
             ready = "/readyz"
         yield Server(f"{name} {version_of(name)}", command, environment, path, body, ready, place)
-        if name == "MLServer":
-            place = Path(shutil.copytree(place, f"{place} as it comes"))
-            environment = environment | {"MLSERVER_PARALLEL_WORKERS": "1"}
-            yield Server("MLServer as it comes", command, environment, path, body, ready, place)
 
 
 @contextmanager

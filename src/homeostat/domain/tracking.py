@@ -198,7 +198,7 @@ class LoggedModelParam(Record, frozen=True, kw_only=True):
 class LoggedModelMetric(Record, frozen=True, kw_only=True, gc=False):
     """A point of a metric about a logged model, on one dataset (empty: on none), by one run."""
 
-    KEY = ("model", "key", "run", "dataset", "digest", "timestamp", "step")
+    KEY = ("model", "key", "run", "dataset", "digest", "step", "timestamp")
     model: str
     key: str
     run: str

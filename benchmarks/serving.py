@@ -240,12 +240,16 @@ def _running(server: Server) -> Iterator[tuple[psutil.Process, int]]:
         server.start = time.perf_counter() - began
         yield psutil.Process(process.pid), port
     finally:
+        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for left in below:  # not every server ends what it started
+            if left.is_running():
+                left.kill()
 
 
 def _answers(url: str) -> bool:

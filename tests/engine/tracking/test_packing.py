@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from homeostat.engine.tracking.packing import pack, unpack
+from homeostat.engine.tracking.packing import outline, pack, unpack
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 LEAVES: st.SearchStrategy[dict[str, Any]] = st.one_of(
@@ -55,3 +55,11 @@ def test_what_is_packed_comes_back(spans: list[dict[str, Any]]) -> None:
     text = pack(spans)
     assert unpack(text) == spans
     assert "_value" not in text
+
+
+@given(st.lists(SPANS, max_size=3), TEXT)
+def test_an_outline_has_one_attribute(spans: list[dict[str, Any]], key: str) -> None:
+    for one in (key, *(pair["key"] for span in spans for pair in span.get("attributes", []))):
+        for found, span in zip(outline(pack(spans), one), spans, strict=True):
+            wanted = [pair for pair in span.get("attributes", []) if pair["key"] == one]
+            assert found == {"span_id": span["span_id"], "parent_span_id": "", "attributes": wanted}

@@ -18,7 +18,7 @@ from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.traces import SpanBlock, SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
 from homeostat.domain.tracking import Experiment
 from homeostat.engine.tracking import limits
-from homeostat.engine.tracking.packing import outline, pack, unpack
+from homeostat.engine.tracking.packing import outline, pack
 from homeostat.engine.tracking.places import trace_root
 from homeostat.engine.tracking.spans import Span
 from homeostat.engine.tracking.telling import NAME, TOKENS, USAGE, Told, tell, tokens, trace_of
@@ -244,8 +244,7 @@ def _used(tx: Transaction, id: str) -> dict[str, int]:
     """The tokens that a trace used so far."""
     spans: dict[str, Span] = {}
     for block in tx.find(SpanBlock, ("trace", "=", id), order=["seq"]):
-        read = unpack if USAGE in block.spans else outline
-        spans |= {span["span_id"]: span for span in read(block.spans)}
+        spans |= {span["span_id"]: span for span in outline(block.spans, USAGE)}
     return tokens(spans.values())
 
 

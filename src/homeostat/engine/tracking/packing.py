@@ -6,7 +6,7 @@ A pair of an attribute, ``{"key": "k", "value": {"int_value": 5}}``, is ``["k", 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NotRequired, TypedDict, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -28,12 +28,13 @@ _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(list[Span]).decode
 
 
-class _Place(TypedDict):
+class _Outline(msgspec.Struct):
     span_id: str
-    parent_span_id: NotRequired[str]
+    parent_span_id: str = ""
+    attributes: list[list[Any]] = []
 
 
-_places: Final = msgspec.json.Decoder(list[_Place]).decode
+_outlines: Final = msgspec.json.Decoder(list[_Outline]).decode
 
 
 def pack(spans: list[Span]) -> str:
@@ -46,9 +47,16 @@ def unpack(text: str) -> list[Span]:
     return [_each(span, _unpacked) for span in _decode(text)]
 
 
-def outline(text: str) -> list[Span]:
-    """The spans of a stored text with their ids and those of their parents alone, in a tenth of the time."""
-    return cast("list[Span]", _places(text))
+def outline(text: str, key: str) -> list[Span]:
+    """The spans of a stored text with ids, those of their parents, and one attribute, in a tenth of the time."""
+    return [
+        {
+            "span_id": span.span_id,
+            "parent_span_id": span.parent_span_id,
+            "attributes": [_unpacked(pair) for pair in span.attributes if pair[0] == key],
+        }
+        for span in _outlines(text)
+    ]
 
 
 def _each(span: Span, change: Callable[[Any], Any]) -> Span:

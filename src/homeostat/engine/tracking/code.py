@@ -14,6 +14,7 @@ from homeostat.engine.tracking.secrets import Redactor
 
 LARGEST: Final = 1 << 20
 _PATIENCE: Final = 10.0
+_END: Final = 10.0  # seconds in which a process that says no more is gone
 # What often holds secrets is left out of the difference, whatever it says.
 _LEFT_OUT: Final = (
     "*.env .env* *.pem *.key *.p12 *.pfx id_*sa* id_ed25519* .netrc .pgpass .npmrc .pypirc kubeconfig* *credential*"
@@ -89,7 +90,7 @@ def _git(folder: Path, *arguments: str, limit: int = -1) -> str:
     try:
         if cut or reader.is_alive():
             process.kill()
-        failed = process.wait(_PATIENCE)
+        failed = process.wait(_END)
     except subprocess.TimeoutExpired:
         return ""
     return b"".join(said).decode(errors="replace") if cut or not failed else ""

@@ -18,6 +18,7 @@ from homeostat.domain.declarations import FeatureView, Model, Windows
 from homeostat.domain.errors import NotFound
 from homeostat.domain.refs import Ref, number_of, parse_ref
 from homeostat.engine.lineage.walk import walk
+from homeostat.ports.meta import Where
 
 
 def status(container: Container) -> dict[str, Any]:
@@ -66,17 +67,19 @@ def status(container: Container) -> dict[str, Any]:
     }
 
 
-def why(container: Container, trigger: str, *, limit: int = 20) -> list[records.Evaluation]:
-    """The newest evaluations of a model's retraining rules, newest first.
+def why(
+    container: Container, trigger: str, *, limit: int = 20, fired: bool = False
+) -> list[records.Evaluation]:
+    """The newest evaluations of a model's retraining rules, newest first; ``fired``: only of rules that fired.
 
     Raises:
         NotFound: nothing of this name was ever evaluated.
     """
     name = parse_ref(trigger).name if "/" in trigger else trigger
-    found = container.store.find(
-        records.Evaluation, ("trigger", "=", name), order=["-at", "rule"], limit=limit
-    )
-    if not found:
+    of: list[Where] = [("trigger", "=", name)]
+    which: list[Where] = [*of, ("fired", "=", True)] if fired else of
+    found = container.store.find(records.Evaluation, *which, order=["-at", "rule"], limit=limit)
+    if not found and not container.store.find(records.Evaluation, *of, limit=1):
         known = ", ".join(m for m in _models(container)) or "none"
         raise NotFound(
             f"trigger/{name} was never evaluated",

@@ -37,11 +37,11 @@ class Direct(DirectRollouts):
 
         return status(self._container)
 
-    def why(self, trigger: str, *, limit: int = 20) -> list[Evaluation]:
+    def why(self, trigger: str, *, limit: int = 20, fired: bool = False) -> list[Evaluation]:
         """Evaluations of a model's retraining rules, the newest first."""
         from homeostat.app.explain import why
 
-        return why(self._container, trigger, limit=limit)
+        return why(self._container, trigger, limit=limit, fired=fired)
 
     def lineage(self, ref: str, direction: Literal["up", "down", "both"] = "both") -> dict[str, Any]:
         """What a thing came from and what came of it."""

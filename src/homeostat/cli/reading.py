@@ -36,6 +36,7 @@ def why(
         ),
     ],
     limit: Limit = 20,
+    fired: Annotated[bool, typer.Option("--fired", help="Only of rules that fired.")] = False,
     as_json: Json = False,
 ) -> None:
     """Show why a model was trained again or not, or why a version was promoted, rolled back or made the winner."""
@@ -50,7 +51,7 @@ def why(
             rollouts.show(tried)
         return
     with session.homeostat() as homeostat:
-        found = homeostat.why(trigger, limit=limit)
+        found = homeostat.why(trigger, limit=limit, fired=fired)
     if as_json:
         print_json(found)
         return

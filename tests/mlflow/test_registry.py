@@ -255,7 +255,7 @@ def test_what_the_loop_made(evaluator: Evaluator, looped: str) -> None:
 
     gave = evaluator.call(looped, script)
     assert gave["champion"] == ["2", {"try": "2"}, "READY", "champion: it passed its gates"]
-    assert {"signature.json", "environment.txt"} <= {file.name for file in Path(gave["folder"]).iterdir()}
+    assert {"MLmodel", "conda.yaml", "homeostat"} <= {file.name for file in Path(gave["folder"]).iterdir()}
     assert gave["versions"] == [["1", {"try": "1"}, "None"], ["2", {"try": "2"}, "None"]]
     assert gave["promoted"] == "1"
     assert [code for code, _ in gave["said"]] == ["INVALID_PARAMETER_VALUE"] * 4

@@ -179,6 +179,8 @@ def test_lists(client: TestClient, container: Container) -> None:
         ({"host": "evil.example"}, 403),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
+        ({"host": "["}, 403),
+        ({"origin": "http://[::1"}, 403),
         ({"host": "127.0.0.1:5000", "origin": "http://127.0.0.1:5000"}, 200),
         ({"host": "127.0.0.1:5000", "origin": "http://127.0.0.1:8000"}, 403),
     ],

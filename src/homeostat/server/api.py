@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from starlette.requests import Request
@@ -87,9 +87,9 @@ class Api:
     def _refusal(self, scope: Scope) -> HttpError | None:
         headers = {n: v.decode("latin-1") for n, v in scope["headers"] if n in (b"host", b"origin")}
         host, origin = headers.get(b"host", ""), headers.get(b"origin", "")
-        if self._hosts is not None and urlsplit(f"//{host}").hostname not in self._hosts:
+        if self._hosts is not None and _named(f"//{host}").hostname not in self._hosts:
             return HttpError(403, "wrong_host", f"{host!r} is not this server", remedy="Use http://127.0.0.1")
-        if origin and urlsplit(origin).netloc != host:
+        if origin and _named(origin).netloc != host:
             return HttpError(403, "wrong_origin", f"a page of {origin} may not ask", remedy="Use a client")
         return None
 
@@ -331,3 +331,11 @@ class Api:
             kinds=call.query.getlist("kind"),
             limit=call.number("limit", 20),
         )
+
+
+def _named(url: str) -> SplitResult:
+    """A URL in parts, which are empty where it is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")

@@ -182,7 +182,9 @@ def link_traces(container: Container, run_id: str, ids: Sequence[str]) -> None:
         )
     run(container, run_id)
     with container.store.begin() as tx:
-        tx.put(*(TraceRun(run=run_id, trace=id) for id in dict.fromkeys(ids)))
+        tx.put(
+            *(TraceRun(run=run_id, trace=id) for id in sorted(set(ids)))
+        )  # in one order, so that two calls do not wait for each other
 
 
 def tag_trace(container: Container, id: str, key: str, value: str) -> None:

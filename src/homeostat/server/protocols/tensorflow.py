@@ -20,7 +20,6 @@ from homeostat.server.protocols.asking import Asking, refused
 from homeostat.server.protocols.inference import problem
 
 PREFIX: Final = "/v1/models"
-_PREDICT: Final = ":predict"
 
 __all__ = ["PREFIX", "answer", "problem"]
 

@@ -121,6 +121,15 @@ def test_an_altered_or_missing_file_is_refused(file: str) -> None:
         package.load(blobs, manifest)
 
 
+@pytest.mark.parametrize("file", [package.SIGNATURE, package.EXAMPLE, package.REFERENCE])
+@pytest.mark.parametrize("data", [b"{", b"[]", b"\xff", b"[" * 100_000])
+def test_a_file_of_another_form_is_refused(file: str, data: bytes) -> None:
+    blobs = MemoryBlobs()
+    manifest = package.store(blobs, packed(ESTIMATORS["pipeline"].fit(X, Y)) | {file: data})
+    with pytest.raises(Unsafe, match=f"{file} of the package"):
+        package.load(blobs, manifest)
+
+
 def test_another_manifest_is_refused() -> None:
     blobs = MemoryBlobs()
     manifest = package.store(blobs, packed(ESTIMATORS["pipeline"].fit(X, Y)))

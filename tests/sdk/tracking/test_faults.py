@@ -100,9 +100,12 @@ def arrived(home: Path, run_id: str) -> list[int]:
     with Container(Settings(home=home)) as container:
         if container.store.get(Run, run_id) is None:
             return []
-        steps: list[int] = history(container, run_id, "loss").step.tolist()
-        blocks = container.store.find(MetricBlock, ("run", "=", run_id))
-        assert sum(block.count for block in blocks) == len(steps)
+        while True:  # a server may be writing
+            before = container.store.find(MetricBlock, ("run", "=", run_id))
+            steps: list[int] = history(container, run_id, "loss").step.tolist()
+            if container.store.find(MetricBlock, ("run", "=", run_id)) == before:
+                break
+        assert sum(block.count for block in before) == len(steps)
     return steps
 
 

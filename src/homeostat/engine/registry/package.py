@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -30,6 +30,8 @@ EXAMPLE: Final = "example.json"
 FEATURES: Final = "features.json"
 REFERENCE: Final = "reference.json"
 _DETAILS: Final = (SIGNATURE, ENVIRONMENT, EXAMPLE, REFERENCE)
+
+T = TypeVar("T")
 
 Files = dict[str, bytes]
 Manifest = dict[str, Any]
@@ -150,10 +152,10 @@ def load(
             )
     return Package(
         estimator=conversion.served(files) or formats.load(files, trusted),
-        signature=msgspec.json.decode(files[SIGNATURE], type=Signature),
+        signature=_decoded(files[SIGNATURE], SIGNATURE, Signature),
         environment=files[ENVIRONMENT].decode(),
-        example=msgspec.json.decode(files[EXAMPLE], type=dict[str, Any]),
-        reference=msgspec.json.decode(files[REFERENCE], type=dict[str, Any]),
+        example=_decoded(files[EXAMPLE], EXAMPLE, dict[str, Any]),
+        reference=_decoded(files[REFERENCE], REFERENCE, dict[str, Any]),
         files=files,
         digest=found,
     )
@@ -168,14 +170,23 @@ def _of_mlflow(files: Files, found: str, trusted: Sequence[str]) -> Package:
     )
     return Package(
         estimator=flavors.restore(files, trusted),
-        signature=msgspec.json.decode(own[SIGNATURE], type=Signature) if SIGNATURE in own else plain,
+        signature=_decoded(own[SIGNATURE], SIGNATURE, Signature) if SIGNATURE in own else plain,
         environment=environment.decode("utf-8", "replace"),
-        example=msgspec.json.decode(own.get(EXAMPLE, b"null"), type=dict[str, Any] | None)
-        or flavors.example(files),
-        reference=msgspec.json.decode(own.get(REFERENCE, b"{}"), type=dict[str, Any]),
+        example=_decoded(own.get(EXAMPLE, b"{}"), EXAMPLE, dict[str, Any]) or flavors.example(files),
+        reference=_decoded(own.get(REFERENCE, b"{}"), REFERENCE, dict[str, Any]),
         files=files,
         digest=found,
     )
+
+
+def _decoded(data: bytes, name: str, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Unsafe(
+            f"{name} of the package is not what Homeostat writes: {error}",
+            remedy="Train or register the model again",
+        ) from error
 
 
 def predict(estimator: Any, X: pl.DataFrame) -> npt.NDArray[np.float64]:

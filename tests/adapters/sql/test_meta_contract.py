@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from homeostat.adapters.sql import SqlMetaStore
+from homeostat.adapters.sql import SqlMetaStore, prepared, statements
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError
 from homeostat.domain.events import Event
 from homeostat.domain.records import Alert, Alias, Batch, Cursor, Project, Record, Run, Window
+from homeostat.domain.tracking import Param
 
 AT = datetime(2013, 5, 1, 12, tzinfo=UTC)
 
@@ -288,6 +289,20 @@ def test_a_condition_may_list_more_than_a_statement_has_parameters(store: SqlMet
     with store.begin() as tx:
         assert tx.update(Cursor, {"seq": 9}, ("name", "in", many[2:])) == 2
         assert tx.delete(Cursor, ("seq", "in", [9, 10])) == 2
+
+
+def test_values_in_a_list_are_looked_up_in_the_index(store: SqlMetaStore) -> None:
+    shape, values = statements.shape_of(Param, [("run", "in", ["a", "b"])])
+    with store.engine.connect() as connection:
+        found = prepared.prepared(statements.find(Param, shape, (), False), connection.dialect)
+        cursor = connection.connection.cursor()
+        if store.dialect == "sqlite":
+            plan = cursor.execute(f"EXPLAIN QUERY PLAN {found.text}", found.bound(values)).fetchall()
+            assert any("SEARCH params USING PRIMARY KEY" in line[-1] for line in plan), plan
+        else:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # which a small table is read by
+            plan = cursor.execute(f"EXPLAIN {found.text}", found.bound(values)).fetchall()
+            assert any("Index Cond: (run = ANY" in line[0] for line in plan), plan
 
 
 def test_two_inserters_of_one_key_have_one_winner(store: SqlMetaStore) -> None:

@@ -56,9 +56,16 @@ class among(FunctionElement[bool]):
     inherit_cache = True
     type = Boolean()
 
+    def self_group(self, against: Any = None) -> among:
+        """As it stands: a function that gives a boolean would be compared with 1 in SQLite, past every index."""
+        return self
 
-def any_of(column: ColumnElement[Any], values: Sequence[Any]) -> among:
-    """That a column has one of these values."""
+
+def any_of(column: ColumnElement[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """That a column has one of these values; of a single one an index gives the rest in its order."""
+    if len(values) == 1:
+        alone: ColumnElement[bool] = column == values[0]
+        return alone
     return among(column, bindparam(None, list(values), type_=Many(column.type), unique=True))
 
 

@@ -26,7 +26,8 @@ from homeostat.app.rollouts import step
 from homeostat.app.training import fail, submit
 from homeostat.app.trainingdata import datasets_of
 from homeostat.app.trials import begin_trial, running_trials, step_trial
-from homeostat.app.watching import Watched, broken_upstream, settle_contracts, watch
+from homeostat.app.upstream import broken_upstream, settle_contracts
+from homeostat.app.watching import Watched, watch
 from homeostat.app.workers import sync_workers
 from homeostat.domain.declarations import ABTest, Model
 from homeostat.domain.durations import parse_duration

@@ -12,8 +12,8 @@ from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import set_arms
 from homeostat.app.outcomes import log_of
+from homeostat.app.quality import join_labels
 from homeostat.app.reading import read
-from homeostat.app.watching import join_labels
 from homeostat.app.workers import sync_workers
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Arm, Dataset, Deployment, ModelVersion

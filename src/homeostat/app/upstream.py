@@ -1,0 +1,37 @@
+"""What stands before a model: the contracts of the datasets that it reads, and whether one is broken now."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from homeostat.app.alerts import resolve_alert
+from homeostat.app.container import Container
+from homeostat.app.deliveries import contract_alert
+from homeostat.domain import records
+
+_QUIET: Final = timedelta(days=1)
+
+
+def settle_contracts(container: Container) -> None:
+    """Resolve the contract alerts of datasets that have kept their contract for a day."""
+    now = container.clock.now()
+    for record in container.store.find(records.Dataset):
+        key = contract_alert(record.name)
+        if not container.store.find(records.Alert, ("key", "=", key), ("state", "=", "open"), limit=1):
+            continue
+        recent = container.store.count(
+            records.Quarantined, ("dataset", "=", record.name), ("at", ">", now - _QUIET)
+        )
+        if not recent:
+            with container.store.begin() as tx:
+                resolve_alert(tx, container, key)
+
+
+def broken_upstream(container: Container, datasets: list[str]) -> str:
+    """Why nothing should be trained on these datasets now; empty when nothing speaks against it."""
+    pages: list[Any] = container.store.find(
+        records.Alert, ("key", "in", [contract_alert(name) for name in datasets]), ("state", "=", "open")
+    )
+    broken = [alert for alert in pages if alert.severity == "page"]
+    return f"{broken[0].subject}: {broken[0].summary}" if broken else ""

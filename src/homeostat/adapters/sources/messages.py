@@ -1,6 +1,6 @@
 """Messages of TensorBoard and W&B: of their protocols only the fields that are read here. protobuf is an extra.
 
-Fields that are not named are passed over by the library, as are those that newer versions add.
+Fields that are not named are passed over, as are those that newer versions add.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from homeostat.domain.errors import NotInstalled
+from homeostat.adapters.messages import classes
 
 _TENSORBOARD: Final = {
     "Event": "1 double wall_time, 2 int64 step, 4 bytes graph_def, 5 Summary summary",
@@ -80,30 +80,5 @@ def parsed(kind: Any, data: bytes) -> Any | None:
 
 @cache
 def _classes(package: str) -> dict[str, Any]:
-    try:
-        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-    except ImportError as error:
-        raise NotInstalled(
-            f"reading files of {package} needs protobuf, which is not installed",
-            remedy="Run: pip install 'homeostat[import]'",
-        ) from error
-    messages = {"tensorboard": _TENSORBOARD, "wandb": _WANDB}[package]
-    kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(name=f"homeostat/{package}.proto", package=package)
-    for name, fields in messages.items():
-        message = file.message_type.add(name=name)
-        for field in filter(None, fields.split(", ")):
-            number, kind, label = field.split()
-            added = message.field.add(name=label, number=int(number))
-            added.label = kinds.LABEL_REPEATED if kind.endswith("*") else kinds.LABEL_OPTIONAL
-            kind = kind.rstrip("*")
-            if kind in messages:
-                added.type, added.type_name = kinds.TYPE_MESSAGE, f".{package}.{kind}"
-            else:
-                added.type = kinds.Type.Value(f"TYPE_{kind.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
-        for name in messages
-    }
+    table = {"tensorboard": _TENSORBOARD, "wandb": _WANDB}[package]
+    return classes(package, table, syntax="proto2", what=f"reading files of {package}", extra="import")

@@ -1,7 +1,6 @@
 """The messages and calls of the Open Inference Protocol over gRPC, as its specification numbers them.
 
-Fields that nothing here reads are left out; the library passes over them. They live in a pool of their own, so that a
-program may hold another's copy of the same protocol.
+Fields that nothing here reads are left out; the library passes over them.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from homeostat.domain.errors import NotInstalled
+from homeostat.adapters.messages import classes
 
 SERVICE: Final = "inference.GRPCInferenceService"
 CALLS: Final = ("ServerLive", "ServerReady", "ModelReady", "ServerMetadata", "ModelMetadata", "ModelInfer")
@@ -64,30 +63,4 @@ def message(name: str) -> Any:
 
 @cache
 def _classes() -> dict[str, Any]:
-    try:
-        from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-    except ImportError as error:
-        raise NotInstalled(
-            "gRPC needs protobuf, which is not installed", remedy="Run: pip install 'homeostat[grpc]'"
-        ) from error
-    kinds = descriptor_pb2.FieldDescriptorProto
-    file = descriptor_pb2.FileDescriptorProto(
-        name="homeostat/inference.proto", package="inference", syntax="proto3"
-    )
-    for name, fields in _MESSAGES.items():
-        made = file.message_type.add(name=name)
-        for field in filter(None, fields.split(", ")):
-            number, kind, label = field.split()
-            added = made.field.add(name=label, number=int(number))
-            added.label = kinds.LABEL_REPEATED if kind.endswith("*") else kinds.LABEL_OPTIONAL
-            kind = kind.rstrip("*")
-            if kind in _MESSAGES:
-                added.type, added.type_name = kinds.TYPE_MESSAGE, f".inference.{kind}"
-            else:
-                added.type = kinds.Type.Value(f"TYPE_{kind.upper()}")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"inference.{name}"))
-        for name in _MESSAGES
-    }
+    return classes("inference", _MESSAGES, syntax="proto3", what="gRPC", extra="grpc")

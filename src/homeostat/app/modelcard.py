@@ -20,7 +20,8 @@ from homeostat.domain.refs import Ref
 from homeostat.domain.release import VERSION
 from homeostat.engine.lineage.walk import walk
 from homeostat.engine.registry import card as cards
-from homeostat.engine.registry.card import Card, Consent, Judged
+from homeostat.engine.registry.card import Card, Consent
+from homeostat.engine.registry.gates import Verdict
 
 
 def card(container: Container, model: str, at: str = "latest") -> Card:
@@ -126,8 +127,8 @@ def _gates(container: Container, record: ModelVersion) -> list[GateResult]:
     return container.store.find(GateResult, ("model", "=", record.model), ("version", "=", record.version))
 
 
-def _judged(found: GateResult) -> Judged:
-    return Judged(
+def _judged(found: GateResult) -> Verdict:
+    return Verdict(
         gate=found.gate,
         passed=found.passed,
         value=found.value,

@@ -16,19 +16,9 @@ from homeostat.domain.contracts import Column
 from homeostat.domain.declarations.gates import METRICS
 from homeostat.domain.declarations.statements import STATEMENTS
 from homeostat.engine.registry.contents import Contents
+from homeostat.engine.registry.gates import Verdict
 
 TAG: Final = "card."
-
-
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """A gate's verdict, with its evidence."""
-
-    gate: str
-    passed: bool
-    value: float | None
-    threshold: float | None
-    reason: str
-    evidence: dict[str, Any] = {}
 
 
 class Consent(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +56,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     training: dict[str, Any] = {}
     contents: Contents = Contents()
     metrics: dict[str, float] = {}
-    gates: list[Judged] = []
+    gates: list[Verdict] = []
     approvals: list[Consent] = []
     signed_by: list[str] = []
     files: dict[str, str] = {}
@@ -173,12 +163,12 @@ def _missing(card: Card) -> Iterator[Missing]:
             yield Missing(field=field, what=what, remedy=remedy)
 
 
-def slices(card: Card) -> list[Judged]:
+def slices(card: Card) -> list[Verdict]:
     """The gates that looked at parts of the data."""
     return [gate for gate in card.gates if gate.evidence.get("slices")]
 
 
-def calibration(card: Card) -> list[Judged]:
+def calibration(card: Card) -> list[Verdict]:
     """The gates that compared scores with what came."""
     return [gate for gate in card.gates if gate.evidence.get("reliability")]
 

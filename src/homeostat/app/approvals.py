@@ -11,12 +11,12 @@ from typing import Final
 import msgspec
 
 from homeostat.app.alerts import open_alert, resolve_alert
-from homeostat.app.code import declared, find_model
+from homeostat.app.code import asked_of
 from homeostat.app.container import Container
 from homeostat.app.registry.reading import no_version
 from homeostat.domain.declarations import ApprovalPolicy
 from homeostat.domain.digests import digest_of
-from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.domain.events import Event
 from homeostat.domain.records import Approval, ModelVersion, Run
 from homeostat.domain.refs import Ref
@@ -121,15 +121,8 @@ def standing(container: Container, model: str, version: int) -> Standing:
 
 
 def policy_of(container: Container, record: ModelVersion) -> ApprovalPolicy | None:
-    """What the project declares now for a version's model, or did at its training where it declares it no more."""
-    try:
-        models = declared(container).models
-        if record.model in models:
-            return models[record.model].approval
-        run = container.store.get(Run, record.run) if record.run else None
-        return find_model(container, record.model, run.code).approval if run and run.code else None
-    except NotFound:  # no project was applied, or it never declared this model
-        return None
+    """What the project asks for before a version serves."""
+    return asked_of(container, record, "approval", ApprovalPolicy)
 
 
 def awaits(container: Container, record: ModelVersion) -> str:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from homeostat.app.container import Container
 from homeostat.app.projects import Declared, checkout, load_project, project_file
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment, ModelVersion, Project, Run
+
+_P = TypeVar("_P")
 
 
 def project(container: Container) -> Project:
@@ -48,6 +53,25 @@ def find_model(container: Container, name: str, code: str = "") -> Model:
             f"there is no model/{name}", remedy=f"The project declares {', '.join(models) or 'none'}"
         )
     return models[name]
+
+
+def asked_of(container: Container, record: ModelVersion, field: str, kind: type[_P]) -> _P | None:
+    """What the project asks of a version's model in a ``field``: now, or at its training where it declares it no more.
+
+    The stored declaration is read: no code of the project is run for a model that it declares.
+    """
+    try:
+        spec = project(container).declared.get(f"model/{record.model}")
+        if spec is not None:
+            said = spec.get(field)
+            return None if said is None else msgspec.convert(said, kind)
+        run = container.store.get(Run, record.run) if record.run else None
+        if run is None or not run.code:
+            return None
+        asked: _P | None = getattr(find_model(container, record.model, run.code), field)
+        return asked
+    except NotFound:  # no project was applied, or it never declared this model
+        return None
 
 
 @lru_cache(maxsize=32)

@@ -11,14 +11,14 @@ from datetime import datetime
 import msgspec
 
 from homeostat.app.alerts import open_alert, resolve_alert
-from homeostat.app.code import find_model, project
+from homeostat.app.code import asked_of
 from homeostat.app.container import Container
 from homeostat.app.registry.directories import kept_files
 from homeostat.app.registry.reading import no_version, resolve
 from homeostat.domain.declarations import SignaturePolicy
-from homeostat.domain.errors import BadRequest, Conflict, NotFound, Unsafe
+from homeostat.domain.errors import BadRequest, Conflict, Unsafe
 from homeostat.domain.events import Event
-from homeostat.domain.records import ModelVersion, Run, Signature
+from homeostat.domain.records import ModelVersion, Signature
 from homeostat.domain.refs import Ref
 from homeostat.engine.registry import signing
 from homeostat.engine.registry.signing import Signed
@@ -149,15 +149,8 @@ def given(container: Container, record: ModelVersion) -> list[Signature]:
 
 
 def policy_of(container: Container, record: ModelVersion) -> SignaturePolicy | None:
-    """What the project asks for now for a version's model, or did at its training where it declares it no more."""
-    try:
-        spec = project(container).declared.get(f"model/{record.model}")
-        if spec is not None:
-            return msgspec.convert(spec.get("signed"), SignaturePolicy | None)
-        run = container.store.get(Run, record.run) if record.run else None
-        return find_model(container, record.model, run.code).signed if run and run.code else None
-    except NotFound:  # no project was applied, or it never declared this model
-        return None
+    """What the project asks for before a version serves."""
+    return asked_of(container, record, "signed", SignaturePolicy)
 
 
 def awaits(container: Container, record: ModelVersion) -> str:

@@ -84,7 +84,7 @@ def feature_set(container: Container, model: Model) -> FeatureSet:
         view.source.name: view.source for view in model.features if isinstance(view, FeatureView | Windows)
     }
     known = schemas(container, {**sources, request.name: request})
-    return FeatureSet(model.features, request, known, skip=[model.task.label])
+    return container.features(model.features, request, known, [model.task.label])
 
 
 def apply(container: Container, declared: Declared) -> list[Change]:

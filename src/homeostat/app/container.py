@@ -7,7 +7,7 @@ was made.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Final, Self
 from homeostat.app.settings import Settings
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from homeostat.adapters.sql import SqlMetaStore
+    from homeostat.domain.declarations import Dataset, View
+    from homeostat.engine.features.featureset import FeatureSet
     from homeostat.ports.blobs import Blobs
     from homeostat.ports.clock import Clock
     from homeostat.ports.direct import Direct
@@ -144,6 +148,14 @@ class Container:
         from homeostat.adapters.sources import ExportFolder
 
         return ExportFolder(folder)
+
+    def features(
+        self, views: Sequence[View], request: Dataset, schemas: Mapping[str, pl.Schema], skip: Sequence[str]
+    ) -> FeatureSet:
+        """The features of a model; see ``FeatureSet``. A replay of history remembers those it has computed."""
+        from homeostat.engine.features.featureset import FeatureSet
+
+        return FeatureSet(views, request, schemas, skip)
 
     def close(self) -> None:
         """Close every port that was made, the last first. The container is spent."""

@@ -7,13 +7,14 @@ decide. Each ends in one transaction of state, event and edges, and each can be 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-import polars as pl
 
+from homeostat.app.answers import told
 from homeostat.app.apply import feature_set
 from homeostat.app.code import find_model, project
 from homeostat.app.container import Container
@@ -33,7 +34,7 @@ from homeostat.domain.ids import new_id
 from homeostat.domain.records import FeatureView, Lease, ModelVersion, Run, RunState
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
-from homeostat.engine.registry import conversion, formats, metrics, package
+from homeostat.engine.registry import conversion, formats, metrics, package, scores
 from homeostat.engine.tracking.capture import capture, seed
 from homeostat.engine.tracking.training import TrainingSet
 
@@ -149,10 +150,42 @@ def _check_params(model: Model, function: Callable[..., Any], params: dict[str, 
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What fitting gave.
+
+    Args:
+        files: Of the package, by name; they are in the blobs.
+        manifest: Their digests.
+        metrics: On the rows held out, and what the training function logged.
+        rows: How many it was trained on.
+        seconds: Real time it took.
+    """
+
+    files: Mapping[str, bytes]
+    manifest: dict[str, Any]
+    metrics: dict[str, float]
+    rows: int
+    seconds: float
+
+
+Fit = Callable[[Container, Run, Model, Split, Progress], Fitted]
+
+
 def execute(
-    container: Container, run_id: str, *, progress: Progress = lambda text: None
+    container: Container,
+    run_id: str,
+    *,
+    progress: Progress = lambda text: None,
+    using: Fit | None = None,
 ) -> ModelVersion | None:
     """Train, package and judge; returns the version, None when the run was not there to be executed.
+
+    Args:
+        container: The ports.
+        run_id: The run, queued.
+        progress: Is told what is being done.
+        using: Fits and packages in place of ``fit``.
 
     Raises:
         HomeostatError: and whatever the training function raises; the run is recorded as failed first.
@@ -162,7 +195,7 @@ def execute(
     if run is None:
         return None
     try:
-        version, rows = _train(container, run, progress)
+        version, rows = _train(container, run, progress, using or fit)
     except SystemExit:  # told to stop: whoever comes next starts it again
         _end(container, run.id, "queued", "its process was told to stop")
         raise
@@ -209,9 +242,8 @@ def _end(container: Container, run_id: str, state: RunState, error: str) -> None
         tx.append(Event(kind=f"run.{state}", subject=f"run/{run.id}", at=now, body=body))
 
 
-def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVersion, Split]:
+def _train(container: Container, run: Run, progress: Progress, using: Fit) -> tuple[ModelVersion, Split]:
     began = container.clock.monotonic()
-    root = checkout(container.blobs, run.code, container.settings.home)
     model = find_model(container, run.model, run.code)
     features = feature_set(container, model)
     progress("putting the training rows together, point in time")
@@ -219,12 +251,43 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
         prepared = beside.submit(formats.prepare)
         rows = split(container, run, model, features)
     prepared.result()
+    preparing = container.clock.monotonic() - began
+    fitted = using(container, run, model, rows, progress)
+    done = msgspec.structs.replace(
+        run,
+        state="succeeded",
+        rows=fitted.rows,
+        environment=fitted.manifest["files"][package.ENVIRONMENT],
+        metrics=fitted.metrics,
+        ended_at=container.clock.now(),
+        seconds=preparing + fitted.seconds,
+    )
+    shown = show(container, done, fitted.files, package.digest(fitted.manifest))
+    return _complete(container, done, fitted.manifest, shown), rows
+
+
+def fit(container: Container, run: Run, model: Model, rows: Split, progress: Progress) -> Fitted:
+    """Run the training function, measure what it made on the rows held out, and keep it as a package.
+
+    Args:
+        container: The ports.
+        run: Which training.
+        model: What it trains, as declared in the run's code.
+        rows: What it is trained on.
+        progress: Is told what is being done.
+
+    Raises:
+        DeclarationError: the training function gave no classifier; and whatever it raises.
+    """
+    began = container.clock.monotonic()
+    root = checkout(container.blobs, run.code, container.settings.home)
     data = TrainingSet(
         rows.train.X,
         rows.train.y,
         keys=rows.train.requests.select(model.task.request.keys),
         times=rows.train.requests[model.task.request.time] if model.task.request.time else None,
         params=run.params,
+        classes=model.task.classes,
     )
     seed(run.seed)
     progress(f"training on {len(data):,} rows")
@@ -232,10 +295,11 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
         estimator = package.classifier(
             _function(container, model, run.code, run.function)(data, **run.params)
         )
-        if not hasattr(estimator, "predict_proba"):
+        task = model.task
+        if not hasattr(estimator, scores.method(task.type)):
             raise model_error(model, estimator)
-        scores = package.predict(estimator, rows.holdout.X)
-        measured = metrics.evaluate(rows.holdout.y, scores)
+        held = scores.predict(estimator, rows.holdout.X, task.type, len(task.classes))
+        measured = metrics.measures(task).evaluate(rows.holdout.y, held)
         progress("packaging")
         converted = conversion.convert(estimator, rows.train.X, model.onnx) if model.onnx is not None else {}
         if (verdict := conversion.verdict_of(converted)) is not None:
@@ -243,34 +307,29 @@ def _train(container: Container, run: Run, progress: Progress) -> tuple[ModelVer
         captured = capture(root)
         files = package.pack(
             estimator,
-            signature(model, features, rows, run.features),
+            signature(model, rows, run.features),
             environment=captured.environment,
             example=example(model, rows),
-            reference=training_reference(model, rows, scores).dump(),
+            reference=training_reference(model, rows, scores.one_number(held)).dump(),
             extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))}
             | converted,
             trusted=model.trusted,
         )
-    manifest = package.store(container.blobs, files)
     numbers = {f"holdout_{name}": value for name, value in measured.items()} | dict(data.metrics)
-    done = msgspec.structs.replace(
-        run,
-        state="succeeded",
+    return Fitted(
+        files=files,
+        manifest=package.store(container.blobs, files),
+        metrics=numbers | told(task, data.y),
         rows=len(data),
-        environment=manifest["files"][package.ENVIRONMENT],
-        metrics=numbers | {"train_base_rate": data.base_rate},
-        ended_at=container.clock.now(),
         seconds=container.clock.monotonic() - began,
     )
-    shown = show(container, done, files, package.digest(manifest))
-    return _complete(container, done, manifest, shown), rows
 
 
 def model_error(model: Model, estimator: object) -> DeclarationError:
-    """What to say of a training function that gave no classifier."""
+    """What to say of a training function that gave nothing that can be asked."""
     return model.error(
-        f"its training function gave a {type(estimator).__name__}, which has no predict_proba",
-        "Return the fitted classifier",
+        f"its training function gave a {type(estimator).__name__}, which has no {scores.method(model.task.type)}",
+        "Return the fitted classifier" if model.task.type != "regression" else "Return the fitted regressor",
     )
 
 
@@ -302,7 +361,7 @@ def _complete(container: Container, run: Run, manifest: dict[str, Any], shown: S
     return version
 
 
-def signature(model: Model, features: Any, rows: Split, views: list[str]) -> package.Signature:
+def signature(model: Model, rows: Split, views: list[str]) -> package.Signature:
     """What a request must hold and what the estimator was fitted on."""
     request = model.task.request
     columns: tuple[Column, ...] = request.columns or tuple(
@@ -313,12 +372,14 @@ def signature(model: Model, features: Any, rows: Split, views: list[str]) -> pac
     if request.name == model.task.source.name:
         columns = tuple(column for column in columns if column.name != model.task.label)
     return package.Signature(
-        features=infer(pl.DataFrame(schema=features.schema)),
+        features=infer(rows.train.X.clear()),
         request=columns,
         key=request.keys,
         time=request.time,
         views=tuple(views),
         label=model.task.label,
+        task=model.task.type,
+        classes=model.task.classes,
     )
 
 

@@ -199,7 +199,7 @@ def test_the_api_and_the_commands(container: Container, tmp_path: Path) -> None:
 
     # The library's own command line agrees, with nothing of Homeostat's.
     out = tmp_path / "out"
-    runner.invoke(app, ["models", "export", "churn@1", str(out), "--as", "package", *home])
+    runner.invoke(app, ["models", "export", "churn@1", str(out), "--layout", "package", *home])
     theirs = [sys.executable, "-m", "model_signing", "verify", "key", str(out)]
     theirs += ["--signature", str(bundle), "--public_key", str(key.public)]
     assert subprocess.run(theirs, capture_output=True, check=False).returncode == 0

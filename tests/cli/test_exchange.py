@@ -67,12 +67,10 @@ def test_export_and_import_elsewhere(homeostat: Shell, tmp_path: Path) -> None:
     assert there["source"] == "Homeostat export"
     assert there["runs"]["new"] == 6
     assert there["notes"] == []
-    part = homeostat(
-        "export", "part", "--experiment", "first", "--filter", "metrics.loss < 0.5", "--json"
-    ).json
+    part = homeostat("export", "part", "-e", "first", "-f", "metrics.loss < 0.5", "--json").json
     assert (part["runs"]["new"], part["experiments"]["new"]) == (1, 1)
     id = next((tmp_path / "part" / "runs").iterdir()).name
-    one = homeostat("export", "one", "--run", id, "--json").json
+    one = homeostat("export", "one", "--run", id[:8], "--json").json
     assert one["runs"]["new"] == 1
 
 

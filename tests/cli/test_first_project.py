@@ -65,9 +65,9 @@ def test_what_training_left(homeostat: Shell, trained: Path) -> None:
     assert "run/" in homeostat("lineage", "model/churned@champion").out
     tree = homeostat("lineage", "dataset/customers@1", "--direction", "down", "--json").json
     assert any(node["ref"].startswith("run/") for node in tree["down"])
-    kinds = [event["kind"] for event in homeostat("ledger", "list", "--json", "-n", "100").json]
+    kinds = [event["kind"] for event in homeostat("ledger", "ls", "--json", "-n", "100").json]
     assert "run.succeeded" in kinds
-    assert "model.version-created" in homeostat("ledger", "list", "--kind", "model.version-created").out
+    assert "model.version-created" in homeostat("ledger", "ls", "--kind", "model.version-created").out
 
 
 def test_home_may_stand_before_or_after_the_command(homeostat: Shell, trained: Path) -> None:
@@ -79,12 +79,17 @@ def test_home_may_stand_before_or_after_the_command(homeostat: Shell, trained: P
 
 def test_training_again_with_another_result(homeostat: Shell, trained: Path) -> None:
     homeostat.cd(trained)
-    gates = homeostat("train", "churned", "--param", "trees=100", "--tag", "by=me", "--json").json
+    gates = homeostat(
+        "train", "churned", "--param", "trees=100", "--tag", "by=me", "--as", "ann", "--json"
+    ).json
+    assert gates["run"]["actor"] == "ann"
     assert gates["version"]["tags"] == {"by": "me"}
     assert gates["gates"][0]["passed"]
-    said = homeostat("promote", "churned@1", "--reason", "the first was better").out
+    said = homeostat("promote", "churned@1", "--reason", "the first was better", "--as", "bob").out
     assert said == "model/churned@1 is the champion of deployment/churned.\n"
-    assert "serves @2" in homeostat("rollback", "churned").out
+    assert "serves @2" in homeostat("rollback", "churned", "--as", "cid").out
+    moved = homeostat("ledger", "ls", "--kind", "deployment.changed", "-n", "2", "--json").json
+    assert [event["actor"] for event in moved] == ["cid", "bob"]
 
 
 def test_rejected_is_status_3(homeostat: Shell, trained: Path) -> None:

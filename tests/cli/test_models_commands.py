@@ -33,7 +33,7 @@ def test_models_are_listed(registry: Shell) -> None:
     assert "who leaves\n" in told
     assert "and why" not in told
     assert "other" in told
-    found = registry("models", "ls", "tags.team = 'risk'", "--json").json
+    found = registry("models", "ls", "-f", "tags.team = 'risk'", "--json").json
     assert [one["record"]["name"] for one in found["models"]] == ["churn"]
     assert "There are more than 1" in registry("models", "ls", "--limit", "1").out
 

@@ -31,7 +31,7 @@ def test_a_day_with_a_server(homeostat: Shell, up: Up) -> None:
     assert homeostat("status", "--json").json["versions"]
     assert "run/" in homeostat("lineage", f"model/churned@{trained['version']['version']}").out
     assert "The ledger holds" in homeostat("ledger", "verify").out
-    assert "project.applied" in homeostat("ledger", "list", "--kind", "project.applied").out
+    assert "project.applied" in homeostat("ledger", "ls", "--kind", "project.applied").out
     assert homeostat("status", "--server", up.note.server, "--home", "elsewhere", "--json").json["projects"]
     assert not Path("elsewhere").exists()
     assert "Nothing to change" in homeostat("apply").out

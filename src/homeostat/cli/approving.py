@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, print_json, print_table
 from homeostat.cli.packages import version_of
+from homeostat.cli.people import Actor, Reason
 from homeostat.cli.session import Session
 from homeostat.domain.refs import Ref
 
@@ -32,10 +32,8 @@ def register_reading(models: typer.Typer) -> None:
 def approve(
     session: Session,
     ref: Version,
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")],
-    actor: Annotated[
-        str, typer.Option("--as", metavar="NAME", help="Who agrees.", show_default="your login name")
-    ] = "",
+    reason: Reason,
+    actor: Actor = "",
     digest: Annotated[str, typer.Option(help="Only if the version has this digest.")] = "",
     as_json: Json = False,
 ) -> None:
@@ -43,9 +41,7 @@ def approve(
     named = version_of(ref)
     with session.homeostat() as homeostat:
         number = homeostat.version(named.name, named.version).record.version
-        found = homeostat.approve(
-            named.name, number, reason=reason, actor=actor or getpass.getuser(), digest=digest
-        )
+        found = homeostat.approve(named.name, number, reason=reason, actor=actor, digest=digest)
     print_json(found) if as_json else _show(found)
 
 

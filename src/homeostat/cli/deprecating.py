@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, print_json
 from homeostat.cli.packages import Version, version_of
+from homeostat.cli.people import Actor, Reason
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.refs import Ref
@@ -26,14 +26,12 @@ def deprecate(
     on: Annotated[
         str, typer.Option("--on", metavar="DATE", help="From when on, as in 2026-12-31; UTC.")
     ] = "",
-    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")] = "",
+    reason: Reason = "",
     use: Annotated[
         str, typer.Option(metavar="VERSION", help="What to take in its place, as in churn@4.")
     ] = "",
     undo: Annotated[bool, typer.Option("--undo", help="Take it back.")] = False,
-    actor: Annotated[
-        str, typer.Option("--as", metavar="NAME", help="Who says so.", show_default="your login name")
-    ] = "",
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Say from when on a version is not to be deployed anew. What serves goes on serving, with an alert."""
@@ -44,13 +42,13 @@ def deprecate(
             f"deprecate {ref} does not say what is meant",
             remedy="Write --on DATE --reason …, with --use VERSION where there is one; or --undo",
         )
-    named, who = version_of(ref), actor or getpass.getuser()
+    named = version_of(ref)
     with session.homeostat() as homeostat:
         if undo:
-            found = homeostat.restore(named.name, named.version, reason=reason, actor=who)
+            found = homeostat.restore(named.name, named.version, reason=reason, actor=actor)
         else:
             found = homeostat.deprecate(
-                named.name, named.version, on=date_of(on), reason=reason, use=use, actor=who
+                named.name, named.version, on=date_of(on), reason=reason, use=use, actor=actor
             )
     if as_json:
         print_json(found)

@@ -120,6 +120,7 @@ class Direct(DirectRollouts):
         using: str = "",
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        actor: str = "user",
         progress: Callable[[str], None] = lambda text: None,
     ) -> Run:
         """Train now, in this process: then the gates judge, and an accepted version is rolled out."""
@@ -128,7 +129,13 @@ class Direct(DirectRollouts):
 
         container = self._container
         run = submit(
-            container, model, reason=reason, using=using, params=dict(params or {}), tags=dict(tags or {})
+            container,
+            model,
+            reason=reason,
+            using=using,
+            params=dict(params or {}),
+            tags=dict(tags or {}),
+            actor=actor,
         )
         execute(container, run.id, progress=progress)
         react_all(container)
@@ -258,14 +265,14 @@ class Direct(DirectRollouts):
 
         return import_directory(self._container, model, from_tar(tar))
 
-    def promote(self, model: str, version: int, *, reason: str) -> Deployment:
+    def promote(self, model: str, version: int, *, reason: str, actor: str = "user") -> Deployment:
         """Make a version the champion now."""
         from homeostat.app.rollouts import promote
 
-        return promote(self._container, model, version, actor="user", reason=reason)
+        return promote(self._container, model, version, actor=actor, reason=reason)
 
-    def rollback(self, deployment: str, *, reason: str) -> Deployment:
+    def rollback(self, deployment: str, *, reason: str, actor: str = "user") -> Deployment:
         """End a running canary, or go back to the champion before this one."""
         from homeostat.app.rollouts import rollback
 
-        return rollback(self._container, deployment, actor="user", reason=reason)
+        return rollback(self._container, deployment, actor=actor, reason=reason)

@@ -12,8 +12,9 @@ import typer
 
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, console, print_json, print_table
+from homeostat.cli.runs import Experiments, Filter
 from homeostat.cli.session import Session
-from homeostat.domain.errors import BadRequest, NotFound
+from homeostat.domain.errors import BadRequest
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
@@ -75,25 +76,25 @@ def export(
     session: Session,
     folder: Annotated[Path, typer.Argument(help="Where to; an older export is brought up to date.")],
     run: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Only this run; may be given again.")
+        list[str] | None,
+        typer.Option(
+            metavar="RUN", help="Only this run: its id, or the beginning of it; may be given again."
+        ),
     ] = None,
-    experiment: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Only this experiment; may be given again.")
-    ] = None,
-    where: Annotated[
-        str, typer.Option("--filter", metavar="TEXT", help="Only runs like these, as in metrics.loss < 0.3.")
-    ] = "",
+    experiment: Experiments = None,
+    filter: Filter = "",
     deleted: Annotated[bool, typer.Option("--deleted", help="Also what is deleted.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write runs, models and files to a folder, which homeostat import reads again: with the same ids, elsewhere."""
     from homeostat.app.exporting import StoreSource
     from homeostat.app.exporting import export as write
+    from homeostat.app.tracking.summaries import experiments_named
 
     _check_own(session)
     with session.container() as container:
-        experiments = _experiments(container, experiment) if experiment else None
-        runs = _runs(container, experiments, run or [], where, deleted) if run or where else None
+        experiments = list(experiments_named(container, experiment)) if experiment else None
+        runs = _runs(container, experiments, run or [], filter, deleted) if run or filter else None
         source = StoreSource(container, experiments=experiments, runs=runs, deleted=deleted)
         with _bar(f"Exporting to {folder}") as tell:
             done = write(source, container.sink(folder), place=str(folder), tell=tell)
@@ -111,32 +112,21 @@ def _check_own(session: Session) -> None:
         )
 
 
-def _experiments(container: Container, names: Sequence[str]) -> list[int]:
-    from homeostat.app.tracking import experiment_by_name
-
-    found = []
-    for name in names:
-        known = experiment_by_name(container, name)
-        if known is None:
-            raise NotFound(f"there is no experiment {name!r}", remedy="homeostat runs ls lists what is there")
-        found.append(known.id)
-    return found
-
-
 def _runs(
-    container: Container, experiments: list[int] | None, ids: Sequence[str], where: str, deleted: bool
+    container: Container, experiments: list[int] | None, ids: Sequence[str], filter: str, deleted: bool
 ) -> list[str]:
     """The runs that are meant: by id, and by filter."""
-    from homeostat.app.tracking import run, search_runs
+    from homeostat.app.tracking import search_runs
+    from homeostat.app.tracking.summaries import summary
     from homeostat.domain.tracking import Experiment
 
-    found = [run(container, id).id for id in ids]
-    if where:
+    found = [summary(container, id.removeprefix("run/")).id for id in ids]
+    if filter:
         owners = experiments or [known.id for known in container.store.find(Experiment)]
         token = ""
         while True:
             view: Literal["all", "active"] = "all" if deleted else "active"
-            page = search_runs(container, owners, where, view=view, token=token)
+            page = search_runs(container, owners, filter, view=view, token=token)
             found += [known.id for known in page.items]
             if not (token := page.token):
                 break

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import Annotated
 
 import typer
 
 from homeostat.cli.flags import command
 from homeostat.cli.packages import Version, version_of
+from homeostat.cli.people import Actor
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.refs import Ref, parse_ref
 
 Subject = Annotated[
     str, typer.Argument(metavar="MODEL", help="Its name, or one version: churn@3, churn@champion.")
-]
-Actor = Annotated[
-    str, typer.Option("--as", metavar="NAME", help="Who says so.", show_default="your login name")
 ]
 
 
@@ -45,14 +42,14 @@ def alias(
             f"alias {ref} does not say what is meant",
             remedy="Write alias churn@3 staging, or alias churn@staging --remove",
         )
-    named, who = version_of(ref), actor or getpass.getuser()
+    named = version_of(ref)
     with session.homeostat() as homeostat:
         if remove:
-            homeostat.alias(named.name, named.version, None, actor=who)
+            homeostat.alias(named.name, named.version, None, actor=actor)
             typer.echo(f"{named} points to nothing.")
             return
         found = homeostat.version(named.name, named.version)
-        homeostat.alias(named.name, name, found.record.version, actor=who)
+        homeostat.alias(named.name, name, found.record.version, actor=actor)
     typer.echo(f"{Ref('model', named.name).at(name)} points to @{found.record.version}.")
     if found.deprecation is not None:
         typer.echo(f"warning: @{found.record.version} is {told(found.deprecation)}", err=True)
@@ -74,7 +71,7 @@ def tag(
         raise BadRequest("tag says nothing", remedy="Write NAME=VALUE, or --remove NAME")
     named = parse_ref(ref if ref.startswith("model/") else f"model/{ref}")
     with session.homeostat() as homeostat:
-        homeostat.mark(named.name, named.version, tags=tags, actor=actor or getpass.getuser())
+        homeostat.mark(named.name, named.version, tags=tags, actor=actor)
     typer.echo(f"Tagged {named}.")
 
 
@@ -87,5 +84,5 @@ def describe(
     """Say what a model, or one version of it, is."""
     named = parse_ref(ref if ref.startswith("model/") else f"model/{ref}")
     with session.homeostat() as homeostat:
-        homeostat.mark(named.name, named.version, description=text, actor=actor or getpass.getuser())
+        homeostat.mark(named.name, named.version, description=text, actor=actor)
     typer.echo(f"Described {named}.")

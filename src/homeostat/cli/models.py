@@ -10,6 +10,7 @@ import typer
 
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, number, print_json, print_table, progress
+from homeostat.cli.people import Actor, Reason
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest, HomeostatError, NotFound
 from homeostat.domain.records import GateResult, ModelVersion, Run
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 REJECTED: Final = 3
 _POLL: Final = 0.5
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,15 +46,21 @@ def train(
     tag: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A mark to keep with it.")
     ] = None,
+    actor: Actor = "",
     wait: Annotated[bool, typer.Option(help="Follow a training that a server runs to its end.")] = True,
     as_json: Json = False,
 ) -> None:
     """Train a model, let its gates judge it, and roll it out. Exit status 3: the gates rejected it."""
-    params = {name: value(text) for name, text in map(pair, param or [])}
-    tags = dict(map(pair, tag or []))
+    asked = {
+        "reason": reason,
+        "actor": actor,
+        "using": using,
+        "params": {name: value(text) for name, text in map(pair, param or [])},
+        "tags": dict(map(pair, tag or [])),
+    }
     with session.homeostat() as homeostat:
         name = _model(homeostat, model)
-        run, waited = _train(homeostat, name, reason, using, params, tags, wait)
+        run, waited = _train(homeostat, name, asked, wait)
         version = _version_of(homeostat, run) if waited else None
         gates = homeostat.gates(name, version.version) if version else []
     if as_json:
@@ -74,6 +80,7 @@ def promote(
     model: Annotated[str, typer.Argument(help="Its name, or name@version.", show_default=False)],
     version: Annotated[int, typer.Argument(help="The version's number.", show_default=False)] = 0,
     reason: Reason = "asked for",
+    actor: Actor = "",
 ) -> None:
     """Make a version that passed its gates the champion now, whatever a running canary has found so far."""
     name, _, at = model.removeprefix("model/").partition("@")
@@ -81,7 +88,7 @@ def promote(
     if not number:
         raise BadRequest(f"promote {model} names no version", remedy=f"Write homeostat promote {name}@3")
     with session.homeostat() as homeostat:
-        homeostat.promote(name, number, reason=reason)
+        homeostat.promote(name, number, reason=reason, actor=actor)
     typer.echo(f"model/{name}@{number} is the champion of deployment/{name}.")
 
 
@@ -89,11 +96,12 @@ def rollback(
     session: Session,
     deployment: Annotated[str, typer.Argument(help="Its name.", show_default=False)],
     reason: Reason = "asked for",
+    actor: Actor = "",
 ) -> None:
     """End a running canary; without one, go back to the champion before this one."""
     name = deployment.removeprefix("deployment/")
     with session.homeostat() as homeostat:
-        changed = homeostat.rollback(name, reason=reason)
+        changed = homeostat.rollback(name, reason=reason, actor=actor)
     serving = ", ".join(f"@{arm.version}" for arm in changed.arms)
     typer.echo(f"deployment/{name} serves {serving}.")
 
@@ -113,10 +121,7 @@ def _model(homeostat: Client | Direct, given: str) -> str:
 def _train(
     homeostat: Client | Direct,
     model: str,
-    reason: str,
-    using: str,
-    params: dict[str, Any],
-    tags: dict[str, str],
+    asked: dict[str, Any],
     wait: bool,
 ) -> tuple[Run, bool]:
     """The run and whether it was followed to its end."""
@@ -124,10 +129,10 @@ def _train(
 
     with progress(f"Training {model}") as tell:
         if isinstance(homeostat, Client):
-            run = homeostat.train(model, reason=reason, using=using, params=params, tags=tags)
+            run = homeostat.train(model, **asked)
             return (_follow(homeostat, run, tell), True) if wait else (run, False)
         try:
-            run = homeostat.train(model, reason=reason, using=using, params=params, tags=tags, progress=tell)
+            run = homeostat.train(model, **asked, progress=tell)
         except HomeostatError:
             raise
         except Exception as error:  # whatever the project's training function raises

@@ -30,7 +30,7 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to: new, or empty.")],
     layout: Annotated[
         Literal["mlflow", "package"],
-        typer.Option("--as", help="An MLflow model directory, or the files as they are kept."),
+        typer.Option(help="An MLflow model directory, or the files as they are kept."),
     ] = "mlflow",
 ) -> None:
     """Write a version as an MLflow model directory, which mlflow.pyfunc.load_model loads."""

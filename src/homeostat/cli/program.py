@@ -90,6 +90,6 @@ def run() -> None:
     except HomeostatError as error:
         complain(error)
         sys.exit(2 if isinstance(error, DeclarationError) else 1)
-    except BrokenPipeError:  # the reader has seen enough, as in homeostat ledger list | head
+    except BrokenPipeError:  # the reader has seen enough, as in homeostat ledger ls | head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
         help="Read the ledger: every change of state, chained by hash.", no_args_is_help=True
     )
     command(ledger, "verify", settings=("home", "server"))(verify)
-    command(ledger, "list", settings=("home", "server"))(listing)
+    command(ledger, "ls", settings=("home", "server"))(ls)
     app.add_typer(ledger, name="ledger")
 
 
@@ -114,7 +114,7 @@ def verify(session: Session, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def listing(
+def ls(
     session: Session,
     subject: Annotated[str, typer.Option(metavar="REF", help="Only events about this, at any version.")] = "",
     kind: Annotated[

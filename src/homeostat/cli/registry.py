@@ -44,7 +44,13 @@ def register(app: typer.Typer) -> None:
 def ls(
     session: Session,
     filter: Annotated[
-        str, typer.Argument(metavar="[FILTER]", help="As in \"name LIKE 'churn%' AND tags.team = 'risk'\".")
+        str,
+        typer.Option(
+            "--filter",
+            "-f",
+            metavar="FILTER",
+            help="As in \"name LIKE 'churn%' AND tags.team = 'risk'\".",
+        ),
     ] = "",
     limit: Limit = 20,
     as_json: Json = False,

@@ -9,6 +9,7 @@ import typer
 
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table, progress
+from homeostat.cli.people import Reason
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.refs import number_of
@@ -16,7 +17,6 @@ from homeostat.domain.refs import number_of
 if TYPE_CHECKING:
     from homeostat.app.tried import Tried
 
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept in the ledger.")]
 Of = Annotated[str, typer.Argument(help="The deployment, as churn, or with a version, as churn@3.")]
 _PART = 10_000
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, print_json, print_table
 from homeostat.cli.packages import Version, version_of
+from homeostat.cli.people import Actor
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest, NotFound, Unsafe
 from homeostat.domain.refs import Ref
@@ -49,9 +49,7 @@ def sign(
         Path | None, typer.Option(metavar="FILE", help="With --bundle: the public key, as PEM.")
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the signature there.")] = None,
-    actor: Annotated[
-        str, typer.Option("--as", metavar="NAME", help="Who signs.", show_default="your login name")
-    ] = "",
+    actor: Actor = "",
     as_json: Json = False,
 ) -> None:
     """Sign the files of a version here, and keep the signature with it; a rollout that waited for it begins."""
@@ -81,7 +79,7 @@ def sign(
             bundle=signed.bundle,
             public=signed.public,
             digest=digest,
-            actor=actor or getpass.getuser(),
+            actor=actor,
         )
     if out is not None:
         out.write_text(signed.bundle, "utf-8")

@@ -187,24 +187,33 @@ class Client(Registry, Rollouts):
         using: str = "",
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
+        actor: str = "user",
     ) -> Run:
         """Queue a training; ``using`` names a ``module:function`` of the project in place of the declared one."""
-        body = {"reason": reason, "using": using, "params": dict(params or {}), "tags": dict(tags or {})}
+        body = {
+            "reason": reason,
+            "using": using,
+            "params": dict(params or {}),
+            "tags": dict(tags or {}),
+            "actor": actor,
+        }
         return self._post(f"/models/{quote(model)}/train", body, Run)
 
     def run(self, id: str) -> Run:
         """A run and how it stands."""
         return self._get(f"/runs/{quote(id)}", Run)
 
-    def promote(self, model: str, version: int, *, reason: str = "asked for") -> Deployment:
+    def promote(
+        self, model: str, version: int, *, reason: str = "asked for", actor: str = "user"
+    ) -> Deployment:
         """Make a version the champion now, whatever a running rollout has found so far."""
-        return self._post(
-            f"/models/{quote(model)}/promote", {"version": version, "reason": reason}, Deployment
-        )
+        body = {"version": version, "reason": reason, "actor": actor}
+        return self._post(f"/models/{quote(model)}/promote", body, Deployment)
 
-    def rollback(self, deployment: str, *, reason: str = "asked for") -> Deployment:
+    def rollback(self, deployment: str, *, reason: str = "asked for", actor: str = "user") -> Deployment:
         """End a running canary, or go back to the champion before this one."""
-        return self._post(f"/deployments/{quote(deployment)}/rollback", {"reason": reason}, Deployment)
+        body = {"reason": reason, "actor": actor}
+        return self._post(f"/deployments/{quote(deployment)}/rollback", body, Deployment)
 
     # Predictions
 

@@ -268,6 +268,7 @@ class Api:
             using=wanted.using,
             params=wanted.params,
             tags=wanted.tags,
+            actor=wanted.actor,
         )
 
     def _run(self, call: Call) -> records.Run:
@@ -288,8 +289,9 @@ class Api:
 
     def _promote(self, call: Call) -> records.Deployment:
         wanted = call.read(Promotion)
-        name = call.path["name"]
-        return rollouts.promote(self._container, name, wanted.version, actor="user", reason=wanted.reason)
+        return rollouts.promote(
+            self._container, call.path["name"], wanted.version, actor=wanted.actor, reason=wanted.reason
+        )
 
     def _approvals(self, call: Call) -> approvals.Standing:
         return approvals.standing(self._container, call.path["name"], call.path["version"])
@@ -306,8 +308,8 @@ class Api:
         )
 
     def _rollback(self, call: Call) -> records.Deployment:
-        reason = call.read(Return).reason
-        return rollouts.rollback(self._container, call.path["name"], actor="user", reason=reason)
+        said = call.read(Return)
+        return rollouts.rollback(self._container, call.path["name"], actor=said.actor, reason=said.reason)
 
     def _why(self, call: Call) -> Any:
         return explain.why(

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import msgspec
 
@@ -88,6 +88,10 @@ class Call:
         return text == "true"
 
 
+Actor = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+"""Who does so, as the ledger names them."""
+
+
 class Training(msgspec.Struct, forbid_unknown_fields=True):
     """What to train, and why."""
 
@@ -95,6 +99,7 @@ class Training(msgspec.Struct, forbid_unknown_fields=True):
     using: str = ""
     params: dict[str, Any] = {}
     tags: dict[str, str] = {}
+    actor: Actor = "user"
 
 
 class HandedParcel(msgspec.Struct, forbid_unknown_fields=True):
@@ -117,13 +122,14 @@ class Promotion(msgspec.Struct, forbid_unknown_fields=True):
 
     version: int
     reason: str = "asked for"
+    actor: Actor = "user"
 
 
 class Consent(msgspec.Struct, forbid_unknown_fields=True):
     """Who agrees to a version, why, and to which package (empty: the version's)."""
 
     reason: str
-    actor: str = "user"
+    actor: Actor = "user"
     digest: str = ""
 
 
@@ -133,7 +139,7 @@ class Vouching(msgspec.Struct, forbid_unknown_fields=True):
     bundle: str
     public: str
     digest: str = ""
-    actor: str = "user"
+    actor: Actor = "user"
 
 
 class Ending(msgspec.Struct, forbid_unknown_fields=True):
@@ -142,7 +148,7 @@ class Ending(msgspec.Struct, forbid_unknown_fields=True):
     on: datetime
     reason: str
     use: str = ""
-    actor: str = "user"
+    actor: Actor = "user"
 
 
 class Pointing(msgspec.Struct, forbid_unknown_fields=True):
@@ -150,7 +156,7 @@ class Pointing(msgspec.Struct, forbid_unknown_fields=True):
 
     alias: str
     version: int | None
-    actor: str = "user"
+    actor: Actor = "user"
 
 
 class Marking(msgspec.Struct, forbid_unknown_fields=True):
@@ -159,20 +165,21 @@ class Marking(msgspec.Struct, forbid_unknown_fields=True):
     version: str = ""
     tags: dict[str, str | None] = {}
     description: str | None = None
-    actor: str = "user"
+    actor: Actor = "user"
 
 
 class Restoring(msgspec.Struct, forbid_unknown_fields=True):
     """Why a deprecation is taken back."""
 
     reason: str = ""
-    actor: str = "user"
+    actor: Actor = "user"
 
 
 class Return(msgspec.Struct, forbid_unknown_fields=True):
     """Why to go back."""
 
     reason: str = "asked for"
+    actor: Actor = "user"
 
 
 class Moment(msgspec.Struct, forbid_unknown_fields=True):

@@ -134,7 +134,7 @@ def find(
     """
     if not 1 <= limit <= _PAGE:
         raise BadRequest(f"the limit is {limit}", field="limit", remedy=f"Use 1 to {_PAGE}")
-    names = _experiments(container, experiments)
+    names = experiments_named(container, experiments)
     page = search_runs(container, list(names), filter, view=view, order_by=order_by, limit=limit, token=token)
     data = run_data(container, [found.id for found in page.items])
     return Found([_summary(one, names[one.experiment], data[one.id]) for one in page.items], page.token)
@@ -178,7 +178,7 @@ def best(
     """
     if goal not in ("min", "max"):
         raise BadRequest(f"{goal!r} is no goal", field="goal", remedy="Use min or max")
-    ids = list(_experiments(container, experiments))
+    ids = list(experiments_named(container, experiments))
     quoted = "`" + metric.replace("`", "``") + "`"
     order = [f"metrics.{quoted} {'ASC' if goal == 'min' else 'DESC'}", "attributes.start_time ASC"]
     met, without, ties, value, token = 0, 0, list[str](), None, ""
@@ -248,8 +248,16 @@ def _plain(values: list[float]) -> list[float | None]:
     return [value if value == value else None for value in values]
 
 
-def _experiments(container: Container, given: Sequence[str]) -> dict[int, str]:
-    """The names of experiments by id."""
+def experiments_named(container: Container, given: Sequence[str]) -> dict[int, str]:
+    """The names of experiments by id; of all that are not deleted where none is given.
+
+    Args:
+        container: The ports.
+        given: Their names or ids.
+
+    Raises:
+        NotFound: there is no such experiment.
+    """
     ensure_default(container)
     if not given:
         return {one.id: one.name for one in container.store.find(Experiment, ("deleted_at", "=", None))}

@@ -18,9 +18,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
-from homeostat.app.standalone import Asked, name_of, of_files, read, reference
-from homeostat.domain.errors import BadReference, BadRequest, BadScores, NotFound, Unsafe
+from homeostat.app.standalone import Asked, local, name_of, of_files, read, reference
+from homeostat.domain.errors import BadReference, BadRequest, BadScores, DeclarationError, NotFound, Unsafe
 from homeostat.domain.refs import Ref
+from homeostat.engine.registry import formats
 from homeostat.engine.serving.requests import RequestReader
 from homeostat.engine.serving.scorer import Loaded, Scored
 
@@ -179,3 +180,182 @@ def test_an_mlflow_directory_says_what_it_takes(tmp_path: Path) -> None:
     loaded = load(folder)
     assert [(c.name, c.type) for c in loaded.columns] == [("a", "float"), ("b", "float"), ("c", "float")]
     assert ask(loaded, *X[:5].tolist()).outputs["label"].tolist() == model.predict(NAMED[:5]).tolist()
+
+
+def test_regressors_in_their_own_formats(tmp_path: Path) -> None:
+    """What predicts a number gives it as its prediction, whether the file says that it was an estimator or not."""
+    target = X @ [1.0, -2.0, 0.5] + 3
+    forest = xgboost.XGBRegressor(n_estimators=4, n_jobs=1).fit(X, target)
+    trees = lightgbm.LGBMRegressor(n_estimators=4, n_jobs=1, verbose=-1).fit(X, target)
+    counts = xgboost.train({"objective": "count:poisson"}, xgboost.DMatrix(X, abs(target)), 4)
+    forest.save_model(tmp_path / "forest.json")
+    trees.booster_.save_model(tmp_path / "trees.txt")
+    counts.save_model(tmp_path / "counts.ubj")
+    for name, wanted in (
+        ("forest.json", forest.predict(X[:5])),
+        ("trees.txt", trees.predict(X[:5])),
+        ("counts.ubj", counts.predict(xgboost.DMatrix(X[:5]))),
+    ):
+        loaded = load(tmp_path / name)
+        got = ask(loaded, *X[:5].tolist())
+        assert [output.name for output in loaded.outputs] == ["prediction"]
+        assert got.outputs["prediction"] == pytest.approx(wanted, abs=1e-5)
+        assert got.scores == pytest.approx(wanted, abs=1e-5)
+    for model in (forest, trees):
+        folder = tmp_path / type(model).__name__
+        folder.mkdir()
+        for name, data in formats.dump(model, ()).items():
+            (folder / name).write_bytes(data)
+        got = ask(load(folder), *X[:5].tolist())
+        assert got.outputs["prediction"] == pytest.approx(model.predict(X[:5]), abs=1e-5)
+
+
+class Line:
+    """A model whose state is a dictionary of arrays, as PyTorch's are."""
+
+    n_features_in_ = 3
+
+    def __init__(self) -> None:
+        self.weights = np.zeros(3)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.weights = state["weights"]
+
+    def predict_proba(self, X: Any) -> Any:
+        return 1 / (1 + np.exp(-(X @ self.weights)))
+
+
+def test_tensors_beside_the_name_of_their_class(tmp_path: Path) -> None:
+    model, kind = Line(), f"{Line.__module__}.Line"
+    model.weights = np.array([1.0, 2.0, -1.0])
+    for name, data in formats.dump(model, [kind]).items():
+        (tmp_path / name).write_bytes(data)
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(Unsafe, match="which nobody allowed"):
+        load(path)
+    got = ask(load(path, trusted=(kind,)), *X[:5].tolist())
+    assert got.scores == pytest.approx(model.predict_proba(X[:5]))
+
+
+CLASSES = """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import homeostat as hs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Customer(hs.Contract):
+    months: Annotated[int, hs.Check(ge=1)]
+    fee: float | None
+    plan: Literal["basic", "full"]
+
+
+class Typed:
+    def predict(self, X: Customer):
+        return {"risk": X["months"] * 0.1, "offer": [plan.upper() for plan in X["plan"]]}
+
+
+class Named:
+    signature = {"months": float, "plan": str}
+
+    def predict(self, X: pd.DataFrame):
+        return X.assign(risk=X["months"] * 2)[["risk"]]
+
+
+class Counted:
+    n_features_in_ = 2
+    classes_ = ["no", "yes"]
+
+    def predict(self, X):
+        return ["yes" if row.sum() > 0 else "no" for row in X]
+
+    def predict_proba(self, X):
+        return [[0.25, 0.75] if row.sum() > 0 else [0.75, 0.25] for row in X]
+
+
+class Coded:
+    signature = {"code": Annotated[str, hs.Check(pattern="^[A-Z]+$")]}
+    example = {"code": "A"}
+
+    def predict(self, X):
+        assert all(X["code"])
+        return X["code"].str.len_chars()
+
+
+class Mute:
+    def predict(self, X):
+        return X
+
+
+class Needy:
+    def __init__(self, path):
+        pass
+
+
+class Wrong:
+    signature = 3
+
+    def predict(self, X):
+        return X
+"""
+
+
+def of_class(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> Loaded:
+    (folder / "shop_models.py").write_text(CLASSES)
+    monkeypatch.chdir(folder)
+    found = local(Asked(text, "m"))
+    assert found is not None
+    return found()
+
+
+def test_a_plain_class_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = of_class(tmp_path, monkeypatch, "shop_models.py:Typed")
+    assert [(c.name, c.type, c.nullable) for c in typed.columns] == [
+        ("months", "integer", False),
+        ("fee", "float", True),
+        ("plan", "string", False),
+    ]
+    assert [(o.name, o.type) for o in typed.outputs] == [("risk", "float"), ("offer", "string")]
+    reader = RequestReader(typed.columns, whole=typed.whole)
+    got = typed.scorer.score(reader.take([{"months": 3, "plan": "full"}]), [])
+    assert (got.scores, list(got.outputs["offer"])) == ([pytest.approx(0.3)], ["FULL"])
+    with pytest.raises(BadRequest, match=">= 1"):
+        reader.take([{"months": 0, "plan": "full"}])
+
+    named = of_class(tmp_path, monkeypatch, "shop_models.py:Named")  # its X is a frame of pandas
+    row = RequestReader(named.columns).take([{"months": 4.0, "plan": "full"}])
+    assert named.scorer.score(row, []).scores == [8.0]
+
+    counted = of_class(tmp_path, monkeypatch, "shop_models:Counted")  # a module of the working directory
+    assert (counted.table, len(counted.columns)) == ("input", 2)
+    got = ask(counted, [1.0, 2.0], [-1.0, 0.0])
+    assert got.outputs["label"].tolist() == ["yes", "no"]
+    assert got.scores == [0.75, 0.25]
+
+    coded = of_class(tmp_path, monkeypatch, "shop_models.py:Coded")
+    assert coded.example == {"code": "A"}
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "said"),
+    [
+        ("shop_models.py:Mute", BadScores, "does not say how many features it takes"),
+        ("shop_models.py:Needy", DeclarationError, r"Needy\(\) raised TypeError"),
+        ("shop_models.py:Wrong", DeclarationError, "its signature is 3"),
+        ("shop_models.py:Absent", NotFound, "has no class Absent"),
+        ("absent.py:Model", NotFound, "there is no file"),
+        ("absent_module:Model", NotFound, "there is no module absent_module"),
+    ],
+)
+def test_a_class_that_cannot_be_served_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        of_class(tmp_path, monkeypatch, text)

@@ -20,6 +20,11 @@ import tritonclient.grpc
 import tritonclient.http
 from sklearn.linear_model import LogisticRegression
 
+from homeostat.app.container import Container
+from homeostat.app.registry.directories import import_directory, read_tree
+from homeostat.app.settings import Settings
+from homeostat.app.standalone import Asked, of_files
+from homeostat.domain.errors import Unsafe
 from tests.server.workers import ROOT, eventually, free_port
 
 rng = np.random.default_rng(0)
@@ -33,11 +38,18 @@ class Served:
     def __init__(self, folder: Path, *arguments: str) -> None:
         self.folder = folder
         self.log = folder / "out"
+        scratch = folder / "scratch"
+        scratch.mkdir(exist_ok=True)
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "homeostat", "serve", *arguments],
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOMEOSTAT_HOME": str(folder / "home")},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(ROOT / "src"),
+                    "HOMEOSTAT_HOME": str(folder / "home"),
+                    "TMPDIR": str(scratch),
+                },
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
@@ -53,7 +65,7 @@ class Served:
             assert self.process.poll() is None, self.said
             return re.search(r"Ready: .* at (http://[\d.:]+)", self.said)
 
-        return str(eventually(look, 60)[1])
+        return str(eventually(look, 110)[1])
 
     def stop(self, number: int = signal.SIGINT) -> int:
         if self.process.poll() is None:
@@ -194,3 +206,72 @@ def test_what_cannot_be_served_ends_it_at_once(tmp_path: Path, file: str, said: 
     assert said in running.said
     assert "worker w1 cannot run; stopping" in running.said
     assert "Traceback" not in running.said
+
+
+SAVED = """
+import sys
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import infer_signature
+
+
+class Tariff(mlflow.pyfunc.PythonModel):
+    def load_context(self, context):
+        self.factor = float(open(context.artifacts["factor"]).read())
+
+    def predict(self, context, model_input, params=None):
+        return pd.DataFrame({"price": model_input["km"] * self.factor, "zone": model_input["city"].str.lower()})
+
+
+open("factor.txt", "w").write("1.5")
+frame = pd.DataFrame({"km": np.array([1, 2], np.float32), "city": ["A", "B"], "n": np.array([1, 2], np.int32)})
+mlflow.pyfunc.save_model(
+    "tariff",
+    python_model=Tariff(),
+    artifacts={"factor": "factor.txt"},
+    signature=infer_signature(frame),
+    pip_requirements=["numpy"],
+)
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_pyfunc_of_mlflow_is_served_from_the_registry_where_that_is_allowed(tmp_path: Path) -> None:
+    """It runs code of its own: by a folder or a reference, only with the flag."""
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    subprocess.run(
+        [sys.executable, "-c", SAVED], cwd=tmp_path, env=environment, check=True, capture_output=True
+    )
+    files = read_tree(tmp_path / "tariff")
+    with Container(Settings(home=tmp_path / "home")) as container:
+        import_directory(container, "tariff", files)
+    with pytest.raises(Unsafe, match="whoever made it decides what runs here") as refused:
+        of_files(files, Asked("tariff", "tariff"))
+    assert "homeostat[mlflow]" in refused.value.remedy
+    running = Served(tmp_path, "model/tariff@1", "--port", "0", "--allow-pickle")
+    try:
+        url = running.ready()
+        answer = httpx.post(f"{url}/predict/tariff", json={"km": 4.0, "city": "X", "n": 1}, timeout=30).json()
+        assert answer["outputs"] == {"price": 6.0, "zone": "x"}
+        rows = {"dataframe_records": [{"km": 2.0, "city": "Y", "n": 1}]}
+        answer = httpx.post(f"{url}/invocations", json=rows, timeout=30).json()
+        assert answer["predictions"][0] == 3.0
+    finally:
+        assert running.stop() == 0
+    assert not list((tmp_path / "scratch").glob("homeostat-pyfunc-*"))
+
+
+def test_a_plain_class_is_served_from_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "class Total:\n    n_features_in_ = 2\n\n    def predict(self, X):\n        return X.sum(axis=1)\n"
+    )
+    running = Served(tmp_path, "shop.py:Total", "--port", "0", "--name", "total")
+    try:
+        answer = httpx.post(
+            f"{running.ready()}/v1/models/total:predict", json={"instances": [[1, 2], [3, 4]]}, timeout=30
+        )
+        assert answer.json() == {"predictions": [3.0, 7.0]}
+    finally:
+        running.stop()

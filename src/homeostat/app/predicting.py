@@ -18,7 +18,7 @@ from homeostat.app.container import Container
 from homeostat.app.reading import read as read_dataset
 from homeostat.app.registry.reading import resolve
 from homeostat.app.serving import ModelScorer
-from homeostat.app.standalone import Asked, of_files, read, reference, registered
+from homeostat.app.standalone import Asked, local, reference, registered
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, NotFound
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import schema_of
@@ -111,9 +111,8 @@ def predict(
 
 
 def _loaded(container: Container, asked: Asked) -> tuple[str, Loaded]:
-    path = Path(asked.model)
-    if path.exists():
-        return str(path), of_files(read(path), asked)
+    if load := local(asked):
+        return asked.model, load()
     ref = reference(asked.model)
     record = resolve(container.store, ref.name, ref.version).record
     return str(Ref("model", record.model).at(record.version)), registered(container, record, asked)

@@ -1,4 +1,4 @@
-"""One model served by itself: a file, a folder or a version of the registry, with nothing declared.
+"""One model served by itself: a file, a folder, a class or a version of the registry, with nothing declared.
 
 What a request must hold comes from the model where it says so, else from the number of its features. A version that the
 loop trained is served with its features, as a deployment would; any other model is asked with the columns it was fitted
@@ -29,7 +29,7 @@ from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.records import Arm, Deployment, ModelVersion, Run
 from homeostat.domain.refs import Ref, is_name, parse_ref
 from homeostat.engine.data.schema import schema_of
-from homeostat.engine.registry import flavors, formats, package
+from homeostat.engine.registry import classes, flavors, formats, package
 from homeostat.engine.registry.answering import Answering, kind_of
 from homeostat.engine.serving.plane import Plane
 from homeostat.engine.serving.scorer import Loaded, Output, Scored
@@ -59,10 +59,11 @@ class Asked(msgspec.Struct, frozen=True):
     """What somebody wants served.
 
     Args:
-        model: A path, or a reference of the registry: ``model/NAME@VERSION``, or with an alias for the version.
+        model: A path; a class as ``module:Class`` or ``file.py:Class``; or a reference of the registry:
+            ``model/NAME@VERSION``, or with an alias for the version.
         name: What it is called in the paths of requests.
         trusted: Types that may be in its file beyond the known-safe.
-        allow_pickle: Whether a pickle may be read, which runs what is in it.
+        allow_pickle: Whether a pickle or an MLflow ``pyfunc`` may be read, which runs what is in it.
     """
 
     model: str
@@ -102,17 +103,14 @@ class Standalone:
         clock: World and monotonic time.
 
     Raises:
-        NotFound: there is no such file, model or version.
-        BadReference: it is neither a path nor a reference.
+        NotFound: there is no such file, class, model or version.
+        BadReference: it is neither a path nor a class nor a reference.
     """
 
     def __init__(self, asked: Asked, settings: Settings, clock: Clock) -> None:
         self._container: Container | None = None
-        path = Path(asked.model)
-        if path.exists():
-            version = 1
-            load: Callable[[], Loaded] = partial(_of_path, path, asked)
-        else:
+        version, load = 1, local(asked)
+        if load is None:
             ref = reference(asked.model)
             self._container = Container(settings)
             record = resolve(self._container.store, ref.name, ref.version).record
@@ -141,13 +139,15 @@ class Standalone:
 
 
 def name_of(model: str, name: str = "") -> str:
-    """What a model is called: ``name``, else as its file, folder or registered model is.
+    """What a model is called: ``name``, else as its file, folder, class or registered model is.
 
     Raises:
         NotFound: there is nothing at the path.
         BadRequest: it cannot be called that.
     """
     path = Path(model)
+    if not name and not path.exists() and classes.is_class(model):
+        name = classes.name_of(model)
     name = name or (path.resolve().stem if path.exists() else reference(model).name)
     if not is_name(name):
         raise BadRequest(
@@ -169,7 +169,8 @@ def reference(text: str) -> Ref:
         return Ref("model", name, at or alias)
     if not text.startswith("model/"):
         raise NotFound(
-            f"there is no file {text}", remedy="Give a path, or a reference as in model/churn@champion"
+            f"there is no file {text}",
+            remedy="Give a path, a class as in churn.py:Churn, or a reference as in model/churn@champion",
         )
     return parse_ref(text)
 
@@ -188,8 +189,18 @@ def registered(container: Container, record: ModelVersion, asked: Asked) -> Load
     return of_files(kept_files(container, record), asked)
 
 
-def _of_path(path: Path, asked: Asked) -> Loaded:
-    return of_files(read(path), asked)
+def local(asked: Asked) -> Callable[[], Loaded] | None:
+    """How to load what is here, at a path or in a module; None where the registry is meant."""
+    path = Path(asked.model)
+    if path.exists():
+        return lambda: of_files(read(path), asked)
+    return partial(_of_class, asked.model) if classes.is_class(asked.model) else None
+
+
+def _of_class(text: str) -> Loaded:
+    model = classes.ClassModel(text, Path.cwd())
+    # As in a declared model, and other than in a file, a column that may be missing may be left out.
+    return _ready(Answering(model, model.columns), model.example, whole=not model.columns)
 
 
 def read(path: Path) -> dict[str, bytes]:
@@ -232,7 +243,10 @@ def of_files(files: Mapping[str, bytes], asked: Asked) -> Loaded:
         model = formats.load(files, trusted)
         if package.SIGNATURE in files:
             columns = msgspec.json.decode(files[package.SIGNATURE], type=package.Signature).features
-    answering = Answering(model, columns)
+    return _ready(Answering(model, columns), example, whole=True)
+
+
+def _ready(answering: Answering, example: Mapping[str, Any], *, whole: bool) -> Loaded:
     empty = {column.name: _empty(column) for column in answering.columns}
     example = empty | {name: one for name, one in example.items() if name in empty}
     given = answering.ask(pl.DataFrame([example], schema=schema_of(answering.columns), strict=False))
@@ -247,11 +261,20 @@ def of_files(files: Mapping[str, bytes], asked: Asked) -> Loaded:
             for name, found in given.items()
         ),
         table=answering.table,
-        whole=True,
+        whole=whole,
     )
 
 
 def _empty(column: Column) -> Any:
+    """A value that the column may hold; of a text with a pattern, what only the model's own example can say."""
     if column.choices:
         return column.choices[0]
-    return _EPOCH if column.type == "datetime" else _EMPTY[column.type]
+    if column.type == "datetime":
+        return _EPOCH
+    least = column.ge if column.gt is None else column.gt + 1
+    most = column.le if column.lt is None else column.lt - 1
+    if least is None and most is None:
+        return _EMPTY[column.type]
+    if least is None or most is None:
+        return max(0, least) if least is not None else min(0, most or 0)
+    return least if column.type == "integer" else (least + most) / 2

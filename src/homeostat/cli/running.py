@@ -46,8 +46,8 @@ def serve(
     model: Annotated[
         str,
         typer.Argument(
-            help="A file of skops, joblib, ONNX, XGBoost, LightGBM or safetensors; a folder of MLflow; or a version "
-            "in the registry, as in model/churn@champion."
+            help="A file of skops, joblib, ONNX, XGBoost, LightGBM or safetensors; a folder of MLflow; a class, as "
+            "in churn.py:Churn; or a version in the registry, as in model/churn@champion."
         ),
     ],
     name: Annotated[
@@ -59,7 +59,8 @@ def serve(
         typer.Option(help="A type that may be in the file beyond the known-safe, as module.Class."),
     ] = None,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read a pickle or joblib file, which runs what is in it.")
+        bool,
+        typer.Option("--allow-pickle", help="Read a pickle or an MLflow pyfunc, which runs what is in it."),
     ] = False,
 ) -> None:
     """Serve one model until ctrl-C, with nothing declared and nothing else running."""

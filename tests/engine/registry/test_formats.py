@@ -149,15 +149,18 @@ def test_boosters_answer_with_probabilities() -> None:
             ready.predict_proba(X[:, :2])
 
 
-def test_boosters_that_give_no_probability_are_refused() -> None:
-    regression = xgboost.train({"objective": "reg:squarederror"}, xgboost.DMatrix(X, Y), 2)
-    with pytest.raises(BadScores, match="reg:squarederror"):
-        package.classifier(regression)
-    regression = lightgbm.train(
-        {"objective": "regression", "verbosity": -1}, lightgbm.Dataset(X.to_numpy(), Y), 2
-    )
-    with pytest.raises(BadScores, match="regression"):
-        packed(regression)
+def test_boosters_that_give_a_number_come_back_too() -> None:
+    numbers = X.fill_null(0).to_numpy()
+    forest = xgboost.train({"objective": "reg:squarederror"}, xgboost.DMatrix(numbers, Y), 2)
+    trees = lightgbm.train({"objective": "huber", "verbosity": -1}, lightgbm.Dataset(numbers, Y), 2)
+    for booster, wanted in (
+        (forest, forest.predict(xgboost.DMatrix(numbers))),
+        (trees, trees.predict(numbers)),
+    ):
+        ready = package.classifier(booster)
+        assert not hasattr(ready, "predict_proba")  # so that no training of a classifier takes it
+        again = formats.load(formats.dump(ready, ()), ())
+        np.testing.assert_array_equal(again.predict(numbers), wanted)
 
 
 @pytest.mark.parametrize("classes", [1, 2])

@@ -1,7 +1,8 @@
 """Any model as one that can be served by itself: what it takes, and everything that it gives for a row.
 
-A classifier gives ``label`` and ``probabilities``, another model ``prediction``, an ONNX graph its outputs by their own
-names. What it takes follows from the names of its features, else from their number.
+A classifier gives ``label`` and ``probabilities``, another model ``prediction``, an ONNX graph and a model that answers
+with a table its outputs by their own names. What it takes follows from the names of its features, else from their
+number.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ class Answering:
         else:
             return {_PREDICTION: probabilities}
         if probabilities is None:
-            return {_LABEL if hasattr(model, "classes_") else _PREDICTION: label}
+            return {_LABEL: label} if hasattr(model, "classes_") else _named(label)
         return {_LABEL: label, _PROBABILITIES: probabilities}
 
     def _columns(self) -> tuple[Column, ...]:
@@ -104,6 +105,16 @@ class Answering:
             )
         self.table = TABLE
         return tuple(Column(name=f"x{n}", type="float", nullable=missing) for n in range(width))
+
+
+def _named(given: Any) -> dict[str, Any]:
+    """What a model gave by name: the columns of a frame or a mapping as they are called, else one prediction."""
+    if isinstance(given, Mapping):
+        return {str(name): found for name, found in given.items()}
+    columns = getattr(given, "columns", ())
+    if len(columns) and all(isinstance(name, str) for name in columns):
+        return {name: given[name] for name in columns}
+    return {_PREDICTION: given}
 
 
 def kind_of(found: Array) -> Any:

@@ -109,7 +109,9 @@ def _graph(estimator: Any, X: pl.DataFrame) -> bytes:
     try:
         converter = importlib.import_module("skl2onnx")
     except ImportError as error:
-        raise NotInstalled("skl2onnx is not installed", remedy="pip install skl2onnx") from error
+        raise NotInstalled(
+            "skl2onnx is not installed", remedy="Run: pip install 'homeostat[onnx]'"
+        ) from error
     first = np.asarray(numbers(X.head(1)), dtype=np.float64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the converter, about libraries it was written for

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from homeostat.domain.contracts import Column, ColumnType
+from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import Unsafe
+from homeostat.engine.registry import pyfunc
 from homeostat.engine.registry.formats import graphs, lgbm, pickles, scikit, xgb
 
 if TYPE_CHECKING:
@@ -105,16 +107,25 @@ def restore(files: Mapping[str, bytes], trusted: Sequence[str]) -> Any:
     """The classifier in a directory.
 
     Raises:
-        Unsafe: it has no flavor that loads without its own code, or holds what nobody allowed.
+        Unsafe: it has no flavor that loads without its own code and nobody allowed each of its files; or it holds
+            what nobody allowed.
         NotInstalled: the library of its format is missing.
     """
     flavors = describe(files).flavors
     for name, read in _READERS.items():
         if name in flavors:
             return read(files, flavors[name], trusted)
+    if pyfunc.FLAVOR in flavors and all(digest_bytes(data) in trusted for data in files.values()):
+        return pyfunc.PyfuncModel(files)
     raise Unsafe(
-        f"the MLflow model has the flavors {', '.join(flavors) or 'none'}, none of which loads without its own code",
-        remedy=f"Save it as one of {', '.join(_READERS)}",
+        f"the MLflow model has the flavors {', '.join(flavors) or 'none'}, none of which loads without its own code: "
+        "whoever made it decides what runs here",
+        remedy=f"Save it as one of {', '.join(_READERS)}"
+        + (
+            "; or, if you know where it comes from, pip install 'homeostat[mlflow]' and serve it with --allow-pickle"
+            if pyfunc.FLAVOR in flavors
+            else ""
+        ),
     )
 
 
@@ -173,7 +184,9 @@ def _serialized(files: Mapping[str, bytes], said: dict[str, Any], path: Any, tru
 def _xgboost(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
     library, _, kind = str(said.get("model_class", "xgboost.core.Booster")).rpartition(".")
     if f"{library}.{kind}" not in xgb.KINDS:
-        raise Unsafe(f"{kind} of {library} is no classifier of XGBoost", remedy="Save the booster")
+        raise Unsafe(
+            f"{kind} of {library} is no model of XGBoost that is known here", remedy="Save the booster"
+        )
     return xgb.restore(_file(files, said.get("data")), kind)
 
 

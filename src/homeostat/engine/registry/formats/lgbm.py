@@ -29,8 +29,19 @@ from homeostat.engine.registry.formats.base import (
 from homeostat.engine.registry.formats.trees import LARGEST_CATEGORY, segments
 
 FILE: Final = "model.txt"
-_CLASSES: Final = ("lightgbm.sklearn.LGBMClassifier", "lightgbm.basic.Booster")
+_CLASSES: Final = (
+    "lightgbm.sklearn.LGBMClassifier",
+    "lightgbm.sklearn.LGBMRegressor",
+    "lightgbm.sklearn.LGBMRanker",
+    "lightgbm.basic.Booster",
+)
 _PROBABILITY: Final = ("binary", "cross_entropy", "multiclass", "multiclassova")
+_NUMBER: Final = (
+    *("regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape", "gamma", "tweedie"),
+    *("cross_entropy_lambda", "lambdarank", "rank_xendcg"),
+    "",  # of its own: the number as it is
+)
+_OBJECTIVE: Final = re.compile(r"^objective=(\w+)", re.MULTILINE)
 _END: Final = "end of trees"
 
 _INTEGER: Final = re.compile(r"-?\d{1,19}")
@@ -69,13 +80,26 @@ Tree = dict[str, list[str]]
 
 
 class Details(msgspec.Struct, frozen=True, tag="lightgbm", tag_field="format"):
-    """The classes of a classifier, in the order of its columns; empty: a booster, which answers about class 1."""
+    """The classes of a classifier, in the order of its columns; empty: a booster, or what predicts a number."""
 
     classes: tuple[int | bool | str, ...] = ()
 
 
-class LgbModel:
-    """A booster of LightGBM that answers with probabilities, one thread a call.
+class _Asked:
+    """A booster of LightGBM, one thread a call."""
+
+    def __init__(self, booster: Any) -> None:
+        self.model = booster
+
+    def _ask(self, X: Any) -> Array:
+        data = numbers(X)
+        if isinstance(data, np.ndarray) and data.shape[1] != self.model.num_feature():
+            raise BadScores(f"the booster has {self.model.num_feature()} features, not {data.shape[1]}")
+        return np.asarray(self.model.predict(data, num_threads=1))
+
+
+class LgbModel(_Asked):
+    """A booster that answers with probabilities.
 
     Args:
         booster: The booster.
@@ -83,29 +107,36 @@ class LgbModel:
     """
 
     def __init__(self, booster: Any, classes: Sequence[Any] = ()) -> None:
-        self.model = booster
+        super().__init__(booster)
         if classes:
             self.classes_ = np.asarray(classes)
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, or of class 1 alone where the classes are not known."""
-        data = numbers(X)
-        if isinstance(data, np.ndarray) and data.shape[1] != self.model.num_feature():
-            raise BadScores(f"the booster has {self.model.num_feature()} features, not {data.shape[1]}")
-        scores: Array = np.asarray(self.model.predict(data, num_threads=1))
+        scores = self._ask(X)
         if scores.ndim == 1 and hasattr(self, "classes_"):
             return np.stack([1 - scores, scores], axis=1)
         return scores
 
 
+class LgbNumber(_Asked):
+    """A booster that answers with a number: regression, ranking, or an objective of its own."""
+
+    def predict(self, X: Any) -> Array:
+        """The number of each row."""
+        return self._ask(X)
+
+
 def takes(model: Any) -> bool:
-    """A classifier or a booster of LightGBM's own; a subclass may do anything."""
-    return isinstance(model, LgbModel) or type_name(model) in _CLASSES
+    """An estimator or a booster of LightGBM's own; a subclass may do anything."""
+    return isinstance(model, _Asked) or type_name(model) in _CLASSES
 
 
 def classifier(model: Any) -> Any:
-    """A classifier as it is; a booster with ``predict_proba``."""
-    return model if hasattr(model, "predict_proba") else LgbModel(model)
+    """A booster of probabilities with ``predict_proba``; anything else as it is."""
+    if type_name(model) != "lightgbm.basic.Booster":
+        return model
+    return LgbModel(model) if _probable(model.model_to_string(num_iteration=1)) else LgbNumber(model)
 
 
 def dump(model: Any, trusted: Sequence[str]) -> Files:
@@ -113,14 +144,9 @@ def dump(model: Any, trusted: Sequence[str]) -> Files:
 
     Raises:
         Unsafe: it has trees that this cannot check, or was fitted on a frame's categories.
-        BadScores: its objective gives no probability.
     """
-    classes: Sequence[Any] = ()
-    booster = model
-    if isinstance(model, LgbModel):
-        booster, classes = model.model, getattr(model, "classes_", np.empty(0)).tolist()
-    elif hasattr(model, "booster_"):
-        booster, classes = model.booster_, model.classes_.tolist()
+    classes = getattr(model, "classes_", np.empty(0)).tolist()
+    booster = model.model if isinstance(model, _Asked) else getattr(model, "booster_", model)
     if getattr(booster, "pandas_categorical", None):
         raise Unsafe(
             f"the fitted {type(model).__name__} cannot be kept in {FILE}: it knows categories by a frame's",
@@ -133,7 +159,7 @@ def dump(model: Any, trusted: Sequence[str]) -> Files:
     return {FILE: text.encode(), DETAILS: canonical(kept)}
 
 
-def load(files: Mapping[str, bytes], trusted: Sequence[str]) -> LgbModel:
+def load(files: Mapping[str, bytes], trusted: Sequence[str]) -> LgbModel | LgbNumber:
     """The model.
 
     Raises:
@@ -142,7 +168,7 @@ def load(files: Mapping[str, bytes], trusted: Sequence[str]) -> LgbModel:
     return restore(files[FILE], details(files, Details).classes)
 
 
-def restore(data: bytes, classes: Sequence[Any] = ()) -> LgbModel:
+def restore(data: bytes, classes: Sequence[Any] = ()) -> LgbModel | LgbNumber:
     """A model from its text; see ``load``."""
     lightgbm = need("lightgbm", "lightgbm", FILE)
     try:
@@ -153,7 +179,7 @@ def restore(data: bytes, classes: Sequence[Any] = ()) -> LgbModel:
         booster = lightgbm.Booster(model_str=text)
     except lightgbm.basic.LightGBMError as error:
         raise damaged(FILE, f"is no model of LightGBM: {error}") from error
-    return LgbModel(booster, classes)
+    return LgbModel(booster, classes) if _probable(text) else LgbNumber(booster)
 
 
 def sound(text: str) -> str:
@@ -161,15 +187,11 @@ def sound(text: str) -> str:
 
     Raises:
         Unsafe: it is no model of LightGBM, or one that points outside itself.
-        BadScores: its objective gives no probability.
     """
     head, trees = _read(text)
     objective = head.get("objective", "").partition(" ")[0]
-    if objective not in _PROBABILITY:
-        raise BadScores(
-            f"a model of objective {objective or 'of its own'} gives no probability",
-            remedy=f"Train with one of {', '.join(_PROBABILITY)}",
-        )
+    if objective not in _PROBABILITY + _NUMBER:
+        raise damaged(FILE, f"has the objective {objective}, which LightGBM does not know")
     try:
         wrong = next(_faults(head, trees), "")
     except (KeyError, IndexError, ValueError, OverflowError) as error:
@@ -177,6 +199,11 @@ def sound(text: str) -> str:
     if wrong:
         raise damaged(FILE, f"holds {wrong}")
     return _written(head, trees)
+
+
+def _probable(text: str) -> bool:
+    found = _OBJECTIVE.search(text.partition("\nTree=")[0])
+    return found is not None and found[1] in _PROBABILITY
 
 
 def _read(text: str) -> tuple[dict[str, str], list[Tree]]:

@@ -32,26 +32,36 @@ FILE: Final = "model.ubj"
 KINDS: Final = {
     "xgboost.sklearn.XGBClassifier": "XGBClassifier",
     "xgboost.sklearn.XGBRFClassifier": "XGBRFClassifier",
+    "xgboost.sklearn.XGBRegressor": "XGBRegressor",
+    "xgboost.sklearn.XGBRFRegressor": "XGBRFRegressor",
+    "xgboost.sklearn.XGBRanker": "XGBRanker",
     "xgboost.core.Booster": "Booster",
 }
 _WIDEST: Final = 1 << 20
 _MOST_CLASSES: Final = 1000
 _NO_NODE: Final = 2**31 - 1
 _PROBABILITY: Final = ("binary:logistic", "reg:logistic", "multi:softprob")
+_NUMBER: Final = (
+    *("reg:squarederror", "reg:squaredlogerror", "reg:pseudohubererror", "reg:absoluteerror", "reg:gamma"),
+    *("reg:tweedie", "count:poisson", "survival:cox", "binary:logitraw", "binary:hinge", "multi:softmax"),
+    *("rank:ndcg", "rank:pairwise", "rank:map"),
+)
 
 
 class Details(msgspec.Struct, frozen=True, tag="xgboost", tag_field="format"):
-    """What a classifier was, and which value it takes as missing (None: NaN)."""
+    """What a model was, and which value it takes as missing (None: NaN)."""
 
-    kind: Literal["XGBClassifier", "XGBRFClassifier", "Booster"]
+    kind: Literal[
+        "XGBClassifier", "XGBRFClassifier", "XGBRegressor", "XGBRFRegressor", "XGBRanker", "Booster"
+    ]
     missing: float | None = None
 
 
-class XgbModel:
-    """A model of XGBoost that answers with probabilities, one thread a call.
+class _Asked:
+    """A model of XGBoost, one thread a call.
 
     Args:
-        model: The classifier or booster.
+        model: The estimator or booster.
         missing: The value that counts as missing.
     """
 
@@ -61,8 +71,7 @@ class XgbModel:
         if hasattr(model, "classes_"):
             self.classes_ = model.classes_
 
-    def predict_proba(self, X: Any) -> Array:
-        """The probability of each class, or of class 1 alone where a booster says no more."""
+    def _ask(self, X: Any, method: str) -> Array:
         xgboost = need("xgboost", "xgboost", FILE)
         data = numbers(X)
         booster = isinstance(self.model, xgboost.Booster)
@@ -71,7 +80,7 @@ class XgbModel:
         try:
             if booster:
                 data = xgboost.DMatrix(data, missing=self.missing, nthread=1)
-            ask = self.model.predict if booster else self.model.predict_proba
+            ask = self.model.predict if booster else getattr(self.model, method)
             found: Array = ask(data, validate_features=False)
         except (xgboost.core.XGBoostError, ValueError) as error:
             # Such as a category that was in none of the training rows.
@@ -79,38 +88,46 @@ class XgbModel:
         return found
 
 
+class XgbModel(_Asked):
+    """A model that answers with probabilities."""
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class, or of class 1 alone where a booster says no more."""
+        return self._ask(X, "predict_proba")
+
+
+class XgbNumber(_Asked):
+    """A model that answers with a number: regression, ranking, or a margin."""
+
+    def predict(self, X: Any) -> Array:
+        """The number of each row."""
+        return self._ask(X, "predict")
+
+
 def takes(model: Any) -> bool:
-    """A classifier or a booster of XGBoost's own; a subclass may do anything."""
-    return isinstance(model, XgbModel) or type_name(model) in KINDS
+    """An estimator or a booster of XGBoost's own; a subclass may do anything."""
+    return isinstance(model, _Asked) or type_name(model) in KINDS
 
 
 def classifier(model: Any) -> Any:
-    """A classifier as it is; a booster with ``predict_proba``."""
-    if isinstance(model, XgbModel) or hasattr(model, "predict_proba"):
-        return model
-    _check_objective(json.loads(model.save_config())["learner"]["objective"]["name"])
-    return XgbModel(model)
+    """A booster of probabilities with ``predict_proba``; anything else as it is."""
+    return _wrapped(model) if type_name(model) == "xgboost.core.Booster" else model
 
 
 def dump(model: Any, trusted: Sequence[str]) -> Files:
-    """The model in UBJSON and its details.
-
-    Raises:
-        BadScores: its objective gives no probability.
-    """
+    """The model in UBJSON and its details."""
     missing = getattr(model, "missing", math.nan)
-    inner = model.model if isinstance(model, XgbModel) else model
+    inner = model.model if isinstance(model, _Asked) else model
     kind = KINDS[type_name(inner)]
     booster = inner if kind == "Booster" else inner.get_booster()
     data = bytes(booster.save_raw("ubj"))
-    _check_objective(json.loads(booster.save_config())["learner"]["objective"]["name"])
     if missing is None or math.isnan(missing):
         missing = None
     found = Details(kind, missing)  # type: ignore[arg-type]  # one of KINDS
     return {FILE: data, DETAILS: canonical(found)}
 
 
-def load(files: Mapping[str, bytes], trusted: Sequence[str]) -> XgbModel:
+def load(files: Mapping[str, bytes], trusted: Sequence[str]) -> XgbModel | XgbNumber:
     """The model.
 
     Raises:
@@ -120,7 +137,7 @@ def load(files: Mapping[str, bytes], trusted: Sequence[str]) -> XgbModel:
     return restore(files[FILE], kept.kind, math.nan if kept.missing is None else kept.missing)
 
 
-def restore(data: bytes, kind: str, missing: float = math.nan) -> XgbModel:
+def restore(data: bytes, kind: str, missing: float = math.nan) -> XgbModel | XgbNumber:
     """A model from its bytes, UBJSON or JSON; see ``load``."""
     xgboost = need("xgboost", "xgboost", FILE)
     check(data)
@@ -131,7 +148,14 @@ def restore(data: bytes, kind: str, missing: float = math.nan) -> XgbModel:
         raise damaged(FILE, f"is no model of XGBoost: {str(error).splitlines()[0]}") from error
     booster = model if kind == "Booster" else model.get_booster()
     booster.set_param({"nthread": 1})
-    return XgbModel(model, missing)
+    return _wrapped(model, missing)
+
+
+def _wrapped(model: Any, missing: float = math.nan) -> XgbModel | XgbNumber:
+    booster = not hasattr(model, "get_booster")
+    objective = json.loads(model.save_config())["learner"]["objective"]["name"] if booster else ""
+    probable = objective in _PROBABILITY if booster else hasattr(model, "predict_proba")
+    return XgbModel(model, missing) if probable else XgbNumber(model, missing)
 
 
 def check(data: bytes) -> None:
@@ -156,7 +180,8 @@ def check(data: bytes) -> None:
         raise damaged(FILE, f"is no model of XGBoost: {type(error).__name__}: {error}") from error
     if wrong:
         raise damaged(FILE, f"holds {wrong}")
-    _check_objective(objective)
+    if objective not in _PROBABILITY + _NUMBER:
+        raise damaged(FILE, f"has the objective {objective!r}, which is not known here")
 
 
 def _parse(data: bytes) -> Any:
@@ -171,14 +196,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise BadUbjson("a key stands twice in an object")
     return found
-
-
-def _check_objective(name: str) -> None:
-    if name not in _PROBABILITY:
-        raise BadScores(
-            f"a model of objective {name} gives no probability",
-            remedy=f"Train with one of {', '.join(_PROBABILITY)}",
-        )
 
 
 def _faults(booster: dict[str, Any], width: int, groups: int) -> Iterator[str]:

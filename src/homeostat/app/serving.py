@@ -27,9 +27,8 @@ from homeostat.domain.records import Deployment, Lease, ModelVersion, Run
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.registry import package
-from homeostat.engine.registry.arrays import array_of, by_position
 from homeostat.engine.serving.plane import Plane
-from homeostat.engine.serving.scorer import Derived, Loaded, Scored
+from homeostat.engine.serving.scorer import Loaded, Scored
 from homeostat.ports.online import OnlineStore
 
 
@@ -50,31 +49,18 @@ class ModelScorer:
         self.schema = schema
         self.package = package
         self._online = online
-        own = features.numbers
-        self._own = pl.Schema({name: schema[name] for name in own})
-        self._get = attrgetter(*own) if len(own) > 1 else None
-        self._asked = by_position(package.estimator, own) if len(own) > 1 else None
 
     def score(self, rows: Sequence[msgspec.Struct], times: Sequence[datetime]) -> Scored:
-        """One multi-get, the features, the scores. Where the features are numbers of the request, nothing but the scores.
+        """One multi-get, the features, the scores.
 
         Raises:
             StoreUnavailable: the online store does not answer.
             BadScores: the model gave something that is no probability.
         """
-        if self._get is not None:
-            derived = Derived(rows, self._frame)
-            if self._asked is None:
-                return Scored(self.package.predict(derived.frame(rows)).tolist(), derived)
-            X = array_of([self._get(row) for row in rows], len(self._own))
-            return Scored(package.predict(self._asked, X).tolist(), derived)
         columns = {name: [getattr(row, name) for row in rows] for name in self.schema}
         found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
         scores = self.package.predict(found.X)
         return Scored(scores.tolist(), found.X, found.as_of, found.positions)
-
-    def _frame(self, rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
-        return self.features.widened(frame_of(rows, self._own))
 
 
 def frame_of(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:

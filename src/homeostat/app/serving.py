@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 
@@ -27,8 +28,9 @@ from homeostat.domain.records import Deployment, Lease, ModelVersion, Run
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.registry import package
+from homeostat.engine.registry.arrays import array_of, by_position
 from homeostat.engine.serving.plane import Plane
-from homeostat.engine.serving.scorer import Loaded, Scored
+from homeostat.engine.serving.scorer import Derived, Loaded, Scored
 from homeostat.ports.online import OnlineStore
 
 
@@ -49,18 +51,29 @@ class ModelScorer:
         self.schema = schema
         self.package = package
         self._online = online
+        own = features.numbers
+        self._own = pl.Schema({name: schema[name] for name in own})
+        self._get = attrgetter(*own) if len(own) > 1 else None
+        asked = by_position(package.estimator, own) if self._get else None
+        self._asked = replace(package, estimator=asked) if asked is not None else None
 
     def score(self, rows: Sequence[msgspec.Struct], times: Sequence[datetime]) -> Scored:
-        """One multi-get, the features, the scores.
+        """One multi-get, the features, the scores; of features that are the request's own numbers, the scores alone.
 
         Raises:
             StoreUnavailable: the online store does not answer.
             BadScores: the model gave something that is no probability.
         """
+        if self._get is not None:
+            X = array_of(map(self._get, rows), len(self._own)) if self._asked else self._frame(rows)
+            return Scored((self._asked or self.package).predict(X).tolist(), Derived(rows, self._frame))
         columns = {name: [getattr(row, name) for row in rows] for name in self.schema}
         found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
         scores = self.package.predict(found.X)
         return Scored(scores.tolist(), found.X, found.as_of, found.positions)
+
+    def _frame(self, rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
+        return self.features.widened(frame_of(rows, self._own))
 
 
 def frame_of(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:

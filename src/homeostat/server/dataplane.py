@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -33,6 +32,7 @@ from homeostat.server.protocols.measures import Measures
 
 if TYPE_CHECKING:
     from homeostat.engine.serving.plane import Plane
+    from homeostat.engine.serving.predictions import Prediction
 
 BODY_LIMIT: Final = 16 << 20
 
@@ -84,19 +84,25 @@ class DataPlane:
 
     def direct(self, name: str, query: bytes, body: bytes, reply: Callable[[Reply], None]) -> None:
         """Answer ``POST /predict/NAME`` by a callback; see ``homeostat.server.direct``."""
+        taken: native.Taken | None = None
         began = self.plane.clock.monotonic()
 
-        def answer(make: Callable[[], Reply]) -> None:
-            made = self._made(HttpError.body, make, f"POST {native.PREFIX}{name}")
+        def done(found: list[Prediction] | Exception) -> None:
+            try:
+                if isinstance(found, Exception):
+                    raise found
+                assert taken is not None
+                made = taken.reply(found)
+            except Exception as error:  # noqa: BLE001 - the client gets an answer
+                made = self._failed(HttpError.body, error, f"POST {native.PREFIX}{name}")
             self.measures.count("native", made.status, self.plane.clock.monotonic() - began)
             reply(made)
 
         try:
-            pending = native.begin(self.asking, name, query, body)
+            taken = native.take(self.asking, name, query, body)
+            self.asking.put(taken.found, taken.rows, done)
         except Exception as error:  # noqa: BLE001 - answered in the same way as what fails later
-            answer(partial(_raise, error))
-            return
-        pending.items.add_done_callback(lambda items: answer(lambda: pending.reply(items.result())))
+            done(error)
 
     async def private(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer on the private socket: the pages, and ``POST /-/sync``."""
@@ -135,21 +141,18 @@ class DataPlane:
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the cause
-            reply = self._made(wording, partial(_raise, error), f"{scope['method']} {scope['path']}")
+            reply = self._failed(wording, error, f"{scope['method']} {scope['path']}")
         status, body, media_type, headers = reply
         self.measures.count(protocol, status, self.plane.clock.monotonic() - began)
         await respond(send, status, body, headers, media_type=media_type)
 
-    def _made(self, wording: Wording, make: Callable[[], Reply], what: str) -> Reply:
-        """A reply, also where making it raises: then it says why."""
-        try:
-            return make()
-        except HttpError as error:
+    def _failed(self, wording: Wording, error: Exception, what: str) -> Reply:
+        """The reply that says why there is no other: to the client, or where it is nothing to him in the log."""
+        if isinstance(error, HttpError):
             return Reply(error.status, wording(error), headers=error.headers)
-        except Exception:  # noqa: BLE001 - the client gets an answer, the log the cause
-            _log.exception("request failed: %s", what)
-            failure = HttpError(500, "internal", "the server failed", remedy="See the worker's log")
-            return Reply(500, wording(failure))
+        _log.error("request failed: %s", what, exc_info=error)
+        failure = HttpError(500, "internal", "the server failed", remedy="See the worker's log")
+        return Reply(500, wording(failure))
 
     async def _page(self, asking: Asking, limit: int, scope: Scope, receive: Receive) -> Reply:
         page = self._pages.get(scope["path"])
@@ -182,10 +185,6 @@ class DataPlane:
             return Reply(200, encode(await self.plane.sync()))
         except StoreUnavailable as error:
             raise HttpError(503, "store_unavailable", error.message, remedy=error.remedy) from error
-
-
-def _raise(error: Exception) -> Reply:
-    raise error
 
 
 async def _live() -> Reply:

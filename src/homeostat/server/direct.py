@@ -44,7 +44,7 @@ class _Cycle:
         self.name = name
         self.query = query
         self.keep_alive = keep_alive
-        self.body = bytearray()
+        self.body: bytes | bytearray = b""
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
@@ -78,7 +78,7 @@ class _Cycle:
         transport.write(b"".join(parts))
         if not self.keep_alive:
             transport.close()
-        protocol.on_response_complete()
+        protocol.answered()
 
 
 class Direct(HttpToolsProtocol):
@@ -91,6 +91,8 @@ class Direct(HttpToolsProtocol):
     dataplane: DataPlane
     since = 0.0
     """When the request began that is not whole yet, in the loop's time; 0 where there is none."""
+    rested = 0.0
+    """When the last answer of the short way went out, in the loop's time; 0 where a request came since."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Begin to wait for the first request."""
@@ -106,9 +108,12 @@ class Direct(HttpToolsProtocol):
         return True
 
     def on_message_begin(self) -> None:
-        """Note when."""
-        super().on_message_begin()
+        """Note when. What the application needs to know of a request is put together where it goes there."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self.since = self.loop.time()
+        self.rested = 0.0
 
     def on_headers_complete(self) -> None:
         """Take the short way where the request allows it."""
@@ -122,6 +127,10 @@ class Direct(HttpToolsProtocol):
             or self.parser.get_method() != b"POST"
             or self.parser.should_upgrade()
         ):
+            headers, expect = self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expect
+            self.headers += headers
             super().on_headers_complete()
             return
         path, _, query = url.partition(b"?")
@@ -138,7 +147,12 @@ class Direct(HttpToolsProtocol):
         if type(cycle) is not _Cycle:
             super().on_body(body)
         elif not cycle.response_complete:
-            cycle.body += body
+            if not cycle.body:
+                cycle.body = body
+            elif type(cycle.body) is bytes:
+                cycle.body = bytearray(cycle.body + body)
+            else:
+                cycle.body += body
             if len(cycle.body) > self.dataplane.body_limit:
                 self._refuse(cycle)
 
@@ -151,6 +165,14 @@ class Direct(HttpToolsProtocol):
         elif not cycle.response_complete:
             self.dataplane.direct(cycle.name, cycle.query, bytes(cycle.body), cycle.reply)
 
+    def answered(self) -> None:
+        """An answer of the short way went out: what is pipelined behind it is next."""
+        if self.pipeline:
+            self.on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+            self.rested = self.loop.time()
+
     def _refuse(self, cycle: _Cycle) -> None:
         error = too_large(self.dataplane.body_limit)
         self.dataplane.measures.count("native", error.status, 0.0)
@@ -158,10 +180,17 @@ class Direct(HttpToolsProtocol):
 
 
 def drop_slow(connections: Iterable[object], patience: float) -> None:
-    """Close connections whose request is not whole after so many seconds."""
+    """Close connections whose request is not whole after so many seconds, and those that nobody uses any more.
+
+    One look at all of them now and then costs less than a timer for each answer.
+    """
     for connection in list(connections):
-        if not isinstance(connection, Direct) or not connection.since:
+        if not isinstance(connection, Direct):
             continue
-        if connection.loop.time() - connection.since > patience:
+        now = connection.loop.time()
+        if connection.since and now - connection.since > patience:
             connection.since = 0.0
             connection.transport.abort()
+        elif connection.rested and now - connection.rested > connection.timeout_keep_alive:
+            connection.rested = 0.0
+            connection.transport.close()

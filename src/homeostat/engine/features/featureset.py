@@ -117,6 +117,16 @@ class FeatureSet:
         """The feature columns, in order."""
         return list(self.schema)
 
+    @property
+    def numbers(self) -> list[str]:
+        """The columns, where each is a number that the request itself holds; else none."""
+        numeric = not self.views and all(dtype == pl.Float64 for dtype in self.schema.dtypes())
+        return self.names if numeric else []
+
+    def widened(self, requests: pl.DataFrame) -> pl.DataFrame:
+        """The request's own columns as features."""
+        return latest.widen(requests.select(self.own))
+
     def offline(self, requests: pl.DataFrame, sources: Mapping[str, pl.LazyFrame]) -> pl.DataFrame:
         """Point-in-time features of ``requests``: no row counts that could not yet be seen at the request's time.
 
@@ -127,7 +137,7 @@ class FeatureSet:
         Returns:
             Shape (n, len(names)), rows in the order of ``requests``.
         """
-        parts = [latest.widen(requests.select(self.own))] if self.own else []
+        parts = [self.widened(requests)] if self.own else []
         parts += [self.offline_of(view, requests, sources) for view in self.views]
         return pl.concat(parts, how="horizontal")
 
@@ -171,7 +181,7 @@ class FeatureSet:
                 [None if key is None else wanted.setdefault((name, key), len(wanted)) for key in keys]
             )
         states = store.read([(name, key.encode()) for name, key in wanted]) if wanted else []
-        made = latest.widen(requests.select(self.own)).get_columns() if self.own else []
+        made = self.widened(requests).get_columns() if self.own else []
         as_of: dict[str, list[datetime | None]] = {}
         positions: dict[str, list[int | None]] = {}
         looked = {view.name: rows for view, rows in zip(self.stored, asked, strict=True)}

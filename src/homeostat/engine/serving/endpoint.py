@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -69,16 +70,18 @@ class Counts(msgspec.Struct):
     largest_batch: int = 0
 
 
-class _Ask:
-    __slots__ = ("future", "items", "left", "started")
+Done = Callable[[list[Prediction] | Exception], None]
+"""Takes the rows of a request once they are decided, or why they were lost. Raises nothing."""
 
-    def __init__(
-        self, items: list[Prediction], started: float, future: asyncio.Future[list[Prediction]]
-    ) -> None:
+
+class _Ask:
+    __slots__ = ("done", "items", "left", "started")
+
+    def __init__(self, items: list[Prediction], started: float, done: Done) -> None:
         self.items = items
         self.left = len(items)
         self.started = started
-        self.future = future
+        self.done = done
 
 
 class _Pace:
@@ -145,6 +148,16 @@ class Endpoint:
         Raises:
             asyncio.QueueFull: too much waits already.
         """
+        future: asyncio.Future[list[Prediction]] = self._loop.create_future()
+        self.put(rows, live, at, started, partial(_settle, future))
+        return future
+
+    def put(self, rows: Sequence[Any], live: Live, at: datetime, started: float, done: Done) -> None:
+        """As ``submit``, for who is called back at once rather than woken: at a batch's end, all of them in turn.
+
+        Raises:
+            asyncio.QueueFull: too much waits already.
+        """
         waiting = len(self._waiting)
         if waiting and (
             waiting + len(rows) > self._max_waiting or self._pace.seconds(waiting) > self._max_wait
@@ -155,12 +168,11 @@ class Endpoint:
             key = key_text([getattr(row, name) for name in live.key])
             time = (getattr(row, live.time) if live.time else None) or at
             items.append(Prediction(new_id(at), row, key, at, time, live.routes))
-        ask = _Ask(items, started, self._loop.create_future())
+        ask = _Ask(items, started, done)
         for item in items:
             self._waiting.append((item, ask))
         self._submitted += len(items)
         self._arrived.set()
-        return ask.future
 
     async def probe(self) -> str:
         """Ask every arm for a real prediction, which nobody gets and nothing logs; says what failed."""
@@ -223,8 +235,9 @@ class Endpoint:
             # answer.
             _log.exception("batch lost")
             for _, ask in batch:
-                if not ask.future.done():
-                    ask.future.set_exception(error)
+                if ask.left:
+                    ask.left = 0
+                    ask.done(error)
         self._pace.batch(len(batch), self._clock.monotonic() - began)
         self._answered += len(batch)
         self.counts.rows += len(batch)
@@ -245,8 +258,7 @@ class Endpoint:
                 self._shadows.put(item)
             else:
                 self._record(item)
-        if not ask.future.done():
-            ask.future.set_result(ask.items)
+        ask.done(ask.items)
 
     def _drained(self) -> None:
         """Rows are answered in the order they came: those a drain waits for are recorded, or shadows."""
@@ -262,3 +274,12 @@ class Endpoint:
         else:
             work(batch)
         self.threaded = self._clock.monotonic() - began > _LONG
+
+
+def _settle(future: asyncio.Future[list[Prediction]], found: list[Prediction] | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(found, Exception):
+        future.set_exception(found)
+    else:
+        future.set_result(found)

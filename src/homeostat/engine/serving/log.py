@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from homeostat.engine.serving.predictions import Prediction, message
-from homeostat.engine.serving.scorer import Scored
+from homeostat.engine.serving.scorer import Derived, Scored
 
 if TYPE_CHECKING:
     import polars as pl
@@ -123,6 +124,10 @@ def _merge(frames: deque[pl.DataFrame], most: int) -> None:
     frames.appendleft(head[0] if len(head) == 1 else pl.concat(head, how="diagonal_relaxed"))
 
 
+_PLACE: Final = "_place"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_encode: Final = msgspec.json.Encoder().encode
 _TIME: Final = "time"
 _META: Final[dict[str, str]] = {
     "prediction_id": "text",
@@ -158,25 +163,24 @@ def to_frame(items: list[Prediction]) -> pl.DataFrame:
         "float": pl.Float64(),
         _TIME: pl.Datetime("us", "UTC"),
     }
-    known: dict[int, frozenset[str]] = {}
-    for item in items:
-        if item.scored is not None and id(item.scored) not in known:
-            known[id(item.scored)] = frozenset(item.scored.X.columns)
-    columns = zip(*(_meta(item, known.get(id(item.scored), frozenset())) for item in items), strict=True)
-    meta = pl.DataFrame(
-        dict(zip(_META, columns, strict=True)), schema={name: types[kind] for name, kind in _META.items()}
-    )
-    return pl.concat([meta, _features(items)], how="horizontal")
+    features, requests = _features(items)
+    columns = zip(*map(_meta, items, requests), strict=True)
+    meta = [
+        pl.Series(name, values, pl.Int64() if kind is _TIME else types[kind])
+        for (name, kind), values in zip(_META.items(), columns, strict=True)
+    ]
+    times = [pl.col(name).cast(types[_TIME]) for name, kind in _META.items() if kind is _TIME]
+    return pl.DataFrame([*meta, *features.get_columns()]).with_columns(times)
 
 
-def _meta(item: Prediction, features: frozenset[str]) -> tuple[Any, ...]:
+def _meta(item: Prediction, request: str) -> tuple[Any, ...]:
     """The values of ``_META``."""
     fell = item.answered is not item.arm
     other = item.answered if fell else item.shadow
     return (
         item.id,
-        item.at,
-        item.time,
+        at := _micros(item.at),
+        at if item.time is item.at else _micros(item.time),
         item.key,
         item.arm.version,
         item.arm.role,
@@ -187,35 +191,72 @@ def _meta(item: Prediction, features: frozenset[str]) -> tuple[Any, ...]:
         message(item.error) if item.error else None,
         item.status,
         item.latency_us,
-        _request(item.row, features),
+        request,
     )
 
 
-def _request(row: msgspec.Struct, features: frozenset[str]) -> str:
-    asked = {name: getattr(row, name) for name in row.__struct_fields__ if name not in features}
-    return msgspec.json.encode(asked).decode()
+def _micros(at: datetime) -> int:
+    """A time as Polars keeps it: what it makes of one itself takes twenty times as long."""
+    return (at - _EPOCH) // _MICROSECOND
 
 
-def _features(items: list[Prediction]) -> pl.DataFrame:
-    """Views and features of each item, in the items' order: rows of the batches that they were scored in."""
+def _features(items: list[Prediction]) -> tuple[pl.DataFrame, list[str]]:
+    """Views and features of each item, in the items' order: rows of the batches that they were scored in.
+
+    Beside them what each request holds besides, as JSON.
+    """
     import polars as pl
 
-    batches: dict[int, tuple[Scored, list[int], list[int]]] = {}
+    batches: dict[Any, list[int]] = {}
     for place, item in enumerate(items):
-        if item.scored is not None:
-            _, places, rows = batches.setdefault(id(item.scored), (item.scored, [], []))
-            places.append(place)
-            rows.append(item.index)
-    every = pl.DataFrame({"_place": range(len(items))}, schema={"_place": pl.Int64()})
-    if not batches:
-        return every.drop("_place")
+        scored = item.scored
+        if scored is not None:
+            alike = scored.features.frame if isinstance(scored.features, Derived) else id(scored)
+            batches.setdefault(alike, []).append(place)
+        else:
+            batches.setdefault(None, []).append(place)
+    requests = [""] * len(items)
     groups: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
-    for scored, places, rows in batches.values():
-        frame = pl.DataFrame([*_views(scored, rows), *scored.X[rows].get_columns()])
-        frame = frame.insert_column(0, pl.Series("_place", places, pl.Int64()))
-        groups.setdefault(tuple(frame.schema.items()), []).append(frame)
+    for places in batches.values():
+        of = [items[place] for place in places]
+        frame = _frame(of)
+        for place, text in zip(places, _requests(of, frame.columns), strict=True):
+            requests[place] = text
+        if len(places) == len(items):
+            return frame, requests
+        if frame.width:
+            frame = frame.insert_column(0, pl.Series(_PLACE, places, pl.Int64()))
+            groups.setdefault(tuple(frame.schema.items()), []).append(frame)
+    if not groups:
+        return pl.DataFrame(), requests
+    every = pl.DataFrame({_PLACE: range(len(items))}, schema={_PLACE: pl.Int64()})
     found = pl.concat([pl.concat(alike) for alike in groups.values()], how="diagonal_relaxed")
-    return every.join(found, on="_place", how="left", maintain_order="left").drop("_place")
+    return every.join(found, on=_PLACE, how="left", maintain_order="left").drop(_PLACE), requests
+
+
+def _frame(items: list[Prediction]) -> pl.DataFrame:
+    """Views and features of items that were scored alike: in one batch, by requests alone, or not at all."""
+    import polars as pl
+
+    scored = items[0].scored
+    if scored is None:
+        return pl.DataFrame()
+    if isinstance(scored.features, Derived):
+        return scored.features.frame([item.row for item in items])
+    rows = [item.index for item in items]
+    return pl.DataFrame([*_views(scored, rows), *scored.features[rows].get_columns()])
+
+
+def _requests(items: list[Prediction], features: list[str]) -> Iterator[str]:
+    """What the log holds of each request beside its features, as JSON."""
+    names: dict[type[msgspec.Struct], list[str]] = {}
+    known = frozenset(features)
+    for item in items:
+        row = item.row
+        asked = names.get(type(row))
+        if asked is None:
+            asked = names[type(row)] = [name for name in row.__struct_fields__ if name not in known]
+        yield _encode({name: getattr(row, name) for name in asked}).decode()
 
 
 def _views(scored: Scored, rows: list[int]) -> Iterator[pl.Series]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -34,23 +34,41 @@ class Output(msgspec.Struct, frozen=True):
 SCORE: Final = Output("score")
 
 
+class Derived(NamedTuple):
+    """Features that follow from the requests alone: they are put into a frame when somebody looks at them.
+
+    Args:
+        rows: The requests.
+        frame: Makes the features of any requests of one scorer, one row each; the same function for all its batches.
+    """
+
+    rows: Sequence[msgspec.Struct]
+    frame: Callable[[Sequence[msgspec.Struct]], pl.DataFrame]
+
+
 @dataclass(frozen=True)
 class Scored:
     """The scores of a batch and what they were computed from, one entry a row.
 
     Args:
         scores: The probability of the positive class; for other models the one number that stands for the answer.
-        X: The features, one row a request.
+        features: The features, one row a request.
         as_of: By view, when the newest row behind each request's features became visible.
         positions: By view, the seq of the newest batch behind each request's features.
         outputs: By name, what else the model gave: an array or list with an entry for each row.
     """
 
     scores: list[float]
-    X: pl.DataFrame
+    features: pl.DataFrame | Derived
     as_of: dict[str, list[datetime | None]] = field(default_factory=dict)
     positions: dict[str, list[int | None]] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def X(self) -> pl.DataFrame:
+        """The features as a frame."""
+        found = self.features
+        return found.frame(found.rows) if isinstance(found, Derived) else found
 
     def output(self, name: str, index: int) -> Any:
         """The value of one output for one row."""

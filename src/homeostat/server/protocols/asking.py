@@ -12,7 +12,7 @@ from homeostat.domain.refs import number_of
 from homeostat.server.http import HttpError
 
 if TYPE_CHECKING:
-    from homeostat.engine.serving.endpoint import Endpoint, Live
+    from homeostat.engine.serving.endpoint import Done, Endpoint, Live
     from homeostat.engine.serving.plane import Plane
     from homeostat.engine.serving.predictions import Prediction
 
@@ -141,6 +141,17 @@ class Asking:
         """
         try:
             return found.endpoint.submit(rows, found.live, found.at, found.started)
+        except asyncio.QueueFull:
+            raise _overloaded(found.endpoint) from None
+
+    def put(self, found: Found, rows: Sequence[Any], done: Done) -> None:
+        """As ``submit``, for who is called back.
+
+        Raises:
+            HttpError: too much waits.
+        """
+        try:
+            found.endpoint.put(rows, found.live, found.at, found.started, done)
         except asyncio.QueueFull:
             raise _overloaded(found.endpoint) from None
 

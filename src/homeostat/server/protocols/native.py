@@ -6,7 +6,6 @@ what stands behind it was.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs
@@ -64,11 +63,11 @@ class Answers(msgspec.Struct):
     predictions: list[Answer] | list[Full]
 
 
-class Pending(NamedTuple):
-    """A request that was taken."""
+class Taken(NamedTuple):
+    """A request that was checked."""
 
     found: Found
-    items: asyncio.Future[list[Prediction]]
+    rows: list[msgspec.Struct]
     many: bool
     explain: bool
 
@@ -91,11 +90,11 @@ class Pending(NamedTuple):
         return Reply(200, encode(Answers(name, answers) if self.many else answers[0]))
 
 
-def begin(asking: Asking, name: str, query: bytes, body: bytes) -> Pending:
-    """Check a request and put its rows in line.
+def take(asking: Asking, name: str, query: bytes, body: bytes) -> Taken:
+    """Check a request.
 
     Raises:
-        HttpError: it breaks the contract, there is no such deployment, or too much waits.
+        HttpError: it breaks the contract, or there is no such deployment.
     """
     found = asking.find(name)
     explain = _explain(query) if query else False
@@ -103,7 +102,7 @@ def begin(asking: Asking, name: str, query: bytes, body: bytes) -> Pending:
         rows, many = found.live.reader.read(body)
     except BadRequest as error:
         raise refused(error) from None
-    return Pending(found, asking.submit(found, rows), many, explain)
+    return Taken(found, rows, many, explain)
 
 
 async def predict(asking: Asking, limit: int, scope: Scope, receive: Receive) -> Reply:
@@ -113,8 +112,8 @@ async def predict(asking: Asking, limit: int, scope: Scope, receive: Receive) ->
     only(scope, "POST")
     if query:
         _explain(query)  # before the body is read
-    pending = begin(asking, name, query, await read_body(scope, receive, limit))
-    return pending.reply(await pending.items)
+    taken = take(asking, name, query, await read_body(scope, receive, limit))
+    return taken.reply(await asking.submit(taken.found, taken.rows))
 
 
 def _explain(query: bytes) -> bool:

@@ -14,9 +14,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from homeostat.app.artifacts import content, put_in
+from homeostat.app.artifacts import put_in
 from homeostat.app.container import Container
 from homeostat.app.registry import models
+from homeostat.app.registry.contents import files_of
 from homeostat.app.registry.reading import resolve
 from homeostat.app.tracking.experiments import DEFAULT, ensure_default
 from homeostat.domain.digests import digest_bytes
@@ -24,9 +25,9 @@ from homeostat.domain.errors import BadRequest, Conflict, NotFound, Unsafe
 from homeostat.domain.events import Event
 from homeostat.domain.records import ModelVersion, Run
 from homeostat.domain.refs import Ref
-from homeostat.domain.tracking import ArtifactFile, LoggedModel, RegisteredModel
+from homeostat.domain.tracking import LoggedModel, RegisteredModel
 from homeostat.engine.registry import flavors, package
-from homeostat.engine.tracking.places import SCHEME, clean, here, model_root, path_of, place_of
+from homeostat.engine.tracking.places import SCHEME, clean, model_root, path_of
 
 Layout = Literal["mlflow", "package"]
 Files = dict[str, bytes]
@@ -157,28 +158,17 @@ def kept_files(container: Container, record: ModelVersion) -> Files:
         NotFound: they are not kept here.
         Unsafe: one was altered.
     """
-    if record.manifest:
-        found = {path: container.blobs.get(digest) for path, digest in record.manifest["files"].items()}
-        for path, data in found.items():
-            if digest_bytes(data) != record.manifest["files"][path]:
-                raise Unsafe(f"{path} was altered", remedy="Do not use it")
-        return found
-    uri = record.location or record.source
-    ref = Ref("model", record.model).at(record.version)
-    folder = here(uri)
-    if not folder:
-        raise NotFound(f"the files of {ref} are at {uri!r}, not here", remedy="Fetch them from there")
-    place = place_of(path_of(uri))
-    start = f"{place.path}/" if place.path else ""
-    files = container.store.find(ArtifactFile, ("root", "=", place.root), order=["path"])
-    taken = {
-        file.path.removeprefix(start): b"".join(content(container, file))
-        for file in files
-        if file.path.startswith(start)
+    found = {
+        path: b"".join(map(container.blobs.get, chunks))
+        for path, (_, chunks) in files_of(container, record).items()
     }
-    if not taken:
-        raise NotFound(f"there are no files of {ref} at {uri}", remedy="Were they removed?")
-    return taken
+    for path, digest in record.manifest.get("files", {}).items():
+        if digest_bytes(found[path]) != digest:
+            raise Unsafe(f"{path} was altered", remedy="Do not use it")
+    if not found:
+        uri, ref = record.location or record.source, Ref("model", record.model).at(record.version)
+        raise NotFound(f"the files of {ref} are not here, but at {uri!r}", remedy="Fetch them from there")
+    return found
 
 
 def read_tree(folder: Path) -> Files:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
 
+from homeostat.engine.tracking.code import git
 from homeostat.engine.tracking.environment import lock
 
 
@@ -27,24 +28,15 @@ class Captured(msgspec.Struct, frozen=True):
 
 def capture(root: Path) -> Captured:
     """Capture the environment and, where ``root`` is in a git repository, its commit."""
-    commit = _git(root, "rev-parse", "--verify", "HEAD")
-    return Captured(lock(), commit, bool(commit and _git(root, "status", "--porcelain", "--", ".")))
+    commit = git(root, "rev-parse", "--verify", "HEAD").strip()
+    return Captured(lock(), commit, bool(commit and git(root, "status", "--porcelain", "--", ".")))
 
 
 def seed(number: int) -> None:
-    """Seed Python's and NumPy's global generators, so that a training function need not."""
+    """Seed the global generators of Python and NumPy, and PyTorch's where it is imported, so that nobody else need."""
     import numpy as np
 
     random.seed(number)
     np.random.seed(number % 2**32)
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """What git says; nothing where there is no git, no repository or no commit."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(number)

@@ -44,30 +44,30 @@ class Code(msgspec.Struct, frozen=True):
 
 def code_of(folder: Path, redactor: Redactor) -> Code | None:
     """The code around ``folder``; None where there is no git, no repository or no commit."""
-    commit = _git(folder, "rev-parse", "--verify", "HEAD").strip()
+    commit = git(folder, "rev-parse", "--verify", "HEAD").strip()
     if not commit:
         return None
-    states = _git(folder, "status", "--porcelain", "--untracked-files=normal").splitlines()
+    states = git(folder, "status", "--porcelain", "--untracked-files=normal").splitlines()
     untracked = sum(line.startswith("??") for line in states)
     difference = ""
     if len(states) > untracked:
         plain = ("--no-color", "--no-ext-diff", "--no-textconv")
         without = (f":(exclude,glob,icase,top)**/{name}" for name in _LEFT_OUT.split())
-        whole = _git(folder, "diff", *plain, "HEAD", "--", ":/", *without, limit=LARGEST)
+        whole = git(folder, "diff", *plain, "HEAD", "--", ":/", *without, limit=LARGEST)
         difference = redactor.text(whole)
         if len(whole.encode()) >= LARGEST:
             difference += f"\n(cut at {LARGEST:,} bytes)\n"
     return Code(
         commit=commit,
-        branch=_git(folder, "symbolic-ref", "--short", "-q", "HEAD").strip(),
-        remote=redactor.text(_git(folder, "config", "--get", "remote.origin.url").strip()),
+        branch=git(folder, "symbolic-ref", "--short", "-q", "HEAD").strip(),
+        remote=redactor.text(git(folder, "config", "--get", "remote.origin.url").strip()),
         dirty=len(states) > untracked,
         difference=difference,
         untracked=untracked,
     )
 
 
-def _git(folder: Path, *arguments: str, limit: int = -1) -> str:
+def git(folder: Path, *arguments: str, limit: int = -1) -> str:
     """What git says, up to a number of bytes; nothing where it fails."""
     # Whoever works in the tree at the same time is not to find it locked.
     environ = os.environ | {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import random
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +11,7 @@ from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest
 from homeostat.engine.tracking import entries, limits
 from homeostat.engine.tracking.axes import tags_of
+from homeostat.engine.tracking.capture import seed as seed_all
 from homeostat.sdk.tracking import active
 from homeostat.sdk.tracking.energy import Tariff
 from homeostat.sdk.tracking.resuming import next_step
@@ -88,7 +87,7 @@ def run(
     at = SystemClock().milliseconds()
     began = entries.Began(experiment=experiment, name=name, actor=texts["mlflow.user"], at=at, tags=texts)
     if seed is not None:
-        _seed(seed)
+        seed_all(seed)
     made = Run(
         settings.home / "spool",
         following(settings),
@@ -111,12 +110,3 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # no such user in this container
         return ""
-
-
-def _seed(number: int) -> None:
-    import numpy as np
-
-    random.seed(number)
-    np.random.seed(number % 2**32)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(number)

@@ -6,9 +6,13 @@ import compileall
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import typer
+
+from homeostat.cli.program import PARTS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {
@@ -67,3 +71,34 @@ def test_nothing_heavy_is_imported(code: str) -> None:
         text=True,
     )
     assert not HEAVY & set(done.stdout.split())
+
+
+def test_a_command_that_asks_a_server_imports_nothing_heavy() -> None:
+    """So that a rollback is not waiting for libraries: what draws on terminals is not imported either."""
+    code = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.modules));"
+        "sys.argv = ['homeostat', 'rollback', 'churn', '--server', 'http://127.0.0.1:9'];"
+        "from homeostat.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert "no Homeostat answers at http://127.0.0.1:9" in done.stderr
+    loaded = set(done.stdout.split())
+    assert "homeostat.cli.models" in loaded
+    assert (
+        not (HEAVY - {"httpx"} | {"rich", "pygments", "homeostat.app.container", "homeostat.cli.registry"})
+        & loaded
+    )
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_module_of_commands_has_those_it_is_said_to_have(part: str) -> None:
+    app = typer.Typer()
+    import_module(f"homeostat.cli.{part}").register(app)
+    commands = [one.name for one in (*app.registered_commands, *app.registered_groups)]
+    assert sorted(filter(None, commands)) == sorted(PARTS[part])

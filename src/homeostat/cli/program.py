@@ -8,40 +8,58 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Annotated, Any, Final
 
 import typer
 
-from homeostat.cli import (
-    approving,
-    demo,
-    exchange,
-    keeping,
-    models,
-    pipelines,
-    predicting,
-    project,
-    reading,
-    registry,
-    rollouts,
-    running,
-    runs,
-    tracking,
-)
 from homeostat.cli.flags import rooted
 from homeostat.cli.output import complain
 from homeostat.domain.errors import DeclarationError, HomeostatError
 
-app = typer.Typer(
-    name="homeostat",
-    help="Keeps machine-learning models in balance with a changing world.\n\n"
-    "Begin with: homeostat init my-project --csv rows.csv --label churned --key id",
-    epilog="Exit status: 0 done, 1 failed or something is wrong, 2 the command or the project file is wrong, "
-    "3 rejected by the gates.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+PARTS: Final[Mapping[str, Sequence[str]]] = {
+    "project": ("init", "plan", "apply"),
+    "running": ("up", "serve", "down", "status", "doctor"),
+    "models": ("train", "promote", "rollback"),
+    "approving": ("approve",),
+    "predicting": ("predict",),
+    "rollouts": ("label", "replay", "shadow"),
+    "registry": ("models",),
+    "pipelines": ("run",),
+    "tracking": ("sync",),
+    "runs": ("runs",),
+    "exchange": ("import", "export"),
+    "reading": ("why", "lineage", "ledger"),
+    "keeping": ("gc",),
+    "demo": ("demo",),
+}
+"""Which module of this package has which commands, in the order of the help."""
+
+
+def tree(command: str = "") -> typer.Typer:
+    """The commands: all of them, or only those of the module that has ``command``, which saves importing the rest."""
+    app = typer.Typer(
+        name="homeostat",
+        help="Keeps machine-learning models in balance with a changing world.\n\n"
+        "Begin with: homeostat init my-project --csv rows.csv --label churned --key id",
+        epilog="Exit status: 0 done, 1 failed or something is wrong, 2 the command or the project file is wrong, "
+        "3 rejected by the gates.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    parts = [part for part, commands in PARTS.items() if command in commands] or PARTS
+    for part in parts:
+        import_module(f"homeostat.cli.{part}").register(app)
+    return app
+
+
+def __getattr__(name: str) -> typer.Typer:
+    if name == "app":
+        return tree()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _version(wanted: bool) -> None:
@@ -52,7 +70,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 @rooted
 def _root(
     context: typer.Context,
@@ -64,29 +81,10 @@ def _root(
     context.obj = flags
 
 
-for part in (
-    project,
-    running,
-    models,
-    approving,
-    predicting,
-    rollouts,
-    registry,
-    pipelines,
-    tracking,
-    runs,
-    exchange,
-    reading,
-    keeping,
-    demo,
-):
-    part.register(app)
-
-
 def run() -> None:
     """Run the command that the program's arguments name."""
     try:
-        app()
+        tree(sys.argv[1] if len(sys.argv) > 1 else "")()
     except HomeostatError as error:
         complain(error)
         sys.exit(2 if isinstance(error, DeclarationError) else 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -51,18 +52,18 @@ class Transport:
     """
 
     def __init__(self, server: str, *, timeout: float, patience: float) -> None:
-        import httpx
-
         from homeostat.adapters.clock import SystemClock
 
         self._server = server
+        self._timeout = timeout
         self._patience = patience
         self._clock = SystemClock()
-        self._http = httpx.Client(timeout=httpx.Timeout(timeout, connect=5.0), trust_env=False)
+        self._clients: dict[bool, httpx.Client] = {}
 
     def close(self) -> None:
         """Give back the connections."""
-        self._http.close()
+        for client in self._clients.values():
+            client.close()
 
     def send(self, method: str, path: str, *, repeatable: bool = False, **parts: Any) -> bytes:
         """The body of the answer; ``path`` may be a whole URL.
@@ -77,13 +78,12 @@ class Transport:
             HomeostatError: the error that the server answered with.
             StoreUnavailable: no answer came.
         """
-        import httpx
-
+        httpx = _httpx()
         url = path if path.startswith("http") else self._server + path
         until = self._clock.monotonic() + self._patience
         while True:
             try:
-                response = self._http.request(method, url, **parts)
+                response = self._client(url).request(method, url, **parts)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 raise StoreUnavailable(
                     f"no Homeostat answers at {_base(url)}",
@@ -104,6 +104,30 @@ class Transport:
             if response.is_success:
                 return response.content
             raise _error(response)
+
+    def _client(self, url: str) -> httpx.Client:
+        # Reading the authorities' certificates takes longer than a call, and only https needs them.
+        secure = url.startswith("https:")
+        if secure not in self._clients:
+            httpx = _httpx()
+            timeout = httpx.Timeout(self._timeout, connect=5.0)
+            made = httpx.Client(timeout=timeout, trust_env=False, verify=secure)
+            if self._clients.setdefault(secure, made) is not made:
+                made.close()
+        return self._clients[secure]
+
+
+def _httpx() -> Any:
+    """The library, without its command line, which would import what draws on terminals where that is installed."""
+    own = "httpx._main"
+    if "httpx" not in sys.modules:
+        sys.modules[own] = None  # type: ignore[assignment]  # to Python: there is no such module
+    try:
+        import httpx
+    finally:
+        if sys.modules.get(own, own) is None:
+            sys.modules.pop(own, None)
+    return httpx
 
 
 def _base(url: str) -> str:

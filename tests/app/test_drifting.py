@@ -15,7 +15,7 @@ import pytest
 
 from homeostat.adapters.clock import SimulatedClock
 from homeostat.app import explain
-from homeostat.app.apply import apply
+from homeostat.app.apply import apply, plan
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.datasets import append_log
@@ -175,6 +175,21 @@ def test_the_training_data_are_kept_by_season(container: Container) -> None:
     assert np.sum(list(kept.strata["size__warm"].values()), axis=0).tolist() == (
         kept.features["size__warm"].counts
     )
+
+
+def test_what_is_promised_is_told_when_it_is_declared(container: Container, tmp_path: Path) -> None:
+    declared = project(tmp_path / "shop", "false_alarm=0.12")
+    (told,) = [change for change in plan(container, declared) if change.ref == "model/shop"]
+    assert told.promises == (
+        "drift, 0.12 false a year: at most 0.011 false reports a month are to be expected",
+    )
+    assert told == next(change for change in apply(container, declared) if change.ref == "model/shop")
+    (told,) = [
+        change
+        for change in plan(container, project(tmp_path / "bare", "threshold=0.25"))
+        if change.ref == "model/shop"
+    ]
+    assert "promises nothing" in told.promises[0]
 
 
 def test_a_promise_that_the_training_data_cannot_keep_is_refused(

@@ -10,6 +10,7 @@ import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.deliveries import Ingested, ingest
+from homeostat.app.drifting import promises
 from homeostat.app.online import refresh
 from homeostat.app.projects import Declared, snapshot
 from homeostat.app.reading import schemas
@@ -26,11 +27,19 @@ from homeostat.ports.meta import Transaction
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What applying does to one declaration; ``detail`` names the parts that differ."""
+    """What applying does to one declaration.
+
+    Args:
+        ref: The declaration.
+        action: What becomes of it.
+        detail: The parts that differ.
+        promises: How often each drift rule may report for nothing.
+    """
 
     ref: str
     action: Literal["create", "update", "remove", "keep"]
     detail: str = ""
+    promises: tuple[str, ...] = ()
 
 
 def plan(container: Container, declared: Declared) -> list[Change]:
@@ -43,7 +52,11 @@ def plan(container: Container, declared: Declared) -> list[Change]:
     project = container.store.get(records.Project, declared.name)
     before: dict[str, Any] = project.declared if project else {}
     now = declared.specs()
-    changes = [_change(ref, before.get(ref), spec) for ref, spec in now.items()]
+    told = {f"model/{name}": promises(model) for name, model in declared.models.items()}
+    changes = [
+        msgspec.structs.replace(_change(ref, before.get(ref), spec), promises=told.get(ref, ()))
+        for ref, spec in now.items()
+    ]
     return changes + [Change(ref, "remove", _removal(ref)) for ref in before if ref not in now]
 
 

@@ -54,6 +54,18 @@ def training_reference(model: Model, rows: Split, scores: npt.NDArray[np.float64
     return reference(rows.train.X, scores, seasons=seen, score_seasons=held)
 
 
+def promises(model: Model) -> tuple[str, ...]:
+    """How many false reports each drift rule of ``model`` lets expect, a sentence a rule."""
+    rules = model.retrain.rules if model.retrain else ()
+    return tuple(
+        f"{name_of(rule)}: at most {rule.false_pages_a_month:.2g} false reports a month are to be expected"
+        if isinstance(rule, DriftTest)
+        else f"{name_of(rule)}: decides by size, and promises nothing of false reports"
+        for rule in rules
+        if isinstance(rule, Drift | DriftTest)
+    )
+
+
 def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> Drifts:
     """Look at the drift that the rules of ``model`` ask for.
 

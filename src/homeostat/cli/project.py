@@ -96,6 +96,8 @@ def _show(changes: Sequence[Change]) -> None:
             continue
         line = f"{sign} {change.ref}" + (f"  ({change.detail})" if change.detail else "")
         typer.echo(typer.style(line, fg=colour) if sys.stdout.isatty() else line)
+        for promise in change.promises:
+            typer.echo(f"    {promise}")
     counts = {action: sum(change.action == action for change in changes) for action in _SIGNS}
     told = [f"{count} to {action}" for action, count in counts.items() if action != "keep"]
     typer.echo(", ".join([*told, f"{counts['keep']} unchanged"]) + ".")

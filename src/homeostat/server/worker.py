@@ -282,7 +282,7 @@ def run(
     """``serve`` on uvloop; threads switch so fast that background work does not show in latencies."""
     import uvloop
 
-    sys.setswitchinterval(0.001)
+    sys.setswitchinterval(0.0005)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(
             serve(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -16,7 +16,7 @@ from homeostat.domain.records import Arm, Deployment
 from homeostat.engine.serving.endpoint import Endpoint
 from homeostat.engine.serving.plane import Plane
 from homeostat.engine.serving.predictions import Prediction
-from homeostat.engine.serving.scorer import Loaded
+from homeostat.engine.serving.scorer import Loaded, Scored
 from tests.engine.serving.fakes import NOON, FakeScorer, body, loaded
 
 
@@ -188,6 +188,30 @@ def test_a_batch_is_what_arrived_while_the_model_ran() -> None:
         assert endpoint.counts.largest_batch == 9
         await world.plane.close()
 
+    asyncio.run(run())
+
+
+def test_a_model_whose_calls_take_long_runs_beside_the_event_loop() -> None:
+    class Slow(FakeScorer):
+        def score(self, rows: Sequence[Any], times: Sequence[datetime]) -> Scored:
+            world.clock.advance(timedelta(milliseconds=lasts))
+            return super().score(rows, times)
+
+    async def run() -> None:
+        nonlocal lasts
+        world.versions[1] = loaded(1, Slow())
+        world.deploy(1, 1)
+        await world.plane.sync()
+        endpoint = world.plane.endpoints["flights"]
+        found = []
+        for milliseconds in (6, 1, 6, 6, 6, 1, 1):
+            lasts = milliseconds
+            await world.ask("a")
+            found.append(endpoint.threaded)
+        assert found == [False, False, False, True, True, False, False]
+        await world.plane.close()
+
+    world, lasts = World(), 1
     asyncio.run(run())
 
 

@@ -1,6 +1,7 @@
 """Scoring requests once more, for comparison, where no answer waits for it.
 
-Shadows run in a thread of their own, when nothing waits to be answered or many of them wait. However slow one is, and
+Shadows run in a thread of their own, once some have gathered, when nothing waits to be answered or many of them wait:
+a call for each few rows would cost more than the answers do, and each disturbs them. However slow one is, and
 whatever it raises, answers go out as before: what it is too slow for is recorded without its score, and counted.
 """
 
@@ -17,8 +18,10 @@ from homeostat.engine.serving.predictions import Prediction, shadow
 
 _BATCH: Final = 512
 _MOST: Final = 16 * _BATCH
-_PAUSE: Final = 0.002
-_PAUSES: Final = 100  # then shadows take their turn though requests wait: the log waits for them
+_PAUSE: Final = 0.005
+_GATHERED: Final = 64
+_GATHERING: Final = 20  # pauses at most until they are scored, few as they may be
+_PAUSES: Final = 40  # then shadows take their turn though requests wait: the log waits for them
 _PATIENCE: Final = 2.0
 
 _log = logging.getLogger(__name__)
@@ -90,6 +93,12 @@ class ShadowLane:
         self._waiting.clear()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
+    def _waits(self, pauses: int) -> bool:
+        """Whether shadows are better left alone for another pause, after so many."""
+        waiting = len(self._waiting)
+        gathering = waiting < _GATHERED and pauses < _GATHERING
+        return not self._urgent and (gathering or (waiting < _BATCH and pauses < _PAUSES and self._busy()))
+
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         pauses = 0
@@ -98,7 +107,7 @@ class ShadowLane:
                 self._idle.set()
                 self._arrived.clear()
                 await self._arrived.wait()
-            elif self._busy() and len(self._waiting) < _BATCH and pauses < _PAUSES and not self._urgent:
+            elif self._waits(pauses):
                 pauses += 1
                 await asyncio.sleep(_PAUSE)
             else:

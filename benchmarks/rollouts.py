@@ -34,7 +34,8 @@ from homeostat.app.running import noted
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain.declarations import Canary
-from homeostat.engine.control.canary import Baseline, CanaryTest, losses
+from homeostat.engine.control.canary import Baseline, CanaryTest
+from homeostat.engine.control.losses import LogLoss
 from homeostat.engine.control.sequential import bets, mixture, wealth
 from homeostat.sdk.client import Client
 
@@ -214,7 +215,7 @@ def _rolled_back(runs: int, requests: int, noise: float, canary: Canary) -> np.n
     """After how many labelled requests each canary is rolled back; infinity where it is not."""
     rng = np.random.default_rng(1)
     test = CanaryTest(canary, Baseline(requests=20_000))
-    one = test.tests["log_loss"]
+    one, loss = test.tests["log_loss"], LogLoss()
     grid, out = bets(one.mean, one.low), []
     for part in np.array_split(np.arange(runs), runs // 100):
         shape = (len(part), requests)
@@ -224,7 +225,7 @@ def _rolled_back(runs: int, requests: int, noise: float, canary: Canary) -> np.n
             1 / (1 + np.exp(-(truth + rng.normal(0, 0.3, shape) + extra * rng.normal(0, 1, shape))))
             for extra in (noise, 0.0)
         )
-        path = mixture(wealth(losses(y, mine) - losses(y, theirs), one.mean, grid, np.zeros(len(grid))))
+        path = mixture(wealth(loss.of(y, mine) - loss.of(y, theirs), one.mean, grid, np.zeros(len(grid))))
         over = path >= np.log(test.threshold("log_loss"))
         out.append(np.where(over.any(axis=1), over.argmax(axis=1) + 1, np.inf))
     return np.concatenate(out)

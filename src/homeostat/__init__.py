@@ -8,7 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from homeostat.domain.contracts import Check, Contract
-from homeostat.domain.declarations import SLO, ABTest, Binary, Canary, Dataset, Entity, Model, pipeline, step
+from homeostat.domain.declarations import (
+    SLO,
+    ABTest,
+    Binary,
+    Canary,
+    Dataset,
+    Entity,
+    Model,
+    MultiClass,
+    Regression,
+    pipeline,
+    step,
+)
 from homeostat.domain.errors import (
     BadRequest,
     Conflict,
@@ -27,6 +39,7 @@ from homeostat.sdk.declare import (
     drift,
     every,
     feature_view,
+    metric,
     new_labels,
     on_request,
     signed_by,
@@ -94,8 +107,10 @@ __all__ = [
     "Image",
     "LedgerBroken",
     "Model",
+    "MultiClass",
     "NotFound",
     "Parcel",
+    "Regression",
     "Run",
     "StoreUnavailable",
     "Table",
@@ -114,6 +129,7 @@ __all__ = [
     "log_artifact",
     "log_input",
     "log_params",
+    "metric",
     "new_labels",
     "on_request",
     "pipeline",

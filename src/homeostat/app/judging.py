@@ -8,6 +8,7 @@ import msgspec
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from homeostat.app.answers import constant
 from homeostat.app.apply import feature_set
 from homeostat.app.code import declared
 from homeostat.app.container import Container
@@ -21,6 +22,7 @@ from homeostat.domain.records import GateResult, ModelVersion, Run
 from homeostat.domain.refs import Ref
 from homeostat.engine.features.featureset import FeatureSet, online_key
 from homeostat.engine.registry import gates, package
+from homeostat.engine.registry.metrics import measures
 
 _SAMPLES = 200
 
@@ -83,11 +85,12 @@ def _evidence(
         y=held.y,
         p=candidate.predict(held.X),
         p_champion=_champion(container, model, features, rows),
-        p_baseline=float(rows.train.y.mean()),
+        p_baseline=constant(model.task, rows.train.y),
         slices=held.requests,
         predict_one=predict_one,
         samples=single,
         monotonic=clock.monotonic,
+        measures=measures(model.task),
     )
 
 

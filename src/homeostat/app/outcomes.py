@@ -13,10 +13,13 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from homeostat.app.answers import code
+from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
 from homeostat.app.reading import read, read_since
 from homeostat.domain.contracts import SEQ
+from homeostat.domain.declarations import Task
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.records import Dataset, Deployment
 
@@ -42,29 +45,38 @@ def labels_of(deployment: str) -> str:
     return f"{deployment}.labels"
 
 
-def label(container: Container, deployment: str, labels: Mapping[str, float | bool]) -> Labelled:
+def label(container: Container, deployment: str, labels: Mapping[str, float | bool | str]) -> Labelled:
     """Take labels by prediction id, before or after the log has the predictions; the first of an id counts.
+
+    They are kept as numbers, those of several classes as the places of these.
 
     Raises:
         NotFound: there is no such deployment.
-        BadRequest: there is no label, or one is no number.
+        BadRequest: there is no label, or one is no answer to the model's task.
     """
-    if container.store.get(Deployment, deployment) is None:
+    found = container.store.get(Deployment, deployment)
+    if found is None:
         raise NotFound(f"there is no deployment/{deployment}", remedy="homeostat status lists them")
     if not labels:
         raise BadRequest("there are no labels", field="labels", remedy='Send {"labels": {"01J…": 1}}')
+    task = _task(container, found.model)
     rows = pl.DataFrame(
         {
             _ID: [id.removeprefix("prediction/") for id in labels],
             "at": [container.clock.now()] * len(labels),
-            "label": [float(value) for value in labels.values()],
+            "label": [code(task, value) for value in labels.values()],
         },
         schema={_ID: pl.String(), "at": pl.Datetime("us", "UTC"), "label": pl.Float64()},
     )
-    if not rows["label"].is_finite().all():
-        raise BadRequest("a label is no number", field="labels", remedy="Send finite numbers")
     append_log(container, labels_of(deployment), rows)
     return Labelled(deployment, rows.height)
+
+
+def _task(container: Container, model: str) -> Task | None:
+    try:
+        return find_model(container, model).task
+    except NotFound:  # served without a declaration: its labels are numbers
+        return None
 
 
 def given(container: Container, deployment: str) -> pl.DataFrame:
@@ -77,10 +89,10 @@ def given(container: Container, deployment: str) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class Source:
-    """Where outcomes come from besides prediction ids: a column of a dataset, by the key of the request."""
+    """Where outcomes come from besides prediction ids: a column of a dataset as a number, by the key of the request."""
 
     dataset: str
-    column: str
+    column: pl.Expr
     keys: Sequence[str]
 
 
@@ -144,10 +156,11 @@ def look(
     known: list[pl.DataFrame] = []
     after = dict(found) | {"log_seq": _last(fresh, found["log_seq"])}
     if source is not None:
-        rows = read_since(container, source.dataset, found["label_from"], (*source.keys, source.column))
+        names = list(dict.fromkeys([*source.keys, *source.column.meta.root_names()]))
+        rows = read_since(container, source.dataset, found["label_from"], names)
         if rows.height:
             key = pl.concat_str(pl.col(list(source.keys)).cast(pl.String), separator="|").alias("key")
-            answers = rows.select(key, pl.col(source.column).cast(pl.Float64).alias(OUTCOME), _came())
+            answers = rows.select(key, source.column.cast(pl.Float64).alias(OUTCOME), _came())
             known.append(_joined(asked, answers, "key", found["log_seq"], found["label_seq"]))
             after["label_seq"] = _last(rows, found["label_seq"])
     rows = read_since(container, labels_of(deployment), found["id_from"], (_ID, "label"))

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import polars as pl
 
+from homeostat.app.answers import coded, dtype_of, predictions
 from homeostat.app.container import Container
 from homeostat.app.levels import judged
 from homeostat.app.outcomes import given
@@ -15,7 +16,7 @@ from homeostat.domain.declarations import Model
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.records import Window
 from homeostat.engine.monitoring.quality import quality
-from homeostat.engine.registry.metrics import evaluate
+from homeostat.engine.registry.metrics import measures
 
 
 def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
@@ -23,10 +24,12 @@ def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: 
     assert model.slo is not None
     span = parse_duration(model.slo.window)
     asked = log.filter(pl.col("at") > now - span, pl.col("score").is_not_null())
-    found = quality(join_labels(container, model, asked), model.task.label, evaluate)
+    task, known = model.task, measures(model.task)
+    joined = join_labels(container, model, asked)
+    found = quality(joined, task.label, known.evaluate, predicted=predictions(task, joined), task=task.type)
     out = []
-    for monitor, bound, worse in (("log_loss", model.slo.log_loss, 1.0), ("auc", model.slo.auc, -1.0)):
-        value = found.metrics.get(monitor)
+    for monitor in dict.fromkeys((*task.names[:2], *model.slo.quality)):
+        value, bound, worse = found.metrics.get(monitor), model.slo.bound(monitor), -known.sign(monitor)
         out.append(judged(model, monitor, (now - span, now), found.labelled, value, bound, worse, found))
     return out
 
@@ -43,7 +46,7 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
     key = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|").alias("key")
     answers = (
         labels.sort(SEQ, maintain_order=True)
-        .select(key, pl.col(task.label).cast(pl.Int8))
+        .select(key, coded(task).alias(task.label))
         .unique("key", keep="last", maintain_order=True)
         .collect()
     )
@@ -53,4 +56,4 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
         return found
     by_id = found.join(sent, on="prediction_id", how="left", suffix="_sent", maintain_order="left")
     name = "label_sent" if "label" in found.columns else "label"
-    return by_id.with_columns(pl.coalesce(pl.col(name).cast(pl.Int8), task.label).alias(task.label))
+    return by_id.with_columns(pl.coalesce(pl.col(name).cast(dtype_of(task)), task.label).alias(task.label))

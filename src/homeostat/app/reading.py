@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 import polars as pl
@@ -14,6 +15,8 @@ from homeostat.domain.declarations import Dataset
 from homeostat.domain.errors import ContractBroken, NotFound
 from homeostat.engine.data.batches import rows_of
 from homeostat.engine.data.schema import schema_of
+
+Rows = TypeVar("Rows", pl.DataFrame, pl.LazyFrame)
 
 
 def declared_columns(record: records.Dataset) -> tuple[Column, ...] | None:
@@ -98,11 +101,11 @@ def read_since(container: Container, name: str, seq: int, columns: Sequence[str]
         container: The ports.
         name: The dataset.
         seq: The last batch that is not wanted.
-        columns: Those that are; all when empty.
+        columns: Those that are, where the rows have them; all when empty.
     """
-    wanted = [*columns, SEQ] if columns else pl.all()
+    wanted = [*columns, SEQ] if columns else []
     waiting = container.store.find(records.Batch, ("dataset", "=", name), ("seq", ">", seq), order=["seq"])
-    parts = [rows_of(waiting).select(wanted)] if waiting else []
+    parts = [_some(rows_of(waiting), wanted)] if waiting else []
     if waiting and waiting[0].seq == seq + 1:
         return parts[0]
     record = container.store.get(records.Dataset, name)
@@ -110,8 +113,14 @@ def read_since(container: Container, name: str, seq: int, columns: Sequence[str]
     if last is not None and last.last_seq > seq:
         upto = waiting[0].seq if waiting else last.last_seq + 1
         table = container.tables.scan(name, last.table_version)
-        parts.insert(0, table.filter(pl.col(SEQ) > seq, pl.col(SEQ) < upto).select(wanted).collect())
+        rows = table.filter(pl.col(SEQ) > seq, pl.col(SEQ) < upto)
+        parts.insert(0, _some(rows, wanted).collect())
     return pl.concat(parts, how="diagonal").sort(SEQ, maintain_order=True) if parts else pl.DataFrame()
+
+
+def _some(rows: Rows, wanted: Sequence[str]) -> Rows:
+    known = rows.collect_schema()
+    return rows.select(name for name in wanted if name in known) if wanted else rows
 
 
 def version_of(container: Container, name: str, seq: int) -> records.DatasetVersion | None:

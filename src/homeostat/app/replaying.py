@@ -106,7 +106,7 @@ def replay(container: Container, prediction_id: str) -> Replay:
         for name in features.names
         if not _same(before[name][0], again[name][0])
     ]
-    from_logged, from_again = (float(scorer.package.predict(X)[0]) for X in (before, again))
+    from_logged, from_again = (float(scorer.package.score(X)[0]) for X in (before, again))
     matches = not differing and answered is not None and abs(from_logged - answered) <= _EXACT
     return Replay(
         prediction=f"prediction/{row['prediction_id']}",

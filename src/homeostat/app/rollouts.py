@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import polars as pl
 
 from homeostat.app import admission
 from homeostat.app.alerts import add_detail, open_alert
+from homeostat.app.answers import coded, loss_of, predictions
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
@@ -27,11 +29,15 @@ from homeostat.domain.ids import new_id
 from homeostat.domain.records import Arm, Dataset, Deployment, ModelVersion, Rollout, Run
 from homeostat.engine.control.canary import Baseline, CanaryTest, Decision
 from homeostat.engine.control.observations import baseline, observe, observe_labels
+from homeostat.engine.serving.predictions import PROBABILITIES
 from homeostat.ports.meta import Reads, Transaction
 
 CHALLENGER = "challenger"
 _USUAL = 20_000
-_LOOKED_AT = ("arm", "version", "score", "shadow_score", "error", "status", "latency_us")
+_LOOKED_AT = (
+    *("arm", "version", "score", "shadow_score", "error", "status", "latency_us"),
+    *(PROBABILITIES, f"shadow_{PROBABILITIES}"),
+)
 
 
 def promote(container: Container, model: str, version: int, *, actor: str, reason: str) -> Deployment:
@@ -266,7 +272,9 @@ def _canary(container: Container, record: ModelVersion, canary: Canary, champion
     model = find_model(container, record.model, run.code)
     log = container.store.get(Dataset, log_of(record.model))
     usual = _usual(container, model, champion) if log else None
-    statistics = CanaryTest(canary, usual).statistics(0, 0)
+    served = container.store.get(ModelVersion, record.model, champion)
+    loss = loss_of(model.task, served.metrics if served else record.metrics)
+    statistics = CanaryTest(canary, usual, loss=loss).statistics(0, 0)
     return Rollout(
         id=new_id(container.clock.wall()),
         deployment=record.model,
@@ -355,7 +363,7 @@ def told(statistics: dict[str, Any]) -> dict[str, Any]:
 
 
 def _source(model: Model) -> Source:
-    return Source(model.task.source.name, model.task.label, model.task.request.keys)
+    return Source(model.task.source.name, coded(model.task), model.task.request.keys)
 
 
 def _look(container: Container, model: Model, rollout: Rollout, test: CanaryTest) -> Rollout:
@@ -371,7 +379,10 @@ def _look(container: Container, model: Model, rollout: Rollout, test: CanaryTest
         judged=canary,
     )
     asked = observe(test, found.fresh) if found.fresh.height else 0
-    labelled = observe_labels(test, found.outcomes, OUTCOME) if found.outcomes.height else 0
+    labelled = 0
+    if found.outcomes.height:
+        read = partial(predictions, model.task)
+        labelled = observe_labels(test, found.outcomes, OUTCOME, read)
     return msgspec.structs.replace(
         rollout,
         requests=rollout.requests + asked,

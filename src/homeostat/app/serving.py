@@ -7,10 +7,11 @@ else.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
+from typing import Final
 
 import msgspec
 import polars as pl
@@ -22,6 +23,7 @@ from homeostat.app.datasets import append_log
 from homeostat.app.leases import lease_of
 from homeostat.app.projects import checkout, importing
 from homeostat.app.reading import schemas
+from homeostat.domain.contracts import ColumnType
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.records import Deployment, Lease, ModelVersion, Run
@@ -29,9 +31,14 @@ from homeostat.engine.data.schema import schema_of
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.registry import package
 from homeostat.engine.registry.arrays import array_of, by_position
+from homeostat.engine.registry.scores import one_number
 from homeostat.engine.serving.plane import Plane
-from homeostat.engine.serving.scorer import Derived, Loaded, Scored
+from homeostat.engine.serving.predictions import PROBABILITIES
+from homeostat.engine.serving.scorer import SCORE, Derived, Loaded, Output, Scored
 from homeostat.ports.online import OnlineStore
+
+LABEL: Final = "label"
+_KINDS: Final[Mapping[type, ColumnType]] = {str: "string", int: "integer", bool: "boolean"}
 
 
 class ModelScorer:
@@ -62,15 +69,31 @@ class ModelScorer:
 
         Raises:
             StoreUnavailable: the online store does not answer.
-            BadScores: the model gave something that is no probability.
+            BadScores: the model gave something that is no probability, or no number.
         """
         if self._get is not None:
             X = array_of(map(self._get, rows), len(self._own)) if self._asked else self._frame(rows)
-            return Scored((self._asked or self.package).predict(X).tolist(), Derived(rows, self._frame))
+            return replace(self.answer(X, self._asked), features=Derived(rows, self._frame))
         columns = {name: [getattr(row, name) for row in rows] for name in self.schema}
         found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
-        scores = self.package.predict(found.X)
-        return Scored(scores.tolist(), found.X, found.as_of, found.positions)
+        return replace(self.answer(found.X), as_of=found.as_of, positions=found.positions)
+
+    def answer(self, X: pl.DataFrame, asked: package.Package | None = None) -> Scored:
+        """The scores of features, and of several classes the likeliest one and the probabilities of all.
+
+        Args:
+            asked: The package in another form, where ``X`` is of another.
+
+        Raises:
+            BadScores: the model gave something that is no probability, or no number.
+        """
+        found = (asked or self.package).predict(X)
+        classes = self.package.signature.classes
+        if not classes:
+            return Scored(found.tolist(), X)
+        likeliest = [classes[place] for place in found.argmax(axis=1)]
+        outputs = {LABEL: likeliest, PROBABILITIES: found}
+        return Scored(one_number(found).tolist(), X, outputs=outputs)
 
     def _frame(self, rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
         return self.features.widened(frame_of(rows, self._own))
@@ -128,7 +151,15 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
         key=signature.key,
         time=signature.time,
         example=loaded.example,
+        outputs=_outputs(signature.classes),
     )
+
+
+def _outputs(classes: Sequence[str | int | bool]) -> tuple[Output, ...]:
+    """What an answer holds: the score, or of several classes the likeliest and the probabilities in their order."""
+    if not classes:
+        return (SCORE,)
+    return (Output(LABEL, _KINDS[type(classes[0])]), Output(PROBABILITIES, "float", len(classes)))
 
 
 def _sources(model: Model) -> dict[str, Dataset]:

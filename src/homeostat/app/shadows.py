@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from homeostat.app.answers import loss_of, predictions
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import set_arms
@@ -17,7 +18,6 @@ from homeostat.app.reading import read
 from homeostat.app.workers import sync_workers
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Arm, Dataset, Deployment, ModelVersion
-from homeostat.engine.control.canary import losses
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +32,9 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
         correlation: Of both scores; None where one of them is always the same.
         same_side: The share of requests that both put on the same side of 0.5.
         labelled: Requests whose labels have come.
-        log_loss: By ``shadow`` and ``answered``, on the labelled ones (nats per request).
+        log_loss: By ``shadow`` and ``answered``, the mean of ``loss`` on the labelled ones: of log loss in nats; of a
+            regression in variances of the answering version's training labels, of a quantile in their deviations.
+        loss: Which loss that is.
     """
 
     deployment: str
@@ -47,6 +49,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     labelled: int
     log_loss: dict[str, float]
     errors: list[str]
+    loss: str = "log_loss"
 
 
 def start_shadow(
@@ -177,12 +180,15 @@ def _on_labels(container: Container, deployment: Deployment, both: pl.DataFrame)
         model = find_model(container, deployment.model)
     except NotFound:  # served without a declaration: nothing says where labels come from
         return {"labelled": 0, "log_loss": {}}
+    task = model.task
     known = join_labels(container, model, both).drop_nulls(model.task.label) if both.height else both
     if not known.height:
-        return {"labelled": 0, "log_loss": {}}
-    y = known[model.task.label].to_numpy()
-    loss = {
-        "shadow": float(losses(y, known["shadow_score"].to_numpy()).mean()),
-        "answered": float(losses(y, known["score"].to_numpy()).mean()),
+        return {"labelled": 0, "log_loss": {}, "loss": task.loss}
+    y = known[task.label].to_numpy()
+    served = container.store.get(ModelVersion, deployment.model, int(known["version"][-1]))
+    loss = loss_of(task, served.metrics if served else {})
+    found = {
+        "shadow": float(loss.of(y, predictions(task, known, "shadow_")).mean()),
+        "answered": float(loss.of(y, predictions(task, known)).mean()),
     }
-    return {"labelled": known.height, "log_loss": loss}
+    return {"labelled": known.height, "log_loss": found, "loss": task.loss}

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from homeostat.app.answers import told
 from homeostat.app.apply import feature_set
 from homeostat.app.code import find_model, project
 from homeostat.app.container import Container
@@ -33,7 +34,7 @@ from homeostat.domain.ids import new_id
 from homeostat.domain.records import FeatureView, Lease, ModelVersion, Run, RunState
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
-from homeostat.engine.registry import conversion, formats, metrics, package
+from homeostat.engine.registry import conversion, formats, metrics, package, scores
 from homeostat.engine.tracking.capture import capture, seed
 from homeostat.engine.tracking.training import TrainingSet
 
@@ -286,6 +287,7 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
         keys=rows.train.requests.select(model.task.request.keys),
         times=rows.train.requests[model.task.request.time] if model.task.request.time else None,
         params=run.params,
+        classes=model.task.classes,
     )
     seed(run.seed)
     progress(f"training on {len(data):,} rows")
@@ -293,10 +295,11 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
         estimator = package.classifier(
             _function(container, model, run.code, run.function)(data, **run.params)
         )
-        if not hasattr(estimator, "predict_proba"):
+        task = model.task
+        if not hasattr(estimator, scores.method(task.type)):
             raise model_error(model, estimator)
-        scores = package.predict(estimator, rows.holdout.X)
-        measured = metrics.evaluate(rows.holdout.y, scores)
+        held = scores.predict(estimator, rows.holdout.X, task.type, len(task.classes))
+        measured = metrics.measures(task).evaluate(rows.holdout.y, held)
         progress("packaging")
         converted = conversion.convert(estimator, rows.train.X, model.onnx) if model.onnx is not None else {}
         if (verdict := conversion.verdict_of(converted)) is not None:
@@ -307,7 +310,7 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
             signature(model, rows, run.features),
             environment=captured.environment,
             example=example(model, rows),
-            reference=training_reference(model, rows, scores).dump(),
+            reference=training_reference(model, rows, scores.one_number(held)).dump(),
             extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))}
             | converted,
             trusted=model.trusted,
@@ -316,17 +319,17 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
     return Fitted(
         files=files,
         manifest=package.store(container.blobs, files),
-        metrics=numbers | {"train_base_rate": data.base_rate},
+        metrics=numbers | told(task, data.y),
         rows=len(data),
         seconds=container.clock.monotonic() - began,
     )
 
 
 def model_error(model: Model, estimator: object) -> DeclarationError:
-    """What to say of a training function that gave no classifier."""
+    """What to say of a training function that gave nothing that can be asked."""
     return model.error(
-        f"its training function gave a {type(estimator).__name__}, which has no predict_proba",
-        "Return the fitted classifier",
+        f"its training function gave a {type(estimator).__name__}, which has no {scores.method(model.task.type)}",
+        "Return the fitted classifier" if model.task.type != "regression" else "Return the fitted regressor",
     )
 
 
@@ -375,6 +378,8 @@ def signature(model: Model, rows: Split, views: list[str]) -> package.Signature:
         time=request.time,
         views=tuple(views),
         label=model.task.label,
+        task=model.task.type,
+        classes=model.task.classes,
     )
 
 

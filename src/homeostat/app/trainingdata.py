@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from homeostat.app.answers import coded
 from homeostat.app.container import Container
 from homeostat.app.reading import read
 from homeostat.domain.contracts import SEQ
@@ -28,11 +29,11 @@ from homeostat.engine.features.times import available_at, micros
 
 @dataclass(frozen=True)
 class Rows:
-    """Labelled requests, oldest first: the requests as they came, their features, their labels (0 and 1)."""
+    """Labelled requests, oldest first: the requests as they came, their features, their labels as numbers."""
 
     requests: pl.DataFrame
     X: pl.DataFrame
-    y: npt.NDArray[np.int8]
+    y: npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
     """The rows of ``run``: labels known by ``run.data_until``, from the versions it pinned.
 
     Raises:
-        Conflict: too few labelled rows to train on and to judge with; says how many there are.
+        Conflict: too few labelled rows to train on and to judge with; says how many there are. Or a label is none of
+            the declared classes.
     """
     pinned = {parse_ref(text).name: int(parse_ref(text).version) for text in run.inputs}
     sources = {name: read(container, name, version=version) for name, version in pinned.items()}
@@ -62,7 +64,7 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
         )
     requests = labelled.select(pl.exclude("held", "label"))
     X = features.offline(requests, sources)
-    y = labelled["label"].cast(pl.Int8).to_numpy()
+    y = labelled["label"].to_numpy()
     parts = [Rows(requests.filter(mask), X.filter(mask), y[mask]) for mask in (~held, held)]
     return Split(parts[0], parts[1], sources)
 
@@ -75,7 +77,7 @@ def _labelled(model: Model, sources: dict[str, pl.LazyFrame], until: datetime) -
     label_time = (
         pl.col(task.source.time).alias("label_time") if task.source.time else pl.lit(None).alias("label_time")
     )
-    answers = known.select(*request.keys, pl.col(task.label).cast(pl.Int8).alias("label"), label_time)
+    answers = known.select(*request.keys, coded(task).alias("label"), label_time)
     asked = _last_of_key(request, sources[request.name], request.keys)
     if request.name == task.source.name:
         asked = asked.drop(task.label, strict=False)
@@ -83,6 +85,11 @@ def _labelled(model: Model, sources: dict[str, pl.LazyFrame], until: datetime) -
     if request.time and model.window is not None:
         rows = rows.filter(pl.col(request.time) > until - model.window)
     frame = rows.sort([request.time] if request.time else list(request.keys), maintain_order=True).collect()
+    if wrong := frame["label"].null_count():
+        raise Conflict(
+            f"{wrong} labels of model/{model.name} are no answers to its task",
+            remedy=f"Declare every class of {task.label!r}, or correct the rows of dataset/{task.source.name}",
+        )
     return frame.with_columns(_held(model, frame, until)).drop("label_time")
 
 

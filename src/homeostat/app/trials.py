@@ -8,25 +8,27 @@ import msgspec
 import polars as pl
 
 from homeostat.app import admission
+from homeostat.app.answers import coded, loss_of, predictions
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
 from homeostat.app.outcomes import OUTCOME, Source, look, start
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.workers import sync_workers
 from homeostat.domain.declarations import Model
-from homeostat.domain.declarations.comparing import CHAMPION, QUALITY, ABTest
+from homeostat.domain.declarations.comparing import CHAMPION, ABTest
 from homeostat.domain.digests import digest_of
 from homeostat.domain.events import Event
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import Alias, Arm, Dataset, Deployment, ModelVersion, Rollout
 from homeostat.domain.refs import number_of
 from homeostat.domain.trials import Trial
-from homeostat.engine.control.canary import MOST_LOSS, losses
+from homeostat.engine.control.losses import Loss, name_of
 from homeostat.engine.control.trial import TrialTest, Verdict, scaled
+from homeostat.engine.serving.predictions import PROBABILITIES
 from homeostat.ports.meta import Reads, Transaction
 
 _SERVABLE = ("accepted", "canary", "champion", "retired", "rolled-back")
-_LOOKED_AT = ("arm", "version", "score", "error", "status")
+_LOOKED_AT = ("arm", "version", "score", "error", "status", PROBABILITIES)
 
 
 def begin_trial(container: Container, model: Model) -> Trial | None:
@@ -99,7 +101,9 @@ def _trial(container: Container, model: Model, spec: ABTest, names: dict[str, in
         Arm(names[name], share, "champion" if name == CHAMPION else "variant")
         for name, share in spec.arms.items()
     ]
-    test = TrialTest(in_its_unit(spec), {arm.version: arm.weight for arm in arms})
+    champion = container.store.get(ModelVersion, model.name, names[CHAMPION])
+    loss = loss_of(model.task, champion.metrics if champion else {})
+    test = TrialTest(in_its_unit(spec, loss), {arm.version: arm.weight for arm in arms})
     return Trial(
         id=new_id(container.clock.wall()),
         deployment=model.name,
@@ -109,31 +113,34 @@ def _trial(container: Container, model: Model, spec: ABTest, names: dict[str, in
         arms=arms,
         names=names,
         began_at=container.clock.now(),
-        statistics=test.statistics() | start(container, model.name, source_of(model, spec)),
+        statistics=test.statistics()
+        | {"loss": msgspec.to_builtins(loss)}
+        | start(container, model.name, source_of(model, spec)),
     )
 
 
-def in_its_unit(spec: ABTest) -> ABTest:
-    """The declaration with the bounds and the direction that a log loss has."""
-    if spec.outcome != QUALITY:
+def in_its_unit(spec: ABTest, loss: Loss) -> ABTest:
+    """The declaration with the bounds and the direction that a loss has."""
+    if spec.outcome != name_of(loss):
         return spec
-    return msgspec.structs.replace(spec, better="lower", bounds=(0.0, MOST_LOSS))
+    return msgspec.structs.replace(spec, better="lower", bounds=(0.0, loss.most))
 
 
 def source_of(model: Model, spec: ABTest) -> Source | None:
     """Where the outcomes of a test come from; None: by prediction id alone."""
     keys = model.task.request.keys
-    if spec.outcome == QUALITY:
-        return Source(model.task.source.name, model.task.label, keys)
+    if spec.outcome == model.task.loss:
+        return Source(model.task.source.name, coded(model.task), keys)
     if spec.outcome == "label":
         return None
     dataset, _, column = spec.outcome.rpartition(".")
-    return Source(dataset, column, keys)
+    return Source(dataset, pl.col(column), keys)
 
 
 def step_trial(container: Container, model: Model, trial: Trial) -> Verdict | None:
     """Show a test what came since the last look, and do what it says; None while its dataset is not there."""
-    spec = in_its_unit(msgspec.convert(trial.spec, ABTest))
+    loss = msgspec.convert(trial.statistics["loss"], Loss)
+    spec = in_its_unit(msgspec.convert(trial.spec, ABTest), loss)
     source = source_of(model, spec)
     if source is not None and container.store.get(Dataset, source.dataset) is None:
         return None
@@ -147,11 +154,11 @@ def step_trial(container: Container, model: Model, trial: Trial) -> Verdict | No
     outcomes = found.outcomes
     if outcomes.height:
         values = outcomes[OUTCOME].to_numpy()
-        if spec.outcome == QUALITY:
-            values = losses(values, outcomes["score"].to_numpy())
+        if spec.outcome == name_of(loss):
+            values = loss.of(values, predictions(model.task, outcomes))
         test.observe(outcomes["version"].to_list(), scaled(spec, values))
     verdict = test.decide(container.clock.now(), trial.began_at)
-    looked = msgspec.structs.replace(trial, statistics=verdict.statistics | found.seen)
+    looked = msgspec.structs.replace(trial, statistics=trial.statistics | verdict.statistics | found.seen)
     changed = _act(container, test, looked, verdict)
     if changed:
         sync_workers(container)

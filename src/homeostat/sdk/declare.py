@@ -25,9 +25,9 @@ from homeostat.domain.declarations import (
     Windows,
     WorstSlice,
 )
-from homeostat.domain.declarations.gates import METRICS, Metric
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import DeclarationError
+from homeostat.domain.metrics import METRICS, Metric
 
 Transform = Callable[[Any], Any]
 
@@ -101,34 +101,57 @@ def windows(
     )
 
 
-def _known(metric: str) -> None:
+def metric(*, better: Literal["higher", "lower"]) -> Callable[[Callable[[Any, Any], float | None]], Metric]:
+    """Declare a metric by its function of labels and predictions, for ``metrics=`` of a task.
+
+    Args:
+        better: Which way is better.
+
+    The function takes two arrays: labels of shape ``(n,)`` (0 and 1; places of classes; numbers), and scores,
+    probabilities of shape ``(n, classes)``, or numbers. It gives a number, or None where there is none.
+    """
+
+    def declare(function: Callable[[Any, Any], float | None]) -> Metric:
+        return Metric(getattr(function, "__name__", ""), better, function)
+
+    return declare
+
+
+def _named(metric: str | Metric) -> str:
+    if isinstance(metric, Metric):
+        return metric.name
     if metric not in METRICS:
         raise DeclarationError(f"{metric!r} is no metric", remedy=f"Use one of {', '.join(METRICS)}")
+    return metric
 
 
-def beats(reference: Literal["champion", "baseline"], metric: Metric, *, margin: float = 0.0) -> Beats:
-    """Gate: better than the champion, or than the training base rate, on the newest labelled rows."""
-    _known(metric)
+def beats(reference: Literal["champion", "baseline"], metric: str | Metric, *, margin: float = 0.0) -> Beats:
+    """Gate: better than the champion, or than what knows no features, on the newest labelled rows.
+
+    The baseline answers with what the training labels say by themselves: their rate, the shares of the classes, their
+    mean or quantile.
+    """
+    name = _named(metric)
     if reference not in ("champion", "baseline"):
         raise DeclarationError(f"cannot compare with {reference!r}", remedy='Use "champion" or "baseline"')
-    return Beats(reference, metric, margin)
+    return Beats(reference, name, margin)
 
 
 def worst_slice(
     column: str,
-    metric: Metric,
+    metric: str | Metric,
     *,
     at_least: float | None = None,
     at_most: float | None = None,
     min_rows: int = 100,
 ) -> WorstSlice:
     """Gate: a bound on ``metric`` that every slice of ``column`` with ``min_rows`` rows holds."""
-    _known(metric)
+    name = _named(metric)
     if (at_least is None) == (at_most is None):
         raise DeclarationError(
-            f"worst_slice({column!r}, {metric!r}) needs one bound", remedy="Give at_least= or at_most="
+            f"worst_slice({column!r}, {name!r}) needs one bound", remedy="Give at_least= or at_most="
         )
-    return WorstSlice(column, metric, at_least, at_most, min_rows)
+    return WorstSlice(column, name, at_least, at_most, min_rows)
 
 
 def calibrated(*, within: float) -> Calibrated:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from homeostat.domain.declarations import Canary
-from homeostat.engine.control.canary import LOSS_BOUND, Baseline, CanaryTest
+from homeostat.engine.control.canary import Baseline, CanaryTest
+from homeostat.engine.control.losses import LogLoss
 from homeostat.engine.control.sequential import Array, bets, mixture, wealth
 
 STEADY = Baseline(requests=20_000, errors=4, slow_after=0.05)
@@ -31,7 +32,7 @@ def losses(noise: float, shift: float) -> Draw:
             logits = truth + rng.normal(0, 0.3, shape) + (extra * rng.normal(0, 1, shape) if extra else 0)
             p = np.clip(1 / (1 + np.exp(-logits)), 0.01, 0.99)
             sides.append(-np.log(np.where(y, p, 1 - p)))
-        found: Array = np.clip(sides[0] - sides[1] + shift, -LOSS_BOUND, LOSS_BOUND)
+        found: Array = np.clip(sides[0] - sides[1] + shift, -LogLoss().bound, LogLoss().bound)
         return found
 
     return draw

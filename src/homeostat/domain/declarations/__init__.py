@@ -9,11 +9,12 @@ from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.data import Dataset
 from homeostat.domain.declarations.features import Entity, FeatureView, OnRequest, View, Windows
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
-from homeostat.domain.declarations.model import Binary, Model
+from homeostat.domain.declarations.model import Model
 from homeostat.domain.declarations.operation import SLO, Canary
 from homeostat.domain.declarations.pipelines import Pipeline, Step, pipeline, step
 from homeostat.domain.declarations.rules import Drift, DriftTest, Every, NewLabels, Rule, SloBurn, When
 from homeostat.domain.declarations.signing import SignaturePolicy
+from homeostat.domain.declarations.tasks import Binary, MultiClass, Regression, Task
 
 __all__ = [
     "SLO",
@@ -32,14 +33,17 @@ __all__ = [
     "FeatureView",
     "Gate",
     "Model",
+    "MultiClass",
     "NewLabels",
     "OnRequest",
     "Pipeline",
+    "Regression",
     "Rule",
     "SignaturePolicy",
     "SingleRowLatency",
     "SloBurn",
     "Step",
+    "Task",
     "View",
     "When",
     "Windows",

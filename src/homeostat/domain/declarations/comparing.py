@@ -8,8 +8,8 @@ import msgspec
 
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import DeclarationError
+from homeostat.domain.metrics import LOSSES
 
-QUALITY = "log_loss"
 CHAMPION = "champion"
 
 
@@ -20,8 +20,10 @@ class ABTest(msgspec.Struct, frozen=True, kw_only=True):
         arms: The share of the requests of each arm, by alias or version number. The alias ``champion`` is one of them;
             it answers where another fails, and the shares add up to 1.
         outcome: What is compared: a column of a dataset as ``"orders.bought"``, whose rows meet requests by the
-            key of the request, ``"label"`` for what is sent by prediction id, or ``"log_loss"`` on the model's labels.
-        better: Which side of the outcome is; of ``log_loss`` it is the lower.
+            key of the request, ``"label"`` for what is sent by prediction id, or the task's loss on the model's labels:
+            ``"log_loss"``, of a regression ``"squared_error"`` in variances of its training labels, of one of a
+            quantile ``"pinball"``.
+        better: Which side of the outcome is; of a loss it is the lower.
         bounds: The least and the largest outcome; what lies beyond counts as these.
         allocation: ``"fixed"`` shares, or ``"thompson"``: each arm's share follows the chance that it is best,
             given the outcomes so far.
@@ -33,7 +35,7 @@ class ABTest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     arms: dict[str, float]
-    outcome: str = QUALITY
+    outcome: str = "log_loss"
     better: Literal["higher", "lower"] = "higher"
     bounds: tuple[float, float] = (0.0, 1.0)
     allocation: Literal["fixed", "thompson"] = "fixed"
@@ -71,7 +73,7 @@ class ABTest(msgspec.Struct, frozen=True, kw_only=True):
                 raise DeclarationError(
                     f"A/B test {name} is {value!r}", remedy=f"Use one of {', '.join(known)}"
                 )
-        if self.outcome not in (QUALITY, "label") and not all(self.outcome.rpartition(".")[::2]):
+        if self.outcome not in (*LOSSES, "label") and not all(self.outcome.rpartition(".")[::2]):
             raise DeclarationError(
                 f"A/B test outcome is {self.outcome!r}",
                 remedy='Name a column of a dataset, as "orders.bought", or use "label" or "log_loss"',

@@ -6,16 +6,14 @@ from typing import Literal
 
 import msgspec
 
-Metric = Literal["log_loss", "auc", "brier", "accuracy", "calibration_error"]
-METRICS: tuple[str, ...] = ("log_loss", "auc", "brier", "accuracy", "calibration_error")
-HIGHER_IS_BETTER: frozenset[str] = frozenset({"auc", "accuracy"})
+from homeostat.domain.metrics import METRICS as METRICS
 
 
 class Beats(msgspec.Struct, frozen=True, tag="beats"):
     """Better than ``reference`` in ``metric``, by more than ``margin`` in the metric's own unit."""
 
     reference: Literal["champion", "baseline"]
-    metric: Metric
+    metric: str
     margin: float = 0.0
 
 
@@ -23,14 +21,17 @@ class WorstSlice(msgspec.Struct, frozen=True, tag="worst-slice"):
     """Every slice of ``column`` with at least ``min_rows`` rows holds the bound on ``metric``."""
 
     column: str
-    metric: Metric
+    metric: str
     at_least: float | None = None
     at_most: float | None = None
     min_rows: int = 100
 
 
 class Calibrated(msgspec.Struct, frozen=True, tag="calibrated"):
-    """Expected calibration error, ten bins of equal count, at most ``within`` (a probability)."""
+    """Expected calibration error, ten bins of equal count, at most ``within`` (a probability).
+
+    Of several classes it is that of the probability of the likeliest one.
+    """
 
     within: float
 

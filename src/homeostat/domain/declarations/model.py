@@ -12,44 +12,16 @@ import msgspec
 from homeostat.domain.declarations.approval import ApprovalPolicy
 from homeostat.domain.declarations.base import Declaration
 from homeostat.domain.declarations.comparing import ABTest
-from homeostat.domain.declarations.data import Dataset
 from homeostat.domain.declarations.features import View
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
 from homeostat.domain.declarations.operation import SLO, Canary
 from homeostat.domain.declarations.rules import SloBurn, When
 from homeostat.domain.declarations.signing import SignaturePolicy
 from homeostat.domain.declarations.statements import STATEMENTS
+from homeostat.domain.declarations.tasks import Binary, Task
 from homeostat.domain.digests import source_digest
 from homeostat.domain.durations import parse_duration
-
-
-@dataclass(frozen=True)
-class Binary:
-    """A yes-or-no question.
-
-    Args:
-        label: The column of ``source`` that answers it: boolean, or 0 and 1.
-        source: The dataset the label arrives in; a row's label is known from the row's own time on.
-        request: The dataset whose rows ask; by default ``source`` itself. Rows meet by the key of ``request``.
-    """
-
-    label: str
-    source: Dataset
-    request: Dataset = cast("Dataset", None)
-
-    def __post_init__(self) -> None:
-        given: Any = self.request
-        if given is None:
-            object.__setattr__(self, "request", self.source)
-
-    def spec(self) -> dict[str, Any]:
-        """What this declares, as JSON can hold it."""
-        return {
-            "type": "binary",
-            "label": self.label,
-            "source": self.source.name,
-            "request": self.request.name,
-        }
+from homeostat.domain.metrics import LOSSES
 
 
 @dataclass(frozen=True)
@@ -59,7 +31,8 @@ class Model(Declaration):
     Args:
         task: What it answers.
         train: An ordinary function of ``data`` (a ``TrainingSet``: ``data.X`` a Polars frame, ``data.y`` a NumPy
-            array) and keyword parameters with defaults, giving a fitted object with ``predict_proba``.
+            array) and keyword parameters with defaults, giving a fitted object with ``predict_proba``, of a
+            regression with ``predict``.
         features: The feature views; without any, the request's own columns but key, time and label.
         gates: What a candidate must pass.
         approval: Whose consent it needs then, before it is rolled out; None: nobody's.
@@ -79,7 +52,7 @@ class Model(Declaration):
 
     kind: ClassVar[str] = "model"
 
-    task: Binary = cast("Binary", None)
+    task: Task = cast("Task", None)
     train: Callable[..., Any] = field(default=cast("Callable[..., Any]", None), compare=False)
     features: tuple[View, ...] | list[View] = ()
     gates: tuple[Gate, ...] | list[Gate] = ()
@@ -96,7 +69,7 @@ class Model(Declaration):
 
     def check(self) -> None:
         """Raise a DeclarationError naming what cannot hold."""
-        self.expect("task", self.task, Binary, 'hs.Binary(label="churned", source=customers)')
+        self.expect("task", self.task, Task, 'hs.Binary(label="churned", source=customers)')
         if not callable(self.train):
             raise self.error("has no training function", "Give train=, a function of one TrainingSet")
         for label, kinds, like in (
@@ -127,17 +100,55 @@ class Model(Declaration):
                 f"label {self.task.label!r} is no column of dataset {self.task.source.name!r}",
                 "Name one that is",
             )
+        self._check_metrics()
         if self.retrain and self.retrain.season and not self.task.request.time:
             raise self.error(
                 f"hs.drift(season={self.retrain.season!r}) has no time to tell the season by",
                 f"Name the time column of dataset {self.task.request.name!r}, as in time=…",
             )
         for rule in self.retrain.rules if self.retrain else ():
-            if isinstance(rule, SloBurn) and getattr(self.slo, rule.metric, None) is None:
+            if isinstance(rule, SloBurn) and self._promised(rule.metric) is None:
                 raise self.error(
                     f"hs.slo_burn({rule.metric!r}) has no service level to watch",
                     f"Declare one, as in slo=hs.SLO({rule.metric}=…)",
                 )
+
+    def _check_metrics(self) -> None:
+        """Raise where a gate, the rollout or a service level names what this kind of task does not have."""
+        task = self.task
+        asked = [gate.metric for gate in self.gates if isinstance(gate, Beats | WorstSlice)]
+        asked += ["calibration_error"] if any(isinstance(gate, Calibrated) for gate in self.gates) else []
+        if self.slo is not None:
+            known = [name for name in ("log_loss", "auc") if self.slo.bound(name) is not None]
+            asked += [*known, *self.slo.quality]
+        for name in asked:
+            if name not in task.names:
+                raise self.error(
+                    f"{name!r} is no metric of hs.{type(task).__name__}",
+                    f"Use one of {', '.join(task.names)}",
+                )
+        if isinstance(self.rollout, Canary):
+            if tuple(self.rollout.watch) == Canary().watch:
+                watch = (*self.rollout.watch[:2], task.loss)
+                object.__setattr__(self, "rollout", msgspec.structs.replace(self.rollout, watch=watch))
+            for name in self.rollout.watch:
+                if name in LOSSES and name != task.loss:
+                    raise self.error(
+                        f"its canary watches {name!r}, and hs.{type(task).__name__} has {task.loss!r}",
+                        f"Watch any of errors, latency, {task.loss}",
+                    )
+        if isinstance(self.rollout, ABTest) and self.rollout.outcome in set(LOSSES) - {task.loss}:
+            raise self.error(f"its A/B test compares {self.rollout.outcome!r}", f"Compare {task.loss!r}")
+        if self.onnx is not None and not isinstance(task, Binary):
+            raise self.error(
+                f"onnx= serves no hs.{type(task).__name__}", "Leave it out: it is served as it is"
+            )
+
+    def _promised(self, metric: str) -> float | str | None:
+        if self.slo is None:
+            return None
+        found: float | str | None = getattr(self.slo, metric, None)
+        return self.slo.quality.get(metric, found)
 
     @property
     def window(self) -> timedelta | None:

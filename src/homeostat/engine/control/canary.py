@@ -2,9 +2,9 @@
 
 Three things are watched, each by a test that may be looked at after every request (``sequential``):
 
-* ``log_loss``: on each labelled request that the candidate answered, its loss less the champion's, whose
-  shadow answer to the same request is in the prediction log. Scores are clipped to 0.01 to 0.99, which
-  bounds the loss.
+* the task's loss, such as ``log_loss``: on each labelled request that the candidate answered, its loss less the
+  champion's, whose shadow answer to the same request is in the prediction log. Losses are cut where they become
+  large, which bounds them (``losses``).
 * ``errors``: on each request of the candidate's arm, whether it failed where the champion did not, against
   the champion's error rate. What fails for both is not the candidate's fault.
 * ``latency``: how much larger the share of slow answers is than among the champion's answers at the same
@@ -33,12 +33,10 @@ import numpy.typing as npt
 
 from homeostat.domain.declarations.operation import Canary
 from homeostat.domain.durations import format_duration, parse_duration
+from homeostat.engine.control.losses import LogLoss, Loss, name_of
 from homeostat.engine.control.pairing import Block, blocks
 from homeostat.engine.control.sequential import MeanTest, State
 
-CLIP: Final = 0.01
-MOST_LOSS: Final = float(-np.log(CLIP))  # of one answer
-LOSS_BOUND: Final = float(np.log((1 - CLIP) / CLIP))  # of the difference between two
 # A rate below this is no reason to roll back: one lost request must not end a canary of a few hundred.
 LEAST_ERROR_RATE: Final = 0.001
 MOST_ERROR_RATE: Final = 0.5
@@ -77,6 +75,7 @@ class CanaryTest:
         baseline: How the champion did before; fixed for the whole canary.
         states: Where the tests stood, by what is watched.
         block: Answers whose latencies have no counterpart in the other arm yet.
+        loss: What an answer costs; fixed for the whole canary.
     """
 
     def __init__(
@@ -85,12 +84,14 @@ class CanaryTest:
         baseline: Baseline | None = None,
         states: Mapping[str, State] | None = None,
         block: Block | None = None,
+        loss: Loss | None = None,
     ) -> None:
-        self.canary, self.baseline = canary, baseline or Baseline()
+        self.canary, self.baseline, self.loss = canary, baseline or Baseline(), loss or LogLoss()
+        self._lost = name_of(self.loss)
         self._block = block or Block()
         self._share = canary.false_alarm / max(len(set(canary.watch)), 1)
         before = dict(states or {})
-        build = {"errors": self._errors_test, "latency": self._latency_test, "log_loss": self._loss_test}
+        build = {"errors": self._errors_test, "latency": self._latency_test, self._lost: self._loss_test}
         self.tests: dict[str, MeanTest] = {
             name: build[name](before.get(name)) for name in build if name in canary.watch
         }
@@ -105,6 +106,7 @@ class CanaryTest:
             baseline,
             {name: msgspec.convert(watched[name]["state"], State) for name in watched},
             msgspec.convert(statistics.get("block", {}), Block),
+            msgspec.convert(statistics["loss"], Loss) if "loss" in statistics else None,
         )
 
     def _errors_test(self, state: State | None) -> MeanTest:
@@ -120,7 +122,8 @@ class CanaryTest:
         return MeanTest(SLOWER, low=-1.0, state=state)
 
     def _loss_test(self, state: State | None) -> MeanTest:
-        return MeanTest(self.canary.tolerance, low=-LOSS_BOUND, high=LOSS_BOUND, state=state)
+        bound = self.loss.bound
+        return MeanTest(self.canary.tolerance, low=-bound, high=bound, state=state)
 
     def observe(self, *, failed: npt.ArrayLike, champion_failed: npt.ArrayLike | None = None) -> None:
         """Take in requests of the candidate's arm since the last look, in the order of the log.
@@ -154,17 +157,17 @@ class CanaryTest:
         Requests that either model has no score for (NaN) are left out: they count as errors.
 
         Args:
-            y: Labels, 0 and 1.
-            p: The candidate's scores.
-            p_champion: The champion's scores of the same requests.
+            y: Labels: 0 and 1, places of classes, or numbers.
+            p: The candidate's predictions; of several classes their probabilities, shape ``(n, classes)``.
+            p_champion: The champion's of the same requests.
         """
-        if "log_loss" not in self.tests:
+        if self._lost not in self.tests:
             return
         label = np.asarray(y, dtype=np.float64)
         mine, theirs = (np.asarray(scores, dtype=np.float64) for scores in (p, p_champion))
-        both = np.isfinite(mine) & np.isfinite(theirs)
-        difference = losses(label[both], mine[both]) - losses(label[both], theirs[both])
-        self.tests["log_loss"].update(np.clip(difference, -LOSS_BOUND, LOSS_BOUND))
+        both = np.isfinite(mine + theirs).reshape(len(label), -1).all(axis=1)
+        difference = self.loss.of(label[both], mine[both]) - self.loss.of(label[both], theirs[both])
+        self.tests[self._lost].update(np.clip(difference, -self.loss.bound, self.loss.bound))
 
     def decide(self, now: datetime, began: datetime, requests: int, labelled: int) -> Decision:
         """Decide at any time.
@@ -206,6 +209,7 @@ class CanaryTest:
             "labelled": labelled,
             "baseline": msgspec.to_builtins(self.baseline),
             "block": msgspec.to_builtins(self._block),
+            "loss": msgspec.to_builtins(self.loss),
             "watched": {
                 name: {
                     "e_value": test.e_value,
@@ -223,24 +227,25 @@ class CanaryTest:
     def _missing(self, requests: int, labelled: int) -> str:
         """What still keeps the candidate from being promoted; empty when nothing does."""
         needed = self.canary.min_requests
-        loss = self.tests.get("log_loss")
+        loss = self.tests.get(self._lost)
         if loss is None:
             return "" if requests >= needed else f"the candidate was asked {requests} of {needed} requests"
         if min(labelled, loss.state.count) < needed:
             return f"{min(labelled, loss.state.count)} of {needed} labelled requests have come"
         if (loss.observed or 0.0) > self.canary.tolerance:
             return (
-                f"log loss is {loss.observed:+.4f} against the champion's on {loss.state.count} requests, "
+                f"{self.loss.words} is {loss.observed:+.4f} against the champion's on {loss.state.count} requests, "
                 f"over the {self.canary.tolerance:g} that counts as no worse"
             )
         return ""
 
     def _outcome(self, requests: int) -> str:
-        loss = self.tests.get("log_loss")
+        loss = self.tests.get(self._lost)
         if loss is None:
             return f"the deadline came after {requests} requests"
         return (
-            f"log loss is {loss.observed:+.4f} against the champion's on {loss.state.count} labelled requests"
+            f"{self.loss.words} is {loss.observed:+.4f} against the champion's "
+            f"on {loss.state.count} labelled requests"
         )
 
     def _evidence(self, name: str) -> str:
@@ -249,18 +254,6 @@ class CanaryTest:
         what = {
             "errors": f"{mean:.2%} of requests failed where at most {test.mean:.2%} is usual",
             "latency": f"slow answers are {mean:+.1%} against the champion's, {test.mean:.0%} allowed",
-            "log_loss": f"log loss is {mean:+.4f} against the champion's, {test.mean:g} allowed",
+            self._lost: f"{self.loss.words} is {mean:+.4f} against the champion's, {test.mean:g} allowed",
         }[name]
         return f"{what} ({test.state.count} requests, e-value {test.peak:.3g} of {self.threshold(name):.3g})"
-
-
-def losses(y: npt.ArrayLike, p: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """The log loss of each clipped score, in nats: at most ``-log(CLIP)``.
-
-    Args:
-        y: Labels, 0 and 1.
-        p: Scores, 0 to 1.
-    """
-    clipped = np.clip(np.asarray(p, dtype=np.float64), CLIP, 1 - CLIP)
-    loss: npt.NDArray[np.float64] = -np.log(np.where(np.asarray(y) > 0.5, clipped, 1 - clipped))
-    return loss

@@ -6,13 +6,16 @@ champion's, and a status of 500 or more says that the champion failed as well.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from homeostat.engine.control.canary import Baseline, CanaryTest
+
+Read = Callable[[pl.DataFrame, Literal["", "shadow_"]], npt.NDArray[Any]]
 
 _FAILED = pl.col("error").is_not_null()
 _UNANSWERED = pl.col("status") >= 500
@@ -54,24 +57,30 @@ def observe(test: CanaryTest, log: pl.DataFrame) -> int:
     return len(asked)
 
 
-def observe_labels(test: CanaryTest, labelled: pl.DataFrame, label: str) -> int:
+def observe_labels(test: CanaryTest, labelled: pl.DataFrame, label: str, read: Read | None = None) -> int:
     """Show ``test`` rows of the log whose labels have come since the last look, in the order they came.
 
     Args:
-        labelled: Columns ``arm``, ``error``, ``score``, ``shadow_score`` and ``label``.
-        label: The name of the label's column: boolean, or 0 and 1.
+        test: The test.
+        labelled: Columns ``arm``, ``error``, ``score``, ``shadow_score`` and ``label``, and what ``read`` takes.
+        label: The name of the label's column: boolean, or a number.
+        read: Gives what was predicted in rows, and with ``shadow_`` what the champion would have; by default the
+            scores.
 
     Returns:
         How many requests of the candidate's arm have a label now that had none.
     """
     asked = labelled.filter((pl.col("arm") == "canary") & pl.col(label).is_not_null())
     answered = asked.filter(~_FAILED & pl.col("score").is_not_null() & pl.col("shadow_score").is_not_null())
+    read = read or _score
     test.observe_labels(
-        answered[label].cast(pl.Float64).to_numpy(),
-        answered["score"].to_numpy(),
-        answered["shadow_score"].to_numpy(),
+        answered[label].cast(pl.Float64).to_numpy(), read(answered, ""), read(answered, "shadow_")
     )
     return len(asked)
+
+
+def _score(rows: pl.DataFrame, whose: str) -> npt.NDArray[Any]:
+    return rows[f"{whose}score"].to_numpy()
 
 
 def _seconds(rows: pl.DataFrame) -> npt.NDArray[Any]:

@@ -36,8 +36,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         unlabelled: Answered requests without one, so far.
         metrics: By name; what has no value on these rows is absent.
         log_loss: With its interval; None below two labelled requests.
-        positive: The share of labels that are 1.
-        predicted: The mean score on the same requests.
+        positive: The share of labels that are 1, or their mean; None of several classes, which have none.
+        predicted: The mean score on the same requests, likewise.
     """
 
     labelled: int
@@ -48,31 +48,45 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     predicted: float | None = None
 
 
-def quality(predictions: pl.DataFrame, label: str, measure: Measure, *, score: str = "score") -> Quality:
+def quality(
+    predictions: pl.DataFrame,
+    label: str,
+    measure: Measure,
+    *,
+    score: str = "score",
+    predicted: npt.NDArray[Any] | None = None,
+    task: str = "binary",
+) -> Quality:
     """Judge predictions by their labels.
 
     Args:
         predictions: Columns ``score``, null where a request was not answered, and ``label``,
-            boolean or 0 and 1, null where it has not come.
+            a number, null where it has not come.
         label: The name of the label's column.
         measure: Metrics of labels and scores (``registry.metrics.evaluate``).
         score: The name of the score's column.
+        predicted: What was predicted where that is more than the score: shape ``(n, classes)``.
+        task: The type of the task.
     """
-    answered = predictions.select(y=pl.col(label).cast(pl.Float64), p=pl.col(score).cast(pl.Float64))
-    answered = answered.filter(pl.col("p").is_not_null())
-    judged = answered.filter(pl.col("y").is_not_null())
-    y, p = judged["y"].to_numpy(), judged["p"].to_numpy()
+    answered = predictions[score].is_not_null().to_numpy()
+    labels = predictions[label].cast(pl.Float64)
+    known = answered & labels.is_not_null().to_numpy()
+    scores = predictions[score].cast(pl.Float64).to_numpy() if predicted is None else predicted
+    y, p = labels.to_numpy()[known], scores[known]
+    ordered = task != "multiclass"
     return Quality(
-        labelled=len(judged),
-        unlabelled=len(answered) - len(judged),
-        metrics=dict(measure(y, p)) if len(judged) else {},
-        log_loss=_interval(y, p) if len(judged) > 1 else None,
-        positive=float(y.mean()) if len(judged) else None,
-        predicted=float(p.mean()) if len(judged) else None,
+        labelled=len(y),
+        unlabelled=int(answered.sum()) - len(y),
+        metrics=dict(measure(y, p)) if len(y) else {},
+        log_loss=_interval(y, p) if len(y) > 1 and task != "regression" else None,
+        positive=float(y.mean()) if len(y) and ordered else None,
+        predicted=float(p.mean()) if len(y) and ordered else None,
     )
 
 
 def _interval(y: npt.NDArray[Any], p: npt.NDArray[Any]) -> Interval:
+    if p.ndim == 2:
+        p, y = p[np.arange(len(p)), y.astype(np.int64)], np.ones(len(p))
     clipped = np.clip(p, _CLIP, 1 - _CLIP)
     losses = -np.log(np.where(y > 0.5, clipped, 1 - clipped))
     mean, error = float(losses.mean()), float(losses.std(ddof=1)) / len(losses) ** 0.5

@@ -28,6 +28,7 @@ from homeostat.engine.registry.formats import (
 )
 from homeostat.engine.registry.formats.base import Files, need
 from homeostat.engine.registry.package import ENVIRONMENT, FEATURES, SIGNATURE, Signature
+from homeostat.engine.registry.scores import method
 
 CODE: Final = "code"
 ARTIFACT_PATH: Final = "model"
@@ -43,7 +44,7 @@ _NEEDS: Final = {
     "lightgbm": ("lightgbm",),
     "onnx": ("onnx", "onnxruntime"),
 }
-# What pyfunc answers with: a column for each class, or the probability of the positive one.
+# What pyfunc answers with for a binary task: a column for each class, or the probability of the positive one.
 _OUTPUTS: Final[dict[str, tuple[str, list[int]]]] = {
     "sklearn": ("float64", [-1, 2]),
     "xgboost": ("float32", [-1]),
@@ -81,9 +82,9 @@ def mlflow_files(
         "loader_module": f"mlflow.{flavor}",
         "python_version": python,
     }
-    function |= (
-        {"model_path": where, "predict_fn": "predict_proba"} if flavor == "sklearn" else {"data": where}
-    )
+    signature = msgspec.json.decode(files[SIGNATURE], type=Signature)
+    asked = method(signature.task)
+    function |= {"model_path": where, "predict_fn": asked} if flavor == "sklearn" else {"data": where}
     if brought:
         function["code"] = CODE
     described = {
@@ -91,8 +92,8 @@ def mlflow_files(
         "metadata": {"homeostat": {"digest": digest}},
         "model_uuid": digest.partition(":")[2][:32],
         "signature": {
-            "inputs": _inputs(msgspec.json.decode(files[SIGNATURE], type=Signature)),
-            "outputs": _outputs(flavor),
+            "inputs": _inputs(signature),
+            "outputs": _outputs(flavor, signature),
         },
         "utc_time_created": created.replace(tzinfo=None).isoformat(" "),
     }
@@ -145,7 +146,7 @@ def _flavor(model: str, files: Mapping[str, bytes]) -> tuple[str, dict[str, Any]
         return "onnx", {"data": model, "providers": ["CPUExecutionProvider"]}, data
     raise Conflict(
         f"MLflow has no flavor for {tensors.FILE}, which a class of the project reads",
-        remedy="Export it as it is, with --as package",
+        remedy="Export it as it is, with --layout package",
     )
 
 
@@ -155,7 +156,7 @@ def _rounds(files: Mapping[str, bytes]) -> bytes:
     if kept.missing is not None:
         raise Conflict(
             f"the model takes {kept.missing:g} as missing, which MLflow's flavor of XGBoost cannot say",
-            remedy="Train with NaN as missing, or export it as it is, with --as package",
+            remedy="Train with NaN as missing, or export it as it is, with --layout package",
         )
     xgboost = need("xgboost", "xgboost", xgb.FILE)
     xgb.check(files[xgb.FILE])
@@ -195,10 +196,14 @@ def _example(files: Mapping[str, bytes]) -> Files:
     }
 
 
-def _outputs(flavor: str) -> str | None:
+def _outputs(flavor: str, signature: Signature) -> str | None:
     if flavor not in _OUTPUTS:
         return None
     dtype, shape = _OUTPUTS[flavor]
+    if signature.task == "regression":
+        shape = [-1]
+    elif signature.classes:
+        shape = [-1, len(signature.classes)]
     return msgspec.json.encode([{"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": shape}}]).decode()
 
 

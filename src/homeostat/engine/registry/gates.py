@@ -14,15 +14,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from homeostat.domain.declarations.gates import (
-    HIGHER_IS_BETTER,
-    Beats,
-    Calibrated,
-    Gate,
-    SingleRowLatency,
-    WorstSlice,
-)
-from homeostat.engine.registry.metrics import Array, measure, reliability
+from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
+from homeostat.engine.registry.metrics import BINARY, Array, Measures, reliability
 
 WARM_UP: Final = 20
 LEAST_PREDICTIONS: Final = 200
@@ -33,24 +26,27 @@ class GateEvidence:
     """What gates look at: the held-out rows, newest labelled first or not, all aligned.
 
     Args:
-        y: Labels, 0 and 1.
-        p: The candidate's scores.
-        p_champion: The champion's scores on the same rows; None when there is no champion.
-        p_baseline: The base rate of the training labels, what a model that knows no features would answer.
+        y: Labels, 0 and 1; places of classes, or numbers.
+        p: The candidate's predictions, as its task has them (``scores``).
+        p_champion: The champion's on the same rows; None when there is no champion.
+        p_baseline: What a model that knows no features would answer: the base rate of the training labels, the shares
+            of the classes, or the labels' mean or quantile.
         slices: The request columns of the same rows.
         predict_one: Answers one of ``samples``, doing all that serving does to predict.
         samples: Single rows, taken in turn.
         monotonic: Seconds that never go back; the Clock's.
+        measures: The metrics of the task.
     """
 
     y: Array
     p: Array
     p_champion: Array | None
-    p_baseline: float
+    p_baseline: float | Array
     slices: pl.DataFrame
     predict_one: Callable[[Any], Any]
     samples: Sequence[Any]
     monotonic: Callable[[], float]
+    measures: Measures = BINARY
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +104,7 @@ def _fails(gate: Gate, reason: str, **fields: Any) -> Verdict:
 
 def _beats(gate: Beats, evidence: GateEvidence) -> Verdict:
     rows = len(evidence.y)
+    measure = evidence.measures.measure
     value = measure(gate.metric, evidence.y, evidence.p)
     if value is None:
         return _fails(gate, f"{gate.metric} has no value on the {rows} held-out rows", rows=rows)
@@ -120,14 +117,19 @@ def _beats(gate: Beats, evidence: GateEvidence) -> Verdict:
             reason="no champion yet",
             evidence={"rows": rows, "candidate": value},
         )
-    other = evidence.p_champion if gate.reference == "champion" else np.full(rows, float(evidence.p_baseline))
+    constant = np.asarray(evidence.p_baseline, dtype=np.float64)
+    other = (
+        evidence.p_champion
+        if gate.reference == "champion"
+        else np.broadcast_to(constant, (rows, *constant.shape))
+    )
     assert other is not None
     against = measure(gate.metric, evidence.y, other)
     if against is None:
         return _fails(
             gate, f"the {gate.reference}'s {gate.metric} has no value on these rows", value=value, rows=rows
         )
-    sign = 1.0 if gate.metric in HIGHER_IS_BETTER else -1.0
+    sign = evidence.measures.sign(gate.metric)
     threshold = against + sign * gate.margin
     passed = sign * (value - threshold) > 0
     word = "better" if sign * (value - against) > 0 else "no better"
@@ -160,7 +162,7 @@ def _worst_slice(gate: WorstSlice, evidence: GateEvidence) -> Verdict:
             skipped[name] = f"{len(index)} rows"
             continue
         y, p = evidence.y[index], evidence.p[index]
-        value = measure(gate.metric, y, p)
+        value = evidence.measures.measure(gate.metric, y, p)
         if value is None and not np.isfinite(p).all():
             return _fails(gate, f"{gate.column} {name} has scores that are not finite", threshold=bound)
         if value is None:
@@ -185,7 +187,7 @@ def _worst_slice(gate: WorstSlice, evidence: GateEvidence) -> Verdict:
 
 
 def _calibrated(gate: Calibrated, evidence: GateEvidence) -> Verdict:
-    value = measure("calibration_error", evidence.y, evidence.p)
+    value = evidence.measures.measure("calibration_error", evidence.y, evidence.p)
     if value is None:
         return _fails(gate, "the calibration error has no value on these rows", threshold=gate.within)
     table = reliability(evidence.y, evidence.p)

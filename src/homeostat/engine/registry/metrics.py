@@ -1,21 +1,27 @@
-"""Metrics of a binary classifier on ``y`` (0 and 1) and ``p`` (the probability of 1), one-dimensional arrays.
+"""Metrics of labels ``y`` and predictions ``p``, by scikit-learn, for each kind of task.
 
-A metric that has no value on the rows given, because there are none, because a score is not finite or because
+Binary: ``y`` 0 and 1, ``p`` the probability of 1, both of shape ``(n,)``. Multi-class: ``y`` the places of the classes,
+``p`` their probabilities, shape ``(n, classes)``. Regression: numbers, both of shape ``(n,)``.
+
+A metric that has no value on the rows given, because there are none, because a prediction is not finite or because
 the ranking of a single class means nothing, is None: it is never a number that a comparison could let pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.domain import metrics as names
+from homeostat.domain.declarations.tasks import Task
 from homeostat.domain.errors import BadRequest
 
 Array = npt.NDArray[Any]
+Function = Callable[[Array, Array], float | None]
 
 BINS: Final = 10
 
@@ -32,7 +38,8 @@ def log_loss(y: Array, p: Array) -> float | None:
     """Mean negative log likelihood in nats; scores of exactly 0 or 1 are clipped as scikit-learn does."""
     from sklearn.metrics import log_loss as measured
 
-    return float(measured(y, p, labels=[0, 1])) if _defined(y, p) else None
+    labels = [0, 1] if p.ndim == 1 else range(p.shape[1])
+    return float(measured(y, p, labels=labels)) if _defined(y, p) else None
 
 
 def auc(y: Array, p: Array) -> float | None:
@@ -52,14 +59,71 @@ def brier(y: Array, p: Array) -> float | None:
 
 
 def accuracy(y: Array, p: Array) -> float | None:
-    """The share of rows that a threshold of one half gets right."""
+    """The share of rows that a threshold of one half, or the likeliest class, gets right."""
     from sklearn.metrics import accuracy_score
 
-    return float(accuracy_score(y, p >= 0.5)) if _defined(y, p) else None
+    return float(accuracy_score(y, answers(p))) if _defined(y, p) else None
+
+
+def balanced_accuracy(y: Array, p: Array) -> float | None:
+    """The mean over classes of the share of their rows that is found; None when ``y`` holds a single class."""
+    from sklearn.metrics import recall_score
+
+    if not _defined(y, p) or y.min() == y.max():
+        return None
+    return float(recall_score(y, answers(p), labels=np.unique(y), average="macro"))
+
+
+def macro_f1(y: Array, p: Array) -> float | None:
+    """The mean over classes, that are there or were predicted, of the F1 score."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(y, answers(p), average="macro", zero_division=0.0)) if _defined(y, p) else None
+
+
+def rmse(y: Array, p: Array) -> float | None:
+    """The root of the mean squared error, in the label's unit."""
+    from sklearn.metrics import root_mean_squared_error
+
+    return float(root_mean_squared_error(y, p)) if _defined(y, p) else None
+
+
+def mae(y: Array, p: Array) -> float | None:
+    """The mean absolute error, in the label's unit."""
+    from sklearn.metrics import mean_absolute_error
+
+    return float(mean_absolute_error(y, p)) if _defined(y, p) else None
+
+
+def r2(y: Array, p: Array) -> float | None:
+    """The share of the labels' variance that is explained; None where they do not vary."""
+    from sklearn.metrics import r2_score
+
+    return float(r2_score(y, p)) if _defined(y, p) and len(y) > 1 and np.ptp(y) > 0 else None
+
+
+def pinball(quantile: float) -> Function:
+    """The mean pinball loss of a quantile, in the label's unit (Koenker & Bassett, Econometrica 46, 1978)."""
+
+    def measured(y: Array, p: Array) -> float | None:
+        from sklearn.metrics import mean_pinball_loss
+
+        return float(mean_pinball_loss(y, p, alpha=quantile)) if _defined(y, p) else None
+
+    return measured
+
+
+def answers(p: Array) -> Array:
+    """The label that each prediction is for: true from one half on, or the place of the likeliest class."""
+    found: Array = p >= 0.5 if p.ndim == 1 else p.argmax(axis=1)
+    return found
 
 
 def calibration_error(y: Array, p: Array) -> float | None:
-    """Expected calibration error over ten bins of equal count (Naeini, Cooper & Hauskrecht, 2015)."""
+    """Expected calibration error over ten bins of equal count (Naeini, Cooper & Hauskrecht, 2015).
+
+    Of several classes it is that of the likeliest one (Guo et al., "On calibration of modern neural networks", 2017).
+    """
     if not _defined(y, p):
         return None
     return sum(b.count * abs(b.predicted - b.observed) for b in reliability(y, p)) / len(y)
@@ -72,6 +136,8 @@ def reliability(y: Array, p: Array, bins: int = BINS) -> list[Bin]:
     """
     if not _defined(y, p):
         return []
+    if p.ndim == 2:
+        y, p = (answers(p) == y).astype(np.float64), p.max(axis=1)
     edges = np.quantile(p, np.linspace(0, 1, bins + 1))
     which = np.searchsorted(edges[1:-1], p)
     counts = np.bincount(which, minlength=bins)
@@ -82,34 +148,78 @@ def reliability(y: Array, p: Array, bins: int = BINS) -> list[Bin]:
     ]
 
 
-_METRICS: Final[dict[str, Callable[[Array, Array], float | None]]] = {
+class Measures:
+    """The metrics that a task has, by name.
+
+    Args:
+        functions: By name, the first of them the ones that people look at first.
+        higher: The names of those that are better when they are higher.
+    """
+
+    def __init__(self, functions: Mapping[str, Function], higher: Sequence[str]) -> None:
+        self._functions = dict(functions)
+        self._higher = frozenset(higher)
+
+    def measure(self, metric: str, y: Array, p: Array) -> float | None:
+        """The metric of that name, None where it has no value.
+
+        Raises:
+            BadRequest: no metric has that name, or ``y`` and ``p`` do not match.
+        """
+        if metric not in self._functions:
+            known = ", ".join(self._functions)
+            raise BadRequest(f"{metric!r} is no metric", remedy=f"Use one of {known}")
+        return self._functions[metric](y, p)
+
+    def evaluate(self, y: Array, p: Array) -> dict[str, float]:
+        """Every metric that has a value on these rows."""
+        values = {name: metric(y, p) for name, metric in self._functions.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def sign(self, metric: str) -> float:
+        """1 where higher is better, -1 where lower is."""
+        return 1.0 if metric in self._higher else -1.0
+
+
+def measures(task: Task) -> Measures:
+    """The metrics of a task, those of the project's own among them."""
+    quantile = getattr(task, "quantile", None) or 0.5
+    functions = _METRICS | {"pinball": pinball(quantile)} | {one.name: _own(one) for one in task.metrics}
+    return Measures(
+        {name: functions[name] for name in task.names},
+        [name for name in task.names if task.higher_is_better(name)],
+    )
+
+
+def _own(metric: names.Metric) -> Function:
+    """A metric of the project's own, which has no value where none of ours would have one."""
+
+    def measured(y: Array, p: Array) -> float | None:
+        value = metric.function(y, p) if _defined(y, p) else None
+        return None if value is None or not np.isfinite(value) else float(value)
+
+    return measured
+
+
+_METRICS: Final[dict[str, Function]] = {
     "log_loss": log_loss,
     "auc": auc,
     "brier": brier,
     "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
     "calibration_error": calibration_error,
+    "rmse": rmse,
+    "mae": mae,
+    "r2": r2,
 }
 
-
-def measure(metric: str, y: Array, p: Array) -> float | None:
-    """The metric of that name, None where it has no value.
-
-    Raises:
-        BadRequest: no metric has that name, or ``y`` and ``p`` do not match.
-    """
-    if metric not in _METRICS:
-        raise BadRequest(f"{metric!r} is no metric", remedy=f"Use one of {', '.join(_METRICS)}")
-    return _METRICS[metric](y, p)
-
-
-def evaluate(y: Array, p: Array) -> dict[str, float]:
-    """Every metric that has a value on these rows."""
-    values = {name: metric(y, p) for name, metric in _METRICS.items()}
-    return {name: value for name, value in values.items() if value is not None}
+BINARY: Final = Measures({name: _METRICS[name] for name in names.BINARY}, sorted(names.HIGHER_IS_BETTER))
+measure, evaluate = BINARY.measure, BINARY.evaluate
 
 
 def _defined(y: Array, p: Array) -> bool:
-    if y.shape != p.shape or y.ndim != 1:
+    if y.ndim != 1 or p.ndim not in (1, 2) or len(y) != len(p):
         raise BadRequest(
             f"labels have shape {y.shape} and scores {p.shape}", remedy="Give one score for each label"
         )

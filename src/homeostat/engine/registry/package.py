@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from homeostat.domain.contracts import Column
 from homeostat.domain.digests import canonical, digest_bytes, digest_of
-from homeostat.domain.errors import BadScores, NotFound, Unsafe
+from homeostat.domain.errors import NotFound, Unsafe
 from homeostat.engine.registry import conversion, flavors, formats
+from homeostat.engine.registry.scores import Scores, one_number
+from homeostat.engine.registry.scores import predict as predict
 from homeostat.ports.blobs import Blobs
 
 SIGNATURE: Final = "signature.json"
@@ -46,7 +46,9 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
         key: Which of them identify it.
         time: Which of them is its event time.
         views: The feature views behind the features, as ``feature-view/name@version``.
-        label: What is predicted: the probability that this column is true.
+        label: What is predicted: the probability that this column is true or of a class, or its value.
+        task: The type of the task.
+        classes: The classes of a multi-class task, in the order of their numbers.
     """
 
     features: tuple[Column, ...]
@@ -55,6 +57,8 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     time: str | None
     views: tuple[str, ...]
     label: str
+    task: str = "binary"
+    classes: tuple[str | int | bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,13 @@ class Package:
     files: Mapping[str, bytes]
     digest: str
 
-    def predict(self, X: pl.DataFrame) -> npt.NDArray[np.float64]:
-        """As the function ``predict``."""
-        return predict(self.estimator, X)
+    def predict(self, X: pl.DataFrame) -> Scores:
+        """As the function ``predict``, for its task."""
+        return predict(self.estimator, X, self.signature.task, len(self.signature.classes))
+
+    def score(self, X: pl.DataFrame) -> Scores:
+        """The one number that stands for each prediction."""
+        return one_number(self.predict(X))
 
 
 def classifier(model: Any) -> Any:
@@ -187,44 +195,6 @@ def _decoded(data: bytes, name: str, kind: type[T]) -> T:
             f"{name} of the package is not what Homeostat writes: {error}",
             remedy="Train or register the model again",
         ) from error
-
-
-def predict(estimator: Any, X: pl.DataFrame) -> npt.NDArray[np.float64]:
-    """The probability of the positive class for each row, shape ``(n,)``, float64.
-
-    Raises:
-        BadScores: the estimator gave another number of scores, or one that is not finite or outside 0 to 1.
-    """
-    scores = np.asarray(estimator.predict_proba(X))
-    if scores.ndim == 2:
-        scores = _positive(estimator, scores)
-    if scores.shape != (len(X),):
-        raise _bad(estimator, f"gave scores of shape {scores.shape} for {len(X)} rows")
-    scores = scores.astype(np.float64, copy=False)
-    # One comparison finds NaN and infinities too: neither lies in the interval.
-    if not ((scores >= 0) & (scores <= 1)).all():
-        wrong = scores[~((scores >= 0) & (scores <= 1))][0]
-        raise _bad(estimator, f"gave the score {wrong}, which is no probability")
-    return scores
-
-
-def _positive(estimator: Any, scores: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The column of class 1: an estimator that saw one class has one column."""
-    classes = list(getattr(estimator, "classes_", [0, 1]))
-    if len(classes) != scores.shape[1]:
-        raise _bad(estimator, f"gave {scores.shape[1]} columns for {len(classes)} classes")
-    if 1 in classes:
-        column: npt.NDArray[Any] = scores[:, classes.index(1)]
-        return column
-    if classes == [0]:
-        return np.zeros(len(scores))
-    raise _bad(estimator, f"has the classes {classes}, none of which is 1")
-
-
-def _bad(estimator: Any, what: str) -> BadScores:
-    return BadScores(
-        f"{type(estimator).__name__} {what}", remedy="Look at what it was fitted on and is asked with"
-    )
 
 
 def _read(blobs: Blobs, name: str, wanted: str) -> bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from homeostat.engine.serving.predictions import Prediction, message
+from homeostat.engine.serving.probabilities import with_probabilities
 from homeostat.engine.serving.scorer import Derived, Scored
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class PredictionLog:
             # What waits for its store waits as frames: they take a tenth of the room.
             for _ in range(0, len(rows), self._chunk):
                 batch = [rows[index] for index in range(min(len(rows), self._chunk))]
-                frames.append(to_frame(batch))
+                frames.append(with_probabilities(to_frame(batch), batch))
                 for _ in batch:
                     rows.popleft()
             while frames:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, Final
 
 import msgspec
 
 from homeostat.domain.errors import BadRequest, StoreUnavailable
 from homeostat.engine.serving.routing import LiveArm, Routes
 from homeostat.engine.serving.scorer import Outcome, Scored, attempt
+
+PROBABILITIES: Final = "probabilities"
+"""The output that holds the probabilities of several classes; the log keeps it beside the score."""
 
 
 class Prediction:
@@ -35,6 +39,7 @@ class Prediction:
         "scored",
         "shadow",
         "shadow_error",
+        "shadow_probabilities",
         "shadow_score",
         "status",
         "time",
@@ -54,6 +59,7 @@ class Prediction:
         self.shadow: LiveArm | None = routes.shadow(key or id, self.arm)
         self.score: float | None = None
         self.shadow_score: float | None = None
+        self.shadow_probabilities: Any = None
         self.shadow_error: Exception | None = None
         self.scored: Scored | None = None
         self.index = 0
@@ -102,7 +108,10 @@ def shadow(batch: Sequence[Prediction]) -> None:
             if isinstance(outcome, Exception):
                 item.shadow_error = outcome
             else:
-                item.shadow_score = outcome[0].scores[outcome[1]]
+                scored, index = outcome
+                item.shadow_score = scored.scores[index]
+                if PROBABILITIES in scored.outputs:
+                    item.shadow_probabilities = scored.outputs[PROBABILITIES][index]
 
 
 def _outcomes(arm: LiveArm, items: Sequence[Prediction]) -> list[Outcome]:

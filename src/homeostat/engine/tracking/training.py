@@ -20,22 +20,27 @@ class TrainingSet:
 
     Args:
         X: Features, one row a labelled request, oldest first.
-        y: Labels, 0 and 1, int8, aligned with ``X``.
+        y: Labels, aligned with ``X``: 0 and 1 (int8); of several classes their places in ``classes`` (int16); of a
+            regression numbers (float64).
         keys: The key columns of the same rows.
         times: The event time of the same rows; None when requests have none.
         params: The parameters of this run.
         metrics: What ``log`` was told.
+        classes: The classes of a multi-class task, in the order of their numbers.
     """
 
     X: pl.DataFrame
-    y: npt.NDArray[np.int8]
+    y: npt.NDArray[Any]
     keys: pl.DataFrame = field(default_factory=pl.DataFrame)
     times: pl.Series | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    classes: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "y", np.asarray(self.y, dtype=np.int8))
+        labels = np.asarray(self.y)
+        known = labels.dtype in (np.int16, np.float64)
+        object.__setattr__(self, "y", labels if known else labels.astype(np.int8))
         if self.y.shape != (len(self.X),):
             raise BadRequest(
                 f"{len(self.X)} rows and labels of shape {self.y.shape}", remedy="Give one label a row"
@@ -51,7 +56,7 @@ class TrainingSet:
 
     @property
     def base_rate(self) -> float:
-        """The share of rows whose label is 1; NaN without rows."""
+        """The share of rows whose label is 1, or the mean of the labels; NaN without rows."""
         return float(self.y.mean()) if len(self.y) else math.nan
 
     def log(self, name: str, value: float) -> None:

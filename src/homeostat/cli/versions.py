@@ -60,6 +60,7 @@ def _made_of(of: Contents) -> Iterator[list[Any]]:
     packages = len(of.environment.keys() - {"python", "platform"})
     told = ", ".join(filter(None, [f"Python {python}" if python else "", f"{packages} packages", of.lock]))
     yield ["environment", told if of.environment else ""]
+    yield ["as ONNX", of.conversion.get("reason", "")]
     yield ["parameters", ", ".join(f"{name}={value}" for name, value in sorted(of.params.items()))]
     yield ["example", ", ".join(f"{name}={short(str(value))}" for name, value in of.example.items())]
     yield ["shapes", ", ".join(f"{name} {_shape(shape)}" for name, shape in of.shapes.items())]

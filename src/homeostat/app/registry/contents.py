@@ -16,7 +16,7 @@ from homeostat.domain.errors import Unsafe
 from homeostat.domain.records import DatasetVersion, ModelVersion, Run
 from homeostat.domain.refs import number_of, parse_ref
 from homeostat.domain.tracking import ArtifactFile, LoggedModelMetric, LoggedModelParam
-from homeostat.engine.registry import flavors, package
+from homeostat.engine.registry import conversion, flavors, package
 from homeostat.engine.registry.contents import Contents, Data, environment
 from homeostat.engine.registry.sources import is_artifact
 from homeostat.engine.tracking.places import path_of, place_of
@@ -118,6 +118,7 @@ def _of_files(container: Container, files: Parts) -> Contents:
         environment=environment(text),
         lock=lock,
         views=list(signature.views),
+        conversion=flavors.plain(read(conversion.VERDICT)),
     )
 
 

@@ -39,6 +39,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
         params: The parameters of the training, or those that a client logged.
         metrics: What was measured, by name.
         run: The run that made it, as ``run/…``.
+        conversion: Of a model that was converted to ONNX, whether the graph serves in its place (``kept``), why
+            (``reason``), and the largest difference of two scores over so many ``rows``.
     """
 
     features: list[Column] = []
@@ -56,6 +58,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     params: dict[str, Any] = {}
     metrics: dict[str, float] = {}
     run: str = ""
+    conversion: dict[str, Any] = {}
 
 
 def environment(lock: str) -> dict[str, str]:

@@ -169,6 +169,12 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[int, str], str]] = [
         WRONG,
         "Invalid value \"a$\" for parameter 'key' supplied",
     ),
+    (
+        "POST versions/set-tag",
+        ONE | {"key": "mlflow.prompt.text", "value": "a" * 100_001},
+        WRONG,
+        "Prompt text exceeds max length of 100000 characters.",
+    ),
     ("GET models/get", {"name": "none"}, GONE, "Registered Model with name=none not found"),
     ("GET models/search", {"max_results": 1001}, WRONG, "Invalid value 1001 for parameter 'max_results'"),
     ("GET models/search", {"max_results": 0}, WRONG, "Invalid value 0 for parameter 'max_results'"),

@@ -58,3 +58,8 @@ def chain(event: Event, previous: Head) -> Event:
     """``event`` as the next one after ``previous``."""
     linked = msgspec.structs.replace(event, seq=previous.seq + 1, previous=previous.hash, hash="")
     return msgspec.structs.replace(linked, hash=digest_of(linked))
+
+
+def short(text: str) -> str:
+    """A text as events hold it, which are kept for ever: its beginning."""
+    return text if len(text) <= 500 else f"{text[:499]}…"

@@ -38,7 +38,7 @@ from homeostat.app.tracking import (
     history,
     log,
     log_inputs,
-    log_models,
+    log_outputs,
     run_data,
     tag_experiment,
     update_run,
@@ -137,7 +137,7 @@ def fill(container: Container, given: list[dict[str, Any]]) -> None:
             write(container, f"{path_of(made.artifacts)}/MLmodel", b"flavors: {}")
             tag_logged_model(container, made.id, {"t": "1"})
             finalize_logged_model(container, made.id, "READY")
-            log_models(container, run.id, "output", {made.id: 3})
+            log_outputs(container, run.id, {made.id: 3})
             about = [Point("on", value, 5, 1, model=made.id) for value in (math.inf,)]
             log(container, run.id, metrics=about)
         ended = wanted["ended"] if wanted["state"] != "running" else None

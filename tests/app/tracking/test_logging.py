@@ -15,7 +15,7 @@ from homeostat.app import tracking
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, NotFound
-from homeostat.domain.tracking import LoggedModelMetric, MetricBlock, Param, RunInput
+from homeostat.domain.tracking import LoggedModelMetric, MetricBlock, Param
 from homeostat.engine.tracking import blocks
 from homeostat.engine.tracking.points import Point
 
@@ -184,20 +184,16 @@ def test_a_run_that_is_deleted_or_not_there_takes_nothing(lasting: Container) ->
         tracking.history(lasting, "none", "loss")
 
 
-def test_inputs_are_recorded_once(lasting: Container) -> None:
-    run = tracking.create_run(lasting, 0)
-
-    def given_(name: str, **tags: str) -> RunInput:
-        return RunInput(run="", name=name, digest="d", source_type="local", source="s", tags=tags)
-
-    tracking.log_inputs(lasting, run.id, [given_("a", **{"mlflow.data.context": "train"}), given_("a")])
-    tracking.log_inputs(lasting, run.id, [given_("a"), given_("b")])
-    found = {one.name: one for one in tracking.run_data(lasting, [run.id])[run.id].inputs}
-    assert set(found) == {"a", "b"}
-    assert found["a"].context == "train"
-    assert found["a"].run == run.id
-    with pytest.raises(BadRequest, match="Dataset name cannot be None or empty"):
-        tracking.log_inputs(lasting, run.id, [given_("")])
+def test_what_is_logged_is_measured_and_a_new_name_is_told(lasting: Container) -> None:
+    run = tracking.create_run(lasting, 0, name="first")
+    point = Point("loss", 1.0, 0)
+    tracking.log(lasting, run.id, metrics=[point], params={"lr": "0.1"}, tags={"mlflow.runName": "first"})
+    tracking.tag_run(lasting, run.id, "a", "1")
+    tracking.untag_run(lasting, run.id, "a")
+    assert [event.kind for event in lasting.ledger.find(subject=f"run/{run.id}")] == ["run.created"]
+    tracking.tag_run(lasting, run.id, "mlflow.runName", "second")
+    renamed = lasting.ledger.find(subject=f"run/{run.id}", kinds=["run.renamed"])
+    assert [event.body["name"] for event in renamed] == ["second"]
 
 
 def test_points_about_models_are_kept_for_each_dataset(lasting: Container) -> None:

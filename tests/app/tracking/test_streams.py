@@ -74,7 +74,7 @@ def test_everything_a_stream_says(container: Container) -> None:
     assert history(container, "r1", "loss").value.tolist() == [0.5, 0.25]
     assert len(history(container, "r1", "acc")) == 3
     kinds = [event.kind for event in container.ledger.find(subject="run/r1", newest=False)]
-    assert kinds == ["run.created", "run.succeeded"]
+    assert kinds == ["run.created", "run.read", "run.succeeded"]
 
 
 def test_what_comes_again_counts_once(container: Container) -> None:

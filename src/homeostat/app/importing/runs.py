@@ -17,7 +17,7 @@ from homeostat.app.importing.staging import Staged, rows_of
 from homeostat.app.importing.steps import each
 from homeostat.app.importing.summary import Summary
 from homeostat.app.tracking import run_data
-from homeostat.app.tracking.logs import inputs_in
+from homeostat.app.tracking.inputs import inputs_in
 from homeostat.app.tracking.runs import ENDED, NAME_TAG, locked_run
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.domain.events import Event
@@ -100,7 +100,7 @@ def _add(container: Container, given: SourceRun, run: Run, experiment: Experimen
         if not summary.dry_run:
             with container.store.begin() as tx:
                 tx.insert(run)
-                _log(tx, run, params, tags, given.inputs, given.models)
+                _log(container, tx, run, params, tags, given.inputs, given.models)
                 tx.insert(*latest)
                 for block in staged.blocks(0):
                     tx.insert(block)
@@ -143,7 +143,7 @@ def _complete(container: Container, given: SourceRun, run: Run, there: Run, summ
         if (lacking.any() or staged.count) and not summary.dry_run:
             with container.store.begin() as tx:
                 held = locked_run(tx, there.id)
-                _log(tx, held, lacking.params, lacking.tags, lacking.inputs, lacking.models)
+                _log(container, tx, held, lacking.params, lacking.tags, lacking.inputs, lacking.models)
                 if lacking.values:
                     tx.update(Run, lacking.values, ("id", "=", held.id))
                 tx.put(*latest, by=_LATEST)
@@ -156,6 +156,7 @@ def _complete(container: Container, given: SourceRun, run: Run, there: Run, summ
 
 
 def _log(
+    container: Container,
     tx: Transaction,
     run: Run,
     params: dict[str, str],
@@ -166,7 +167,7 @@ def _log(
     tx.put(*(Param(run=run.id, key=key, value=value) for key, value in params.items()))
     tx.put(*(RunTag(run=run.id, key=key, value=value) for key, value in tags.items()))
     if inputs:
-        inputs_in(tx, run, inputs)
+        inputs_in(container, tx, run, inputs)
     tx.put(*(msgspec.structs.replace(model, run=run.id) for model in models))
 
 

@@ -15,7 +15,7 @@ from homeostat.app.container import Container
 from homeostat.app.registry.pointers import MOVED, move_alias
 from homeostat.app.registry.reading import ModelShown, model, no_model
 from homeostat.domain.errors import BadRequest, Conflict
-from homeostat.domain.events import Edge, Event
+from homeostat.domain.events import Edge, Event, short
 from homeostat.domain.records import Alias, Deployment, Deprecation, ModelVersion, Project, Signature
 from homeostat.domain.refs import Ref
 from homeostat.domain.tracking import ModelTag, RegisteredModel
@@ -214,6 +214,10 @@ def check_tags(tags: Mapping[str, str]) -> None:
     """
     for key, value in tags.items():
         limits.check_name(key, "key")
+        if key == names.PROMPT_TEXT and len(value) > names.TAG_VALUE:
+            raise BadRequest(
+                f"Prompt text exceeds max length of {names.TAG_VALUE} characters.", field=f"tags.{key}"
+            )
         limits.check_length(value, names.TAG_VALUE, "value")
 
 
@@ -231,11 +235,6 @@ def drop_tag(tx: Transaction, container: Container, ref: Ref, number: int, key: 
     if tx.delete(ModelTag, ("model", "=", ref.name), ("version", "=", number), ("key", "=", key)):
         now = container.clock.now()
         tx.append(Event(kind="model.untagged", subject=str(ref), at=now, actor=actor, body={"key": key}))
-
-
-def short(text: str) -> str:
-    """A text as events hold it, which are kept for ever: its beginning."""
-    return text if len(text) <= 500 else f"{text[:499]}…"
 
 
 def _short(tags: Mapping[str, str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from homeostat.app.registry.pointers import move_alias
 from homeostat.app.registry.reading import VersionShown, no_version, version
 from homeostat.app.registry.sources import Given, settle, tell_logged_model
 from homeostat.domain.errors import BadRequest, NotFound
-from homeostat.domain.events import Edge, Event
+from homeostat.domain.events import Edge, Event, short
 from homeostat.domain.records import (
     Alias,
     Approval,
@@ -134,7 +134,7 @@ def describe(
         old = _locked(tx, name, number)
         now = container.clock.now()
         tx.put(msgspec.structs.replace(old, description=description, updated_at=now))
-        body = {"description": models.short(description)}
+        body = {"description": short(description)}
         tx.append(Event(kind="model.described", subject=str(_ref(old)), at=now, actor=actor, body=body))
     return version(container.store, name, number)
 

@@ -15,8 +15,9 @@ from homeostat.app.tracking.experiments import (
     tag_experiment,
     untag_experiment,
 )
-from homeostat.app.tracking.logs import log, log_inputs, tag_run, untag_run
-from homeostat.app.tracking.models import log_models, note_model
+from homeostat.app.tracking.inputs import log_inputs, log_outputs
+from homeostat.app.tracking.logs import log, tag_run, untag_run
+from homeostat.app.tracking.models import note_model
 from homeostat.app.tracking.reading import RunData, histories, history, run_data
 from homeostat.app.tracking.runs import create_run, delete_run, restore_run, run, update_run
 from homeostat.app.tracking.search import View, search_experiments, search_runs
@@ -35,7 +36,7 @@ __all__ = [
     "history",
     "log",
     "log_inputs",
-    "log_models",
+    "log_outputs",
     "note_model",
     "rename_experiment",
     "restore_experiment",

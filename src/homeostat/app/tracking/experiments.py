@@ -9,7 +9,7 @@ import msgspec
 
 from homeostat.app.container import Container
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.domain.events import Event
+from homeostat.domain.events import Event, short
 from homeostat.domain.records import Cursor, Run
 from homeostat.domain.tracking import Experiment, ExperimentTag
 from homeostat.engine.tracking import limits
@@ -140,7 +140,7 @@ def restore_experiment(container: Container, id: int, *, actor: str = "user") ->
         return _change(container, tx, old, "restored", actor, deleted_at=None)
 
 
-def tag_experiment(container: Container, id: int, key: str, value: str) -> None:
+def tag_experiment(container: Container, id: int, key: str, value: str, *, actor: str = "user") -> None:
     """Mark an experiment.
 
     Raises:
@@ -151,11 +151,14 @@ def tag_experiment(container: Container, id: int, key: str, value: str) -> None:
     with container.store.begin() as tx:
         if id == DEFAULT:
             _default_in(container, tx)
-        check_active(locked_experiment(tx, id))
-        tx.put(ExperimentTag(experiment=id, key=key, value=value))
+        of = locked_experiment(tx, id)
+        check_active(of)
+        if tx.get(ExperimentTag, id, key) != (new := ExperimentTag(experiment=id, key=key, value=value)):
+            tx.put(new)
+            _tell(container, tx, of, "tagged", actor, key=key, value=short(value))
 
 
-def untag_experiment(container: Container, id: int, key: str) -> None:
+def untag_experiment(container: Container, id: int, key: str, *, actor: str = "user") -> None:
     """Take a mark off an experiment.
 
     Raises:
@@ -163,9 +166,11 @@ def untag_experiment(container: Container, id: int, key: str) -> None:
         BadRequest: it is deleted.
     """
     with container.store.begin() as tx:
-        check_active(locked_experiment(tx, id))
+        of = locked_experiment(tx, id)
+        check_active(of)
         if not tx.delete(ExperimentTag, ("experiment", "=", id), ("key", "=", key)):
             raise NotFound(f"No tag with name: {key} in experiment with id {id}")
+        _tell(container, tx, of, "untagged", actor, key=key)
 
 
 def ensure_default(container: Container) -> Experiment:
@@ -228,8 +233,7 @@ def _insert(
         id=id, name=name, artifacts=artifacts or f"mlflow-artifacts:/{id}", created_at=now, updated_at=now
     )
     tx.insert(made)
-    body = {"name": name, "artifacts": made.artifacts}
-    tx.append(Event(kind="experiment.created", subject=f"experiment/{id}", at=now, actor=actor, body=body))
+    _tell(container, tx, made, "created", actor, artifacts=made.artifacts)
     return made
 
 
@@ -239,11 +243,22 @@ def _change(
     now = container.clock.now()
     new = msgspec.structs.replace(old, updated_at=now, **fields)
     tx.put(new)
-    body = {"name": new.name}
-    tx.append(
-        Event(kind=f"experiment.{what}", subject=f"experiment/{old.id}", at=now, actor=actor, body=body)
-    )
+    _tell(container, tx, new, what, actor)
     return new
+
+
+def _tell(
+    container: Container, tx: Transaction, about: Experiment, what: str, actor: str, **body: object
+) -> None:
+    tx.append(
+        Event(
+            kind=f"experiment.{what}",
+            subject=f"experiment/{about.id}",
+            at=container.clock.now(),
+            actor=actor,
+            body={"name": about.name} | body,
+        )
+    )
 
 
 def _taken(found: Experiment) -> Conflict:

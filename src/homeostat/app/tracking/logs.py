@@ -1,23 +1,23 @@
-"""Logging to a run: points, parameters, tags and inputs. One call is one transaction, under the lock of its run."""
+"""Logging to a run: points, parameters and tags. One call is one transaction, under the lock of its run.
+
+What is logged is measured, not decided: it has no event. Only a new name of the run has.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import msgspec
-
 from homeostat.app.container import Container
-from homeostat.app.tracking.runs import NAME_TAG, active_run
+from homeostat.app.tracking.runs import NAME_TAG, active_run, rename_in
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import LoggedModelMetric, MetricBlock, Param, RunInput, RunTag
+from homeostat.domain.tracking import LoggedModelMetric, MetricBlock, Param, RunTag
 from homeostat.engine.tracking import blocks, limits
 from homeostat.engine.tracking.points import Point, Rows, rows_of
 from homeostat.engine.tracking.rows import latest
 from homeostat.ports.meta import Transaction
 
 _LATEST = ("step", "timestamp", "value")
-_CONTEXT = "mlflow.data.context"
 
 
 def log(
@@ -49,10 +49,11 @@ def log(
         if rows is not None:
             rows_in(tx, run, rows)
             _of_models(tx, run, metrics)
-        log_in(tx, run, params=params, tags=tags)
+        log_in(container, tx, run, params=params, tags=tags)
 
 
 def log_in(
+    container: Container,
     tx: Transaction,
     run: Run,
     *,
@@ -73,7 +74,7 @@ def log_in(
     if tags:
         tx.put(*(RunTag(run=run.id, key=key, value=value) for key, value in tags.items()))
         if tags.get(NAME_TAG, run.name) != run.name:
-            tx.update(Run, {"name": tags[NAME_TAG]}, ("id", "=", run.id))
+            rename_in(container, tx, run, tags[NAME_TAG])
 
 
 def rows_in(tx: Transaction, run: Run, rows: Rows) -> None:
@@ -166,33 +167,3 @@ def untag_run(container: Container, run_id: str, key: str) -> None:
         active_run(tx, run_id)
         if not tx.delete(RunTag, ("run", "=", run_id), ("key", "=", key)):
             raise NotFound(f"No tag with name: {key} in run with id {run_id}")
-
-
-def log_inputs(container: Container, run_id: str, inputs: Sequence[RunInput]) -> None:
-    """Record datasets that a run read; one that is recorded already stays as it is.
-
-    Args:
-        container: The ports.
-        run_id: The run.
-        inputs: The datasets; their field ``run`` is set here, and ``context`` from the tag.
-
-    Raises:
-        NotFound: there is no such run.
-        BadRequest: it is deleted, or an input cannot be.
-    """
-    limits.check_inputs(inputs)
-    with container.store.begin() as tx:
-        inputs_in(tx, active_run(tx, run_id), inputs)
-
-
-def inputs_in(tx: Transaction, run: Run, inputs: Sequence[RunInput]) -> None:
-    """Record datasets that a run read, in a transaction that has locked it."""
-    there = {(known.name, known.digest) for known in tx.find(RunInput, ("run", "=", run.id))}
-    new: dict[tuple[str, str], RunInput] = {}
-    for given in inputs:
-        if (given.name, given.digest) not in there:
-            context = given.tags.get(_CONTEXT, given.context)
-            held = msgspec.structs.replace(given, run=run.id, context=context)
-            new.setdefault((given.name, given.digest), held)
-    if new:
-        tx.insert(*new.values())

@@ -1,9 +1,9 @@
-"""Which logged models a run read and made, and the older list of models in a tag of the run."""
+"""The list of models in a tag of their run, as clients before MLflow 3 keep it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -11,31 +11,11 @@ from homeostat.app.container import Container
 from homeostat.app.tracking.logs import log_in
 from homeostat.app.tracking.runs import active_run
 from homeostat.domain.errors import BadRequest
-from homeostat.domain.tracking import RunModel, RunTag
+from homeostat.domain.tracking import RunTag
 from homeostat.engine.tracking import limits
 
 HISTORY_TAG: Final = "mlflow.log-model.history"
 _NOTED: Final = ("run_id", "utc_time_created", "artifact_path", "model_uuid")
-
-
-def log_models(
-    container: Container, run_id: str, role: Literal["input", "output"], models: Mapping[str, int]
-) -> None:
-    """Record logged models that a run read or made; one that is recorded already gets the new step.
-
-    Args:
-        container: The ports.
-        run_id: The run.
-        role: What the models are to it.
-        models: The step at which it met each, by the model's id.
-
-    Raises:
-        NotFound: there is no such run.
-        BadRequest: it is deleted.
-    """
-    with container.store.begin() as tx:
-        active_run(tx, run_id)
-        tx.put(*(RunModel(run=run_id, model=id, role=role, step=step) for id, step in models.items()))
 
 
 def note_model(container: Container, run_id: str, model: Mapping[str, Any]) -> None:
@@ -69,4 +49,4 @@ def note_model(container: Container, run_id: str, model: Mapping[str, Any]) -> N
             raise BadRequest(f"The tag {HISTORY_TAG} of run {run_id} holds no list") from error
         tags = {HISTORY_TAG: msgspec.json.encode([*before, noted]).decode()}
         limits.check_tags(tags)
-        log_in(tx, run, tags=tags)
+        log_in(container, tx, run, tags=tags)

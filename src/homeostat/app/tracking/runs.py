@@ -12,7 +12,7 @@ import msgspec
 from homeostat.app.container import Container
 from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, locked_experiment
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.domain.events import Event
+from homeostat.domain.events import Edge, Event
 from homeostat.domain.records import Run, RunState
 from homeostat.domain.tracking import RunTag
 from homeostat.engine.tracking import limits
@@ -89,7 +89,7 @@ def create_run(
         check_active(locked_experiment(tx, experiment_id))  # whoever deletes it deletes its runs too
         tx.insert(made)
         tx.insert(*(RunTag(run=made.id, key=key, value=value) for key, value in given.items()))
-        _tell(container, tx, made, "created", actor, experiment=experiment_id)
+        tell_run(container, tx, made, "created", actor)
     return made
 
 
@@ -136,10 +136,10 @@ def update_run(
         tx.put(new)
         if new.name != old.name:
             tx.put(RunTag(run=id, key=NAME_TAG, value=new.name))
-            _tell(container, tx, new, "renamed", new.actor, name=new.name)
+            tell_run(container, tx, new, "renamed")
         if new.state != old.state:
             what = "resumed" if new.state == "running" else new.state
-            _tell(container, tx, new, what, new.actor, error=new.error)
+            tell_run(container, tx, new, what, error=new.error)
     return new
 
 
@@ -155,7 +155,7 @@ def delete_run(container: Container, id: str, *, actor: str = "user") -> Run:
             return old
         new = msgspec.structs.replace(old, deleted_at=container.clock.now())
         tx.put(new)
-        _tell(container, tx, new, "deleted", actor)
+        tell_run(container, tx, new, "deleted", actor)
     return new
 
 
@@ -171,7 +171,7 @@ def restore_run(container: Container, id: str, *, actor: str = "user") -> Run:
             return old
         new = msgspec.structs.replace(old, deleted_at=None)
         tx.put(new)
-        _tell(container, tx, new, "restored", actor)
+        tell_run(container, tx, new, "restored", actor)
     return new
 
 
@@ -208,7 +208,30 @@ def _no_run(id: str) -> NotFound:
     return NotFound(f"Run with id={id} not found", remedy="Check the id, and the server that it came from")
 
 
-def _tell(container: Container, tx: Transaction, about: Run, what: str, actor: str, **body: object) -> None:
-    full = {"experiment": about.experiment, "name": about.name} | body
-    now = container.clock.now()
-    tx.append(Event(kind=f"run.{what}", subject=f"run/{about.id}", at=now, actor=actor or "user", body=full))
+def rename_in(container: Container, tx: Transaction, old: Run, name: str) -> None:
+    """Give a run that this transaction has locked the name that its tag has been given."""
+    tx.update(Run, {"name": name}, ("id", "=", old.id))
+    tell_run(container, tx, msgspec.structs.replace(old, name=name), "renamed")
+
+
+def tell_run(
+    container: Container,
+    tx: Transaction,
+    about: Run,
+    what: str,
+    actor: str = "",
+    *,
+    edges: tuple[Edge, ...] = (),
+    **body: object,
+) -> None:
+    """Say what happened to a run, as the event ``run.<what>``; by whose run it is, where no actor is given."""
+    tx.append(
+        Event(
+            kind=f"run.{what}",
+            subject=f"run/{about.id}",
+            at=container.clock.now(),
+            actor=actor or about.actor or "user",
+            body={"experiment": about.experiment, "name": about.name} | body,
+            edges=edges,
+        )
+    )

@@ -16,10 +16,10 @@ import msgspec
 
 from homeostat.app.container import Container
 from homeostat.app.tracking.experiments import experiment_in
-from homeostat.app.tracking.logs import inputs_in, rows_in
-from homeostat.app.tracking.runs import NAME_TAG
+from homeostat.app.tracking.inputs import HERE, inputs_in
+from homeostat.app.tracking.logs import rows_in
+from homeostat.app.tracking.runs import NAME_TAG, rename_in, tell_run
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError
-from homeostat.domain.events import Edge, Event
 from homeostat.domain.records import Run
 from homeostat.domain.refs import parse_ref
 from homeostat.domain.tracking import Param, RunInput, RunStream, RunTag
@@ -30,7 +30,6 @@ from homeostat.engine.tracking.points import Rows
 from homeostat.ports.meta import Transaction
 
 _STANDARD: Final = "Default"
-_HERE: Final = "homeostat"  # the source of datasets that are kept here
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -159,7 +158,7 @@ def _read(said: _Said, run_id: str, seq: int, entry: entries.Entry) -> None:
             limits.check_tags({key: value or "" for key, value in entry.values.items()})
             said.tags |= entry.values
         case entries.Input():
-            if entry.source_type == _HERE:
+            if entry.source_type == HERE:
                 parse_ref(entry.source)
             given = msgspec.structs.asdict(entry)
             said.inputs.append(RunInput(run=run_id, **given))
@@ -204,7 +203,7 @@ def _make(container: Container, tx: Transaction, run_id: str, said: _Said) -> Ru
     )
     tx.insert(made)
     said.tags[NAME_TAG] = name
-    _tell(container, tx, made, "created")
+    tell_run(container, tx, made, "created")
     return made
 
 
@@ -221,7 +220,7 @@ def _go_on(container: Container, tx: Transaction, run: Run, began: entries.Began
     if changed != run:
         tx.put(changed)
     if again:
-        _tell(container, tx, changed, "resumed")
+        tell_run(container, tx, changed, "resumed")
     return changed
 
 
@@ -246,21 +245,9 @@ def _keep(container: Container, tx: Transaction, run: Run, said: _Said, newest: 
         tx.delete(RunTag, ("run", "=", run.id), ("key", "in", removed))
     tx.put(*(RunTag(run=run.id, key=key, value=value) for key, value in tags.items() if value is not None))
     if (name := tags.get(NAME_TAG)) and name != run.name:
-        tx.update(Run, {"name": name}, ("id", "=", run.id))
+        rename_in(container, tx, run, name)
     if said.inputs:
-        _note_inputs(container, tx, run, said.inputs)
-
-
-def _note_inputs(container: Container, tx: Transaction, run: Run, inputs: Sequence[RunInput]) -> None:
-    """Record inputs; versions of datasets that are kept here are what the run came from."""
-    known = {(one.name, one.digest) for one in tx.find(RunInput, ("run", "=", run.id))}
-    inputs_in(tx, run, inputs)
-    read = dict.fromkeys(
-        one.source for one in inputs if one.source_type == _HERE and (one.name, one.digest) not in known
-    )
-    if read:
-        edges = tuple(Edge(source, f"run/{run.id}", "input") for source in read)
-        _tell(container, tx, run, "read", edges=edges)
+        inputs_in(container, tx, run, said.inputs)
 
 
 def _end(container: Container, tx: Transaction, run: Run, ended: entries.Ended) -> None:
@@ -270,29 +257,8 @@ def _end(container: Container, tx: Transaction, run: Run, ended: entries.Ended) 
     error = ended.error.replace("\0", "")[:2000]
     done = msgspec.structs.replace(current, state=ended.state, ended_at=_moment(ended.at), error=error)
     tx.put(done)
-    _tell(container, tx, done, ended.state, error=error)
+    tell_run(container, tx, done, ended.state, error=error)
 
 
 def _moment(milliseconds: int) -> datetime:
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
-
-
-def _tell(
-    container: Container,
-    tx: Transaction,
-    about: Run,
-    what: str,
-    *,
-    edges: tuple[Edge, ...] = (),
-    **body: object,
-) -> None:
-    tx.append(
-        Event(
-            kind=f"run.{what}",
-            subject=f"run/{about.id}",
-            at=container.clock.now(),
-            actor=about.actor or "user",
-            body={"experiment": about.experiment, "name": about.name} | body,
-            edges=edges,
-        )
-    )

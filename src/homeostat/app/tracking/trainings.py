@@ -15,7 +15,8 @@ import numpy as np
 
 from homeostat.app.container import Container
 from homeostat.app.tracking.experiments import experiment_in
-from homeostat.app.tracking.logs import inputs_in, log_in, rows_in
+from homeostat.app.tracking.inputs import HERE
+from homeostat.app.tracking.logs import log_in, rows_in
 from homeostat.app.tracking.runs import NAME_TAG
 from homeostat.domain.records import DatasetVersion, Run
 from homeostat.domain.refs import Ref
@@ -46,27 +47,26 @@ def add_training(container: Container, tx: Transaction, run: Run, read: Sequence
     tx.insert(made)
     tags = run.tags | {"mlflow.user": run.actor, "mlflow.note.content": run.reason, NAME_TAG: made.name}
     log_in(
+        container,
         tx,
         made,
         params={_text(key, limits.KEY): _text(value, limits.PARAM) for key, value in run.params.items()},
         tags={_text(key, limits.KEY): _text(value, limits.TAG) for key, value in tags.items()},
     )
-    inputs_in(
-        tx,
-        made,
-        [
+    tx.insert(  # without an event of their own: that of the training has their edges
+        *(
             RunInput(
                 run=made.id,
                 name=version.dataset,
                 digest=version.digest.removeprefix("sha256:")[:_DIGEST],
-                source_type="homeostat",
+                source_type=HERE,
                 source=str(Ref("dataset", version.dataset).at(version.version)),
                 profile=json.dumps({"num_rows": version.rows}),
                 context="training",
                 tags={"mlflow.data.context": "training"},
             )
             for version in read
-        ],
+        )
     )
     return made
 

@@ -23,6 +23,7 @@ ACTIVE: Final = ("Staging", "Production")
 LABELS: Final = (UNLABELLED, *ACTIVE, ARCHIVED)
 PROMPT: Final = "mlflow.prompt.is_prompt"
 """The tag of what is a prompt and no model: MLflow keeps both in the registry."""
+PROMPT_TEXT: Final = "mlflow.prompt.text"
 
 _ALIAS: Final = re.compile(r"[\w-]+")
 _VERSION: Final = re.compile(r"[vV]\d+")

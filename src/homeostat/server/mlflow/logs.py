@@ -149,14 +149,12 @@ def _inputs(container: Container, asked: LogInputs) -> None:
         )
         for given in asked.datasets
     ]
-    tracking.log_inputs(container, asked.run_id, datasets)
-    if asked.models:
-        tracking.log_models(container, asked.run_id, "input", {model.model_id: 0 for model in asked.models})
+    tracking.log_inputs(container, asked.run_id, datasets, models=[model.model_id for model in asked.models])
 
 
 def _outputs(container: Container, asked: LogOutputs) -> None:
     made = {model.model_id: model.step for model in asked.models}
-    tracking.log_models(container, asked.run_id, "output", made)
+    tracking.log_outputs(container, asked.run_id, made)
 
 
 def _model(container: Container, asked: LogModel) -> None:

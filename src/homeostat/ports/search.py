@@ -10,7 +10,20 @@ from homeostat.domain.records import Record
 from homeostat.ports.meta import Where
 
 R = TypeVar("R", bound=Record)
-Entity = Literal["attribute", "metric", "param", "tag", "dataset", "metadata", "run", "span", "text"]
+Entity = Literal[
+    "attribute",
+    "metric",
+    "param",
+    "tag",
+    "dataset",
+    "metadata",
+    "run",
+    "span",
+    "span attribute",
+    "text",
+    "feedback",
+    "expectation",
+]
 Op = Literal[
     "=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL", "LACKS"
 ]
@@ -23,7 +36,7 @@ class Comparison(msgspec.Struct, frozen=True):
     Args:
         entity: What kind of thing is compared. An attribute's key is the record's field, a dataset's one of name,
             digest and context, a span's one of name, type and status, a run's is ``run``, a text's ``spans``; the key
-            of a metric, parameter, tag or piece of metadata is its own.
+            of a metric, parameter, tag, piece of metadata, attribute of a span, feedback or expectation is its own.
         op: How. ``LACKS`` holds where no value equals the given one, also where there is none.
         value: With what: a text, a number, a tuple of texts for IN; of a time, milliseconds since 1970; None for the
             tests on NULL.

@@ -24,12 +24,20 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from homeostat.adapters.sql import statements
+from homeostat.adapters.sql import documents, statements
 from homeostat.adapters.sql.columns import Moment, Words
 from homeostat.adapters.sql.tables import TABLES
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion, Record, Run
-from homeostat.domain.traces import SpanBlock, SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
+from homeostat.domain.traces import (
+    Assessment,
+    SpanBlock,
+    SpanKind,
+    Trace,
+    TraceMetadata,
+    TraceRun,
+    TraceTag,
+)
 from homeostat.domain.tracking import (
     Experiment,
     ExperimentTag,
@@ -87,6 +95,9 @@ _RELATED: Final[dict[type[Record], dict[Entity, Related]]] = {
         "run": Related(TraceRun, {"trace": "id"}),
         "span": Related(SpanKind, {"trace": "id"}),
         "text": Related(SpanBlock, {"trace": "id"}),
+        "span attribute": Related(SpanBlock, {"trace": "id"}),
+        "feedback": Related(Assessment, {"trace": "id"}),
+        "expectation": Related(Assessment, {"trace": "id"}),
     },
 }
 # Of these the key is a field, and not one of the keys in a field.
@@ -113,6 +124,14 @@ def condition(
     related = related_of(kind, one.entity)
     table = TABLES[related.kind].alias()
     same = belongs(related, table, own)
+    if one.entity == "span attribute":
+
+        def holds(value: ColumnElement[Any]) -> ColumnElement[bool]:
+            return _compared(value, one, dialect)
+
+        return _there(*same, documents.any_attribute(table.c.spans, one.key, holds, dialect))
+    if one.entity in ("feedback", "expectation"):
+        return _judged(one, table, same, dialect)
     if one.entity in _BY_FIELD:
         if one.key not in table.c:
             raise BadRequest(
@@ -181,6 +200,20 @@ def on_dataset(table: FromClause, dataset: Dataset) -> ColumnElement[bool]:
     """Of a metric, that it was measured on a dataset."""
     name, digest = dataset
     return and_(table.c.dataset == name, *([table.c.digest == digest] if digest else []))
+
+
+def _judged(
+    one: Comparison, table: FromClause, same: Sequence[ColumnElement[bool]], dialect: str
+) -> ColumnElement[bool]:
+    """That a trace has an assessment of a name that still counts, with a value for which the comparison holds."""
+    body = table.c.body
+    value = documents.text_at(body, one.entity, "value", dialect=dialect)
+    named = (*same, table.c.name == one.key, table.c.valid, value.is_not(None))
+    if one.op in ("IS NULL", "IS NOT NULL"):
+        return _there(*named) if one.op == "IS NOT NULL" else not_(_there(*named))
+    if one.op in ("<", "<=", ">", ">="):
+        value = documents.number_at(body, one.entity, "value", dialect=dialect)
+    return _there(*named, _compared(value, one, dialect))
 
 
 def _there(*where: ColumnElement[bool]) -> ColumnElement[bool]:

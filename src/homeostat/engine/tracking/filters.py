@@ -25,6 +25,8 @@ _PATTERNS: Final = ("LIKE", "ILIKE")
 _NULLS: Final = ("IS NULL", "IS NOT NULL")
 _NUMERAL: Final = ("=", "!=", *_LISTS)
 _KEYS: Final = {"dataset": ("name", "digest", "context"), "span": ("name", "type", "status")}
+_JUDGED: Final = ("feedback", "expectation")
+_INNER: Final = "attributes."  # before the name of a span's attribute
 _PATTERN: Final = 10_000  # characters; SQLite refuses a pattern that is a few times as long
 _CLAUSES: Final = 100
 _TEXTS: Final = 10_000  # in lists
@@ -150,7 +152,7 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
     if entity not in kind.entities:
         raise _bad(f"Invalid entity type '{entity}'", _one_of(kind.entities))
     if clause.op in _NULLS:
-        if entity not in ("tag", "param", "metadata"):
+        if entity not in ("tag", "param", "metadata", *_JUDGED):
             raise _bad(
                 "IS NULL / IS NOT NULL is only supported for tags and params, not for"
                 f" '{_CALLED.get(entity, entity)}' '{key}'",
@@ -163,6 +165,14 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
         return _of_attribute(clause, key, _attribute(key, kind.attributes, "filter"))
     if (entity, key) == ("span", "content"):  # the same as trace.text
         return _of_attribute(clause, "text", _attribute("text", kind.attributes, "filter"))
+    if entity == "span" and key.startswith(_INNER):
+        name = unquoted(key.removeprefix(_INNER))
+        return Comparison("span attribute", name, _op(clause.op, _TEXTUAL), _texts(clause, "span attribute"))
+    if entity in _JUDGED:
+        op = _op(clause.op, (*_NUMERIC, *_PATTERNS))
+        magnitude = op not in ("=", "!=", *_PATTERNS)
+        value = _number(clause, entity, quoted=True) if magnitude else _texts(clause, entity)
+        return Comparison(entity, key, op, value)
     if entity in _KEYS and key not in _KEYS[entity]:
         raise _bad(
             f"Invalid {entity} key '{key}' specified. Valid keys are '{_KEYS[entity]}'", "Use one of these"
@@ -204,7 +214,7 @@ def _named(identifier: str, kind: Kind, field: str) -> tuple[Entity, str]:
     if entity is None:
         valid = [
             _CALLED.get(name, name)
-            for name in ("metric", "param", "tag", "attribute", "dataset", "metadata", "span")
+            for name in ("metric", "param", "tag", "attribute", "dataset", "metadata", "span", *_JUDGED)
             if name in kind.entities
         ]
         raise BadRequest(

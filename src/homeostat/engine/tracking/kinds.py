@@ -197,7 +197,19 @@ TRACES: Final = Kind(
         "run_id": Attribute("run", entity="run"),
         "text": Attribute("spans", entity="text"),
     },
-    entities=frozenset({"attribute", "tag", "metadata", "run", "span", "text"}),
+    entities=frozenset(
+        {
+            "attribute",
+            "tag",
+            "metadata",
+            "run",
+            "span",
+            "span attribute",
+            "text",
+            "feedback",
+            "expectation",
+        }
+    ),
     orderable={**_OF_TRACE, "experiment_id": Attribute("experiment", "number")},
     default=_OF_TRACES,
     ties=_OF_TRACES,
@@ -210,5 +222,7 @@ TRACES: Final = Kind(
         "metadata": "metadata",
         "request_metadata": "metadata",
         "span": "span",
+        "feedback": "feedback",
+        "expectation": "expectation",
     },
 )

@@ -1,0 +1,104 @@
+"""Traces found by what was judged of them, and by the attributes of their spans, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from homeostat.app.container import Container
+from homeostat.app.settings import Settings
+from homeostat.app.tracing.assessments import assess
+from homeostat.app.tracing.ingest import start_trace, take_spans
+from homeostat.app.tracing.reading import search_traces
+from homeostat.domain.errors import BadRequest
+from homeostat.domain.traces import Trace
+
+BEGAN = datetime(2026, 5, 1, 12, tzinfo=UTC)
+JUDGED: dict[str, dict[str, Any]] = {
+    "a": {"feedback": {"value": "good"}},
+    "b": {"feedback": {"value": True}},
+    "c": {"feedback": {"value": 4.5}},
+    "d": {"feedback": {"value": 10}},
+    "e": {"expectation": {"value": "good"}},
+    "f": {"feedback": {"value": "12"}},
+}
+
+
+@pytest.fixture
+def container(tmp_path: Path, store_url: str) -> Iterator[Container]:
+    with Container(Settings(home=tmp_path / "home", store=store_url)) as made:
+        yield made
+
+
+def found(container: Container, filter: str) -> list[str]:
+    return sorted(one.id for one in search_traces(container, [0], filter=filter).items)
+
+
+def test_by_what_was_judged(container: Container) -> None:
+    for id, body in JUDGED.items():
+        start_trace(container, Trace(id=id, experiment=0, state="OK", began_at=BEGAN), tags={}, metadata={})
+        first = assess(container, id, {"assessment_name": "quality", **body})
+    replaced = {"assessment_name": "quality", "feedback": {"value": "worse"}, "overrides": first.id}
+    assess(container, "f", replaced)
+    for filter, wanted in (
+        ("feedback.quality = 'good'", "a"),
+        ("expectation.quality = 'good'", "e"),
+        ("feedback.quality = 'true'", "b"),
+        ("feedback.quality = '10'", "d"),
+        ("feedback.quality != 'good'", "bcdf"),
+        ("feedback.quality > 4", "cd"),
+        ("feedback.quality <= '4.5'", "c"),
+        ("feedback.quality >= 5 AND feedback.quality < 11", "d"),
+        ("feedback.quality LIKE '%o%'", "af"),
+        ("feedback.quality ILIKE 'GO%'", "a"),
+        ("feedback.quality = '12'", ""),  # another one took its place
+        ("feedback.quality IS NULL", "e"),
+        ("expectation.quality IS NOT NULL", "e"),
+        ("feedback.`other name` = 'good'", ""),
+    ):
+        assert (filter, found(container, filter)) == (filter, list(wanted))
+    for filter in ("feedback.quality > 'much'", "feedback.quality = 5", "feedback.quality IN ('a')"):
+        with pytest.raises(BadRequest):
+            found(container, filter)
+
+
+def test_by_attributes_of_spans(container: Container) -> None:
+    for number, pairs in enumerate(
+        (
+            {"llm.model": {"string_value": '"gpt-4"'}, "tokens": {"int_value": 12}},
+            {
+                "llm.model": {"string_value": "mini"},
+                "flag": {"bool_value": True},
+                'o"dd': {"string_value": "ü"},
+            },
+            {"other": {"string_value": "llm.model gpt-4"}},
+        ),
+        1,
+    ):
+        attributes = [{"key": key, "value": value} for key, value in pairs.items()]
+        span = {
+            "trace_id": f"{number:032x}",
+            "span_id": "00f067aa0ba902b7",
+            "name": "s",
+            "attributes": attributes,
+        }
+        plain = {**span, "span_id": "00f067aa0ba902b8", "attributes": []}
+        take_spans(container, 0, [(plain, {}), (span, {})])
+    for filter, wanted in (
+        ("span.attributes.llm.model = 'gpt-4'", "1"),
+        ("span.attributes.llm.model != 'gpt-4'", "2"),
+        ("span.attributes.llm.model IN ('mini', 'gpt-4')", "12"),
+        ("span.attributes.llm.model LIKE 'gpt%'", "1"),
+        ("span.attributes.llm.model ILIKE '%MIN%' AND span.attributes.flag = 'true'", "2"),
+        ("span.attributes.tokens = '12'", "1"),
+        ("span.`attributes.o\"dd` = 'ü'", "2"),
+        ("span.attributes.other LIKE '%gpt%'", "3"),
+        ("span.attributes.gpt-4 LIKE '%'", ""),
+    ):
+        assert (filter, [id[-1] for id in found(container, filter)]) == (filter, list(wanted))
+    with pytest.raises(BadRequest):
+        found(container, "span.attributes.llm.model > 'a'")

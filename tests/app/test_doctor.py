@@ -13,6 +13,7 @@ from homeostat.app.container import Container
 from homeostat.app.doctor import Check, diagnose
 from homeostat.app.settings import Settings
 from homeostat.domain.records import Cursor
+from tests.app.receiving import SECRET, receiving
 
 
 def settings(home: Path, **values: object) -> Settings:
@@ -90,3 +91,15 @@ def test_a_simulated_clock_is_told(tmp_path: Path) -> None:
     assert missing.remedy
     SimulatedClock(tmp_path / "clock", datetime(2013, 7, 1, tzinfo=UTC)).close()
     assert checks(found)["clock"].detail.startswith("simulated: 2013-07-01 00:00:00 UTC, this machine: 20")
+
+
+def test_a_channel_is_proved_by_a_trial_that_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOMEOSTAT_CHANNEL_OPS_SECRET", SECRET)
+    with receiving() as receiver:
+        declared = f"ops webhook {receiver.url}; away webhook http://127.0.0.1:9; chat apprise"
+        monkeypatch.setenv("HOMEOSTAT_CHANNEL_AWAY_SECRET", SECRET)
+        found = checks(settings(tmp_path, channels=declared))
+        assert receiver.posts[0].event["subject"] == "channel/ops"
+    assert found["channel ops"].ok
+    assert "HOMEOSTAT_CHANNEL_AWAY_URL" in found["channel away"].remedy
+    assert found["channel chat"].remedy == "Set HOMEOSTAT_CHANNEL_CHAT_URL"

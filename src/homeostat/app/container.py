@@ -15,7 +15,9 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from homeostat.app.channels import Channel, parse_channels
 from homeostat.app.settings import Settings
+from homeostat.domain.errors import HomeostatError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from homeostat.ports.executor import Executor
     from homeostat.ports.ledger import Ledger
     from homeostat.ports.meta import MetaStore
-    from homeostat.ports.notifier import Notifier
+    from homeostat.ports.notifier import Notifier, Sender
     from homeostat.ports.online import OnlineStore
     from homeostat.ports.search import Search
     from homeostat.ports.sources import Sink, Source
@@ -136,6 +138,30 @@ class Container:
         from homeostat.adapters.notifiers import LogNotifier
 
         return LogNotifier(self.settings.home / "logs" / "alerts.jsonl")
+
+    @_port
+    def channels(self) -> tuple[Channel, ...]:
+        """Who else is told of alerts."""
+        return parse_channels(self.settings.channels)
+
+    def sender(self, channel: Channel) -> Sender:
+        """The way to a channel, with its secrets from the environment.
+
+        Raises:
+            HomeostatError: its URL, its secret or its library is not there.
+        """
+        from homeostat.adapters.notifiers import AppriseService, Webhook
+
+        url = channel.address()
+        if channel.kind == "apprise":
+            return AppriseService(url)
+        secret = os.environ.get(channel.secret_variable, "")
+        if not secret:
+            raise HomeostatError(
+                f"channel {channel.name} has no secret to sign with",
+                remedy=f"Set {channel.secret_variable} to whsec_ and base64",
+            )
+        return Webhook(url, secret, self.clock.wall)
 
     def source(self, place: str, *, form: str = "", files: Path | None = None, links: bool = False) -> Source:
         """A reader of another tracker's place; for arguments see ``homeostat.adapters.sources.opening``."""

@@ -14,6 +14,7 @@ from threading import Lock
 import msgspec
 
 from homeostat.app.approvals import awaits
+from homeostat.app.attending import attend
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
@@ -23,6 +24,7 @@ from homeostat.app.online import refresh
 from homeostat.app.pipelines import give_up
 from homeostat.app.reactors import react_all
 from homeostat.app.rollouts import step
+from homeostat.app.slos import tally
 from homeostat.app.training import fail, submit
 from homeostat.app.trainingdata import datasets_of
 from homeostat.app.trials import begin_trial, running_trials, step_trial
@@ -82,6 +84,7 @@ class Controller:
                 self._canaries,
                 self._trials,
                 self._guards,
+                self._levels,
                 self._rules,
                 self._keep,
                 self._react,
@@ -206,6 +209,14 @@ class Controller:
                     did.append(done)
             except Exception as error:  # noqa: BLE001 - one champion must not keep the others from being guarded
                 did.append(_failed(f"probation of {model.name}", error))
+
+    def _levels(self, did: list[str]) -> None:
+        for model in self._models():
+            try:
+                did += tally(self._container, model)
+            except Exception as error:  # noqa: BLE001 - one deployment must not keep the others from being counted
+                did.append(_failed(f"service levels of {model.name}", error))
+        did += attend(self._container)
 
     def _models(self) -> list[Model]:
         try:

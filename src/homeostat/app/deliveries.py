@@ -149,7 +149,12 @@ def _store(
     for part in good.iter_slices(_BATCH_ROWS) if good.height else ():
         position += 1
         made.append(batch_of(name, position, part, token, container, tags))
-    made.append(msgspec.structs.replace(record, position=position, rows=record.rows + good.height))
+    arrived = container.clock.now() if good.height else record.arrived_at
+    made.append(
+        msgspec.structs.replace(
+            record, position=position, rows=record.rows + good.height, arrived_at=arrived
+        )
+    )
     if token:
         made.append(
             records.Token(

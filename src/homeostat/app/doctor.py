@@ -12,12 +12,16 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
+from homeostat.app.channels import Channel, parse_channels
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings, variable
-from homeostat.domain.errors import HomeostatError
+from homeostat.domain.errors import HomeostatError, StoreUnavailable
+from homeostat.domain.ids import new_id
+from homeostat.domain.notices import Notice
 from homeostat.domain.records import Cursor, Lease
 
 _LIBRARIES: Final = ("deltalake", "lmdb", "msgspec", "polars", "scikit-learn", "skops", "sqlalchemy")
@@ -53,6 +57,8 @@ def diagnose(settings: Settings) -> list[Check]:
         "port": lambda container: _port(container, "port"),
         "serve_port": lambda container: _port(container, "serve_port"),
     }
+    for channel in parse_channels(settings.channels):
+        checks[f"channel {channel.name}"] = partial(_channel, channel=channel)
     try:
         container = Container(settings)
     except OSError as error:
@@ -173,6 +179,20 @@ def _executor(container: Container) -> str:
         last = job.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise _Failed(f"a job cannot start: {last}", remedy="Install Homeostat into this Python again")
     return f"{container.settings.executor} by {sys.executable}"
+
+
+def _channel(container: Container, channel: Channel) -> str:
+    """Send a notice that says it is a trial: nothing less proves that people would be told."""
+    now = container.clock.wall()
+    trial = Notice(id=new_id(now), group=f"channel/{channel.name}", at=now, severity="ticket", told=[])
+    try:
+        container.sender(channel).send(trial)
+    except StoreUnavailable as error:
+        raise _Failed(
+            f"it did not take a trial: {error.message}",
+            remedy=f"Check the URL in {variable('channels')} or {channel.url_variable}, and what receives there",
+        ) from error
+    return f"{channel.kind} took a trial notice"
 
 
 def _port(container: Container, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Service levels: what a deployment promised, judged over a window of time, and the alert when it does not hold."""
+"""Levels over a window of time against what was promised, and the alert when quality does not hold."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def judged(
 
 
 def settle_level(tx: Transaction, container: Container, deployment: str, window: Window) -> None:
-    """Page for a service level that does not hold, or resolve it."""
+    """Page for quality that does not hold, or resolve it. Availability and latency have budgets (``slos``)."""
+    if window.monitor in ("availability", "p99"):
+        return
     key = f"slo:{deployment}:{window.monitor}"
     if not window.breached:
         if window.value is not None and window.rows >= LEAST_ROWS:  # too little to judge by is no recovery

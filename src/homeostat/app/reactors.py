@@ -14,8 +14,9 @@ from homeostat.app.container import Container
 from homeostat.app.registry.deprecation import RESTORED
 from homeostat.app.rollouts import begin
 from homeostat.app.signatures import SIGNED, warn
+from homeostat.app.telling import TOLD, tell
 from homeostat.domain.events import Event
-from homeostat.domain.records import Alert, Cursor, Deployment, ModelVersion
+from homeostat.domain.records import Cursor, Deployment, ModelVersion
 from homeostat.domain.refs import parse_ref
 
 
@@ -26,12 +27,6 @@ class Reactor:
     name: str
     kinds: frozenset[str]
     react: Callable[[Container, Event], None]
-
-
-def _notify(container: Container, event: Event) -> None:
-    alert = container.store.get(Alert, parse_ref(event.subject).name)
-    if alert is not None:
-        container.notifier.send(alert)
 
 
 def _roll_out(container: Container, event: Event) -> None:
@@ -52,7 +47,7 @@ def _roll_out_waiting(container: Container, event: Event) -> None:
 
 
 REACTORS = (
-    Reactor("notify", frozenset({"alert.opened", "alert.resolved"}), _notify),
+    Reactor("notify", TOLD, tell),
     Reactor("roll-out", frozenset({"model.accepted", APPROVED, SIGNED, RESTORED}), _roll_out),
     Reactor("roll-out-waiting", frozenset({"project.applied"}), _roll_out_waiting),
 )

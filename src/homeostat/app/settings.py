@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_type_hints
 from urllib.parse import parse_qs, urlsplit
 
+from homeostat.app.channels import parse_channels
 from homeostat.domain.errors import HomeostatError
 
 FILE: Final = "homeostat.toml"
@@ -84,6 +85,10 @@ class Settings:
         str, Help("Price of a kilowatt hour for the cost of runs, as in 0.32 EUR.", "no cost")
     ] = ""
 
+    channels: Annotated[
+        str, Help("Who is told of alerts besides the log, as in docs/alerts.md.", "the log alone")
+    ] = ""
+
     def __post_init__(self) -> None:
         home = _absolute(str(self.home), Path.cwd())
         blobs = _place("blobs", self.blobs or str(home / "blobs"))
@@ -106,6 +111,7 @@ class Settings:
             "server": _server(self.server or f"http://{reach}:{port}"),
             "country": _country(self.country),
             "energy_price": _price(self.energy_price),
+            "channels": _channels(self.channels),
         }.items():
             object.__setattr__(self, name, value)
 
@@ -291,6 +297,12 @@ def _price(value: Any) -> str:
         raise HomeostatError(
             f"setting energy_price is {text!r}", remedy="Write the price of a kilowatt hour, as in 0.32 EUR"
         )
+    return text
+
+
+def _channels(value: Any) -> str:
+    text = "; ".join(value) if isinstance(value, list) else _text("channels", value)
+    parse_channels(text)
     return text
 
 

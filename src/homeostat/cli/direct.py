@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from homeostat.cli.alerted import DirectAlerts
 from homeostat.cli.served import DirectRollouts
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment, Evaluation, GateResult, ModelVersion, Run
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from homeostat.engine.registry.card import Card
 
 
-class Direct(DirectRollouts):
+class Direct(DirectRollouts, DirectAlerts):
     """Answers from a container as a server would. What the dead left is reaped by the next controller.
 
     Args:

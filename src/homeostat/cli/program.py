@@ -31,6 +31,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "runs": ("runs",),
     "exchange": ("import", "export"),
     "reading": ("why", "lineage", "ledger"),
+    "alerting": ("alerts", "slo"),
     "keeping": ("gc",),
     "demo": ("demo",),
 }

@@ -46,6 +46,7 @@ class Dataset(Record, frozen=True, kw_only=True):
     version: int = 0
     rows: int = 0
     created_at: datetime
+    arrived_at: datetime | None = None  # the last rows that were accepted
 
 
 class Batch(Record, frozen=True, kw_only=True):
@@ -302,6 +303,46 @@ class Window(Record, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
 
 
+class Recent(msgspec.Struct, frozen=True):
+    """A change shortly before something went wrong: the event ``seq`` of the ledger, in a sentence."""
+
+    seq: int
+    at: datetime
+    what: str
+
+
+class Suspects(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be behind an alert: features and slices that stand out, and recent changes, the newest first."""
+
+    features: list[str] = []
+    slices: list[str] = []
+    changes: list[Recent] = []
+
+
+class Tally(Record, frozen=True, kw_only=True):
+    """Events of one service level within an hour: minutes since 1970, each with how many and how many bad.
+
+    Tallies add. Those of the hours of a period are its error budget.
+    """
+
+    KEY = ("deployment", "level", "hour")
+    deployment: str
+    level: str
+    hour: datetime
+    total: int
+    bad: int
+    minutes: list[list[int]]
+
+
+class Tallied(Record, frozen=True, kw_only=True):
+    """How far service levels were counted: the batch of the prediction log, and the time of the last look."""
+
+    KEY = ("deployment",)
+    deployment: str
+    seq: int
+    at: datetime
+
+
 class Alert(Record, frozen=True, kw_only=True):
     """Something a person should know, open until it is resolved. ``key`` makes repeats one alert."""
 
@@ -314,9 +355,53 @@ class Alert(Record, frozen=True, kw_only=True):
     summary: str
     action: str
     opened_at: datetime
+    onset: datetime | None = None  # when what is wrong began, where that is known
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str = ""
+    escalated: list[str] = []  # channels that were told since nobody acknowledged it
     resolved_at: datetime | None = None
+    suspects: Suspects = Suspects()
     detail: dict[str, Any] = {}
     tags: dict[str, str] = {}
+
+
+class Silence(Record, frozen=True, kw_only=True):
+    """A time in which nobody is told of some alerts: those whose subject and key match the patterns.
+
+    A maintenance window is one that was announced. What is still open when it ends is told then.
+    """
+
+    KEY = ("id",)
+    id: str
+    kind: Literal["silence", "maintenance"]
+    subject: str  # a pattern with * and ?, as in deployment/*
+    key: str
+    begins_at: datetime
+    until: datetime
+    state: Literal["announced", "active", "ended"]
+    reason: str
+    actor: str
+
+
+class Delivery(Record, frozen=True, kw_only=True):
+    """That a channel is to be told of a transition of an alert, which the event ``event`` of the ledger is.
+
+    Deliveries of one ``batch`` go out together, under its id, as often as it takes. Times are real.
+    """
+
+    KEY = ("channel", "event", "alert")
+    channel: str
+    event: int
+    alert: str
+    transition: str
+    group: str
+    severity: Literal["ticket", "page"]
+    state: Literal["waiting", "sent"]
+    due_at: datetime
+    batch: str = ""
+    attempts: int = 0
+    error: str = ""
+    sent_at: datetime | None = None
 
 
 class Evaluation(Record, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ KINDS: Final = frozenset(
     {
         "alert",
         "blob",
+        "channel",
         "code",
         "dataset",
         "deployment",
@@ -30,6 +31,7 @@ KINDS: Final = frozenset(
         "project",
         "rollout",
         "run",
+        "silence",
         "step",
         "trigger",
         "worker",

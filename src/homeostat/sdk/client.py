@@ -18,12 +18,12 @@ import msgspec
 from homeostat.domain.errors import NotFound
 from homeostat.domain.events import Event, Verdict
 from homeostat.domain.records import (
-    Alert,
     DatasetVersion,
     Deployment,
     Evaluation,
     Run,
 )
+from homeostat.sdk.alerts import Alerts
 from homeostat.sdk.registry import Registry
 from homeostat.sdk.rollouts import Rollouts
 from homeostat.sdk.transport import ARROW, MSGPACK, Transport, arrow_of, objects_of
@@ -62,7 +62,7 @@ class Parcel(msgspec.Struct, frozen=True):
         }
 
 
-class Client(Registry, Rollouts):
+class Client(Registry, Rollouts, Alerts):
     """Speaks to one server. A context manager; safe for threads.
 
     Args:
@@ -108,10 +108,6 @@ class Client(Registry, Rollouts):
     def deployments(self) -> list[dict[str, Any]]:
         """Each deployment with ``name``, ``model``, ``generation``, ``arms`` and the ``url`` that predicts."""
         return self._get("/deployments", list[dict[str, Any]])
-
-    def alerts(self) -> list[Alert]:
-        """Every alert, the newest first."""
-        return self._get("/alerts", list[Alert])
 
     # Data
 

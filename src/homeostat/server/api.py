@@ -24,7 +24,7 @@ from homeostat.app.deliveries import Parcel, deliver, ingest
 from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.server import packages, registry, tracking
+from homeostat.server import alerts, packages, registry, tracking
 from homeostat.server import rollouts as served
 from homeostat.server.calls import (
     TAR,
@@ -159,7 +159,14 @@ class Api:
             get("/models/{name}/versions/{version:int}/approvals", self._approvals),
             post("/models/{name}/versions/{version:int}/approve", self._approve),
             post("/models/{name}/import", lambda call: packages.take(self._container, call), _DATA),
-            get("/alerts", lambda _: self._store.find(records.Alert, order=["-opened_at"])),
+            get("/alerts", lambda call: alerts.listed(self._container, call)),
+            get("/alerts/{id}", lambda call: alerts.shown(self._container, call)),
+            post("/alerts/{id}/acknowledge", lambda call: alerts.acknowledge(self._container, call)),
+            get("/silences", lambda call: alerts.silences(self._container, call)),
+            post("/silences", lambda call: alerts.silence(self._container, call)),
+            post("/silences/{id}/end", lambda call: alerts.end_silence(self._container, call)),
+            get("/channels", lambda call: alerts.channels(self._container, call)),
+            get("/slo", lambda call: alerts.levels(self._container, call)),
             get("/why/{trigger:path}", self._why),
             get("/lineage", self._lineage),
             get("/predictions/{id}/replay", lambda call: served.replay(self._container, call)),

@@ -28,6 +28,7 @@ from homeostat.server.keeping import CANNOT_RUN
 from homeostat.server.worker import watch_parent
 
 if TYPE_CHECKING:
+    from homeostat.app.channels import Channel
     from homeostat.app.container import Container
     from homeostat.app.controller import Controller
     from homeostat.server.api import Api
@@ -42,7 +43,7 @@ _log = logging.getLogger("homeostat.control")
 
 
 class Background:
-    """Threads that turn the controller and keep the lease alive, until they are stopped."""
+    """Threads that turn the controller, tell channels and keep the lease alive, until they are stopped."""
 
     def __init__(self, container: Container, controller: Controller, lease: Lease) -> None:
         self._container, self._controller, self._lease = container, controller, lease
@@ -50,6 +51,9 @@ class Background:
         self._threads = [Thread(target=self._beat, name="heartbeat", daemon=True)]
         if container.settings.clock == "system":
             self._threads.append(Thread(target=self._turn, name="controller", daemon=True))
+        for channel in container.channels:  # a thread each: one that is slow delays no other
+            name = f"channel {channel.name}"
+            self._threads.append(Thread(target=self._tell, args=(channel,), name=name, daemon=True))
 
     def start(self) -> None:
         """Begin."""
@@ -68,6 +72,15 @@ class Background:
                 self._controller.tick()
             except Exception:  # noqa: BLE001 - it must go on, and says why it did not
                 _log.exception("the controller's turn failed, it is tried again")
+
+    def _tell(self, channel: Channel) -> None:
+        from homeostat.app.telling import deliver
+
+        while not self._stopped.wait(_TURN):
+            try:
+                deliver(self._container, channel)
+            except Exception:  # noqa: BLE001 - it must go on, and says why it did not
+                _log.exception("channel %s was not told, it is tried again", channel.name)
 
     def _beat(self) -> None:
         from homeostat.app.leases import beat

@@ -22,6 +22,8 @@ from homeostat.app.registry.reports import Compared, Live, Model, Models
 from homeostat.app.replaying import Replay
 from homeostat.app.shadows import Agreement
 from homeostat.app.signatures import Signatures
+from homeostat.app.slos import Standing as LevelsStanding
+from homeostat.app.telling import AlertShown, ChannelStanding
 from homeostat.app.tracking import streams, summaries
 from homeostat.app.tried import Tried
 from homeostat.domain import records
@@ -29,7 +31,7 @@ from homeostat.domain.events import Event, Verdict
 from homeostat.domain.release import VERSION
 from homeostat.engine.registry.card import Card
 from homeostat.engine.registry.signing import Signed
-from homeostat.server import calls, rollouts, tracking
+from homeostat.server import alerts, calls, rollouts, tracking
 from homeostat.server.http import Problem
 
 _REFERENCE: Final = "#/components/schemas/{name}"
@@ -194,7 +196,19 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         "Say what became of predictions, by their ids.", Labelled, rollouts.Labels
     ),
     "GET /deployments": Operation("Deployments, and where to ask each.", list[records.Deployment]),
-    "GET /alerts": Operation("Alerts, the newest first.", list[records.Alert]),
+    "GET /alerts": Operation(
+        "Alerts, the newest first.", list[records.Alert],
+        query={"state": {"type": "string", "enum": ["", "open", "resolved"]}, "limit": _LIMIT | {"default": 1000}},
+    ),
+    "GET /alerts/{id}": Operation("An alert, and who was told of it.", AlertShown),
+    "POST /alerts/{id}/acknowledge": Operation("Look after an alert.", records.Alert, alerts.Acknowledging),
+    "GET /silences": Operation(
+        "Silences and maintenance windows.", list[records.Silence], query={"ended": {"type": "boolean"}}
+    ),
+    "POST /silences": Operation("Tell nobody of some alerts for a time.", records.Silence, alerts.Silencing),
+    "POST /silences/{id}/end": Operation("End a silence.", records.Silence, alerts.Unsilencing),
+    "GET /channels": Operation("Who is told of alerts.", list[ChannelStanding]),
+    "GET /slo": Operation("Service levels and error budgets.", list[LevelsStanding], query={"model": _TEXT}),
     "GET /why/{trigger}": Operation(
         "Why a model was trained again or not.", list[records.Evaluation],
         query={"limit": _LIMIT, "fired": {"type": "boolean"}},

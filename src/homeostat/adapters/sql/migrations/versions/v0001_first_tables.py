@@ -67,6 +67,7 @@ def upgrade() -> None:
         integer("version"),
         integer("rows"),
         moment("created_at"),
+        moment("arrived_at", null=True),
     )
     op.create_table(
         "batches",
@@ -295,6 +296,21 @@ def upgrade() -> None:
     )
     op.create_index("ix_windows_deployment_end", "windows", ["deployment", "end"])
     op.create_table(
+        "tallies",
+        text("deployment", key=True),
+        text("level", key=True),
+        moment("hour", key=True),
+        integer("total"),
+        integer("bad"),
+        text("minutes"),
+    )
+    op.create_table(
+        "tallied",
+        text("deployment", key=True),
+        integer("seq"),
+        moment("at"),
+    )
+    op.create_table(
         "alerts",
         text("id", key=True),
         text("key"),
@@ -304,12 +320,47 @@ def upgrade() -> None:
         text("summary"),
         text("action"),
         moment("opened_at"),
+        moment("onset", null=True),
+        moment("acknowledged_at", null=True),
+        text("acknowledged_by"),
+        text("escalated"),
         moment("resolved_at", null=True),
+        text("suspects"),
         text("detail"),
         text("tags"),
     )
     op.create_index("ix_alerts_key_state", "alerts", ["key", "state"])
     op.create_index("ix_alerts_state_opened_at", "alerts", ["state", "opened_at"])
+    op.create_table(
+        "silences",
+        text("id", key=True),
+        text("kind"),
+        text("subject"),
+        text("key"),
+        moment("begins_at"),
+        moment("until"),
+        text("state"),
+        text("reason"),
+        text("actor"),
+    )
+    op.create_index("ix_silences_state", "silences", ["state"])
+    op.create_table(
+        "deliveries",
+        text("channel", key=True),
+        integer("event", key=True),
+        text("alert", key=True),
+        text("transition"),
+        text("group"),
+        text("severity"),
+        text("state"),
+        moment("due_at"),
+        text("batch"),
+        integer("attempts"),
+        text("error"),
+        moment("sent_at", null=True),
+    )
+    op.create_index("ix_deliveries_alert", "deliveries", ["alert"])
+    op.create_index("ix_deliveries_channel_state", "deliveries", ["channel", "state"])
     op.create_table(
         "evaluations",
         text("id", key=True),
@@ -635,7 +686,11 @@ def downgrade() -> None:
         "leases",
         "step_executions",
         "evaluations",
+        "deliveries",
+        "silences",
         "alerts",
+        "tallied",
+        "tallies",
         "windows",
         "probations",
         "trials",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from homeostat.ports.meta import MetaStore
     from homeostat.ports.notifier import Notifier, Sender
     from homeostat.ports.online import OnlineStore
+    from homeostat.ports.points import Points
     from homeostat.ports.search import Search
     from homeostat.ports.sources import Sink, Source
     from homeostat.ports.tables import Tables
@@ -87,6 +88,14 @@ class Container:
         from homeostat.adapters.sql import SqlSearch
 
         return SqlSearch(self._sql)
+
+    @_port
+    def points(self) -> Points:
+        from homeostat.adapters.sql import SqlPoints
+
+        points = SqlPoints(self._sql)
+        self._made.callback(points.close)
+        return points
 
     @_port
     def blobs(self) -> Blobs:

@@ -54,12 +54,13 @@ class RunTag(Record, frozen=True, kw_only=True, gc=False):
 
 
 class Metric(Record, frozen=True, kw_only=True, gc=False):
-    """The latest point of a metric: that with the greatest (step, timestamp, value), NaN being the least value.
+    """The latest point of a metric: that with the greatest ``RANK``, NaN being the least value.
 
     ``experiment`` is that of the run, here once more so that an index can order the runs of one by a metric.
     """
 
     KEY = ("run", "key")
+    RANK = ("step", "timestamp", "value")
     run: str
     key: str
     experiment: int

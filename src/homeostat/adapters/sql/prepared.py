@@ -90,11 +90,7 @@ def rows(
     form = prepared(statement, connection.dialect)
     if not form.whole:
         return connection.execute(statement, values).fetchall()
-    bound = form.bound(values)
-    try:
-        return form.read(_driver(connection).execute(form.text, bound).fetchall())
-    except connection.dialect.loaded_dbapi.Error as error:
-        raise _refused(connection, form.text, error) from error
+    return form.read(_run(connection, form.text, form.bound(values)).fetchall())
 
 
 def change(connection: Connection, statement: ClauseElement, values: Mapping[str, Any]) -> int:
@@ -111,16 +107,19 @@ def command(connection: Connection, text: str, values: Sequence[Any] = ()) -> in
     Raises:
         SQLAlchemyError: the database refuses it.
     """
+    return int(_run(connection, text, values).rowcount)
+
+
+def found(connection: Connection, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+    """What a text of SQL finds, as the driver gives it. For errors see ``command``."""
+    return _run(connection, text, values).fetchall()  # type: ignore[no-any-return]
+
+
+def _run(connection: Connection, text: str, values: Sequence[Any]) -> Any:
+    """The driver's cursor."""
+    driver: Any = connection.connection.dbapi_connection
     try:
-        return int(_driver(connection).execute(text, values).rowcount)
+        return driver.execute(text, values)
     except connection.dialect.loaded_dbapi.Error as error:
-        raise _refused(connection, text, error) from error
-
-
-def _driver(connection: Connection) -> Any:
-    return connection.connection.dbapi_connection
-
-
-def _refused(connection: Connection, text: str, error: Exception) -> BaseException:
-    base = connection.dialect.loaded_dbapi.Error
-    return DBAPIError.instance(text, None, error, base, dialect=connection.dialect)
+        base = connection.dialect.loaded_dbapi.Error
+        raise DBAPIError.instance(text, None, error, base, dialect=connection.dialect) from error

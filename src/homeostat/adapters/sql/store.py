@@ -140,6 +140,11 @@ class SqlTransaction(_Reading):
             found = self._one(kind, key, lock=True)
         return found
 
+    def run(self, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """What a text of SQL finds, as the driver gives it; for the points."""
+        with self._watched:
+            return prepared.found(self._connection, text, values)
+
     def append(self, *events: Event) -> None:
         """Add events to the ledger when this transaction commits."""
         self._events += map(ledger.settled, events)

@@ -22,12 +22,11 @@ from homeostat.app.tracking.runs import ENDED, NAME_TAG, locked_run
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.domain.events import Event
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import Experiment, MetricBlock, Param, RunInput, RunModel, RunTag
+from homeostat.domain.tracking import Experiment, Metric, MetricBlock, Param, RunInput, RunModel, RunTag
 from homeostat.engine.tracking.places import run_root
 from homeostat.ports.meta import Transaction
 from homeostat.ports.sources import Missing, SourceRun
 
-_LATEST: Final = ("step", "timestamp", "value")
 _ID: Final = re.compile(r"[A-Za-z0-9][\w-]{0,255}")  # what MLflow's clients take for one
 
 
@@ -146,7 +145,7 @@ def _complete(container: Container, given: SourceRun, run: Run, there: Run, summ
                 _log(container, tx, held, lacking.params, lacking.tags, lacking.inputs, lacking.models)
                 if lacking.values:
                     tx.update(Run, lacking.values, ("id", "=", held.id))
-                tx.put(*latest, by=_LATEST)
+                tx.put(*latest, by=Metric.RANK)
                 newest = tx.find(MetricBlock, ("run", "=", held.id), order=["-seq"], limit=1)
                 for block in staged.blocks(newest[0].seq + 1 if newest else 0):
                     tx.insert(block)

@@ -11,13 +11,11 @@ from homeostat.app.container import Container
 from homeostat.app.tracking.runs import NAME_TAG, active_run, rename_in
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import LoggedModelMetric, MetricBlock, Param, RunTag
+from homeostat.domain.tracking import LoggedModelMetric, Metric, MetricBlock, Param, RunTag
 from homeostat.engine.tracking import blocks, limits
-from homeostat.engine.tracking.points import Point, Rows, rows_of
+from homeostat.engine.tracking.points import Point, Rows, row_of, rows_of
 from homeostat.engine.tracking.rows import latest
 from homeostat.ports.meta import Transaction
-
-_LATEST = ("step", "timestamp", "value")
 
 
 def log(
@@ -50,6 +48,29 @@ def log(
             rows_in(tx, run, rows)
             _of_models(tx, run, metrics)
         log_in(container, tx, run, params=params, tags=tags)
+
+
+async def log_soon(container: Container, run_id: str, point: Point) -> bool:
+    """Log a point of a metric without waiting for others, as ``log`` would.
+
+    Returns:
+        Whether it is logged. Where it is not, ``log`` does it, or says why it cannot be.
+
+    Raises:
+        BadRequest: the point cannot be.
+    """
+    if point.model:
+        return False
+    limits.check_point(point.key, point.value, point.timestamp, point.step)
+    return await container.points.append(
+        run_id,
+        point.key,
+        point.value if point.value == point.value else None,
+        point.step,
+        point.timestamp,
+        row=row_of(point),
+        room=blocks.SMALL,
+    )
 
 
 def log_in(
@@ -86,7 +107,7 @@ def rows_in(tx: Transaction, run: Run, rows: Rows) -> None:
     tx.put(*written)
     if written[-1].pending >= blocks.LARGE:
         _merge(tx, run.id)
-    tx.put(*latest(run.id, run.experiment, rows), by=_LATEST)
+    tx.put(*latest(run.id, run.experiment, rows), by=Metric.RANK)
 
 
 def _merge(tx: Transaction, run_id: str) -> None:

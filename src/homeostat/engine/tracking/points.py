@@ -7,6 +7,7 @@ timestamp and step (int64). What a number stands for is in the list of keys besi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from struct import Struct
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -19,6 +20,7 @@ from homeostat.engine.tracking import limits
 ROW: Final = np.dtype([("key", "<u2"), ("value", "<f8"), ("timestamp", "<i8"), ("step", "<i8")])
 WIDER: Final = np.dtype([("key", "<u4"), ("value", "<f8"), ("timestamp", "<i8"), ("step", "<i8")])
 KEYS: Final = 1 << 16  # so many can be numbered
+_NUMBERS: Final = Struct("<dqq")  # of a row what follows the key
 
 
 class Point(msgspec.Struct, frozen=True, gc=False):
@@ -87,6 +89,11 @@ def rows_of(points: Sequence[Point]) -> Rows:
             limits.check_point(point.key, point.value, point.timestamp, point.step, path)
         raise
     return Rows(list(number), rows)
+
+
+def row_of(point: Point) -> bytes:
+    """A point as rows hold it, without the number of its key."""
+    return _NUMBERS.pack(point.value, point.timestamp, point.step)
 
 
 def latest(rows: Rows) -> list[Point]:

@@ -101,7 +101,9 @@ class Mlflow:
             problem = BadRequest("Bad Request. Content-Type must be application/json.", field="Content-Type")
             await respond(send, *answer_of(problem))
             return
-        answered = self._wire.at_once(scope["method"], path, body)
+        answered = await self._wire.soon(scope["method"], path, body)
+        if answered is None:
+            answered = self._wire.at_once(scope["method"], path, body)
         if answered is None:
             answered = await loop.run_in_executor(
                 self._pool, self._wire.call, scope["method"], path, query, body

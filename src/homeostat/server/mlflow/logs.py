@@ -106,6 +106,10 @@ def _metric(container: Container, asked: LogMetric) -> None:
     tracking.log(container, _run_id(asked), metrics=[asked])
 
 
+async def _metric_soon(container: Container, asked: LogMetric) -> bool:
+    return await tracking.log_soon(container, _run_id(asked), asked)
+
+
 def _param(container: Container, asked: LogPair) -> None:
     limits.check_name(asked.key, "key")
     tracking.log(container, _run_id(asked), params=cut({asked.key: asked.value}, limits.PARAM))
@@ -173,7 +177,7 @@ def _model(container: Container, asked: LogModel) -> None:
 
 _AT: Final = "2.0/mlflow/runs/"
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
-    Endpoint("POST", _AT + "log-metric", LogMetric, _metric, brief=True),
+    Endpoint("POST", _AT + "log-metric", LogMetric, _metric, brief=True, soon=_metric_soon),
     Endpoint("POST", _AT + "log-batch", LogBatch, _batch),
     Endpoint("POST", _AT + "log-parameter", LogPair, _param, brief=True),
     Endpoint("POST", _AT + "set-tag", LogPair, _tag, brief=True),

@@ -7,7 +7,7 @@ upon which newer clients fall back on older calls.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from homeostat.app.container import Container
 
 PREFIXES: Final = ("/api/", "/ajax-api/")
+
+_DONE: Final = (200, b"{}")
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Endpoint:
         answer: Answers it; what it gives is sent as JSON, None as ``{}``, bytes as the JSON they are.
         brief: It is one short transaction, made by the thread that reads requests while no other one writes: handing it
             to another thread costs as much.
+        soon: Does it without another thread, where that can be, and says whether it did. The answer is then ``{}``.
     """
 
     method: Literal["GET", "POST", "PATCH", "PUT", "DELETE"]
@@ -49,6 +52,7 @@ class Endpoint:
     message: type[msgspec.Struct]
     answer: Callable[[Container, Any], Any]
     brief: bool = False
+    soon: Callable[[Container, Any], Awaitable[bool]] | None = None
 
 
 class Wire:
@@ -64,7 +68,9 @@ class Wire:
         self._plain: dict[tuple[str, str], _Call] = {}
         self._shaped: list[tuple[str, list[str], _Call]] = []
         for endpoint in endpoints:
-            call = _Call(endpoint.path, endpoint.answer, Reader(endpoint.message), endpoint.brief)
+            call = _Call(
+                endpoint.path, endpoint.answer, Reader(endpoint.message), endpoint.brief, endpoint.soon
+            )
             if "{" in endpoint.path:
                 self._shaped.append((endpoint.method, endpoint.path.split("/"), call))
             else:
@@ -97,6 +103,16 @@ class Wire:
             with self._container.store.at_once():
                 return self._answer(call, method, "", body, {})
         except Busy:
+            return None
+
+    async def soon(self, method: str, path: str, body: bytes) -> tuple[int, bytes] | None:
+        """As ``call``, for what needs no thread; None where it does, or cannot be done: ``call`` says why."""
+        call = self._plain.get((method, path))
+        if call is None or call.soon is None:
+            return None
+        try:
+            return _DONE if await call.soon(self._container, call.reader.body(body, {})) else None
+        except HomeostatError:
             return None
 
     def _answer(
@@ -133,3 +149,4 @@ class _Call(msgspec.Struct, frozen=True):
     answer: Callable[[Container, Any], Any]
     reader: Reader[Any]
     brief: bool
+    soon: Callable[[Container, Any], Awaitable[bool]] | None

@@ -1,0 +1,150 @@
+"""Single points, past records and threads: one statement to PostgreSQL, three in one transaction of SQLite.
+
+Both find the place of the metric among the keys of the run's newest block, and add the row there. PostgreSQL is asked
+over connections of its own that wait in the event loop. A statement there sees what was committed before it began;
+where it waited for the run since, the block is as it is then, or nothing is done. (Another one may have begun
+meanwhile: then the point is in the block before, where histories find it as well.)
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final
+
+from homeostat.adapters.sql import statements
+from homeostat.adapters.sql.prepared import Prepared, prepared
+from homeostat.adapters.sql.store import SqlMetaStore
+from homeostat.domain.errors import HomeostatError
+from homeostat.domain.tracking import Metric
+
+if TYPE_CHECKING:
+    from psycopg import AsyncCursor
+
+_MOST: Final = 4  # connections
+_NEWEST: Final = "b.seq = (SELECT max(seq) FROM metric_blocks WHERE run = r.id) AND b.level = 0"
+_PLACE: Final = f"""
+SELECT r.experiment, b.seq, k.key FROM runs r JOIN metric_blocks b ON b.run = r.id JOIN json_each(b.keys) k
+WHERE r.id = ? AND r.deleted_at IS NULL AND {_NEWEST} AND b.count < ? AND k.value = ?"""
+_LONGER: Final = """
+UPDATE metric_blocks SET count = count + 1, pending = pending + 1, payload = CAST(payload || ? AS BLOB)
+WHERE run = ? AND seq = ?"""
+_ALL: Final = """
+WITH r AS (SELECT id, experiment FROM runs WHERE id = %(run)s AND deleted_at IS NULL FOR UPDATE),
+place AS (
+    SELECT b.run, b.seq, r.experiment, (k.number - 1)::int AS number
+    FROM r JOIN metric_blocks b ON b.run = r.id,
+        jsonb_array_elements_text(b.keys::jsonb) WITH ORDINALITY AS k (key, number)
+    WHERE {newest} AND k.key = %(key)s
+),
+longer AS (
+    UPDATE metric_blocks b SET count = b.count + 1, pending = b.pending + 1, payload = b.payload
+        || set_byte(set_byte('\\x0000'::bytea, 0, place.number & 255), 1, place.number >> 8) || %(row)b
+    FROM place WHERE b.run = place.run AND b.seq = place.seq AND b.level = 0 AND b.count < %(room)s
+    RETURNING place.experiment
+),
+latest AS (
+    {insert} SELECT %(run)s, %(key)s, experiment, %(value)s::double precision, %(step)s::bigint, %(timestamp)s::bigint
+    FROM longer ON CONFLICT {conflict}
+)
+SELECT count(*) FROM longer"""
+
+
+class SqlPoints:
+    """The Points in the database of ``store``."""
+
+    def __init__(self, store: SqlMetaStore) -> None:
+        self._store = store
+        self._alone = store.dialect == "sqlite"
+        self._idle: list[AsyncCursor[Any]] = []
+        self._open = 0
+
+    async def append(
+        self, run: str, key: str, value: float | None, step: int, timestamp: int, *, row: bytes, room: int
+    ) -> bool:
+        """Log a point; see the port."""
+        if self._alone:
+            return self._write(run, key, value, step, timestamp, row, room)
+        given = {
+            "run": run,
+            "key": key,
+            "value": value,
+            "step": step,
+            "timestamp": timestamp,
+            "row": row,
+            "room": room,
+        }
+        return await self._ask(given)
+
+    def close(self) -> None:
+        """Give back every connection; see the port."""
+        for cursor in self._idle:
+            cursor.connection.pgconn.finish()
+        self._idle.clear()
+
+    def _write(
+        self, run: str, key: str, value: float | None, step: int, timestamp: int, row: bytes, room: int
+    ) -> bool:
+        try:
+            with self._store.at_once(), self._store.begin() as tx:
+                found = tx.run(_PLACE, (run, room, key))
+                if not found:
+                    return False
+                experiment, seq, number = found[0]
+                tx.run(_LONGER, (number.to_bytes(2, "little") + row, run, seq))
+                latest = {"run": run, "key": key, "value": value, "step": step, "timestamp": timestamp}
+                tx.run(self._latest.text, self._latest.bound(latest | {"experiment": experiment}))
+        except HomeostatError:
+            return False
+        return True
+
+    async def _ask(self, given: dict[str, Any]) -> bool:
+        import psycopg
+
+        cursor = None
+        try:
+            if self._idle:
+                cursor = self._idle.pop()
+            elif self._open < _MOST:
+                cursor = await self._connected()
+            else:
+                return False
+            await cursor.execute(self._whole, given, prepare=True)
+            row = await cursor.fetchone()
+        except psycopg.Error:
+            return False
+        finally:
+            if cursor is not None:
+                self._give_back(cursor)
+        return row is not None and row[0] == 1
+
+    async def _connected(self) -> AsyncCursor[Any]:
+        from psycopg import AsyncConnection
+
+        self._open += 1
+        try:
+            _, options = self._store.engine.dialect.create_connect_args(self._store.url)
+            return (await AsyncConnection.connect(**options, autocommit=True)).cursor()
+        except BaseException:
+            self._open -= 1
+            raise
+
+    def _give_back(self, cursor: AsyncCursor[Any]) -> None:
+        from psycopg.pq import TransactionStatus
+
+        if cursor.connection.info.transaction_status == TransactionStatus.IDLE:
+            self._idle.append(cursor)
+        else:  # broken, or left in the middle
+            cursor.connection.pgconn.finish()
+            self._open -= 1
+
+    @cached_property
+    def _latest(self) -> Prepared:
+        """What writes a metric where it is later than the one that is there."""
+        return prepared(
+            statements.write(Metric, self._store.dialect, True, Metric.RANK), self._store.engine.dialect
+        )
+
+    @cached_property
+    def _whole(self) -> str:
+        insert, _, rest = self._latest.text.partition(" VALUES ")
+        return _ALL.format(newest=_NEWEST, insert=insert, conflict=rest.partition(" ON CONFLICT ")[2])

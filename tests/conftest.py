@@ -88,10 +88,10 @@ def databases(postgres: PostgresServer) -> Iterator[Databases]:
 
 
 @pytest.fixture
-def postgres_url(databases: Databases) -> Iterator[str]:
-    """The URL of the PostgreSQL store that tests share, empty."""
-    yield databases.shared
+def postgres_url(databases: Databases) -> str:
+    """The URL of the PostgreSQL store that tests share, emptied of what the test before left."""
     databases.empty()
+    return databases.shared
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.datasets import append_log
 from homeostat.app.deliveries import ingest
+from homeostat.app.outcomes import label
 from homeostat.app.projects import Declared, load_project
 from homeostat.app.reactors import react_all
 from homeostat.app.settings import Settings
@@ -100,11 +101,15 @@ def container(trained: Path, tmp_path: Path) -> Iterator[Container]:
         yield made
 
 
-def day(container: Container, rng: np.random.Generator, *, more: float = 0.0) -> records.Evaluation:
-    """A day of 600 requests, and what the rule made of it."""
+def day(
+    container: Container, rng: np.random.Generator, *, more: float = 0.0, together: float = 0.0
+) -> records.Evaluation:
+    """A day of 600 requests, and what the rule made of it; ``together`` is how far ``size`` follows ``warm``."""
     clock = container.clock
     assert isinstance(clock, SimulatedClock)
     requests = asked(rng, 600, clock.now(), more=more)
+    follows = together * pl.col("warm") / 1.22 + (1 - together**2) ** 0.5 * pl.col("size")
+    requests = requests.with_columns(size=follows)
     begun = clock.now()
     clock.set(begun + timedelta(days=1))
     log = requests.select(
@@ -206,3 +211,44 @@ def test_a_promise_that_the_training_data_cannot_keep_is_refused(
 def test_what_cannot_be_promised_cannot_be_declared(tmp_path: Path, said: str) -> None:
     with pytest.raises(DeclarationError, match=said.partition("=")[0]):
         project(tmp_path / "shop", said)
+
+
+def test_labels_that_drift_are_found_as_they_come_each_once(container: Container, tmp_path: Path) -> None:
+    apply(container, project(tmp_path / "shop", 'of="label"'))
+    rng, told = np.random.default_rng(5), None
+    for turn, share in enumerate((0.5, 0.5, 0.5, 0.8)):
+        told = day(container, rng)
+        begun = container.clock.now() - timedelta(days=1)
+        labels = {f"p{begun.isoformat()}-{i}": bool(rng.random() < share) for i in range(600)}
+        label(container, "shop", labels)
+        if turn:
+            assert not told.fired, told.reason
+            label(container, "shop", labels)  # sent again
+            assert f"in {600 * (turn - 1):,} rows of 1 features" in told.reason
+    told = day(container, rng)
+    assert told.fired, told.reason
+    assert told.rule == "drift in label, 0.05 false a year"
+    assert "in 1,800 rows" in told.reason
+    assert "behind it label (PSI" in told.reason
+
+
+def test_what_moves_only_together_is_found_by_a_rule_that_looks_at_it_together(
+    container: Container, tmp_path: Path
+) -> None:
+    apply(container, project(tmp_path / "shop", 'joint=True, season="hour", floor=0.2'))
+    told = day(container, np.random.default_rng(6))
+    assert "no feature can be watched" in told.reason  # its training kept no rows
+    execute(container, submit(container, "shop", reason="with rows kept").id)
+    react_all(container)
+    rng = np.random.default_rng(7)
+    day(container, rng)
+    for _ in range(2):
+        told = day(container, rng)
+        assert not told.fired, told.reason
+    assert told.rule == "joint drift, 0.05 false a year"
+    for _ in range(4):
+        told = day(container, rng, together=0.95)
+        if told.fired:
+            break
+    assert told.fired, told.reason
+    assert re.search(r"behind it joint \(AUC 0\.[6-9]", told.reason)

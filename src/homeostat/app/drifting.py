@@ -16,18 +16,22 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from homeostat.app import outcomes
 from homeostat.app.alerts import open_alert, resolve_alert
+from homeostat.app.answers import coded
 from homeostat.app.container import Container
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.trainingdata import Split
+from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.rules import Drift, DriftTest
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.records import ModelVersion, Window
 from homeostat.engine.control.rules import LEAST_ROWS, Suspicion, name_of
+from homeostat.engine.monitoring import joint
 from homeostat.engine.monitoring.drift import FeatureDrift, drift
-from homeostat.engine.monitoring.evidence import Evidence, judge, look, monitor
-from homeostat.engine.monitoring.reference import Reference, profile, reference
+from homeostat.engine.monitoring.evidence import Evidence, Verdict, judge, look, monitor
+from homeostat.engine.monitoring.reference import LABEL, SCORE, Reference, profile, reference
 from homeostat.engine.monitoring.season import seasons
 from homeostat.engine.registry.package import REFERENCE
 from homeostat.ports.meta import Transaction
@@ -46,23 +50,32 @@ class Drifts(msgspec.Struct, frozen=True):
 
 
 def training_reference(model: Model, rows: Split, scores: npt.NDArray[np.float64]) -> Reference:
-    """The reference of a training: its rows, and the scores of those it held out."""
+    """The reference of a training: its rows, and the scores of those it held out.
+
+    Some of the rows themselves are kept where a rule compares features together.
+    """
     time, of = model.task.request.time, model.retrain.season if model.retrain else ()
-    if time is None or not of:
-        return reference(rows.train.X, scores)
-    seen, held = (seasons(part.requests[time], of) for part in (rows.train, rows.holdout))
-    return reference(rows.train.X, scores, seasons=seen, score_seasons=held)
+    seen = held = None
+    if time is not None and of:
+        seen, held = (seasons(part.requests[time], of) for part in (rows.train, rows.holdout))
+    made = reference(rows.train.X, scores, labels=rows.train.y, seasons=seen, score_seasons=held)
+    if any(isinstance(rule, DriftTest) and rule.joint for rule in _rules(model)):
+        made = msgspec.structs.replace(made, sample=joint.sample(rows.train.X, seen))
+    return made
+
+
+def _rules(model: Model) -> list[Drift | DriftTest]:
+    rules = model.retrain.rules if model.retrain else ()
+    return [rule for rule in rules if isinstance(rule, Drift | DriftTest)]
 
 
 def promises(model: Model) -> tuple[str, ...]:
     """How many false reports each drift rule of ``model`` lets expect, a sentence a rule."""
-    rules = model.retrain.rules if model.retrain else ()
     return tuple(
         f"{name_of(rule)}: at most {rule.false_pages_a_month:.2g} false reports a month are to be expected"
         if isinstance(rule, DriftTest)
         else f"{name_of(rule)}: decides by size, and promises nothing of false reports"
-        for rule in rules
-        if isinstance(rule, Drift | DriftTest)
+        for rule in _rules(model)
     )
 
 
@@ -75,9 +88,7 @@ def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime)
         log: The prediction log, back to the longest window of the rules.
         now: The world's time.
     """
-    rules = [
-        rule for rule in (model.retrain.rules if model.retrain else ()) if isinstance(rule, Drift | DriftTest)
-    ]
+    rules = _rules(model)
     alias = champion_of(container.store, model.name) if rules else None
     version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
     if version is None:
@@ -95,7 +106,7 @@ def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime)
     for rule in rules:
         if isinstance(rule, DriftTest):
             last = _last(container, model, rule)
-            found, window = _test(model, rule, version.version, against, log, sizes, last, now)
+            found, window = _test(container, model, rule, version.version, against, log, sizes, last, now)
             suspicion[name_of(rule)] = found
             windows.append(window)
             if last is not None and last.end < now:
@@ -131,6 +142,7 @@ def settle_drift(tx: Transaction, container: Container, window: Window) -> None:
 
 
 def _test(
+    container: Container,
     model: Model,
     rule: DriftTest,
     version: int,
@@ -141,29 +153,37 @@ def _test(
     now: datetime,
 ) -> tuple[Suspicion, Window]:
     assert model.retrain is not None
-    watched = [name for name in against.features if name in log.columns and rule.watches(name)]
-    promise = monitor(
-        against, watched, false_alarm=rule.false_alarm, looks=model.retrain.looks, floor=rule.floor
-    )
     since = last.end if last is not None else now - parse_duration(model.retrain.check_every)
     # Another version has other training data, and evidence of its own.
     known = last is not None and last.detail["version"] == version and "evidence" in last.detail
     before = msgspec.convert(last.detail["evidence"], Evidence) if last is not None and known else Evidence()
+    watched = [name for name in against.features if name in log.columns and rule.watches(name)]
     new = log.filter(pl.col("at") > since, pl.col("at") <= now)
-    evidence = look(promise, before, profile(against, new.select(watched), _seasons(model, new)))
-    verdict = judge(promise, evidence)
-    if judge(promise, before).drifted and not verdict.drifted:
-        evidence = Evidence()
-    shown = {one.feature: round(one.excess, 4) for one in sizes[rule.window] if one.feature in watched}
+    counted: dict[str, int] = {}
+    if rule.joint:
+        past = log.filter(pl.col("at") > since - parse_duration(rule.window), pl.col("at") <= since)
+        found = _together(model, rule, against, watched, before, past, new)
+    else:
+        shown = {one.feature: round(one.excess, 4) for one in sizes[rule.window] if one.feature in watched}
+        parts = [(new.select(watched), _seasons(model, new))]
+        if LABEL in rule.of and LABEL in against.features:
+            watched.append(LABEL)
+            so_far = last.detail.get("labels") if last is not None and known else None
+            came, counted = _labels(container, model, log, so_far, now - parse_duration(rule.window))
+            parts.append((came.select(LABEL), _seasons(model, came)))
+            shown |= {one.feature: round(one.excess, 4) for one in drift(against, profile(against, came))}
+        found = _apart(model, rule, against, watched, before, parts, shown)
+    verdict = found.verdict
     suspicion = Suspicion(
         e=verdict.e,
         needed=verdict.needed,
         drifted=verdict.drifted,
         suspects=verdict.suspects,
-        sizes=shown,
-        watched=len(promise.bets),
-        rows=evidence.rows,
-        refused=promise.refused,
+        sizes=found.sizes,
+        watched=found.watched,
+        rows=found.evidence.rows,
+        refused=found.refused,
+        measure=found.measure,
     )
     window = Window(
         deployment=model.name,
@@ -178,14 +198,113 @@ def _test(
             "version": version,
             "suspects": verdict.suspects,
             "features": verdict.features,
-            "floors": promise.floors,
-            "refused": promise.refused,
-            "sizes": shown,
+            "floors": found.floors,
+            "refused": found.refused,
+            "sizes": found.sizes,
+            "measure": found.measure,
             "false_pages_a_month": rule.false_pages_a_month,
-            "evidence": msgspec.to_builtins(evidence),
+            "evidence": msgspec.to_builtins(found.evidence),
+            **({"labels": counted} if counted else {}),
         },
     )
     return suspicion, window
+
+
+class _Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look gave: the verdict, and the evidence that the next look goes on from."""
+
+    verdict: Verdict
+    evidence: Evidence
+    watched: int
+    floors: dict[str, float]
+    refused: dict[str, int]
+    sizes: dict[str, float]
+    measure: str
+
+
+def _apart(
+    model: Model,
+    rule: DriftTest,
+    against: Reference,
+    watched: list[str],
+    before: Evidence,
+    parts: list[tuple[pl.DataFrame, pl.Series | None]],
+    shown: dict[str, float],
+) -> _Found:
+    """Each feature by itself, in rows of their own with their seasons: labels come later than requests."""
+    assert model.retrain is not None
+    promise = monitor(
+        against, watched, false_alarm=rule.false_alarm, looks=model.retrain.looks, floor=rule.floor
+    )
+    evidence = before
+    for rows, season in parts:
+        evidence = look(promise, evidence, profile(against, rows, season))
+    if evidence is not before:
+        evidence = msgspec.structs.replace(evidence, looks=before.looks + 1)
+    verdict = judge(promise, evidence)
+    over = judge(promise, before).drifted and not verdict.drifted
+    return _Found(
+        verdict=verdict,
+        evidence=Evidence() if over else evidence,
+        watched=len(promise.bets),
+        floors=promise.floors,
+        refused=promise.refused,
+        sizes=shown,
+        measure="PSI",
+    )
+
+
+def _together(
+    model: Model,
+    rule: DriftTest,
+    against: Reference,
+    watched: list[str],
+    before: Evidence,
+    past: pl.DataFrame,
+    new: pl.DataFrame,
+) -> _Found:
+    """All features at once; answers are no feature."""
+    assert model.retrain is not None
+    names = [name for name in watched if name != SCORE]
+    test = joint.joint(
+        against, names, false_alarm=rule.false_alarm, looks=model.retrain.looks, floor=rule.floor
+    )
+    then, now = _seasons(model, past), _seasons(model, new)
+    evidence, area = joint.look(test, before, past.select(names), new.select(names), then, now)
+    verdict = joint.judge(test, evidence)
+    over = joint.judge(test, before).drifted and not verdict.drifted
+    return _Found(
+        verdict=verdict,
+        evidence=Evidence() if over else evidence,
+        watched=0 if test.refused else len(names),
+        floors={joint.JOINT: test.allowed},
+        refused={joint.JOINT: test.refused} if test.refused else {},
+        sizes={} if area is None else {joint.JOINT: round(area, 4)},
+        measure="AUC",
+    )
+
+
+def _labels(
+    container: Container,
+    model: Model,
+    log: pl.DataFrame,
+    so_far: dict[str, int] | None,
+    since: datetime,
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Requests whose labels came since the last look, each once, with ``label``, and where to go on from."""
+    source = outcomes.Source(model.task.source.name, coded(model.task), model.task.request.keys)
+    if so_far is None:
+        counted = outcomes.start(container, model.name, source)
+        return pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")}), counted
+    every = pl.lit(value=True)
+    found = outcomes.look(container, model.name, source, so_far, ["at", "time"], keep=every, judged=every)
+    came = found.outcomes.rename({outcomes.OUTCOME: LABEL}) if found.outcomes.width else pl.DataFrame()
+    if not came.height:
+        came = pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")})
+    # What the log held before the window is not read again.
+    recent = log.filter(pl.col("at") > since)[SEQ].min()
+    begun = max(found.seen["log_from"], int(recent) - 1 if isinstance(recent, int) else 0)
+    return came, found.seen | {"log_from": min(begun, found.seen["log_seq"])}
 
 
 def _last(container: Container, model: Model, rule: DriftTest) -> Window | None:

@@ -195,6 +195,7 @@ def drift(
     season: str | Sequence[str] = (),
     of: str | Sequence[str] = (),
     window: str = "7d",
+    joint: bool = False,
     threshold: float | None = None,
     features: int = 1,
 ) -> Drift | DriftTest:
@@ -209,8 +210,12 @@ def drift(
         floor: Standard deviations that a feature may move for nothing, such as 0.05; by default as fine as the
             training rows allow, from 0.02 (about 70,000 rows) to 0.1 (about 4,000).
         season: ``"hour"``, ``"weekday"`` or both, in UTC: rows are compared with training rows of the same.
-        of: The features that count, as ``"weather_at_origin__temp"``, or feature views by name; by default all.
-        window: Over which time effect sizes are shown, and ``threshold`` holds.
+        of: What counts: features, as ``"weather_at_origin__temp"``, feature views by name, ``"score"``, the model's
+            answers, and ``"label"``, the labels that have come; by default all features and the answers.
+        window: Over which time effect sizes are shown, and ``threshold`` holds; with ``joint``, from how far back a
+            classifier learns; with ``"label"``, how long after its request a label still counts.
+        joint: Whether the features are compared together instead of each by itself: a classifier learns to tell live
+            rows from training rows. It finds what moves only together, and embeddings, whose view ``of`` names.
         threshold: Instead of the test: the population stability index over ``window``, beyond what chance explains,
             past which a feature has drifted. Seasonal features always differ from another season's: leave them out
             where that is no news. This makes no promise of false reports.
@@ -219,9 +224,8 @@ def drift(
     among = (of,) if isinstance(of, str) else tuple(of)
     if threshold is not None:
         return Drift(threshold, features, window, among)
-    return DriftTest(
-        false_alarm, floor, (season,) if isinstance(season, str) else tuple(season), among, window
-    )
+    within = (season,) if isinstance(season, str) else tuple(season)
+    return DriftTest(false_alarm, floor, within, among, window, joint)
 
 
 def slo_burn(metric: str) -> SloBurn:

@@ -39,8 +39,9 @@ class DriftTest(msgspec.Struct, frozen=True, tag="drift-test"):
         false_alarm: The probability of any false report within a year, over all looks at all features.
         floor: Standard deviations that a feature may move for nothing; None: as fine as the training data allow.
         season: ``hour``, ``weekday`` or both (UTC): rows are compared with training rows of the same.
-        of: The features that are watched, or whole feature views; empty: all.
+        of: The features that are watched, or whole feature views, ``score`` or ``label``; empty: all but labels.
         window: The time over which effect sizes are shown.
+        joint: Whether the features are compared together, by a classifier, instead of each by itself.
     """
 
     false_alarm: float = 0.05
@@ -48,6 +49,7 @@ class DriftTest(msgspec.Struct, frozen=True, tag="drift-test"):
     season: tuple[str, ...] = ()
     of: tuple[str, ...] = ()
     window: str = "7d"
+    joint: bool = False
 
     def __post_init__(self) -> None:
         parse_duration(self.window)

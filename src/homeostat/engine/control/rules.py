@@ -49,10 +49,12 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
         needed: What it takes for a report.
         drifted: Whether it was reached.
         suspects: The features that are behind it, the strongest first.
-        sizes: The population stability index, beyond chance, of the features, over the rule's window.
+        sizes: Of the features, what ``measure`` names.
         watched: How many features are watched.
         rows: Rows that were looked at since the version took over.
         refused: Features that cannot be watched, with the training rows that it would take.
+        measure: ``PSI``, the population stability index beyond chance over the rule's window; ``AUC``, how well a
+            classifier tells the newest rows from those of training, 0.5 where it cannot.
     """
 
     e: float
@@ -63,6 +65,7 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     watched: int
     rows: int
     refused: dict[str, int]
+    measure: str = "PSI"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +118,8 @@ def name_of(rule: Rule) -> str:
             return f"drift of {rule.features}{among} past {rule.threshold:g} over {rule.window}"
         case DriftTest():
             among = f" in {', '.join(rule.of)}" if rule.of else ""
-            return f"drift{among}, {rule.false_alarm:g} false a year"
+            how = "joint drift" if rule.joint else "drift"
+            return f"{how}{among}, {rule.false_alarm:g} false a year"
         case SloBurn():
             return f"slo burn {rule.metric}"
         case NewLabels():
@@ -201,7 +205,9 @@ def _drift_test(rule: DriftTest, facts: Facts) -> Outcome:
     )
     if not found.watched:
         return _outcome(rule, None, found.needed, False, f"no feature can be watched{unwatched}")
-    behind = ", ".join(f"{name} (PSI {found.sizes.get(name, 0.0):.3f})" for name in found.suspects[:3])
+    behind = ", ".join(
+        f"{name} ({found.measure} {found.sizes.get(name, 0.0):.3f})" for name in found.suspects[:3]
+    )
     reason = (
         f"evidence {found.e:.3g} of {found.needed:.3g} in {found.rows:,} rows of {found.watched} features"
         f"{f', behind it {behind}' if behind else ''}; "

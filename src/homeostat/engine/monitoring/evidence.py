@@ -40,9 +40,9 @@ from homeostat.engine.monitoring.bets import COARSEST, FINEST, Bets, Floats, bet
 from homeostat.engine.monitoring.reference import Profile, Reference, strata_of
 
 SUSPECTS: Final = 0.1  # the share of suspected features that may be false
-_SPENT: Final = 0.1  # of alpha, on the sampling error of the training rows
+SPENT: Final = 0.1  # of alpha, on the sampling error of the training rows
 _FADES: Final = 0.8  # of what was learned before, at each look
-_ABOVE: Final = (
+ABOVE: Final = (
     5.0  # nats that evidence may stand above what reports alone, so that it falls when the world returns
 )
 
@@ -105,7 +105,7 @@ class Monitor(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     @property
     def needed(self) -> float:
         """The evidence that reports drift."""
-        return 1 / ((1 - _SPENT) * self.false_alarm)
+        return 1 / ((1 - SPENT) * self.false_alarm)
 
 
 def monitor(
@@ -135,7 +135,7 @@ def monitor(
         table = [each.get(one, none) for one in strata]
         made[name] = bets(against.features[name], table, against.inflation.get(name, 1.0))
     made = {name: one for name, one in made.items() if len(one.prior)}
-    chance = _SPENT * false_alarm / max(sum(len(one.prior) for one in made.values()), 1)
+    chance = SPENT * false_alarm / max(sum(len(one.prior) for one in made.values()), 1)
     floors, refused = {}, {}
     for name, one in made.items():
         finest = one.floor(chance)
@@ -164,7 +164,7 @@ def look(at: Monitor, before: Evidence, seen: Profile) -> Evidence:
         return before
     rows = _rows(at, seen)
     # More than this tells no more, and would keep a monitor reporting long after the world has returned.
-    most = math.log(at.needed * at.looks * max(len(at.bets), 1)) + _ABOVE
+    most = math.log(at.needed * at.looks * max(len(at.bets), 1)) + ABOVE
     log: dict[str, list[float | None]] = {}
     learned = dict(before.seen)
     for name, one in at.bets.items():

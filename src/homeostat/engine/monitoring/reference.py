@@ -25,6 +25,7 @@ from homeostat.engine.monitoring.dependence import blocks_of, inflation
 from homeostat.engine.monitoring.summary import CHUNK, Summary, of_numbers, of_texts
 
 SCORE: Final = "score"
+LABEL: Final = "label"
 BINS: Final = 20
 CATEGORIES: Final = 50
 
@@ -47,7 +48,7 @@ Bins = Numbers | Categories
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """Bins and counts of each feature, and of the scores under the name ``score`` where they were given.
+    """Bins and counts of each feature, and under ``score`` and ``label`` of the model's answers and the labels.
 
     Args:
         rows: Training rows.
@@ -56,6 +57,7 @@ class Reference(msgspec.Struct, frozen=True):
         inflation: By feature, how many times more sums of neighbouring rows vary than those of independent ones;
             absent where they do not.
         summaries: By feature, what its values were; absent where they are not known.
+        sample: Some of the rows (`joint.sample`), where a rule compares features together.
     """
 
     rows: int
@@ -63,6 +65,7 @@ class Reference(msgspec.Struct, frozen=True):
     strata: dict[str, dict[str, list[int]]] = {}
     inflation: dict[str, float] = {}
     summaries: dict[str, Summary] = {}
+    sample: bytes = b""
 
     def dump(self) -> dict[str, Any]:
         """As JSON can hold it, for the package."""
@@ -91,6 +94,7 @@ def reference(
     X: pl.DataFrame,
     scores: npt.ArrayLike | None = None,
     *,
+    labels: npt.ArrayLike | None = None,
     seasons: pl.Series | None = None,
     score_seasons: pl.Series | None = None,
 ) -> Reference:
@@ -99,17 +103,20 @@ def reference(
     Args:
         X: The features, oldest first; numbers, texts, booleans, dates and times.
         scores: The model's scores on rows it was not fitted on, oldest first.
+        labels: The label of each row of ``X``, as a number.
         seasons: The season of each row of ``X`` (`season.seasons`); drift is then judged within seasons.
         score_seasons: The season of each score.
 
     Raises:
-        BadRequest: a feature has a type that has no bins, or the name of the scores.
+        BadRequest: a feature has a type that has no bins, or the name of the scores or of the labels.
     """
-    if SCORE in X.columns:
-        raise BadRequest(f"a feature is named {SCORE!r}, as the model's answers are", remedy="Rename it")
+    for taken in {SCORE, LABEL}.intersection(X.columns):
+        raise BadRequest(f"a feature is named {taken!r}, as the model's {taken}s are", remedy="Rename it")
     columns = [(column, seasons) for column in X.iter_columns()]
     if scores is not None:
         columns.append((pl.Series(SCORE, np.asarray(scores, dtype=np.float64)), score_seasons))
+    if labels is not None:
+        columns.append((pl.Series(LABEL, np.asarray(labels, dtype=np.float64)), seasons))
     features: dict[str, Bins] = {}
     strata: dict[str, dict[str, list[int]]] = {}
     inflated: dict[str, float] = {}
@@ -164,6 +171,11 @@ def merge(*profiles: Profile) -> Profile:
         for name, summary in one.summaries.items():
             summaries[name] = summaries[name] + summary if name in summaries else summary
     return Profile(sum(one.rows for one in profiles), counts, strata, summaries)
+
+
+def coordinates(bins: Bins, column: pl.Series) -> npt.NDArray[np.float64]:
+    """Each value as a number, NaN where a number is missing: of a text its place among the bins."""
+    return _numbers(column) if isinstance(bins, Numbers) else _codes(bins, column).astype(np.float64)
 
 
 def labels(bins: Bins) -> list[str]:

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import homeostat as hs
+from homeostat.adapters.clock import ManualClock
 from homeostat.app.serving import ModelScorer
 from homeostat.domain.contracts import Column
 from homeostat.engine.data.schema import schema_of
@@ -78,7 +79,7 @@ def scorers(model: Any, columns: tuple[Column, ...]) -> tuple[ModelScorer, Eager
     schema = schema_of(columns)
     features = FeatureSet([], REQUESTS, {"requests": schema})
     store: Any = Nowhere()
-    return ModelScorer(features, schema, made, store), Eager(features, made, schema)
+    return ModelScorer(features, schema, made, store, ManualClock(NOON)), Eager(features, made, schema)
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)

@@ -24,9 +24,12 @@ from homeostat.app.projects import load_project, snapshot
 from homeostat.app.reading import read
 from homeostat.app.serving import load_version
 from homeostat.app.settings import Settings
+from homeostat.app.tracing.reading import whole_trace
 from homeostat.domain.contracts import SEQ, Column
 from homeostat.domain.errors import Conflict, NotFound, Unsafe
 from homeostat.domain.records import Arm, Deployment, Lease, ModelVersion, Project, Run
+from homeostat.domain.traces import Trace
+from homeostat.domain.tracking import Experiment
 from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.featureset import update
 from homeostat.engine.registry import package
@@ -79,6 +82,7 @@ REQUEST = (
     Column(name="departs", type="datetime"),
     Column(name="distance", type="float", nullable=True),
 )
+TRACE = "a" * 32
 ROW = {"flight": "UA1", "origin": "JFK", "departs": "2013-07-01T12:30:00Z", "distance": 1000.0}
 
 
@@ -179,6 +183,10 @@ def test_the_program_serves_logs_and_leaves(container: Container, code: str) -> 
         assert got["age_seconds"] == {"sky": 1800.0}
         unknown = httpx.post(f"{url}/predict/delay?explain=features", json=ROW | {"origin": "XXX"}).json()
         assert (unknown["features"]["sky__temp"], unknown["as_of"]) == (None, {"sky": None})
+        traced = httpx.post(
+            f"{url}/predict/delay", json=ROW, headers={"traceparent": f"00-{TRACE}-{'b' * 16}-01"}
+        )
+        assert traced.headers["traceparent"].startswith(f"00-{TRACE}-")
         with httpx.Client(
             transport=httpx.HTTPTransport(uds=lease.address), base_url="http://worker"
         ) as private:
@@ -194,9 +202,16 @@ def test_the_program_serves_logs_and_leaves(container: Container, code: str) -> 
         process.kill()
         process.wait()
     assert container.store.find(Lease) == []
+    (experiment,) = container.store.find(Experiment, ("name", "=", "delay"))
+    (trace,) = container.store.find(Trace, ("experiment", "=", experiment.id), ("state", "=", "OK"))
+    assert trace.name == "POST /predict/{deployment}"  # the first request, which nobody asked to trace
+    _, told = whole_trace(container, f"tr-{TRACE}", partial=False)
+    spans = {span["name"]: span for span in told}
+    assert spans.keys() == {trace.name, "wait", "features", "predict", "log"}
+    assert spans[trace.name]["parent_span_id"] == "b" * 16
     log = read(container, "delay.predictions").collect().sort("at")
     assert log["prediction_id"].to_list()[0] == got["prediction_id"]
-    row = log.row(2, named=True)
+    row = log.row(3, named=True)
     assert (row["key"], row["version"], row["score"]) == ("UA1", 2, other["score"])
     assert (row["shadow_version"], row["shadow_score"]) == (1, pytest.approx(got["score"]))
     assert (row["as_of__sky"], row["position__sky"]) == (NOON, 3)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-import uvicorn
-from uvicorn.server import ServerState
-
 from homeostat.server.dataplane import DataPlane
 from homeostat.server.direct import Direct, drop_slow
 from tests.engine.serving.fakes import body
 from tests.engine.serving.test_plane import World
+from tests.server.listening import listening
 
 REQUEST = b"POST /predict/flights HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s"
 
@@ -20,27 +18,20 @@ def test_it_is_closed_after_its_time_and_not_before() -> None:
         world = World()
         world.deploy(1, 1)
         await world.plane.sync()
-        app, state = DataPlane(world.plane), ServerState()
-        config = uvicorn.Config(app.public, interface="asgi3", log_config=None, timeout_keep_alive=3600)
-        config.load()
-        protocol = type("Public", (Direct,), {"dataplane": app})
-        server = await asyncio.get_running_loop().create_server(
-            lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
-        )
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        for _ in range(2):
-            writer.write(REQUEST % (len(body()), body()))
-            assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
-            await reader.readuntil(b"}")
+        async with listening(DataPlane(world.plane)) as (port, state):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(2):
+                writer.write(REQUEST % (len(body()), body()))
+                assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+                await reader.readuntil(b"}")
+                drop_slow(state.connections, 30)
+            (connection,) = state.connections
+            assert isinstance(connection, Direct)
+            assert state.total_requests == 2
+            connection.timeout_keep_alive = -1
             drop_slow(state.connections, 30)
-        (connection,) = state.connections
-        assert isinstance(connection, Direct)
-        assert state.total_requests == 2
-        connection.timeout_keep_alive = -1
-        drop_slow(state.connections, 30)
-        assert await reader.read() == b""
-        writer.close()
-        server.close()
+            assert await reader.read() == b""
+            writer.close()
         await world.plane.close()
 
     asyncio.run(run())

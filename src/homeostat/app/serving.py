@@ -23,6 +23,7 @@ from homeostat.app.datasets import append_log
 from homeostat.app.leases import lease_of
 from homeostat.app.projects import checkout, importing
 from homeostat.app.reading import schemas
+from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.contracts import ColumnType
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.errors import Conflict, NotFound
@@ -34,7 +35,8 @@ from homeostat.engine.registry.arrays import array_of, by_position
 from homeostat.engine.registry.scores import one_number
 from homeostat.engine.serving.plane import Plane
 from homeostat.engine.serving.predictions import PROBABILITIES
-from homeostat.engine.serving.scorer import SCORE, Derived, Loaded, Output, Scored
+from homeostat.engine.serving.scorer import SCORE, Derived, Loaded, Output, Scored, Spent
+from homeostat.ports.clock import Clock
 from homeostat.ports.online import OnlineStore
 
 LABEL: Final = "label"
@@ -49,15 +51,22 @@ class ModelScorer:
         schema: The columns of a request.
         package: The loaded version.
         online: Where the state of entities is.
+        clock: For what the parts of the work take.
     """
 
     def __init__(
-        self, features: FeatureSet, schema: pl.Schema, package: package.Package, online: OnlineStore
+        self,
+        features: FeatureSet,
+        schema: pl.Schema,
+        package: package.Package,
+        online: OnlineStore,
+        clock: Clock,
     ) -> None:
         self.features = features
         self.schema = schema
         self.package = package
         self._online = online
+        self._clock = clock
         own = features.numbers
         self._own = pl.Schema({name: schema[name] for name in own})
         self._get = attrgetter(*own) if len(own) > 1 else None
@@ -71,12 +80,17 @@ class ModelScorer:
             StoreUnavailable: the online store does not answer.
             BadScores: the model gave something that is no probability, or no number.
         """
+        began = self._clock.monotonic()
         if self._get is not None:
             X = array_of(map(self._get, rows), len(self._own)) if self._asked else self._frame(rows)
-            return replace(self.answer(X, self._asked), features=Derived(rows, self._frame))
-        columns = {name: [getattr(row, name) for row in rows] for name in self.schema}
-        found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
-        return replace(self.answer(found.X), as_of=found.as_of, positions=found.positions)
+            computed = self._clock.monotonic()
+            scored = replace(self.answer(X, self._asked), features=Derived(rows, self._frame))
+        else:
+            columns = {name: [getattr(row, name) for row in rows] for name in self.schema}
+            found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
+            computed = self._clock.monotonic()
+            scored = replace(self.answer(found.X), as_of=found.as_of, positions=found.positions)
+        return replace(scored, spent=Spent(began, computed, self._clock.monotonic()))
 
     def answer(self, X: pl.DataFrame, asked: package.Package | None = None) -> Scored:
         """The scores of features, and of several classes the likeliest one and the probabilities of all.
@@ -146,7 +160,7 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
         )
     return Loaded(
         version=version,
-        scorer=ModelScorer(features, schema, loaded, container.online),
+        scorer=ModelScorer(features, schema, loaded, container.online, container.clock),
         columns=signature.request,
         key=signature.key,
         time=signature.time,
@@ -189,6 +203,7 @@ class ModelServing:
             source=lambda: container.store.find(Deployment),
             load=lambda model, version: load(container, model, version),
             sink=lambda deployment, frame: append_log(container, f"{deployment}.predictions", frame),
+            tracer=tracer_of(container.settings, container.clock, container),
         )
 
     def beat(self, address: str, port: int) -> None:

@@ -78,6 +78,16 @@ class Settings:
         Help("Whose time it is: system, or simulated (kept in <home>/clock and moved by a driver)."),
     ] = "system"
     server: Annotated[str, Help("URL of the server that clients talk to.", "http://<host>:<port>")] = ""
+    trace_share: Annotated[
+        float, Help("Share of the predictions that are traced where their callers do not say; 0: none.")
+    ] = 0.001
+    otlp: Annotated[
+        str,
+        Help(
+            "Collector of OpenTelemetry that traces of predictions go to, as http://127.0.0.1:4318.",
+            "none: one in ten seconds is kept here",
+        ),
+    ] = ""
     country: Annotated[
         str, Help("Where runs use electricity, as three letters of ISO 3166 (DEU).", "the world's mean")
     ] = ""
@@ -108,7 +118,9 @@ class Settings:
             "grpc_port": _number("grpc_port", self.grpc_port, 0, 65535),
             "workers": _number("workers", self.workers, 1, 1024),
             "clock": _one_of("clock", self.clock, ("system", "simulated")),
-            "server": _server(self.server or f"http://{reach}:{port}"),
+            "server": _web("server", self.server or f"http://{reach}:{port}"),
+            "trace_share": _share("trace_share", self.trace_share),
+            "otlp": _web("otlp", self.otlp) if self.otlp else "",
             "country": _country(self.country),
             "energy_price": _price(self.energy_price),
             "channels": _channels(self.channels),
@@ -268,13 +280,13 @@ def _online(value: Any) -> str:
     )
 
 
-def _server(value: Any) -> str:
-    text = _text("server", value)
+def _web(name: str, value: Any) -> str:
+    text = _text(name, value)
     if not text.startswith(("http://", "https://")):
         raise HomeostatError(
-            f"setting server has an unknown form: {text!r}", remedy="Write a URL, as in http://127.0.0.1:5000"
+            f"setting {name} has an unknown form: {text!r}", remedy="Write a URL, as in http://127.0.0.1:5000"
         )
-    return _url("server", text.rstrip("/"))
+    return _url(name, text.rstrip("/"))
 
 
 def _country(value: Any) -> str:
@@ -316,6 +328,18 @@ def _number(name: str, value: Any, least: int, most: int) -> int:
             f"setting {name} is {value!r}", remedy=f"Set {variable(name)} to a number from {least} to {most}"
         )
     return number
+
+
+def _share(name: str, value: Any) -> float:
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise HomeostatError(
+            f"setting {name} is {value!r}", remedy=f"Set {variable(name)} to a number from 0 to 1"
+        )
+    return share
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:

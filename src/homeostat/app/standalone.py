@@ -23,6 +23,7 @@ from homeostat.app.registry.directories import kept_files, read_tree
 from homeostat.app.registry.reading import resolve
 from homeostat.app.serving import frame_of, load_version
 from homeostat.app.settings import Settings
+from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.contracts import Column
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import BadRequest, NotFound
@@ -127,6 +128,7 @@ class Standalone:
             source=lambda: [deployment],
             load=lambda _, number: replace(load(), version=number),
             sink=None,
+            tracer=tracer_of(settings, clock),
         )
 
     def beat(self, address: str, port: int) -> None:

@@ -15,6 +15,7 @@ import msgspec
 
 from homeostat.domain.errors import StoreUnavailable
 from homeostat.domain.release import VERSION
+from homeostat.engine.serving.tracing import PARENT, STATE
 from homeostat.server.http import (
     Disconnected,
     HttpError,
@@ -23,18 +24,27 @@ from homeostat.server.http import (
     Scope,
     Send,
     encode,
+    header,
     only,
     respond,
 )
 from homeostat.server.protocols import described, inference, mlflow, native, tensorflow
-from homeostat.server.protocols.asking import Asking
+from homeostat.server.protocols.asking import TRACE, Asking
 from homeostat.server.protocols.measures import Measures
 
 if TYPE_CHECKING:
     from homeostat.engine.serving.plane import Plane
     from homeostat.engine.serving.predictions import Prediction
+    from homeostat.engine.serving.tracing import Trace
 
 BODY_LIMIT: Final = 16 << 20
+ROUTES: Final = {
+    "native": "/predict/{deployment}",
+    "v2": "/v2/models/{deployment}/infer",
+    "v1": "/v1/models/{deployment}:predict",
+    "invocations": "/invocations",
+}
+"""By protocol, the route that predicts, as traces name it."""
 
 Handler = Callable[[Asking, int, Scope, Receive], Awaitable[Reply]]
 Wording = Callable[[HttpError], bytes]
@@ -82,7 +92,14 @@ class DataPlane:
                 return
         await self._guarded("page", self._page, HttpError.body, scope, receive, send)
 
-    def direct(self, name: str, query: bytes, body: bytes, reply: Callable[[Reply], None]) -> None:
+    def direct(
+        self,
+        name: str,
+        query: bytes,
+        body: bytes,
+        reply: Callable[[Reply], None],
+        trace: Trace | None = None,
+    ) -> None:
         """Answer ``POST /predict/NAME`` by a callback; see ``homeostat.server.direct``."""
         taken: native.Taken | None = None
         began = self.plane.clock.monotonic()
@@ -92,10 +109,17 @@ class DataPlane:
                 if isinstance(found, Exception):
                     raise found
                 assert taken is not None
+                if trace is not None:
+                    trace.took(found)
                 made = taken.reply(found)
             except Exception as error:  # noqa: BLE001 - the client gets an answer
                 made = self._failed(HttpError.body, error, f"POST {native.PREFIX}{name}")
             self.measures.count("native", made.status, self.plane.clock.monotonic() - began)
+            if trace is not None:
+                trace.answered(
+                    name if name in self.plane.endpoints else "", "POST", ROUTES["native"], made.status
+                )
+                made = made._replace(headers=[*(made.headers or ()), trace.header])
             reply(made)
 
         try:
@@ -116,6 +140,7 @@ class DataPlane:
             "ready": self.plane.ready,
             "requests": {str(status): count for status, count in self.measures.by_status().items()},
             "log": self.plane.log.counts,
+            "traces": self.plane.tracer.counts,
             "errors": self.plane.errors,
             "deployments": {
                 name: {
@@ -136,6 +161,9 @@ class DataPlane:
         self, protocol: str, handler: Handler, wording: Wording, scope: Scope, receive: Receive, send: Send
     ) -> None:
         began = self.plane.clock.monotonic()
+        route = ROUTES.get(protocol, "") if scope["method"] == "POST" else ""
+        trace = self.plane.tracer.begin(header(scope, PARENT), header(scope, STATE)) if route else None
+        TRACE.set(trace)
         try:
             reply = await handler(self.asking, self.body_limit, scope, receive)
         except Disconnected:
@@ -143,6 +171,9 @@ class DataPlane:
         except Exception as error:  # noqa: BLE001 - the client gets an answer, the log the cause
             reply = self._failed(wording, error, f"{scope['method']} {scope['path']}")
         status, body, media_type, headers = reply
+        if trace is not None:
+            trace.answered(trace.deployment, scope["method"], route, status)
+            headers = [*(headers or ()), trace.header]
         self.measures.count(protocol, status, self.plane.clock.monotonic() - began)
         await respond(send, status, body, headers, media_type=media_type)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from homeostat.engine.serving.tracing import PARENT, STATE
 from homeostat.server.http import Reply, too_large
 from homeostat.server.protocols.native import PREFIX
 
@@ -37,6 +38,8 @@ class _Cycle:
         "protocol",
         "query",
         "response_complete",
+        "state",
+        "trace",
     )
 
     def __init__(self, protocol: Direct, name: str, query: bytes, keep_alive: bool) -> None:
@@ -48,6 +51,8 @@ class _Cycle:
         self.more_body = True
         self.disconnected = False
         self.response_complete = False
+        self.trace = b""
+        self.state = b""
 
     @property
     def message_event(self) -> _Cycle:
@@ -138,8 +143,13 @@ class Direct(HttpToolsProtocol):
         made = _Cycle(self, path[len(_PREFIX) :].decode("latin-1"), query, keep)
         self.cycle = made  # type: ignore[assignment]  # as far as the protocol looks, it is one of its own
         for name, value in self.headers:
-            if name == _LENGTH and value.isdigit() and int(value) > self.dataplane.body_limit:
-                self._refuse(made)
+            if name == _LENGTH:
+                if value.isdigit() and int(value) > self.dataplane.body_limit:
+                    self._refuse(made)
+            elif name == PARENT:
+                made.trace = value
+            elif name == STATE:
+                made.state = value
 
     def on_body(self, body: bytes) -> None:
         """Collect the body, up to the limit."""
@@ -163,7 +173,8 @@ class Direct(HttpToolsProtocol):
         if type(cycle) is not _Cycle:
             super().on_message_complete()
         elif not cycle.response_complete:
-            self.dataplane.direct(cycle.name, cycle.query, bytes(cycle.body), cycle.reply)
+            trace = self.dataplane.plane.tracer.begin(cycle.trace, cycle.state)
+            self.dataplane.direct(cycle.name, cycle.query, bytes(cycle.body), cycle.reply, trace)
 
     def answered(self) -> None:
         """An answer of the short way went out: what is pipelined behind it is next."""

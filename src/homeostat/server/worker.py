@@ -197,6 +197,7 @@ async def serve(
         asyncio.create_task(_every(_POLL, lambda: _follow(plane))),
         asyncio.create_task(_every(min(_HEARTBEAT, patience), sweep)),
         asyncio.create_task(_flushing(plane)),
+        asyncio.create_task(_every(_POLL, lambda: _telling(plane))),
         asyncio.create_task(_every(_HEARTBEAT, lambda: asyncio.to_thread(serving.beat, str(path), bound))),
     ]
     _log.info("worker %s answers on %s:%d and %s", worker, host, bound, path)
@@ -210,6 +211,7 @@ async def serve(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await plane.close()
+        await _telling(plane)
         path.unlink(missing_ok=True)
         await asyncio.to_thread(_leave, serving)
     lost = plane.log.counts.buffered
@@ -244,6 +246,14 @@ async def _flushing(plane: Plane) -> None:
         if plane.log.due or plane.clock.monotonic() - last >= _FLUSH:
             await asyncio.to_thread(plane.log.flush)
             last = plane.clock.monotonic()
+
+
+async def _telling(plane: Plane) -> None:
+    """Give on the traces that are whole."""
+    if plane.tracer.waiting:
+        await asyncio.to_thread(plane.tracer.flush)
+        if plane.tracer.error:
+            _log.warning("traces not kept: %s", plane.tracer.error)
 
 
 def _leave(serving: Serving) -> None:

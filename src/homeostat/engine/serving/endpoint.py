@@ -150,7 +150,7 @@ class Endpoint:
             asyncio.QueueFull: too much waits already.
         """
         future: asyncio.Future[list[Prediction]] = self._loop.create_future()
-        self.put(rows, live, at, started, partial(_settle, future))
+        self.put(rows, live, at, started, partial(settled, future))
         return future
 
     def put(self, rows: Sequence[Any], live: Live, at: datetime, started: float, done: Done) -> None:
@@ -255,11 +255,15 @@ class Endpoint:
             if item.error is not None and item.status == 200:
                 self.counts.fallbacks += 1
                 _log.warning("version %d failed: %s", item.arm.version, message(item.error))
+        try:
+            ask.done(ask.items)
+        except Exception:  # noqa: BLE001 - its rows are decided and recorded, and others wait for theirs
+            _log.exception("answer lost")
+        for item in ask.items:
             if item.shadowed:
                 self._shadows.put(item)
             else:
                 self._record(item)
-        ask.done(ask.items)
 
     def _drained(self) -> None:
         """Rows are answered in the order they came: those a drain waits for are recorded, or shadows."""
@@ -278,7 +282,8 @@ class Endpoint:
         self.threaded = min(took, self._took) > _LONG  # one alone may have met with a pause
 
 
-def _settle(future: asyncio.Future[list[Prediction]], found: list[Prediction] | Exception) -> None:
+def settled(future: asyncio.Future[list[Prediction]], found: list[Prediction] | Exception) -> None:
+    """Give a request's rows, or why they were lost, to who awaits them, if he still does."""
     if future.done():
         return
     if isinstance(found, Exception):

@@ -18,6 +18,7 @@ import msgspec
 from homeostat.engine.serving.predictions import Prediction, message
 from homeostat.engine.serving.probabilities import with_probabilities
 from homeostat.engine.serving.scorer import Derived, Scored
+from homeostat.engine.serving.tracing import Trace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -54,6 +55,7 @@ class PredictionLog:
         self._chunk = chunk
         self._rows: dict[str, deque[Prediction]] = {}
         self._frames: dict[str, deque[pl.DataFrame]] = {}
+        self._traces: dict[str, deque[Trace]] = {}
         self._flushing = Lock()
         self._counting = Lock()
         self._buffered = self._flushed = self._dropped = self._failures = 0
@@ -64,12 +66,16 @@ class PredictionLog:
         with self._counting:
             if self._buffered >= self._capacity:
                 self._dropped += 1
+                if item.trace is not None:
+                    item.trace.logged(False)
                 return
             self._buffered += 1
         rows = self._rows.get(deployment)
         if rows is None:
             rows = self._rows[deployment] = deque()
         rows.append(item)
+        if item.trace is not None:
+            self._traces.setdefault(deployment, deque()).append(item.trace)
 
     @property
     def due(self) -> bool:
@@ -88,7 +94,8 @@ class PredictionLog:
 
     def _flush(self, deployment: str) -> int:
         rows, frames = self._rows[deployment], self._frames.setdefault(deployment, deque())
-        taken = 0
+        traces = self._traces.get(deployment, deque())
+        taken, told = 0, len(traces)
         try:
             # What waits for its store waits as frames: they take a tenth of the room.
             for _ in range(0, len(rows), self._chunk):
@@ -105,6 +112,8 @@ class PredictionLog:
                     self._buffered -= height
                     self._flushed += height
                     self._error = ""
+            for _ in range(told):
+                traces.popleft().logged()
         except Exception as error:  # noqa: BLE001 - the rows are kept
             _log.warning("prediction log of %s not stored, kept: %s", deployment, message(error))
             with self._counting:

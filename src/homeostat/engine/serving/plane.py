@@ -21,6 +21,7 @@ from homeostat.engine.serving.predictions import Prediction, message
 from homeostat.engine.serving.requests import RequestReader, merged
 from homeostat.engine.serving.routing import LiveArm, Routes
 from homeostat.engine.serving.scorer import Loaded, attempt
+from homeostat.engine.serving.tracing import Tracer
 from homeostat.ports.clock import Clock
 
 _RETRY: Final = 10.0
@@ -53,6 +54,7 @@ class Plane:
         load: Loads a version of a model, checked; may raise anything.
         sink: Keeps a frame of a deployment's predictions; None: nobody does.
         capacity: The most predictions that wait for the sink.
+        tracer: Says which requests are traced; None: none.
     """
 
     def __init__(
@@ -63,11 +65,14 @@ class Plane:
         sink: Sink | None,
         *,
         capacity: int = CAPACITY,
+        tracer: Tracer | None = None,
     ) -> None:
         self.clock = clock
         self.endpoints: dict[str, Endpoint] = {}
         self.log = PredictionLog(sink or _nowhere, capacity=capacity)
         self._logging = sink is not None
+        self.tracer = tracer or Tracer(clock)
+        self.tracer.logged = self._logging
         self.trouble = "the store has not been read yet"
         self._source = source
         self._load = load

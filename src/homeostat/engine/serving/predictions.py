@@ -11,6 +11,7 @@ import msgspec
 from homeostat.domain.errors import BadRequest, StoreUnavailable
 from homeostat.engine.serving.routing import LiveArm, Routes
 from homeostat.engine.serving.scorer import Outcome, Scored, attempt
+from homeostat.engine.serving.tracing import Trace
 
 PROBABILITIES: Final = "probabilities"
 """The output that holds the probabilities of several classes; the log keeps it beside the score."""
@@ -21,6 +22,7 @@ class Prediction:
 
     ``arm`` is the one that was to answer, ``answered`` the one that did: the champion where another failed.
     ``shadow`` is the one whose score is wanted besides, if any.
+    ``trace`` wants to know when the log has it.
     ``error`` is what the routed arm raised, and is kept when the champion answered in its place.
     """
 
@@ -43,6 +45,7 @@ class Prediction:
         "shadow_score",
         "status",
         "time",
+        "trace",
     )
 
     def __init__(
@@ -66,6 +69,7 @@ class Prediction:
         self.error: Exception | None = None
         self.status = 0
         self.latency_us = 0
+        self.trace: Trace | None = None
 
     @property
     def shadowed(self) -> bool:

@@ -46,6 +46,14 @@ class Derived(NamedTuple):
     frame: Callable[[Sequence[msgspec.Struct]], pl.DataFrame]
 
 
+class Spent(NamedTuple):
+    """When a batch was begun, when its features were there, and when its scores; monotonic seconds."""
+
+    began: float
+    computed: float
+    ended: float
+
+
 @dataclass(frozen=True)
 class Scored:
     """The scores of a batch and what they were computed from, one entry a row.
@@ -56,6 +64,7 @@ class Scored:
         as_of: By view, when the newest row behind each request's features became visible.
         positions: By view, the seq of the newest batch behind each request's features.
         outputs: By name, what else the model gave: an array or list with an entry for each row.
+        spent: Where the time went; None where nobody looked.
     """
 
     scores: list[float]
@@ -63,6 +72,7 @@ class Scored:
     as_of: dict[str, list[datetime | None]] = field(default_factory=dict)
     positions: dict[str, list[int | None]] = field(default_factory=dict)
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    spent: Spent | None = None
 
     @property
     def X(self) -> pl.DataFrame:

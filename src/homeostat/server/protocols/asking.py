@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.refs import number_of
+from homeostat.engine.serving.endpoint import settled
+from homeostat.engine.serving.tracing import Trace
 from homeostat.server.http import HttpError
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from homeostat.engine.serving.predictions import Prediction
 
 _FRESH: Final = 1.0
+TRACE: Final[ContextVar[Trace | None]] = ContextVar("TRACE", default=None)
+"""The trace of the request that is being answered, if it has one."""
 
 
 class Found(NamedTuple):
@@ -139,10 +144,18 @@ class Asking:
         Raises:
             HttpError: too much waits.
         """
-        try:
-            return found.endpoint.submit(rows, found.live, found.at, found.started)
-        except asyncio.QueueFull:
-            raise _overloaded(found.endpoint) from None
+        future: asyncio.Future[list[Prediction]] = asyncio.get_running_loop().create_future()
+        trace = TRACE.get()
+
+        def done(decided: list[Prediction] | Exception) -> None:
+            if trace is not None and not isinstance(decided, Exception):
+                trace.took(decided)
+            settled(future, decided)
+
+        if trace is not None:
+            trace.deployment = found.name
+        self.put(found, rows, done)
+        return future
 
     def put(self, found: Found, rows: Sequence[Any], done: Done) -> None:
         """As ``submit``, for who is called back.

@@ -1,0 +1,256 @@
+"""Traces of predictions: whole ones, of few requests, and for all others a comparison.
+
+A request whose ``traceparent`` says that it is sampled is traced, and one that says it is not is none; of those that
+say nothing, a share (https://www.w3.org/TR/trace-context). A trace is one span of the request with spans of its parts
+below: ``wait`` for the batch before, ``features``, ``predict``, and ``log`` until a segment holds the row. Names and
+attributes are those of OpenTelemetry's conventions for HTTP servers where they have one
+(https://opentelemetry.io/docs/specs/semconv/http/http-spans), and Homeostat's own below ``homeostat.``.
+
+The event loop makes notes, a thread makes spans of them (``flush``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from homeostat.domain.release import VERSION
+from homeostat.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from homeostat.engine.serving.predictions import Prediction
+
+Keep = Callable[[str, bytes], object]
+"""Keeps the traces of a deployment, a request of OTLP in JSON; may block and raise."""
+
+PARENT: Final = b"traceparent"
+STATE: Final = b"tracestate"
+_PARENT: Final = re.compile(
+    rb"(?!ff)(?P<version>[0-9a-f]{2})-(?P<id>(?!0{32})[0-9a-f]{32})-(?P<span>(?!0{16})[0-9a-f]{16})"
+    rb"-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
+)
+_INTERNAL, _SERVER = 1, 2
+_ERROR: Final = 2
+_SCOPE: Final = "homeostat.serving"
+
+
+class TraceCounts(msgspec.Struct):
+    """Traces since the process began."""
+
+    kept: int = 0
+    dropped: int = 0
+
+
+class Trace:
+    """One request that is traced.
+
+    Args:
+        tracer: Who takes it once it is whole.
+        id: Of the trace, 32 hexadecimal digits.
+        parent: The caller's span, 16 of them; empty where there is none.
+        state: What other tracers passed on.
+    """
+
+    def __init__(self, tracer: Tracer, id: str, parent: str, state: str) -> None:
+        self.id, self.parent, self.state = id, parent, state
+        self.span = _digits(8)
+        self.deployment = ""
+        self.attributes: dict[str, Any] = {}
+        self.status = 0
+        self._tracer = tracer
+        self._clock = tracer.clock
+        self._wall = round(tracer.clock.wall().timestamp() * 1e9)
+        self._began = self._ended = tracer.clock.monotonic()
+        self._parts: list[tuple[str, float, float]] = []
+        self._open = 1
+        self._closing = Lock()
+
+    @property
+    def header(self) -> tuple[bytes, bytes]:
+        """What an answer says of it."""
+        return PARENT, f"00-{self.id}-{self.span}-01".encode()
+
+    def took(self, items: Sequence[Prediction]) -> None:
+        """Note what became of the rows, before they are given to the log: then it is whole once the log has them."""
+        first = items[0]
+        spent = first.scored.spent if first.scored is not None else None
+        if spent is not None:
+            self._parts += [
+                ("wait", self._began, spent.began),
+                ("features", spent.began, spent.computed),
+                ("predict", spent.computed, spent.ended),
+            ]
+        self.attributes |= {
+            "homeostat.prediction.id": first.id,
+            "homeostat.model.version": first.answered.version,
+            "homeostat.arm": first.answered.role,
+            "homeostat.rows": len(items),
+        }
+        if self._tracer.logged:
+            self._open += 1
+            first.trace = self
+
+    def answered(self, deployment: str, method: str, route: str, status: int) -> None:
+        """Note that the answer is made."""
+        self._ended = self._clock.monotonic()
+        self.deployment, self.status = deployment, status
+        self.attributes |= {
+            "http.request.method": method,
+            "http.route": route,
+            "http.response.status_code": status,
+            "url.scheme": "http",
+            "homeostat.deployment": deployment,
+        }
+        if status >= 500:
+            self.attributes["error.type"] = str(status)
+        self._close()
+
+    def logged(self, kept: bool = True) -> None:
+        """Note that a segment of the log holds the row, or that none will."""
+        if kept:
+            self._parts.append(("log", self._ended, self._clock.monotonic()))
+        self._close()
+
+    def spans(self) -> Iterator[dict[str, Any]]:
+        """The spans as OTLP writes them in JSON."""
+        name = f"{self.attributes['http.request.method']} {self.attributes['http.route']}"
+        span = self._span(self.span, self.parent, name, _SERVER, self._began, self._ended)
+        span["attributes"] = [{"key": key, "value": _value(one)} for key, one in self.attributes.items()]
+        if self.state:
+            span["traceState"] = self.state
+        if self.status >= 500:
+            span["status"] = {"code": _ERROR}
+        yield span
+        for part, began, ended in self._parts:
+            yield self._span(_digits(8), self.span, part, _INTERNAL, began, max(began, ended))
+
+    def _span(self, id: str, parent: str, name: str, kind: int, began: float, ended: float) -> dict[str, Any]:
+        return {
+            "traceId": self.id,
+            "spanId": id,
+            "parentSpanId": parent,
+            "name": name,
+            "kind": kind,
+            "startTimeUnixNano": str(self._at(began)),
+            "endTimeUnixNano": str(self._at(ended)),
+        }
+
+    def _at(self, moment: float) -> int:
+        return self._wall + round((moment - self._began) * 1e9)
+
+    def _close(self) -> None:
+        with self._closing:  # the answer and the log come from two threads
+            self._open -= 1
+            whole = not self._open
+        if whole:
+            self._tracer.take(self)
+
+
+class Tracer:
+    """Says which requests are traced, and gives their traces on.
+
+    Args:
+        clock: World and monotonic time.
+        share: Of the requests that do not say, how many are traced.
+        keep: Keeps traces; None: nothing is traced.
+        pause: Seconds between two that nobody asked for.
+        capacity: The most traces that wait for ``flush``.
+    """
+
+    logged = True
+    """Whether predictions go to a log."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        share: float = 0.0,
+        keep: Keep | None = None,
+        *,
+        pause: float = 0.0,
+        capacity: int = 200,
+    ) -> None:
+        self.clock = clock
+        self.counts = TraceCounts()
+        self.error = ""
+        self._share, self._pause, self._capacity = share, pause, capacity
+        self._keep = keep
+        self._due = 1.0 - share  # the first that may be is
+        self._next = clock.monotonic()
+        self._whole: deque[Trace] = deque()
+
+    def begin(self, parent: bytes = b"", state: bytes = b"") -> Trace | None:
+        """The trace of a request that came with these headers; None where it has none."""
+        if self._keep is None:
+            return None
+        found = _PARENT.fullmatch(parent) if parent else None
+        if found is None or (found["version"] == b"00" and found["more"]):
+            return self._chosen()
+        if not int(found["flags"], 16) & 1:
+            return None
+        return Trace(self, found["id"].decode(), found["span"].decode(), state.decode("latin-1"))
+
+    def take(self, trace: Trace) -> None:
+        """Take a trace that is whole."""
+        if len(self._whole) < self._capacity:
+            self._whole.append(trace)
+        else:
+            self.counts.dropped += 1
+
+    @property
+    def waiting(self) -> int:
+        """Traces that are whole and not given on."""
+        return len(self._whole)
+
+    def flush(self) -> None:
+        """Give on what is whole. Blocks; raises nothing: what cannot be kept is counted, and ``error`` says why."""
+        if self._keep is None:
+            return
+        groups: dict[str, list[Trace]] = {}
+        while self._whole:
+            trace = self._whole.popleft()
+            groups.setdefault(trace.deployment, []).append(trace)
+        for deployment, traces in groups.items():
+            try:
+                self._keep(deployment, request(traces))
+                self.counts.kept += len(traces)
+                self.error = ""
+            except Exception as error:  # noqa: BLE001 - answers do not depend on it
+                self.counts.dropped += len(traces)
+                self.error = f"{type(error).__name__}: {error}"[:500]
+
+    def _chosen(self) -> Trace | None:
+        self._due += self._share
+        if self._due < 1 or not self._share:
+            return None
+        now = self.clock.monotonic()
+        if now < self._next:
+            return None
+        self._due, self._next = 0.0, now + self._pause
+        return Trace(self, _digits(16), "", "")
+
+
+def request(traces: Sequence[Trace]) -> bytes:
+    """Traces as one request of OTLP in JSON (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding)."""
+    about: dict[str, str | int] = {
+        "service.name": "homeostat",
+        "service.version": VERSION,
+        "process.pid": os.getpid(),
+    }
+    spans = [span for trace in traces for span in trace.spans()]
+    resource = {"attributes": [{"key": key, "value": _value(value)} for key, value in about.items()]}
+    scope = {"scope": {"name": _SCOPE, "version": VERSION}, "spans": spans}
+    return msgspec.json.encode({"resourceSpans": [{"resource": resource, "scopeSpans": [scope]}]})
+
+
+def _value(value: str | int) -> dict[str, Any]:
+    return {"stringValue": value} if isinstance(value, str) else {"intValue": str(value)}
+
+
+def _digits(size: int) -> str:
+    return os.urandom(size).hex()

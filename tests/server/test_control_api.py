@@ -160,7 +160,6 @@ def test_training_is_queued_and_found(client: TestClient) -> None:
 
 def test_lists(client: TestClient, container: Container) -> None:
     assert client.get("/models/delay/versions").json() == []
-    assert client.get("/models/delay/versions/1/gates").json() == []
     assert client.get("/alerts").json() == []
     deployment = client.get("/deployments").json()[0]
     assert deployment["url"] == f"http://127.0.0.1:{container.settings.serve_port}/predict/delay"

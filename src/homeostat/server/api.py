@@ -21,6 +21,8 @@ from starlette.routing import Route, Router
 from homeostat.app import approvals, explain, rollouts, training
 from homeostat.app.datasets import seal
 from homeostat.app.deliveries import Parcel, deliver, ingest
+from homeostat.app.reading import find_dataset
+from homeostat.app.registry import reading
 from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
@@ -100,7 +102,7 @@ class Api:
             post("/datasets/{name}/rows", self._ingest, _DATA),
             post("/tick", self._tick),
             post("/clock", self._set_clock),
-            post("/datasets/{name}/seal", lambda call: seal(self._container, call.path["name"])),
+            post("/datasets/{name}/seal", self._seal),
             post("/models/{name}/train", self._train),
             post("/models/{name}/promote", self._promote),
             post("/deployments/{name}/rollback", self._rollback),
@@ -231,6 +233,9 @@ class Api:
             self._container, call.path["name"], rows_of(call), token=call.query.get("token", ""), tags=tags
         )
 
+    def _seal(self, call: Call) -> records.DatasetVersion | None:
+        return seal(self._container, find_dataset(self._container, call.path["name"]).name)
+
     def _deliver(self, call: Call) -> Any:
         parcels = [
             Parcel(one.dataset, table_of(one.rows), one.token, one.tags) for one in call.read(Handed).parcels
@@ -285,14 +290,18 @@ class Api:
         return cast("records.Run", found)
 
     def _versions(self, call: Call) -> list[records.ModelVersion]:
-        model = ("model", "=", call.path["name"])
-        return cast(
-            "list[records.ModelVersion]", self._store.find(records.ModelVersion, model, order=["-version"])
-        )
+        name = call.path["name"]
+        found = self._store.find(records.ModelVersion, ("model", "=", name), order=["-version"])
+        if not found:
+            reading.model(self._store, name)  # or there is none of this name
+        return cast("list[records.ModelVersion]", found)
 
     def _gates(self, call: Call) -> list[records.GateResult]:
-        where = (("model", "=", call.path["name"]), ("version", "=", call.path["version"]))
-        return cast("list[records.GateResult]", self._store.find(records.GateResult, *where))
+        name, version = call.path["name"], call.path["version"]
+        found = self._store.find(records.GateResult, ("model", "=", name), ("version", "=", version))
+        if not found:
+            reading.version(self._store, name, version)  # or there is none of this number
+        return cast("list[records.GateResult]", found)
 
     def _promote(self, call: Call) -> records.Deployment:
         wanted = call.read(Promotion)

@@ -126,6 +126,7 @@ def test_what_owns_a_file(path: str, root: str, rest: str, owner: str) -> None:
 
 def test_roots_and_their_uris() -> None:
     assert run_root("mlflow-artifacts:/3", "ab12") == "mlflow-artifacts:/3/ab12/artifacts"
+    assert run_root("mysql://u@h:1/db/?driver=d", "ab12") == "mysql://u@h:1/db/ab12/artifacts?driver=d"
     assert model_root("mlflow-artifacts:/3/", "m-1") == "mlflow-artifacts:/3/models/m-1/artifacts"
     assert path_of("mlflow-artifacts:/3/ab12/artifacts") == "3/ab12/artifacts"
     assert path_of("mlflow-artifacts://host:5000/3/ab12/artifacts") == "3/ab12/artifacts"

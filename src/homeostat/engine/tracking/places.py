@@ -127,17 +127,23 @@ def here(uri: str) -> str:
 
 def run_root(experiment: str, run: str) -> str:
     """The URI of a run's artifacts, from that of its experiment's."""
-    return f"{experiment.rstrip('/')}/{run}/{FILES}"
+    return _below(experiment, run, FILES)
 
 
 def model_root(experiment: str, model: str) -> str:
     """The URI of a logged model's artifacts, from that of its experiment's."""
-    return f"{experiment.rstrip('/')}/{MODELS}/{model}/{FILES}"
+    return _below(experiment, MODELS, model, FILES)
 
 
 def trace_root(experiment: str, trace: str) -> str:
     """The URI of a trace's files, from that of its experiment's."""
-    return f"{experiment.rstrip('/')}/{TRACES}/{trace}/{FILES}"
+    return _below(experiment, TRACES, trace, FILES)
+
+
+def _below(uri: str, *names: str) -> str:
+    """What lies below a URI; its query, which says how to reach the place, stays at the end."""
+    place, mark, query = uri.partition("?")
+    return f"{place.rstrip('/')}/{'/'.join(names)}{mark}{query}"
 
 
 def media_type(path: str) -> str:

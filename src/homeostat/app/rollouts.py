@@ -14,7 +14,8 @@ from homeostat.app.answers import coded, loss_of, predictions
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
-from homeostat.app.outcomes import OUTCOME, Source, log_of, look, start
+from homeostat.app.looks import OUTCOME, Source, look, start
+from homeostat.app.outcomes import log_of
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of, move_alias
 from homeostat.app.trials import begin_trial, stop_trial

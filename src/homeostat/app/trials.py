@@ -11,7 +11,7 @@ from homeostat.app import admission
 from homeostat.app.answers import coded, loss_of, predictions
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
-from homeostat.app.outcomes import OUTCOME, Source, look, start
+from homeostat.app.looks import OUTCOME, Source, look, start
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.workers import sync_workers
 from homeostat.domain.declarations import Model

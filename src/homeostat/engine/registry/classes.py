@@ -143,6 +143,7 @@ def _columns(signature: Any, hint: Any, text: str) -> tuple[Column, ...]:
             declaration=text,
         )
     try:
-        return columns_of(msgspec.defstruct("signature", list(signature.items()), bases=(Contract,)))
+        made: Any = msgspec.defstruct("signature", list(signature.items()), bases=(Contract,))
+        return columns_of(made)
     except TypeError as error:
         raise DeclarationError(f"its signature does not hold: {error}", declaration=text) from error

@@ -145,7 +145,7 @@ def dump(model: Any, trusted: Sequence[str]) -> Files:
     Raises:
         Unsafe: it has trees that this cannot check, or was fitted on a frame's categories.
     """
-    classes = getattr(model, "classes_", np.empty(0)).tolist()
+    classes: list[Any] = np.asarray(getattr(model, "classes_", ())).tolist()
     booster = model.model if isinstance(model, _Asked) else getattr(model, "booster_", model)
     if getattr(booster, "pandas_categorical", None):
         raise Unsafe(

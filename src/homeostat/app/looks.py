@@ -1,0 +1,196 @@
+"""What came since the last look at a deployment's traffic: new rows of its log, and outcomes of rows, each once.
+
+Only what is new is read. What a later outcome may belong to, the requests that have none yet, and what a later request
+may ask for, the first answer of each key, stay in memory; a process that was not there reads them again. Where the next
+look goes on is kept with what looks (``seen``), so that a restart loses nothing and counts nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import polars as pl
+
+from homeostat.app.container import Container
+from homeostat.app.outcomes import labels_of, log_of
+from homeostat.app.reading import read_since
+from homeostat.domain.contracts import SEQ
+from homeostat.domain.records import Dataset
+
+OUTCOME: Final = "outcome"
+_CAME: Final = "_came"
+_ID: Final = "prediction_id"
+_KEY: Final = "key"
+_READ: Final = ("log", "label", "id")
+_POSITIONS: Final = tuple(f"{name}_{what}" for name in _READ for what in ("from", "seq"))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where outcomes come from besides prediction ids: a column of a dataset as a number, by the key of the request."""
+
+    dataset: str
+    column: pl.Expr
+    keys: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Look:
+    """What came since the last look.
+
+    Args:
+        fresh: New rows of the log.
+        outcomes: Rows of the log that have an outcome and had none, with ``outcome``, in the order these came.
+        seen: Where the next look goes on.
+    """
+
+    fresh: pl.DataFrame
+    outcomes: pl.DataFrame
+    seen: dict[str, int]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was read until ``seen``.
+
+    Args:
+        seen: Up to where.
+        waiting: Requests without an outcome, in the order of the log.
+        first: By the column that they join on, the first answer of each value.
+    """
+
+    seen: dict[str, int]
+    waiting: pl.DataFrame | None = None
+    first: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+
+
+_KNOWN: Final[WeakKeyDictionary[Container, dict[str, tuple[Any, _Known]]]] = WeakKeyDictionary()
+
+
+def start(container: Container, deployment: str, source: Source | None) -> dict[str, int]:
+    """Where the first look goes on from: now."""
+    out = {}
+    for name, dataset in zip(
+        _READ, (log_of(deployment), source.dataset if source else "", labels_of(deployment)), strict=True
+    ):
+        record = container.store.get(Dataset, dataset) if dataset else None
+        out[f"{name}_from"] = out[f"{name}_seq"] = record.position if record else 0
+    return out
+
+
+def look(
+    container: Container,
+    deployment: str,
+    source: Source | None,
+    seen: Mapping[str, Any],
+    columns: Sequence[str],
+    *,
+    keep: pl.Expr,
+    judged: pl.Expr,
+) -> Look:
+    """New rows of the log, and new outcomes of rows since ``start``.
+
+    Args:
+        container: The ports.
+        deployment: Whose log.
+        source: Where outcomes come from; None: by prediction id alone.
+        seen: What ``start`` or the last look gave.
+        columns: Of the log, that are wanted.
+        keep: Which rows of the log matter at all.
+        judged: Which of them may have an outcome.
+    """
+    found = {name: int(seen.get(name, 0)) for name in _POSITIONS}
+    reader = _Reader(container, deployment, source, columns, keep, judged)
+    mine = _KNOWN.setdefault(container, {})
+    what = (*(found[f"{name}_from"] for name in _READ), str(keep), str(judged), *columns)
+    kept, known = mine.pop(deployment, (None, None))
+    if known is None or kept != what or known.seen != found:
+        known = reader.again(found)
+    made, known = reader.on(known)
+    mine[deployment] = (what, known)
+    return made
+
+
+@dataclass(frozen=True)
+class _Reader:
+    container: Container
+    deployment: str
+    source: Source | None
+    columns: Sequence[str]
+    keep: pl.Expr
+    judged: pl.Expr
+
+    def again(self, seen: dict[str, int]) -> _Known:
+        """What is known at ``seen``, read from the beginning."""
+        began = seen | {f"{name}_seq": seen[f"{name}_from"] for name in _READ}
+        return self.on(_Known(began), upto=seen)[1]
+
+    def on(self, known: _Known, upto: Mapping[str, int] | None = None) -> tuple[Look, _Known]:
+        """What came after what is known, until now or a position."""
+        seen, first = dict(known.seen), dict(known.first)
+        log = self._rows("log", seen, upto, list(dict.fromkeys([_ID, _KEY, *self.columns])))
+        if not log.width and known.waiting is None:  # nobody has asked anything yet
+            return Look(log, log, known.seen), known
+        fresh = log.filter(self.keep) if log.width else known.waiting.head(0)  # type: ignore[union-attr] # see above
+        asked = fresh.filter(self.judged)
+        if known.waiting is not None:
+            asked = pl.concat([known.waiting, asked], how="diagonal_relaxed")
+        for on, answers in self._answers(seen, upto):
+            older = [first[on]] if on in first else []
+            first[on] = pl.concat([*older, answers], how="vertical_relaxed").unique(
+                on, keep="first", maintain_order=True
+            )
+        outcomes = _matched(asked, first)
+        waiting = asked.join(outcomes.select(_ID), on=_ID, how="anti", maintain_order="left")
+        return Look(fresh, outcomes, seen), replace(known, seen=seen, waiting=waiting, first=first)
+
+    def _answers(
+        self, seen: dict[str, int], upto: Mapping[str, int] | None
+    ) -> list[tuple[str, pl.DataFrame]]:
+        """New answers by the key of the request, and by prediction id."""
+        found = []
+        came = pl.col(SEQ).alias(_CAME)
+        if self.source is not None:
+            keys = list(self.source.keys)
+            names = list(dict.fromkeys([*keys, *self.source.column.meta.root_names()]))
+            rows = self._rows("label", seen, upto, names)
+            if rows.height:
+                key = pl.concat_str(pl.col(keys).cast(pl.String), separator="|").alias(_KEY)
+                outcome = self.source.column.cast(pl.Float64).alias(OUTCOME)
+                found.append((_KEY, rows.select(key, outcome, came).drop_nulls(OUTCOME)))
+        rows = self._rows("id", seen, upto, [_ID, "label"])
+        if rows.height:
+            found.append((_ID, rows.select(_ID, pl.col("label").alias(OUTCOME), came).drop_nulls(OUTCOME)))
+        return found
+
+    def _rows(
+        self, name: str, seen: dict[str, int], upto: Mapping[str, int] | None, columns: Sequence[str]
+    ) -> pl.DataFrame:
+        """Rows of what is read after ``seen``, which is moved on."""
+        dataset = {
+            "log": log_of(self.deployment),
+            "label": self.source.dataset if self.source else "",
+            "id": labels_of(self.deployment),
+        }[name]
+        at = f"{name}_seq"
+        rows = read_since(self.container, dataset, seen[at], columns)
+        if upto is not None:
+            seen[at] = upto[at]
+            return rows.filter(pl.col(SEQ) <= upto[at]) if rows.width else rows
+        if rows.height:
+            seen[at] = max(seen[at], rows[SEQ].cast(pl.Int64).to_list()[-1])
+        return rows
+
+
+def _matched(asked: pl.DataFrame, first: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    """Requests with their outcome; one that has two, by its key and by its id, with that by its key."""
+    pairs = [
+        asked.join(first[on], on=on, how="inner", maintain_order="left") for on in (_KEY, _ID) if on in first
+    ]
+    if not pairs:
+        return asked.head(0).with_columns(pl.lit(None, pl.Float64).alias(OUTCOME))
+    once = pl.concat(pairs, how="diagonal").unique(_ID, keep="first", maintain_order=True)
+    return once.sort(_CAME, SEQ, maintain_order=True)

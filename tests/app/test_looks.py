@@ -1,0 +1,118 @@
+"""Looking at what is new gives what reading everything again gives, whatever comes in which order, restarts and all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from homeostat.app import looks
+from homeostat.app.container import Container
+from homeostat.app.datasets import append_log, seal
+from homeostat.app.looks import OUTCOME, Look, Source, look, start
+from homeostat.app.outcomes import labels_of, log_of
+from homeostat.app.settings import Settings
+
+NAMES = (f"shop{number}" for number in count())
+KEYS = st.integers(0, 4)
+STEPS = st.one_of(
+    st.tuples(
+        st.just("ask"),
+        st.lists(st.tuples(KEYS, st.sampled_from(["champion", "canary"])), min_size=1, max_size=4),
+    ),
+    st.tuples(
+        st.just("order"), st.lists(st.tuples(KEYS, st.integers(0, 9) | st.none()), min_size=1, max_size=3)
+    ),
+    st.tuples(
+        st.just("label"), st.lists(st.tuples(st.integers(0, 9), st.integers(10, 19)), min_size=1, max_size=3)
+    ),
+    st.tuples(st.just("look"), st.none()),
+    st.tuples(st.just("restart"), st.none()),
+    st.tuples(st.just("seal"), st.none()),
+)
+
+
+class World:
+    """What was asked and answered, and which outcomes have been counted, by plain lists."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, str]] = []
+        self.orders: dict[str, float] = {}
+        self.labels: dict[str, float] = {}
+        self.shown = 0
+        self.counted: set[str] = set()
+
+    def expected(self) -> tuple[list[str], dict[str, float]]:
+        """The ids that are new, and the outcomes that are."""
+        fresh = [id for id, _, _ in self.asked[self.shown :]]
+        self.shown = len(self.asked)
+        outcomes = {}
+        for id, key, arm in self.asked:
+            found = self.orders.get(key, self.labels.get(id))
+            if arm == "canary" and found is not None and id not in self.counted:
+                outcomes[id] = found
+        self.counted |= set(outcomes)
+        return fresh, outcomes
+
+
+@pytest.fixture(scope="module")
+def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
+    with Container(Settings(home=tmp_path_factory.mktemp("home"))) as made:
+        yield made
+
+
+def put(container: Container, dataset: str, **columns: list[Any]) -> None:
+    append_log(container, dataset, pl.DataFrame(columns, strict=False))
+
+
+def looked(container: Container, shop: str, source: Source, seen: dict[str, int]) -> Look:
+    arm = pl.col("arm")
+    keep = arm.is_in(["champion", "canary"])
+    return look(container, shop, source, seen, ["arm"], keep=keep, judged=arm == "canary")
+
+
+@settings(max_examples=25)
+@given(st.lists(STEPS, max_size=14))
+def test_looking_at_what_is_new_is_looking_at_all_of_it(
+    container: Container, steps: list[tuple[str, Any]]
+) -> None:
+    shop = next(NAMES)
+    orders = f"{shop}.orders"
+    source = Source(orders, pl.col("spent"), ["id"])
+    put(container, log_of(shop), prediction_id=["before"], key=["0"], arm=["canary"])
+    put(container, orders, id=["0"], spent=[99.0])
+    put(container, labels_of(shop), prediction_id=["before"], label=[99.0])
+    seen, world = start(container, shop, source), World()
+    for what, rows in [*steps, ("look", None), ("restart", None), ("look", None)]:
+        if what == "ask":
+            ids = [f"p{len(world.asked) + n}" for n in range(len(rows))]
+            keys, arms = [str(key) for key, _ in rows], [arm for _, arm in rows]
+            put(container, log_of(shop), prediction_id=ids, key=keys, arm=arms)
+            world.asked += zip(ids, keys, arms, strict=True)
+        elif what == "order":
+            spent = [None if value is None else float(value) for _, value in rows]
+            put(container, orders, id=[str(key) for key, _ in rows], spent=spent)
+            for (key, _), value in zip(rows, spent, strict=True):
+                if value is not None:
+                    world.orders.setdefault(str(key), value)
+        elif what == "label":
+            ids, values = [f"p{number}" for number, _ in rows], [float(value) for _, value in rows]
+            put(container, labels_of(shop), prediction_id=ids, label=values)
+            for id, value in zip(ids, values, strict=True):
+                world.labels.setdefault(id, value)
+        elif what == "seal":
+            for dataset in (log_of(shop), orders, labels_of(shop)):
+                seal(container, dataset)
+        elif what == "restart":
+            looks._KNOWN.clear()  # as a new process has it
+        else:
+            found = looked(container, shop, source, seen)
+            fresh = found.fresh["prediction_id"].to_list() if found.fresh.width else []
+            outcomes = found.outcomes.select("prediction_id", OUTCOME).rows() if found.outcomes.width else []
+            assert (fresh, dict(outcomes)) == world.expected()
+            seen = found.seen

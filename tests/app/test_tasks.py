@@ -18,7 +18,7 @@ from homeostat.app.container import Container
 from homeostat.app.deliveries import ingest
 from homeostat.app.outcomes import label, log_of
 from homeostat.app.projects import load_project
-from homeostat.app.quality import quality_windows
+from homeostat.app.quality import assess, quality_windows
 from homeostat.app.reactors import react_all
 from homeostat.app.reading import read
 from homeostat.app.rollouts import step
@@ -172,7 +172,9 @@ def test_a_regression_is_served_and_watched_in_the_unit_of_its_label(
     assert (found["rmse"].rows, found["rmse"].threshold, found["rmse"].breached) == (150, 1.0, False)
     assert found["r2"].value == pytest.approx(sk.r2_score(known["price"][:150], scores[:150]))
     assert not found["r2"].breached
-    assert found["overpriced"].value == pytest.approx(float((scores[:150] > known["price"][:150].to_numpy()).mean()))
+    assert found["overpriced"].value == pytest.approx(
+        float((scores[:150] > known["price"][:150].to_numpy()).mean())
+    )
 
 
 def test_several_classes_are_served_with_their_probabilities(container: Container, home: Path) -> None:
@@ -248,3 +250,40 @@ def test_what_a_task_does_not_have_is_refused_where_it_is_declared(tmp_path: Pat
         (folder / "project.py").write_text(PROJECT.replace(before, after))
         with pytest.raises(DeclarationError, match=said):
             load_project(folder)
+
+
+def test_all_that_is_known_of_the_quality_is_told_at_once(container: Container) -> None:
+    asks, known = houses(400, first=1000)
+    ask(container, "kind", asks)
+    wrong = known.with_columns(
+        kind=pl.when(asks["width"] > 0.7).then(pl.lit("hut")).otherwise(pl.col("kind"))
+    )
+    label(container, "kind", {f"kind-{row['id']}": row["kind"] for row in wrong[:350].to_dicts()})
+    found = assess(container, "kind")
+    assert (found.labelled, found.unlabelled) == (350, 50)
+    assert found.delays is not None
+    assert found.delays.come == pytest.approx(350 / 400)
+    assert set(found.intervals) == set(found.metrics)
+    for name, value in found.metrics.items():
+        interval = found.intervals[name]
+        assert interval.low <= interval.high
+        assert interval.low - 0.1 <= value <= interval.high + 0.1
+    assert sum(one["count"] for one in found.reliability) == 350
+    assert found.worst
+    assert "width" in found.worst[0].where
+    asked = msgspec.json.decode(msgspec.json.encode(found))
+    assert asked["worst"][0]["rows"] == found.worst[0].rows
+
+
+def test_a_broken_promise_names_the_slices_behind_it(container: Container, home: Path) -> None:
+    asks, known = houses(300, first=1000)
+    ask(container, "price", asks)
+    wrong = known.with_columns(
+        price=pl.when(asks["depth"] > 0.7).then(pl.col("price") + 20).otherwise(pl.col("price"))
+    )
+    ingest(container, "houses", wrong, token="c")
+    found = windows(container, model(home, "price"))
+    assert found["rmse"].breached
+    assert "depth" in found["rmse"].detail["worst"][0]["where"]
+    assert found["mae"].detail["worst"] == []
+    assert found["rmse"].detail["intervals"]["rmse"]["low"] > 5

@@ -1,22 +1,40 @@
-"""Quality with late labels: the prediction log joined with the labels that have come, judged over a window."""
+"""Quality with late labels: the prediction log joined with the labels that have come, judged over a window.
+
+Each evaluation keeps a window for each metric that is promised or shown. Where a promise is broken it also names the
+slices that are worse than the rest. ``assess`` says all that there is to say about a time, for who asks.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
+from typing import Any, Final
 
+import msgspec
 import polars as pl
 
-from homeostat.app.answers import coded, dtype_of, predictions
+from homeostat.app.answers import Array, coded, dtype_of, loss_of, predictions
+from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.levels import judged
-from homeostat.app.outcomes import given
+from homeostat.app.outcomes import CAME_AT, given, log_of
 from homeostat.app.reading import read
+from homeostat.app.registry.pointers import champion_of
+from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
-from homeostat.domain.declarations import Model
+from homeostat.domain.declarations import Model, WorstSlice
 from homeostat.domain.durations import parse_duration
-from homeostat.domain.records import Window
-from homeostat.engine.monitoring.quality import quality
-from homeostat.engine.registry.metrics import measures
+from homeostat.domain.errors import NotFound
+from homeostat.domain.records import Dataset, ModelVersion, Window
+from homeostat.engine.monitoring.delays import delays
+from homeostat.engine.monitoring.intervals import bootstrapped, rate
+from homeostat.engine.monitoring.quality import Quality, quality
+from homeostat.engine.monitoring.slices import LEAST_ROWS, worst_slices
+from homeostat.engine.registry import package
+from homeostat.engine.registry.metrics import Measures, measures, reliability
+
+WINDOW: Final = "7d"
+_MOST: Final = 20_000  # rows that slices are looked for in: the newest
 
 
 def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
@@ -26,27 +44,64 @@ def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: 
     asked = log.filter(pl.col("at") > now - span, pl.col("score").is_not_null())
     task, known = model.task, measures(model.task)
     joined = join_labels(container, model, asked)
-    found = quality(joined, task.label, known.evaluate, predicted=predictions(task, joined), task=task.type)
-    out = []
-    for monitor in dict.fromkeys((*task.names[:2], *model.slo.quality)):
-        value, bound, worse = found.metrics.get(monitor), model.slo.bound(monitor), -known.sign(monitor)
-        out.append(judged(model, monitor, (now - span, now), found.labelled, value, bound, worse, found))
+    found = _quality(model, joined, known, now)
+    wanted = dict.fromkeys((*task.names[:2], *model.slo.quality))
+
+    def window(monitor: str, found: Quality) -> Window:
+        value, bound, worse = found.metrics.get(monitor), model.slo.bound(monitor), -known.sign(monitor)  # type: ignore[union-attr] # asserted
+        return judged(model, monitor, (now - span, now), found.labelled, value, bound, worse, found)
+
+    out = [window(monitor, found) for monitor in wanted]
+    if any(one.breached for one in out):
+        suspected = msgspec.structs.replace(found, worst=_worst(container, model, joined))
+        out = [window(one.monitor, suspected) if one.breached else one for one in out]
     return out
 
 
-def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.DataFrame:
-    """Rows of the prediction log with the label's column, null where no label has come.
+def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
+    """All that is known of a model's quality over the newest ``window``, also without a service level.
 
-    A label that came by prediction id counts, else the newest of the request's key.
+    Raises:
+        NotFound: no such model is declared, or nothing was asked of it.
+    """
+    model = find_model(container, name)
+    sync_workers(container)
+    if container.store.get(Dataset, log_of(name)) is None:
+        raise NotFound(
+            f"nothing was asked of deployment/{name} yet", remedy="homeostat status shows what serves"
+        )
+    now, task, known = container.clock.now(), model.task, measures(model.task)
+    since = pl.col("at") > now - parse_duration(window)
+    joined = join_labels(container, model, read(container, log_of(name)).filter(since).collect())
+    found = _quality(model, joined, known, now)
+    rows = _labelled(model, joined)
+    y, p = rows[task.label].cast(pl.Float64).to_numpy(), predictions(task, rows)
+    others = {metric: value for metric, value in found.metrics.items() if metric not in found.intervals}
+    classes = "calibration_error" in task.names
+    return msgspec.structs.replace(
+        found,
+        intervals=found.intervals | bootstrapped(y, p, others, partial(known.evaluate, only=others)),
+        worst=_worst(container, model, joined),
+        reliability=_reliability(y, p) if classes else [],
+        groups=_groups(model, rows, known),
+    )
+
+
+def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the prediction log with the label's column as a number, null where no label has come.
+
+    A label that came by prediction id counts, else the newest of the request's key. When it came stands in ``CAME_AT``
+    where that is known: the time of its row, or when it was sent.
     """
     task = model.task
     labels = read(container, task.source.name)
     if task.source.time and log.height:
         labels = labels.filter(pl.col(task.source.time) >= log["time"].min())
     key = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|").alias("key")
+    came = pl.col(task.source.time) if task.source.time else pl.lit(None)
     answers = (
         labels.sort(SEQ, maintain_order=True)
-        .select(key, coded(task).alias(task.label))
+        .select(key, coded(task).alias(task.label), came.cast(pl.Datetime("us", "UTC")).alias(CAME_AT))
         .unique("key", keep="last", maintain_order=True)
         .collect()
     )
@@ -56,4 +111,82 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
         return found
     by_id = found.join(sent, on="prediction_id", how="left", suffix="_sent", maintain_order="left")
     name = "label_sent" if "label" in found.columns else "label"
-    return by_id.with_columns(pl.coalesce(pl.col(name).cast(dtype_of(task)), task.label).alias(task.label))
+    own = pl.col(name).is_not_null()
+    return by_id.with_columns(
+        pl.coalesce(pl.col(name).cast(dtype_of(task)), task.label).alias(task.label),
+        pl.when(own).then(pl.col(f"{CAME_AT}_sent")).otherwise(pl.col(CAME_AT)).alias(CAME_AT),
+    )
+
+
+def _quality(model: Model, joined: pl.DataFrame, known: Measures, now: datetime) -> Quality:
+    task = model.task
+    predicted = predictions(task, joined)
+    found = quality(joined, task.label, known.evaluate, predicted=predicted, task=task.type)
+    return msgspec.structs.replace(found, delays=_delays(model, joined, now))
+
+
+def _delays(model: Model, joined: pl.DataFrame, now: datetime) -> Any:
+    """Where nothing says when labels came, nothing is said of how long they take."""
+    answered = joined.filter(pl.col("score").is_not_null())
+    came = pl.col(model.task.label).is_not_null()
+    unknown = answered.filter(came & pl.col(CAME_AT).is_null()).height
+    if unknown or not answered.height:
+        return None
+    until = pl.when(came).then(pl.col(CAME_AT)).otherwise(pl.lit(now, pl.Datetime("us", "UTC")))
+    waited = answered.select((until - pl.col("at")).dt.total_microseconds() / 1e6).to_series()
+    return delays(waited.to_numpy(), answered.select(came).to_series().to_numpy())
+
+
+def _labelled(model: Model, joined: pl.DataFrame) -> pl.DataFrame:
+    return joined.filter(pl.col("score").is_not_null(), pl.col(model.task.label).is_not_null())
+
+
+def _worst(container: Container, model: Model, joined: pl.DataFrame) -> Any:
+    """The slices of features, and of the columns of slice gates, where the loss is larger than elsewhere."""
+    task, rows = model.task, _labelled(model, joined).tail(_MOST)
+    alias = champion_of(container.store, model.name)
+    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    if version is None or rows.height < 2 * LEAST_ROWS:
+        return []
+    loss = loss_of(task, version.metrics).of(rows[task.label].to_numpy(), predictions(task, rows))
+    return worst_slices(_features(container, model, version, rows), loss)
+
+
+def _features(container: Container, model: Model, version: ModelVersion, rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns that rows can be told apart by: features, and what the slice gates name of the request."""
+    signature = package.signature(container.blobs.get(version.manifest["files"][package.SIGNATURE]))
+    assert signature is not None  # of a version that the loop trained
+    names = [column.name for column in signature.features if column.name in rows.columns]
+    extra = [column for column in _declared(model) if column not in names]
+    return rows.select(*names, *(_column(rows, name).alias(name) for name in extra))
+
+
+def _declared(model: Model) -> list[str]:
+    """The columns of the request that gates judge slices of."""
+    return list(dict.fromkeys(gate.column for gate in model.gates if isinstance(gate, WorstSlice)))
+
+
+def _column(rows: pl.DataFrame, name: str) -> pl.Expr:
+    """A column of the request: as it is in the log, or in the request's JSON."""
+    return pl.col(name) if name in rows.columns else pl.col("request").str.json_path_match(f"$['{name}']")
+
+
+def _reliability(y: Array, p: Array) -> list[dict[str, float]]:
+    out = []
+    for one in reliability(y, p):
+        interval = rate(round(one.observed * one.count), one.count)
+        assert interval is not None  # a bin without rows is none
+        bounds = {"low": interval.low, "high": interval.high}
+        out.append({"predicted": one.predicted, "observed": one.observed, "count": one.count, **bounds})
+    return out
+
+
+def _groups(model: Model, rows: pl.DataFrame, known: Measures) -> dict[str, dict[str, dict[str, float]]]:
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    p, y = predictions(model.task, rows), rows[model.task.label].cast(pl.Float64).to_numpy()
+    for column in _declared(model):
+        values = rows.select(_column(rows, column).cast(pl.String).fill_null("missing")).to_series()
+        for value in sorted(values.unique()):
+            mask = (values == value).to_numpy()
+            out.setdefault(column, {})[value] = {"rows": int(mask.sum())} | known.evaluate(y[mask], p[mask])
+    return out

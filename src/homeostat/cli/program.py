@@ -25,6 +25,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "approving": ("approve",),
     "predicting": ("predict",),
     "rollouts": ("label", "replay", "shadow"),
+    "quality": ("quality",),
     "registry": ("models",),
     "pipelines": ("run",),
     "tracking": ("sync",),

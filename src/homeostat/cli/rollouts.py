@@ -95,7 +95,10 @@ def label(
     try:
         rows = pl.scan_parquet(file) if file.suffix == ".parquet" else pl.scan_csv(file)
         table = rows.select(
-            pl.col("prediction_id").cast(pl.String), pl.col("label").cast(pl.Float64)
+            pl.col("prediction_id").cast(pl.String),
+            pl.col("label")
+            if rows.collect_schema().get("label") == pl.String
+            else pl.col("label").cast(pl.Float64),
         ).collect()
     except pl.exceptions.PolarsError as error:
         raise BadRequest(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from homeostat.app.shadows import Agreement
     from homeostat.app.tried import Tried
     from homeostat.domain.records import Deployment
+    from homeostat.engine.monitoring.quality import Quality
 
 
 class DirectRollouts:
@@ -19,7 +20,13 @@ class DirectRollouts:
 
     _container: Container
 
-    def label(self, deployment: str, labels: Mapping[str, float | bool]) -> Labelled:
+    def quality(self, model: str, *, window: str = "7d") -> Quality:
+        """How good a model's answers were over the newest window."""
+        from homeostat.app.quality import assess
+
+        return assess(self._container, model, window=window)
+
+    def label(self, deployment: str, labels: Mapping[str, float | bool | str]) -> Labelled:
         """Say what became of predictions, by their ids."""
         from homeostat.app.outcomes import label
 

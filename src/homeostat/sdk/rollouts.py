@@ -14,17 +14,28 @@ if TYPE_CHECKING:
     from homeostat.app.replaying import Replay
     from homeostat.app.shadows import Agreement
     from homeostat.app.tried import Tried
+    from homeostat.engine.monitoring.quality import Quality
 
 
 class Rollouts(Calls):
     """Calls about what serves."""
 
-    def label(self, deployment: str, labels: Mapping[str, float | bool]) -> Labelled:
+    def quality(self, model: str, *, window: str = "7d") -> Quality:
+        """How good a model's answers were over the newest window, on the labels that have come.
+
+        Raises:
+            NotFound: no such model is declared, or nothing was asked of it.
+        """
+        from homeostat.engine.monitoring.quality import Quality
+
+        return self._get(f"/deployments/{quote(model)}/quality", Quality, {"window": window})
+
+    def label(self, deployment: str, labels: Mapping[str, float | bool | str]) -> Labelled:
         """Say what became of predictions, by their ids; the first label of an id counts, whenever it comes.
 
         Raises:
             NotFound: there is no such deployment.
-            BadRequest: a label is no number.
+            BadRequest: a label is no number, or none of the model's classes.
         """
         from homeostat.app.outcomes import Labelled
 

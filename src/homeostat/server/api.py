@@ -107,6 +107,7 @@ class Api:
             post("/models/{name}/promote", self._promote),
             post("/deployments/{name}/rollback", self._rollback),
             get("/deployments/{name}/rollouts", lambda call: served.listed(self._container, call)),
+            get("/deployments/{name}/quality", lambda call: served.assessed(self._container, call)),
             get("/deployments/{name}/shadow", lambda call: served.agreement(self._container, call)),
             post("/deployments/{name}/shadow", lambda call: served.shadow(self._container, call)),
             post("/deployments/{name}/shadow/stop", lambda call: served.stop_shadow(self._container, call)),

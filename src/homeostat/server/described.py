@@ -29,6 +29,7 @@ from homeostat.app.tried import Tried
 from homeostat.domain import records
 from homeostat.domain.events import Event, Verdict
 from homeostat.domain.release import VERSION
+from homeostat.engine.monitoring.quality import Quality
 from homeostat.engine.registry.card import Card
 from homeostat.engine.registry.signing import Signed
 from homeostat.server import alerts, calls, rollouts, tracking
@@ -182,6 +183,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     ),
     "GET /deployments/{name}/rollouts": Operation(
         "What was tried out, with its evidence.", list[Tried], query={"limit": _LIMIT}
+    ),
+    "GET /deployments/{name}/quality": Operation(
+        "How good its answers are, on the labels that have come.", Quality, query={"window": _TEXT}
     ),
     "GET /deployments/{name}/shadow": Operation(
         "How far a shadow agrees with what was answered.", Agreement, query={"version": _COUNT}

@@ -6,18 +6,19 @@ from typing import Annotated
 
 import msgspec
 
-from homeostat.app import outcomes, replaying, shadows, tried
+from homeostat.app import outcomes, quality, replaying, shadows, tried
 from homeostat.app.container import Container
 from homeostat.domain.records import Deployment
+from homeostat.engine.monitoring.quality import Quality
 from homeostat.server.calls import Call
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class Labels(msgspec.Struct, forbid_unknown_fields=True):
-    """What became of predictions, by their ids: 0 and 1, true and false, or any number as an outcome."""
+    """What became of predictions, by their ids: 0 and 1, true and false, the name of a class, or any number."""
 
-    labels: dict[str, float | bool]
+    labels: dict[str, float | bool | str]
 
 
 class Shadowing(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +65,11 @@ def stop_shadow(container: Container, call: Call) -> Deployment:
 def agreement(container: Container, call: Call) -> shadows.Agreement:
     """How far a shadow agrees."""
     return shadows.agreement(container, call.path["name"], call.number("version", 0))
+
+
+def assessed(container: Container, call: Call) -> Quality:
+    """All that is known of the quality over the newest window."""
+    return quality.assess(container, call.path["name"], window=call.query.get("window") or quality.WINDOW)
 
 
 def listed(container: Container, call: Call) -> list[tried.Tried]:

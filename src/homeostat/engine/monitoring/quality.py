@@ -1,31 +1,24 @@
 """How good the answers were, on the requests whose labels have come.
 
-Labels come late and not for all, so every number stands with how many requests it rests on, and log loss,
-which service levels are declared in, with the interval that its sampling error leaves.
+Labels come late and not for all, so every number stands with how many requests it rests on, with the interval that its
+sampling error leaves (``intervals``), and with how long labels take (``delays``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from homeostat.engine.monitoring.delays import Delays
+from homeostat.engine.monitoring.intervals import Interval, analytical, likelihoods, mean
+from homeostat.engine.monitoring.slices import Slice
+
 Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Mapping[str, float]]
-
-_CLIP: Final = float(np.finfo(np.float64).eps)  # as scikit-learn's log_loss
-_Z: Final = 1.959963984540054  # 97.5% of a normal distribution lie below
-
-
-class Interval(msgspec.Struct, frozen=True):
-    """A mean with its 95% interval, by the normal approximation of the mean's error."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +28,15 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         labelled: Answered requests with a label.
         unlabelled: Answered requests without one, so far.
         metrics: By name; what has no value on these rows is absent.
-        log_loss: With its interval; None below two labelled requests.
+        log_loss: With its interval; None below two labelled requests, and of a regression.
         positive: The share of labels that are 1, or their mean; None of several classes, which have none.
         predicted: The mean score on the same requests, likewise.
+        intervals: The 95% interval of each metric that has one.
+        delays: How long labels take; None where nothing says when one came.
+        worst: Slices where the loss is larger than elsewhere, the worst first; empty where none was looked for.
+        reliability: Bins of predicted probability: ``predicted``, ``observed``, ``count``, and ``low`` to ``high``, the
+            95% interval of what was observed. Empty where it was not asked for.
+        groups: By column, by value: ``rows`` and each metric, for the columns of the model's slice gates.
     """
 
     labelled: int
@@ -46,6 +45,11 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     log_loss: Interval | None = None
     positive: float | None = None
     predicted: float | None = None
+    intervals: dict[str, Interval] = {}
+    delays: Delays | None = None
+    worst: list[Slice] = []
+    reliability: list[dict[str, float]] = []
+    groups: dict[str, dict[str, dict[str, float]]] = {}
 
 
 def quality(
@@ -63,7 +67,7 @@ def quality(
         predictions: Columns ``score``, null where a request was not answered, and ``label``,
             a number, null where it has not come.
         label: The name of the label's column.
-        measure: Metrics of labels and scores (``registry.metrics.evaluate``).
+        measure: Metrics of labels and scores (``registry.metrics.Measures.evaluate``).
         score: The name of the score's column.
         predicted: What was predicted where that is more than the score: shape ``(n, classes)``.
         task: The type of the task.
@@ -74,20 +78,13 @@ def quality(
     scores = predictions[score].cast(pl.Float64).to_numpy() if predicted is None else predicted
     y, p = labels.to_numpy()[known], scores[known]
     ordered = task != "multiclass"
+    metrics = dict(measure(y, p)) if len(y) else {}
     return Quality(
         labelled=len(y),
         unlabelled=int(answered.sum()) - len(y),
-        metrics=dict(measure(y, p)) if len(y) else {},
-        log_loss=_interval(y, p) if len(y) > 1 and task != "regression" else None,
+        metrics=metrics,
+        log_loss=mean(likelihoods(y, p)) if len(y) > 1 and task != "regression" else None,
         positive=float(y.mean()) if len(y) and ordered else None,
         predicted=float(p.mean()) if len(y) and ordered else None,
+        intervals=analytical(y, p, metrics) if np.isfinite(p).all() else {},
     )
-
-
-def _interval(y: npt.NDArray[Any], p: npt.NDArray[Any]) -> Interval:
-    if p.ndim == 2:
-        p, y = p[np.arange(len(p)), y.astype(np.int64)], np.ones(len(p))
-    clipped = np.clip(p, _CLIP, 1 - _CLIP)
-    losses = -np.log(np.where(y > 0.5, clipped, 1 - clipped))
-    mean, error = float(losses.mean()), float(losses.std(ddof=1)) / len(losses) ** 0.5
-    return Interval(mean, mean - _Z * error, mean + _Z * error)

@@ -9,7 +9,7 @@ the ranking of a single class means nothing, is None: it is never a number that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -171,9 +171,10 @@ class Measures:
             raise BadRequest(f"{metric!r} is no metric", remedy=f"Use one of {known}")
         return self._functions[metric](y, p)
 
-    def evaluate(self, y: Array, p: Array) -> dict[str, float]:
-        """Every metric that has a value on these rows."""
-        values = {name: metric(y, p) for name, metric in self._functions.items()}
+    def evaluate(self, y: Array, p: Array, only: Collection[str] | None = None) -> dict[str, float]:
+        """Every metric that has a value on these rows, or of some of them."""
+        wanted = self._functions if only is None else {name: self._functions[name] for name in only}
+        values = {name: metric(y, p) for name, metric in wanted.items()}
         return {name: value for name, value in values.items() if value is not None}
 
     def sign(self, metric: str) -> float:

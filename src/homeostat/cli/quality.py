@@ -1,0 +1,87 @@
+"""``quality``: how good a model's answers are, on the labels that have come."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from homeostat.cli.flags import command
+from homeostat.cli.output import Json, number, print_json, print_table
+from homeostat.cli.session import Session
+
+if TYPE_CHECKING:
+    from homeostat.engine.monitoring.quality import Quality
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "quality", settings=("home", "server"))(quality)
+
+
+def quality(
+    session: Session,
+    model: Annotated[str, typer.Argument(help="Its name.")],
+    window: Annotated[str, typer.Option(help="Over the newest of its requests, as 7d.")] = "7d",
+    as_json: Json = False,
+) -> None:
+    """Show metrics with intervals, how long labels take, calibration, and slices that are worse than the rest."""
+    name = model.partition("/")[2] or model
+    with session.homeostat() as homeostat:
+        found = homeostat.quality(name, window=window)
+    if as_json:
+        print_json(found)
+        return
+    _show(found, f"model/{name}, the newest {window}")
+
+
+def _show(found: Quality, title: str) -> None:
+    asked = found.labelled + found.unlabelled
+    rows: list[list[Any]] = []
+    for metric, value in found.metrics.items():
+        interval = found.intervals.get(metric)
+        rows.append([metric, number(value), f"{interval.low:.4g} to {interval.high:.4g}" if interval else ""])
+    print_table(
+        ["metric", "value", "95% interval"],
+        rows,
+        title=f"{title}: {found.labelled:,} of {asked:,} answered requests have a label",
+    )
+    if found.delays is not None:
+        times = {"half": found.delays.p50, "nine tenths": found.delays.p90}
+        told = [f"{which} within {_span(seconds)}" for which, seconds in times.items() if seconds is not None]
+        typer.echo(f"Labels come {', '.join(told) or 'too slowly to say how long they take'}.\n")
+    if found.reliability:
+        print_table(
+            ["predicted", "observed", "95% interval", "rows"],
+            [
+                [
+                    number(b["predicted"]),
+                    number(b["observed"]),
+                    f"{b['low']:.3f} to {b['high']:.3f}",
+                    int(b["count"]),
+                ]
+                for b in found.reliability
+            ],
+            title="Calibration",
+        )
+    for column, values in found.groups.items():
+        metrics = [one for one in found.metrics if any(one in value for value in values.values())][:3]
+        shown = [
+            [value, int(of["rows"]), *(number(of.get(one)) for one in metrics)]
+            for value, of in values.items()
+        ]
+        print_table([column, "rows", *metrics], shown)
+    if found.worst:
+        print_table(
+            ["worse where", "rows", "mean loss", "elsewhere", "effect"],
+            [[s.where, s.rows, number(s.loss), number(s.elsewhere), f"{s.effect:.2f}"] for s in found.worst],
+        )
+    elif found.labelled:
+        typer.echo("No slice is worse than the rest for sure.")
+
+
+def _span(seconds: float) -> str:
+    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} seconds"

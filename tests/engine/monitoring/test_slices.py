@@ -1,0 +1,52 @@
+"""Slices that are worse are found, and none is named where none is."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from homeostat.engine.monitoring.slices import worst_slices
+
+
+def table(rng: np.random.Generator, rows: int) -> pl.DataFrame:
+    return pl.DataFrame(
+        {f"x{n}": rng.normal(size=rows) for n in range(4)}
+        | {"plan": rng.choice(["a", "b", "c"], rows), "new": rng.random(rows) < 0.3}
+        | {"missing": [None] * rows, "at": np.arange(rows).astype("datetime64[us]")}
+    )
+
+
+def test_a_slice_of_one_feature_and_one_of_two_are_named() -> None:
+    rng = np.random.default_rng(1)
+    X = table(rng, 3000)
+    loss = rng.exponential(size=3000)
+    (first, *_) = worst_slices(X, loss + 1.0 * (X["plan"] == "b").to_numpy())
+    assert first.where == "plan = b"
+    assert first.loss > first.elsewhere + 0.8
+    assert first.rows == (X["plan"] == "b").sum()
+    both = ((X["plan"] == "b") & X["new"]).to_numpy()
+    (first, *_) = worst_slices(X, loss + 1.5 * both)
+    assert first.where == "plan = b and new = true"
+    assert first.rows == both.sum()
+
+
+def test_numbers_and_what_is_missing_are_slices() -> None:
+    rng = np.random.default_rng(2)
+    X = table(rng, 2000).with_columns(
+        pl.when(pl.col("x0") > 0.5).then(None).otherwise(pl.col("x1")).alias("x1")
+    )
+    loss = rng.exponential(size=2000) + 2.0 * X["x1"].is_null().to_numpy()
+    assert "x1 is missing" in [one.where for one in worst_slices(X, loss)]
+
+
+def test_where_no_slice_is_worse_hardly_ever_one_is_named() -> None:
+    rng = np.random.default_rng(3)
+    assert sum(bool(worst_slices(table(rng, 600), rng.exponential(size=600))) for _ in range(40)) <= 3
+
+
+def test_slices_that_are_too_small_do_not_count() -> None:
+    rng = np.random.default_rng(4)
+    X = table(rng, 400).with_columns(plan=pl.Series(["rare"] * 30 + ["usual"] * 370))
+    loss = rng.exponential(size=400) + 5.0 * (X["plan"] == "rare").to_numpy()
+    assert not any("rare" in one.where for one in worst_slices(X, loss))
+    assert worst_slices(X.clear(), []) == []

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from homeostat.app import outcomes
+from homeostat.app import looks
 from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.answers import coded
 from homeostat.app.container import Container
@@ -292,13 +292,13 @@ def _labels(
     since: datetime,
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """Requests whose labels came since the last look, each once, with ``label``, and where to go on from."""
-    source = outcomes.Source(model.task.source.name, coded(model.task), model.task.request.keys)
+    source = looks.Source(model.task.source.name, coded(model.task), model.task.request.keys)
     if so_far is None:
-        counted = outcomes.start(container, model.name, source)
+        counted = looks.start(container, model.name, source)
         return pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")}), counted
     every = pl.lit(value=True)
-    found = outcomes.look(container, model.name, source, so_far, ["at", "time"], keep=every, judged=every)
-    came = found.outcomes.rename({outcomes.OUTCOME: LABEL}) if found.outcomes.width else pl.DataFrame()
+    found = looks.look(container, model.name, source, so_far, ["at", "time"], keep=every, judged=every)
+    came = found.outcomes.rename({looks.OUTCOME: LABEL}) if found.outcomes.width else pl.DataFrame()
     if not came.height:
         came = pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")})
     # What the log held before the window is not read again.

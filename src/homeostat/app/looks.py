@@ -25,6 +25,7 @@ _CAME: Final = "_came"
 _ID: Final = "prediction_id"
 _KEY: Final = "key"
 _READ: Final = ("log", "label", "id")
+_MOST: Final = 16
 _POSITIONS: Final = tuple(f"{name}_{what}" for name in _READ for what in ("from", "seq"))
 
 
@@ -67,7 +68,7 @@ class _Known:
     first: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
-_KNOWN: Final[WeakKeyDictionary[Container, dict[str, tuple[Any, _Known]]]] = WeakKeyDictionary()
+_KNOWN: Final[WeakKeyDictionary[Container, dict[tuple[Any, ...], _Known]]] = WeakKeyDictionary()
 
 
 def start(container: Container, deployment: str, source: Source | None) -> dict[str, int]:
@@ -105,12 +106,13 @@ def look(
     found = {name: int(seen.get(name, 0)) for name in _POSITIONS}
     reader = _Reader(container, deployment, source, columns, keep, judged)
     mine = _KNOWN.setdefault(container, {})
-    what = (*(found[f"{name}_from"] for name in _READ), str(keep), str(judged), *columns)
-    kept, known = mine.pop(deployment, (None, None))
-    if known is None or kept != what or known.seen != found:
+    what = (deployment, str(keep), str(judged), *columns)
+    known = mine.pop(what, None)
+    if known is None or known.seen != found:
         known = reader.again(found)
-    made, known = reader.on(known)
-    mine[deployment] = (what, known)
+    made, mine[what] = reader.on(known)
+    for oldest in list(mine)[:-_MOST]:  # of rollouts that have ended
+        mine.pop(oldest, None)
     return made
 
 

@@ -26,14 +26,10 @@ import numpy as np
 import polars as pl
 
 from benchmarks.measure import Line, Section
-from homeostat.app.apply import apply
-from homeostat.app.container import Container
-from homeostat.app.projects import load_project
-from homeostat.app.reactors import react_all
+from benchmarks.versions import two_versions
 from homeostat.app.running import noted
-from homeostat.app.settings import Settings
-from homeostat.app.training import execute, submit
 from homeostat.domain.declarations import Canary
+from homeostat.domain.errors import HomeostatError
 from homeostat.engine.control.canary import Baseline, CanaryTest
 from homeostat.engine.control.losses import LogLoss
 from homeostat.engine.control.sequential import bets, mixture, wealth
@@ -43,20 +39,6 @@ _CLIENTS = 16
 _BY_CALL, _BY_COMMAND = 10, 5
 _PAUSE = 0.02
 _SETTLED = 0.5
-_PROJECT = """
-from sklearn.linear_model import LogisticRegression
-
-import homeostat as hs
-
-rows = hs.Dataset("rows", key="id", path="rows.csv")
-
-
-def train(data):
-    return LogisticRegression().fit(data.X, data.y)
-
-
-answer = hs.Model("answer", task=hs.Binary(label="y", source=rows), train=train)
-"""
 
 
 def run() -> Section:
@@ -91,19 +73,8 @@ def _spread(seconds: list[float]) -> str:
 def _trained(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     x = rng.normal(size=500)
-    project = folder / "project"
-    project.mkdir()
-    (project / "project.py").write_text(_PROJECT)
-    pl.DataFrame({"id": np.arange(500), "x": x, "y": (x + rng.normal(size=500) > 0).astype(int)}).write_csv(
-        project / "rows.csv"
-    )
-    home = folder / "home"
-    with Container(Settings(home=home)) as container:
-        apply(container, load_project(project))
-        for _ in range(2):
-            execute(container, submit(container, "answer", reason="benchmark").id)
-            react_all(container)
-    return home
+    rows = pl.DataFrame({"id": np.arange(500), "x": x, "y": (x + rng.normal(size=500) > 0).astype(int)})
+    return two_versions(folder, rows)
 
 
 @contextmanager
@@ -134,7 +105,7 @@ def _serves(server: str) -> bool:
         with Client(server, patience=0) as client:
             client.predict("answer", {"id": 1, "x": 0.5})
             return sum(one["role"] == "worker" and one["alive"] for one in client.status()["processes"]) == 2
-    except Exception:  # noqa: BLE001 - not yet
+    except HomeostatError:  # not yet
         return False
 
 

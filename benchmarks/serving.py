@@ -1,10 +1,10 @@
 """Predictions over HTTP: how many requests one CPU second of a server answers, beside a bare server and its peers.
 
 64 clients ask each server for one row of 30 numbers at a time. Homeostat runs with everything on: validation, routing,
-a shadow that scores a tenth of the traffic once more, the prediction log with all features, and metrics. The bare
-server does the least anyone would: the same HTTP server, msgspec, the same model asked for one row. Peers run in
-environments of their own, which are made at the first time; one that does not install here is left out. The servers
-take turns, so that a busy machine is busy for all.
+a shadow that scores a tenth of the traffic once more, the prediction log with all features, metrics, and traces of a
+share of the requests. The bare server does the least anyone would: the same HTTP server, msgspec, the same model asked
+for one row. Peers run in environments of their own, which are made at the first time; one that does not install here is
+left out. The servers take turns, so that a busy machine is busy for all.
 """
 
 from __future__ import annotations
@@ -33,12 +33,9 @@ from benchmarks.bare_server import FEATURES, fitted
 from benchmarks.load import CLIENTS, Load, load
 from benchmarks.measure import Line, Section
 from benchmarks.peers.environments import WANTED, python_of, version_of
-from homeostat.app.apply import apply
+from benchmarks.versions import two_versions
 from homeostat.app.container import Container
-from homeostat.app.projects import load_project
-from homeostat.app.reactors import react_all
 from homeostat.app.settings import Settings
-from homeostat.app.training import execute, submit
 from homeostat.domain.records import Arm, Deployment
 
 _SECONDS = 3.0
@@ -47,20 +44,6 @@ _ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MA
 _ROW = [0.5] * len(FEATURES)
 _NAMED = {"id": 1, **dict.fromkeys(FEATURES, 0.5)}
 _PEERS = Path(__file__).parent / "peers"
-_PROJECT = """
-from sklearn.linear_model import LogisticRegression
-
-import homeostat as hs
-
-rows = hs.Dataset("rows", key="id", path="rows.csv")
-
-
-def train(data):
-    return LogisticRegression().fit(data.X, data.y)
-
-
-answer = hs.Model("answer", task=hs.Binary(label="y", source=rows), train=train)
-"""
 
 
 @dataclass
@@ -111,6 +94,8 @@ def run() -> Section:
         for server, (process, _) in zip(servers, running, strict=True):
             server.memory = sum(p.memory_info().rss for p in (process, *process.children(True))) / 1e6
         stats = httpx.get(f"http://127.0.0.1:{running[0][1]}/stats").json()
+    if stats["log"]["failures"]:
+        raise RuntimeError(f"predictions are not logged: {stats['log']['error']}")
     ours, rest = servers[0], servers[1:]
     shadows = stats["deployments"]["answer"]["shadows"] / stats["deployments"]["answer"]["rows"]
     lines = [
@@ -126,9 +111,9 @@ def run() -> Section:
         "Serving",
         f"LogisticRegression on {len(FEATURES)} columns, {CLIENTS} clients, one row a request, {_ROUNDS} turns of "
         f"{_SECONDS:g} s each, one worker. Homeostat with everything on: it checks the request, routes it, batches "
-        f"what waits, scores {shadows:.0%} once more by a shadow, measures, and logs every prediction with its "
-        f"features ({stats['log']['dropped']} not logged). Bare: the same HTTP server, msgspec, and `predict_proba` of "
-        "one row. Peers, each in an environment of its own: MLServer (Open Inference Protocol) in one process, "
+        f"what waits, scores {shadows:.0%} once more by a shadow, measures, traces a share, and logs every prediction "
+        f"with its features ({stats['log']['dropped']} not logged). Bare: the same HTTP server, msgspec, and "
+        "`predict_proba` of one row. Peers, each in an environment of its own: MLServer (Open Inference Protocol) in one process, "
         "LitServe and BentoML with batches. Memory is of all processes of a server.",
         lines,
     )
@@ -141,16 +126,8 @@ def _trained(folder: Path) -> Path:
     frame = pl.DataFrame(dict(zip(FEATURES, X.T, strict=True))).with_columns(
         id=np.arange(len(X)), y=(X.sum(axis=1) + rng.normal(size=len(X)) > 0).astype(int)
     )
-    project = folder / "project"
-    project.mkdir()
-    (project / "project.py").write_text(_PROJECT)
-    frame.write_csv(project / "rows.csv")
-    home = folder / "home"
+    home = two_versions(folder, frame)
     with Container(Settings(home=home)) as container:
-        apply(container, load_project(project))
-        for _ in range(2):
-            execute(container, submit(container, "answer", reason="benchmark").id)
-            react_all(container)
         arms = [Arm(1, 1.0, "champion"), Arm(2, 0.1, "shadow")]
         with container.store.begin() as transaction:
             transaction.put(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from homeostat.app.alerts import open_alert
 from homeostat.app.apply import apply
@@ -15,6 +16,7 @@ from homeostat.app.datasets import append_log
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
 from homeostat.app.slos import tally
+from homeostat.app.telemetry import grafana_dashboard, prometheus_rules
 from homeostat.domain.records import Arm, Deployment
 from tests.cli.invoking import Shell
 
@@ -98,3 +100,8 @@ def test_budgets_are_shown(homeostat: Shell, home: Path) -> None:
     assert "-3900.0%" in text
     assert "page, ticket" in text
     assert "declares no service levels" in homeostat("slo", "other", "--home", home, status=1).err
+
+
+def test_rules_and_dashboard_are_printed(homeostat: Shell) -> None:
+    assert yaml.safe_load(homeostat("telemetry", "prometheus-rules").out) == prometheus_rules()
+    assert homeostat("telemetry", "grafana").json == grafana_dashboard()

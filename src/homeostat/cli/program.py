@@ -33,6 +33,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "exchange": ("import", "export"),
     "reading": ("why", "lineage", "ledger"),
     "alerting": ("alerts", "slo"),
+    "observing": ("telemetry",),
     "keeping": ("gc",),
     "demo": ("demo",),
 }

@@ -44,6 +44,7 @@ from homeostat.server.calls import (
 from homeostat.server.described import openapi
 from homeostat.server.http import App, Disconnected, HttpError, Receive, Scope, Send, read_body, respond
 from homeostat.server.mlflow.app import Mlflow
+from homeostat.server.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from homeostat.adapters.clock import SimulatedClock
@@ -72,6 +73,7 @@ class Api:
         self._container = container
         self._controller = controller
         self._pool = pool
+        self.telemetry = Telemetry(container)
         host = container.settings.host
         self._hosts = _LOOPBACK | {host} if host in _LOOPBACK else None
         self._router: App = cast("App", Router(self._routes()))
@@ -169,6 +171,7 @@ class Api:
             post("/silences", lambda call: alerts.silence(self._container, call)),
             post("/silences/{id}/end", lambda call: alerts.end_silence(self._container, call)),
             get("/channels", lambda call: alerts.channels(self._container, call)),
+            Route("/metrics", self._metrics, methods=["GET"]),
             get("/slo", lambda call: alerts.levels(self._container, call)),
             get("/why/{trigger:path}", self._why),
             get("/lineage", self._lineage),
@@ -178,6 +181,12 @@ class Api:
             get("/ledger/verify", lambda _: self._container.ledger.verify()),
             Route("/{path:path}", self._nothing, methods=_METHODS),
         ]
+
+    async def _metrics(self, request: Request) -> Response:
+        accept = request.headers.get("accept", "")
+        loop = asyncio.get_running_loop()
+        text, media = await loop.run_in_executor(self._pool, self.telemetry.exposition, accept)
+        return Response(text, headers={"content-type": media})
 
     def _get(self, path: str, work: Callable[[Call], Any], media: str = _JSON) -> Route:
         return Route(path, self._endpoint(work, media), methods=["GET"])

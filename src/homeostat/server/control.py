@@ -28,6 +28,8 @@ from homeostat.server.keeping import CANNOT_RUN
 from homeostat.server.worker import watch_parent
 
 if TYPE_CHECKING:
+    from prometheus_client import Histogram
+
     from homeostat.app.channels import Channel
     from homeostat.app.container import Container
     from homeostat.app.controller import Controller
@@ -43,21 +45,31 @@ _log = logging.getLogger("homeostat.control")
 
 
 class Background:
-    """Threads that turn the controller, tell channels and keep the lease alive, until they are stopped."""
+    """Threads that turn the controller, tell channels and keep the lease alive, until they are stopped.
 
-    def __init__(self, container: Container, controller: Controller, lease: Lease) -> None:
+    Args:
+        container: The ports.
+        controller: What is turned.
+        lease: What is kept alive.
+        ticks: Counts turns, and how long they take.
+    """
+
+    def __init__(self, container: Container, controller: Controller, lease: Lease, ticks: Histogram) -> None:
         self._container, self._controller, self._lease = container, controller, lease
+        self._ticks = ticks
         self._stopped = Event()
         self._threads = [Thread(target=self._beat, name="heartbeat", daemon=True)]
         if container.settings.clock == "system":
             self._threads.append(Thread(target=self._turn, name="controller", daemon=True))
-        for channel in container.channels:  # a thread each: one that is slow delays no other
-            name = f"channel {channel.name}"
-            self._threads.append(Thread(target=self._tell, args=(channel,), name=name, daemon=True))
+        # A thread each: one that is slow delays no other, and none that ends, for what is under way is sent again.
+        self._senders = [
+            Thread(target=self._tell, args=(channel,), name=f"channel {channel.name}", daemon=True)
+            for channel in container.channels
+        ]
 
     def start(self) -> None:
         """Begin."""
-        for thread in self._threads:
+        for thread in (*self._threads, *self._senders):
             thread.start()
 
     def stop(self) -> None:
@@ -69,7 +81,8 @@ class Background:
     def _turn(self) -> None:
         while not self._stopped.wait(_TURN):
             try:
-                self._controller.tick()
+                with self._ticks.time():
+                    self._controller.tick()
             except Exception:  # noqa: BLE001 - it must go on, and says why it did not
                 _log.exception("the controller's turn failed, it is tried again")
 
@@ -192,11 +205,12 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
     try:
         controller = Controller(container)
         pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
-        background = Background(container, controller, lease)
+        api = Api(container, controller, pool)
+        background = Background(container, controller, lease, api.telemetry.ticks)
         background.start()
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(serve(Api(container, controller, pool), listening, ready_fd))
+                runner.run(serve(api, listening, ready_fd))
         finally:
             background.stop()
             pool.shutdown(wait=False, cancel_futures=True)

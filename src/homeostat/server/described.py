@@ -212,6 +212,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /silences": Operation("Tell nobody of some alerts for a time.", records.Silence, alerts.Silencing),
     "POST /silences/{id}/end": Operation("End a silence.", records.Silence, alerts.Unsilencing),
     "GET /channels": Operation("Who is told of alerts.", list[ChannelStanding]),
+    "GET /metrics": Operation("Prometheus' exposition.", "text/plain"),
     "GET /slo": Operation("Service levels and error budgets.", list[LevelsStanding], query={"model": _TEXT}),
     "GET /why/{trigger}": Operation(
         "Why a model was trained again or not.", list[records.Evaluation],

@@ -23,10 +23,12 @@ from homeostat.app.deliveries import ingest
 from homeostat.app.outcomes import label
 from homeostat.app.projects import Declared, load_project
 from homeostat.app.reactors import react_all
+from homeostat.app.reporting.page import page
+from homeostat.app.reporting.report import report
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain import records
-from homeostat.domain.errors import DeclarationError
+from homeostat.domain.errors import DeclarationError, NotFound
 from homeostat.engine.monitoring.reference import Reference
 from homeostat.engine.registry.package import REFERENCE
 
@@ -211,6 +213,37 @@ def test_a_promise_that_the_training_data_cannot_keep_is_refused(
 def test_what_cannot_be_promised_cannot_be_declared(tmp_path: Path, said: str) -> None:
     with pytest.raises(DeclarationError, match=said.partition("=")[0]):
         project(tmp_path / "shop", said)
+
+
+def test_any_span_of_time_is_reported_beside_its_training_data(container: Container) -> None:
+    rng = np.random.default_rng(8)
+    for more in (0.0, 0.0, 0.6):
+        day(container, rng, more=more)
+        begun = container.clock.now() - timedelta(days=1)
+        label(container, "shop", {f"p{begun.isoformat()}-{i}": i % 2 for i in range(0, 600, 4)})
+    end = container.clock.now()
+    quiet = report(container, "shop", end - timedelta(days=3), end - timedelta(days=1))
+    assert (quiet.rows, quiet.labelled, quiet.versions) == (1200, 300, {"1": 1200})
+    found = report(container, "shop", end - timedelta(days=1), end)
+    features = {one.name: one for one in found.features}
+    assert set(features) == {"size__size", "size__warm", "score", "label"}
+    moved, still = features["size__size"], features["size__warm"]
+    assert moved.sizes.excess > 0 == still.sizes.excess
+    assert moved.before.mean == pytest.approx(0, abs=0.05)
+    assert moved.now.mean == pytest.approx(0.6, abs=0.15)
+    assert (moved.now.rows, features["label"].now.rows, features["label"].now.mean) == (600, 150, 0)
+    for one in found.features:
+        assert len(one.bins) == len(one.before.shares) == len(one.now.shares)
+        assert sum(one.now.shares) == pytest.approx(1, abs=1e-4)
+    assert [look.breached for look in found.monitors[RULE]] == [True]
+    assert [one.state for one in found.alerts] == ["open"]
+    text = page(report(container, "shop", end - timedelta(days=3), end))
+    assert all(said in text for said in ("size__warm", "behind it: size__size", "reports at 22.22"))
+    assert "http" not in text  # it loads nothing
+    with pytest.raises(NotFound, match="was not asked from 2023"):
+        report(container, "shop", START - timedelta(days=9), START - timedelta(days=2))
+    with pytest.raises(NotFound, match="model/shop@7"):
+        report(container, "shop", START, end, version=7)
 
 
 def test_labels_that_drift_are_found_as_they_come_each_once(container: Container, tmp_path: Path) -> None:

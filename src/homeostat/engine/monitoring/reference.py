@@ -184,7 +184,10 @@ def labels(bins: Bins) -> list[str]:
         return ["missing", *bins.values, "other"]
     if not bins.edges:
         return ["missing", "any"]
-    between = [f"{low:.4g} to {high:.4g}" for low, high in pairwise(bins.edges)]
+    between = [
+        f"{low:.4g}" if f"{low:.4g}" == f"{high:.4g}" else f"{low:.4g} to {high:.4g}"
+        for low, high in pairwise(bins.edges)
+    ]
     return ["missing", f"below {bins.edges[0]:.4g}", *between, f"above {bins.edges[-1]:.4g}"]
 
 

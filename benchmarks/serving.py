@@ -113,8 +113,8 @@ def run() -> Section:
         f"{_SECONDS:g} s each, one worker. Homeostat with everything on: it checks the request, routes it, batches "
         f"what waits, scores {shadows:.0%} once more by a shadow, measures, traces a share, and logs every prediction "
         f"with its features ({stats['log']['dropped']} not logged). Bare: the same HTTP server, msgspec, and "
-        "`predict_proba` of one row. Peers, each in an environment of its own: MLServer (Open Inference Protocol) in one process, "
-        "LitServe and BentoML with batches. Memory is of all processes of a server.",
+        "`predict_proba` of one row. Peers, each in an environment of its own: MLServer (Open Inference Protocol) in "
+        "one process, LitServe and BentoML with batches. Memory is of all processes of a server.",
         lines,
     )
 

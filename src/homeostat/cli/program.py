@@ -36,6 +36,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "alerting": ("alerts", "slo"),
     "observing": ("telemetry",),
     "keeping": ("gc",),
+    "backtesting": ("backtest",),
     "demo": ("demo",),
 }
 """Which module of this package has which commands, in the order of the help."""

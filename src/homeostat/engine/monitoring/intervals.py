@@ -137,7 +137,7 @@ def _auc(y: Array, p: Array, value: float) -> Interval | None:
     ranks = rankdata(np.concatenate([hit, miss]))
     above = (ranks[:m] - rankdata(hit)) / n
     below = 1 - (ranks[m:] - rankdata(miss)) / m
-    error = (above.var(ddof=1) / m + below.var(ddof=1) / n) ** 0.5
+    error = float(above.var(ddof=1) / m + below.var(ddof=1) / n) ** 0.5
     return Interval(value, max(value - _Z * error, 0.0), min(value + _Z * error, 1.0))
 
 

@@ -1,0 +1,114 @@
+"""A backtest as one HTML file that loads nothing: a line for each policy over time, and a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from homeostat.app.backtest.plan import Plan
+from homeostat.app.backtest.results import Result
+
+TEMPLATE: Final = "page.html.j2"
+WIDTH, HEIGHT = 960, 280
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 120, 12, 28
+_ROW: Final = 18
+_STEPS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 1e9)
+_COLOURS: Final = 6  # past these, lines are dashed
+
+
+def page(plan: Plan, results: Sequence[Result]) -> str:
+    """The page."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        plan=plan,
+        results=results,
+        chart=chart(plan, results),
+        lanes=lanes(plan, results),
+        width=WIDTH,
+        height=HEIGHT,
+    )
+
+
+def chart(plan: Plan, results: Sequence[Result], metric: str = "log_loss") -> dict[str, Any]:
+    """The lines of a metric over time, in pixels."""
+    known = [span.metrics[metric] for one in results for span in one.spans if metric in span.metrics]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    step = next(size for size in _STEPS if max(high - low, 1e-6) / size <= 6)
+    first, last = int(low / step), int(high / step) + 1
+    bottom, top = first * step, last * step
+
+    def y(value: float) -> float:
+        return _TOP + (top - value) / (top - bottom) * (HEIGHT - _TOP - _BOTTOM)
+
+    lines = []
+    for number, one in enumerate(results):
+        points = [
+            (_x(plan, span.start + plan.span / 2), y(span.metrics[metric]))
+            for span in one.spans
+            if metric in span.metrics
+        ]
+        lines.append(
+            {
+                "name": one.policy,
+                "colour": number % _COLOURS,
+                "dashed": number >= _COLOURS,
+                "given": one.given,
+                "points": " ".join(f"{x:.1f},{at:.1f}" for x, at in points),
+                "end": points[-1][1] if points else 0.0,
+            }
+        )
+    _spread(lines)
+    return {
+        "lines": lines,
+        "left": _LEFT,
+        "right": WIDTH - _RIGHT,
+        "ticks": [{"y": y(n * step), "text": f"{n * step:.4g}"} for n in range(first, last + 1)],
+        "days": [
+            {"x": _x(plan, at), "text": f"{at:%d %b %Y}"}
+            for at in (plan.start + (plan.end - plan.start) * part / 4 for part in range(4))
+        ],
+    }
+
+
+def lanes(plan: Plan, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """When each policy trained, and what became of it: a row of marks a policy."""
+    signs = {"promoted": "★", "rejected": "✗", "failed": "✗", "rolled-back": "↩"}
+    return [
+        {
+            "name": one.policy,
+            "colour": number % _COLOURS,
+            "y": number * _ROW + _ROW / 2,
+            "marks": [
+                {
+                    "x": _x(plan, made.at),
+                    "sign": signs.get(made.outcome, "◐"),
+                    "text": f"{made.at:%Y-%m-%d %H:%M} @{made.version} {made.outcome}: {made.reason}",
+                }
+                for made in one.retrained
+            ],
+        }
+        for number, one in enumerate(results)
+    ]
+
+
+def _x(plan: Plan, at: datetime) -> float:
+    share = (at - plan.start) / (plan.end - plan.start)
+    return _LEFT + min(max(share, 0.0), 1.0) * (WIDTH - _LEFT - _RIGHT)
+
+
+def _spread(lines: list[dict[str, Any]]) -> None:
+    """Move the labels apart where lines end together."""
+    least = 0.0
+    for line in sorted(lines, key=lambda one: one["end"]):
+        line["end"] = least = max(line["end"], least)
+        least += 13

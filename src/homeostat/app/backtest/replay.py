@@ -1,0 +1,254 @@
+"""The replay of one policy: history goes by in steps, and in each the loop does what it does live.
+
+In a step the requests of its time are answered by what serves, what came by its end is delivered, and the controller
+takes its turn. What was done is in the policy's own store, how far it came in a file beside it, written once a step is
+done: a replay that was killed goes on with the step that it was killed in, each part of which may be done again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import polars as pl
+
+from homeostat.app.apply import apply
+from homeostat.app.backtest.detecting import Detecting
+from homeostat.app.backtest.history import History
+from homeostat.app.backtest.plan import Plan
+from homeostat.app.backtest.policies import Policy, stage
+from homeostat.app.backtest.results import Result, result
+from homeostat.app.backtest.trainings import SharedTrainings
+from homeostat.app.backtest.world import World
+from homeostat.app.controller import Controller
+from homeostat.app.datasets import append_log
+from homeostat.app.deliveries import Parcel, deliver
+from homeostat.app.judging import judge
+from homeostat.app.outcomes import log_of
+from homeostat.app.projects import load_project
+from homeostat.app.serving import load_version
+from homeostat.app.training import execute, submit
+from homeostat.domain.errors import Conflict
+from homeostat.domain.ids import new_id
+from homeostat.domain.records import Dataset, Deployment, ModelVersion, Run
+from homeostat.engine.serving.log import to_frame
+from homeostat.engine.serving.predictions import Prediction, decide, shadow
+from homeostat.engine.serving.requests import RequestReader
+from homeostat.engine.serving.routing import LiveArm, Routes, key_text
+from homeostat.engine.serving.scorer import Loaded
+
+_TURNS: Final = 20
+_ACTOR: Final = "backtest"
+_REACHED: Final = "reached.json"
+
+_log = logging.getLogger(__name__)
+
+
+class Reached(msgspec.Struct, frozen=True):
+    """How far a replay has come: the end of its last step, and in how many something was asked."""
+
+    at: datetime
+    asked: int = 0
+
+
+class Replay:
+    """One policy of a plan.
+
+    Args:
+        plan: What is replayed.
+        folder: Where the plan is.
+        policy: Which of its policies.
+    """
+
+    def __init__(self, plan: Plan, folder: Path, policy: Policy) -> None:
+        self._plan, self._policy = plan, policy
+        self._folder = plan.home(folder, policy)
+        file = stage(
+            folder / "project", plan.file, policy, plan.model, self._folder / "project" / plan.project
+        )
+        declared = load_project(file)
+        self._model = declared.models[plan.model]
+        self._history = History(folder / "history", self._model)
+        self._state = _reached(self._folder, plan.start)
+        self._world = World(self._folder / "home", folder / "blobs", self._state.at, self._history)
+        self._world.jobs.run = self._job
+        self._trainings = SharedTrainings(folder / "trainings")
+        self._controller = Controller(self._world)
+        self._loaded: dict[int, Loaded] = {}
+        self._detecting = Detecting(policy.detector) if policy.detector else None
+        apply(self._world, declared)
+
+    def run(self) -> Result:
+        """All of it, or the rest.
+
+        Raises:
+            Conflict: the first model does not come to serve.
+        """
+        with self._world:
+            self._begin()
+            self._recall()
+            while self._state.at < self._plan.end:
+                self._step(min(self._state.at + self._plan.step, self._plan.end))
+            plan = self._plan
+            return result(
+                self._world, self._model, self._policy.name, self._policy.given, plan.span, plan.start
+            )
+
+    def _begin(self) -> None:
+        """Deliver what came before the replay, and have the first model trained and serve."""
+        world, name = self._world, self._model.name
+        if self._arms():
+            return
+        for dataset in self._history.datasets:
+            rows = self._history.came(dataset, None, self._plan.start)
+            if rows.height:
+                deliver(world, [Parcel(dataset, rows, "before")])
+        why = ""
+        if not world.store.find(Run, ("model", "=", name), ("state", "!=", "failed"), limit=1):
+            try:
+                submit(world, name, reason="first model", actor=_ACTOR)
+            except Conflict as error:
+                why = str(error)
+        self._settle()
+        if self._arms():
+            return
+        runs = world.store.find(Run, ("model", "=", name), order=["-created_at", "-id"], limit=1)
+        versions = world.store.find(ModelVersion, ("model", "=", name), order=["-version"], limit=1)
+        why = versions[0].stage_reason if versions else runs[0].error if runs else why
+        raise Conflict(
+            f"the first model of {name}, trained on what came before {self._plan.start:%Y-%m-%d}, does not serve: "
+            f"{why}",
+            remedy="Begin later with --from, or look at its gates",
+        )
+
+    def _recall(self) -> None:
+        """Show the detector again what it saw before the replay was interrupted."""
+        if self._detecting is None or self._state.at == self._plan.start:
+            return
+        from homeostat.app.reading import read
+
+        log = read(self._world, log_of(self._model.name)).filter(pl.col("at") < self._state.at).collect()
+        at = self._plan.start
+        while at < self._state.at:
+            now = min(at + self._plan.step, self._plan.end)
+            answers = log.filter(pl.col("at") >= at, pl.col("at") < now).select("at", "score", "key")
+            self._detect(self._answers(answers, at, now), at, now)
+            at = now
+
+    def _answers(self, log: pl.DataFrame, at: datetime, now: datetime) -> pl.DataFrame:
+        """The answers of a step with the columns of the request's key."""
+        requests = self._history.asked(at, now)
+        keys = list(self._model.task.request.keys)
+        text = pl.concat_str(pl.col(keys).cast(pl.String), separator="|").alias("key")
+        return requests.select(*keys, text).join(log.select("key", "score"), on="key").drop("key")
+
+    def _step(self, now: datetime) -> None:
+        at = self._state.at
+        asked = self._state.asked
+        answers = self._ask(at, now)
+        self._world.time.set(now)
+        if answers:
+            asked += 1
+            name = log_of(self._model.name)
+            log = self._world.store.get(Dataset, name)
+            if log is None or log.position < asked:  # else a replay that was killed had come so far
+                append_log(self._world, name, to_frame(answers))
+        self._deliver(at, now)
+        if self._detecting is not None:
+            self._detect(self._scored(answers), at, now, act=True)
+        if any(at < one <= now for one in self._policy.at):
+            self._train("it is known that the world changed")
+        self._settle()
+        self._state = Reached(now, asked)
+        self._write()
+
+    def _deliver(self, at: datetime, now: datetime) -> None:
+        came = {name: self._history.came(name, at, now) for name in self._history.datasets}
+        token = f"until {now.isoformat()}"
+        deliver(self._world, [Parcel(name, rows, token) for name, rows in came.items() if rows.height])
+
+    def _ask(self, at: datetime, now: datetime) -> list[Prediction]:
+        """Answer the requests of a step as the arms that serve answer them, shadows too."""
+        requests = self._history.asked(at, now)
+        arms = self._arms()
+        if not requests.height:
+            return []
+        live = [LiveArm(arm.version, arm.role, arm.weight, self._version(arm.version).scorer) for arm in arms]
+        routes = Routes(self._model.name, live)
+        first = self._version(routes.champion.version)
+        reader = RequestReader(first.columns, whole=first.whole)
+        time = first.time
+        items = []
+        for values in requests.select(column.name for column in first.columns).iter_rows(named=True):
+            row = reader.row_type(**values)
+            asked: datetime = values[time] if time else now
+            items.append(
+                Prediction(
+                    new_id(asked), row, key_text([values[name] for name in first.key]), asked, asked, routes
+                )
+            )
+        decide(items)
+        shadow([item for item in items if item.shadowed])
+        return items
+
+    def _version(self, number: int) -> Loaded:
+        if number not in self._loaded:
+            self._loaded[number] = load_version(self._world, self._model.name, number)
+        return self._loaded[number]
+
+    def _scored(self, items: Sequence[Prediction]) -> pl.DataFrame:
+        keys = list(self._model.task.request.keys)
+        rows = [(*(getattr(item.row, name) for name in keys), item.score) for item in items]
+        return pl.DataFrame(rows, schema=[*keys, "score"], orient="row") if rows else pl.DataFrame()
+
+    def _detect(self, answers: pl.DataFrame, at: datetime, now: datetime, *, act: bool = False) -> None:
+        assert self._detecting is not None
+        self._detecting.answered(answers)
+        task = self._model.task
+        labels = self._history.came(task.source.name, at, now).drop_nulls(task.label)
+        labels = labels.select(*task.request.keys, pl.col(task.label).cast(pl.Int8))
+        if self._detecting.labelled(labels, task.label) and act:
+            self._train(f"{self._detecting.name} detected a change in the errors")
+
+    def _train(self, reason: str) -> None:
+        """Ask for a training, once at a time."""
+        world, now = self._world, self._world.time.now()
+        if not world.store.count(Run, ("model", "=", self._model.name), ("created_at", ">=", now)):
+            submit(world, self._model.name, reason=reason, actor=_ACTOR)
+
+    def _settle(self) -> None:
+        for _ in range(_TURNS):
+            if not self._controller.tick().busy:
+                return
+
+    def _job(self, arguments: Sequence[str]) -> None:
+        match arguments:
+            case ["train", run]:
+                execute(self._world, run, using=self._trainings.fit)
+            case ["judge", model, version]:
+                judge(self._world, model, int(version))
+            case _:
+                raise Conflict(f"there is no job {' '.join(arguments)}")
+
+    def _arms(self) -> list[Any]:
+        deployment = self._world.store.get(Deployment, self._model.name)
+        return [arm for arm in deployment.arms if arm.role != "shadow"] if deployment else []
+
+    def _write(self) -> None:
+        fresh = self._folder / f"{_REACHED}.part"
+        fresh.write_bytes(msgspec.json.encode(self._state))
+        fresh.replace(self._folder / _REACHED)
+
+
+def reached(home: Path, start: datetime) -> datetime:
+    """How far the replay of a policy has come."""
+    return _reached(home, start).at
+
+
+def _reached(home: Path, start: datetime) -> Reached:
+    file = home / _REACHED
+    return msgspec.json.decode(file.read_bytes(), type=Reached) if file.is_file() else Reached(start)

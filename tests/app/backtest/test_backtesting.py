@@ -1,0 +1,189 @@
+"""Policies over history: what each did, the same however often it was killed on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+
+from homeostat.app.apply import apply
+from homeostat.app.backtest import job
+from homeostat.app.backtest.history import files_in
+from homeostat.app.backtest.plan import Plan, read_plan
+from homeostat.app.backtest.policies import DECLARED, Policy, beside, read_policy
+from homeostat.app.backtest.replay import Replay, reached
+from homeostat.app.backtest.results import Result
+from homeostat.app.backtest.running import prepare
+from homeostat.app.container import Container
+from homeostat.app.deliveries import ingest
+from homeostat.app.projects import load_project
+from homeostat.app.settings import Settings
+from homeostat.domain.errors import BadRequest, ContractBroken, DeclarationError, HomeostatError, NotFound
+from tests.app.backtest.streaming import BEGIN, CHANGE, END, NEVER, OFTEN, history, project
+
+ALL = (
+    Policy(name="never", text=NEVER, given=True),
+    Policy(name="often", text=OFTEN, given=True),
+    DECLARED,
+    beside("DDM", "1d"),
+    beside("oracle", "1d", (CHANGE + timedelta(days=3),)),
+)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return history(tmp_path_factory.mktemp("tables"))
+
+
+def planned(home: Path, tables: Path, *policies: Policy, **more: Any) -> Path:
+    declared = load_project(project(home / "answers"))
+    with Container(Settings(home=home / "home")) as container:
+        return prepare(
+            container, declared, policies, **({"start": BEGIN, "end": END, "data": files_in(tables)} | more)
+        )
+
+
+def replayed(folder: Path, number: int = 0) -> Result:
+    assert job.main([str(folder), str(number)]) == 0
+    plan = read_plan(folder)
+    return msgspec.json.decode(
+        (plan.home(folder, plan.policies[number]) / job.RESULT).read_bytes(), type=Result
+    )
+
+
+def table(result: Result) -> Any:
+    """All of a result but what the processor took."""
+    built = msgspec.to_builtins(msgspec.structs.replace(result, seconds=0.0))
+    for one in built["trainings"]:
+        one["seconds"] = 0.0
+    return built
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, tables: Path) -> dict[str, Result]:
+    """Each policy, undisturbed."""
+    folder = planned(tmp_path_factory.mktemp("whole"), tables, *ALL)
+    return {policy.name: replayed(folder, number) for number, policy in enumerate(ALL)}
+
+
+def test_a_loop_that_trains_again_beats_the_frozen_model(whole: dict[str, Result]) -> None:
+    never, often, declared = (whole[name] for name in ("never", "often", "declared"))
+    assert never.requests == often.requests == 50 * (END - BEGIN).days
+    assert [made.outcome for made in never.trainings] == ["promoted"]
+    assert not never.retrained
+    assert len(often.retrained) == 4
+    assert declared.metrics["log_loss"] < never.metrics["log_loss"]
+    assert declared.pages > 0
+    assert never.pages == 0  # a model without rules is not watched
+    # The same first model, asked the same: the same answers until the first of them trains again.
+    assert never.spans[0].metrics == often.spans[0].metrics
+    assert sum(span.rows for span in never.spans) == never.labelled == never.requests - 49
+    assert often.seconds == pytest.approx(sum(made.seconds for made in often.retrained))
+
+
+def test_what_is_compared_with_trains_when_it_is_told_or_finds_it(whole: dict[str, Result]) -> None:
+    (told,) = whole["oracle"].retrained
+    assert told.at == CHANGE + timedelta(days=3)
+    assert "known" in told.reason
+    assert whole["DDM"].retrained[0].at > CHANGE
+    assert "DDM" in whole["DDM"].retrained[0].reason
+
+
+def test_policies_that_train_at_the_same_time_share_what_comes_of_it(tmp_path: Path, tables: Path) -> None:
+    again = Policy(name="again", text=OFTEN)
+    folder = planned(tmp_path, tables, ALL[1], again, end=BEGIN + timedelta(days=4))
+    first = replayed(folder)
+    made = set((folder / "trainings").glob("*.json"))
+    assert len(made) == len(first.trainings) == 2
+    second = replayed(folder, 1)
+    assert set((folder / "trainings").glob("*.json")) == made
+    assert second.trainings == first.trainings  # and each is charged with it
+
+
+def test_a_replay_that_dies_in_any_part_of_a_step_goes_on(
+    tmp_path: Path, tables: Path, whole: dict[str, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = planned(tmp_path, tables, *ALL[:4])
+    for number, part, calls in ((1, "_deliver", 3), (1, "_settle", 2), (1, "_write", 1), (3, "_settle", 8)):
+        original, left = getattr(Replay, part), [calls]
+
+        def dies(
+            self: Replay,
+            *arguments: Any,
+            original: Any = original,
+            left: list[int] = left,
+            part: str = part,
+        ) -> Any:
+            made = original(self, *arguments) if left[0] > 1 or part != "_write" else None
+            left[0] -= 1
+            if left[0] == 0:
+                raise HomeostatError("the power failed")
+            return made
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Replay, part, dies)
+            assert job.main([str(folder), str(number)]) == 1
+    assert table(replayed(folder, 1)) == table(whole["often"])
+    assert table(replayed(folder, 3)) == table(whole["DDM"])  # which was shown what it had seen
+
+
+def test_a_killed_process_goes_on(tmp_path: Path, tables: Path, whole: dict[str, Result]) -> None:
+    folder = planned(tmp_path, tables, ALL[1])
+    plan = read_plan(folder)
+    home = plan.home(folder, plan.policies[0])
+    process = subprocess.Popen([sys.executable, "-m", "homeostat.app.backtest.job", str(folder), "0"])
+    while process.poll() is None and reached(home, plan.start) < BEGIN + timedelta(days=4):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert table(replayed(folder)) == table(whole["often"])
+
+
+def test_history_may_be_the_rows_of_a_store(tmp_path: Path, tables: Path, whole: dict[str, Result]) -> None:
+    declared = load_project(project(tmp_path / "answers"))
+    with Container(Settings(home=tmp_path / "home")) as container:
+        apply(container, declared)
+        for name, file in files_in(tables).items():
+            ingest(container, name, pl.read_parquet(file))
+        folder = prepare(container, declared, [ALL[1]], start=BEGIN, end=END)
+    assert table(replayed(folder)) == table(whole["often"])
+
+
+def test_what_cannot_be_replayed_is_refused(tmp_path: Path, tables: Path) -> None:
+    silent = tmp_path / "silent.py"
+    silent.write_text("rules = []\n")
+    with pytest.raises(DeclarationError, match="retrain"):
+        read_policy(silent)
+    with pytest.raises(DeclarationError, match="nothing to compare"):
+        beside("hourly", "1d")
+    with pytest.raises(BadRequest, match="nothing from"):
+        planned(tmp_path, tables, DECLARED, end=BEGIN)
+    with pytest.raises(BadRequest, match="two policies"):
+        planned(tmp_path, tables, DECLARED, DECLARED)
+    with pytest.raises(NotFound, match="no rows"):
+        planned(tmp_path, tables, DECLARED, data={})
+    timeless = project(tmp_path / "timeless")
+    timeless.write_text(timeless.read_text().replace('key="id", time="known"', 'key="id"'))
+    with (
+        Container(Settings(home=tmp_path / "home")) as container,
+        pytest.raises(ContractBroken, match="no time"),
+    ):
+        prepare(container, load_project(timeless), [DECLARED], start=BEGIN, end=END)
+
+
+def test_a_first_model_that_does_not_serve_is_said(tmp_path: Path, tables: Path) -> None:
+    folder = planned(tmp_path, tables, DECLARED, start=BEGIN - timedelta(days=8))
+    assert job.main([str(folder), "0"]) == 1
+    plan: Plan = read_plan(folder)
+    told = msgspec.json.decode((plan.home(folder, DECLARED) / job.FAILED).read_bytes(), type=job.Failed)
+    assert "first model" in told.message

@@ -5,7 +5,6 @@ The features are computed twice: as they were logged, and anew, point in time, f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -13,11 +12,12 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from homeostat.app.asked import plain, request_of
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import find_dataset, read
 from homeostat.app.serving import ModelScorer, load_version
-from homeostat.domain.contracts import SEQ, Column
+from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, Windows
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.records import Dataset, Deployment, ModelVersion
@@ -27,7 +27,6 @@ from homeostat.engine.serving.requests import RequestReader
 
 # What the last bits of a sum may differ by when rows are scored alone that were scored together.
 _EXACT: Final = 1e-9
-_WHOLE: Final[dict[str, Callable[[Any], Any]]] = {"integer": int, "boolean": bool}
 
 
 class Differing(msgspec.Struct, frozen=True):
@@ -95,9 +94,9 @@ def replay(container: Container, prediction_id: str) -> Replay:
     scorer = loaded.scorer
     assert isinstance(scorer, ModelScorer)
     features = scorer.features
-    request = _request(row, features, loaded.columns)
+    request = request_of(row, features.own, loaded.columns)
     reader = RequestReader(loaded.columns)
-    asked = reader.convert({name: _plain(value) for name, value in request.items()})
+    asked = reader.convert({name: plain(value) for name, value in request.items()})
     frame = pl.DataFrame({name: [getattr(asked, name)] for name in scorer.schema}, schema=scorer.schema)
     before = pl.DataFrame({name: [row.get(name)] for name in features.names}, schema=features.schema)
     again = _again(container, features, frame, row)
@@ -141,25 +140,6 @@ def logged(container: Container, prediction_id: str) -> tuple[Deployment, dict[s
         f"no prediction log holds prediction/{prediction_id}",
         remedy="Predictions reach the log within a second",
     )
-
-
-def _request(row: dict[str, Any], features: FeatureSet, columns: Sequence[Column]) -> dict[str, Any]:
-    """The request's columns: what the log holds of them as such, and those that are features by the same name."""
-    if row.get("request") is None:
-        raise Conflict(
-            f"prediction/{row['prediction_id']} was logged without its request", remedy="Replay a newer one"
-        )
-    told: dict[str, Any] = msgspec.json.decode(row["request"])
-    whole = {column.name: _WHOLE[column.type] for column in columns if column.type in _WHOLE}
-    own = {name: row.get(name) for name in features.own}
-    # Features are wide numbers: what the request gave as a whole one or a truth value is told as such.
-    return told | {
-        n: whole[n](value) if n in whole and value is not None else value for n, value in own.items()
-    }
-
-
-def _plain(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _again(

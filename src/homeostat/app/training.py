@@ -16,6 +16,7 @@ import msgspec
 
 from homeostat.app.answers import told
 from homeostat.app.apply import feature_set
+from homeostat.app.asked import sent_to
 from homeostat.app.code import find_model, project
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
@@ -73,7 +74,7 @@ def submit(
     function = _function(container, declaration, code, using)
     _check_params(declaration, function, params or {})
     read = []
-    for name in datasets_of(declaration):
+    for name in (*datasets_of(declaration), *sent_to(container, model)):
         version = seal(container, name)
         if version is None:
             raise Conflict(

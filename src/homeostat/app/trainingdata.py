@@ -15,8 +15,9 @@ import numpy.typing as npt
 import polars as pl
 
 from homeostat.app.answers import coded
+from homeostat.app.asked import LABEL, LABEL_TIME, labelled_by_id
 from homeostat.app.container import Container
-from homeostat.app.reading import read
+from homeostat.app.reading import declared_columns, find_dataset, read
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.durations import parse_duration
@@ -55,7 +56,10 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
     pinned = {parse_ref(text).name: int(parse_ref(text).version) for text in run.inputs}
     sources = {name: read(container, name, version=version) for name, version in pinned.items()}
     until = run.data_until or run.created_at
-    labelled = _labelled(model, sources, until)
+    columns = declared_columns(find_dataset(container, model.task.request.name)) or ()
+    asked = [column for column in columns if column.name != model.task.label or not _completed(model)]
+    sent = labelled_by_id(model, sources, features.own, asked, until)
+    labelled = _labelled(model, sources, until, sent)
     held = labelled["held"].to_numpy()
     if held.all() or not held.any():
         raise Conflict(
@@ -69,8 +73,19 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
     return Split(parts[0], parts[1], sources)
 
 
-def _labelled(model: Model, sources: dict[str, pl.LazyFrame], until: datetime) -> pl.DataFrame:
-    """Requests with ``label`` and ``held``, ordered by time (else by key)."""
+def _completed(model: Model) -> bool:
+    """Whether a request and its label are one row."""
+    return model.task.request.name == model.task.source.name
+
+
+def _labelled(
+    model: Model, sources: dict[str, pl.LazyFrame], until: datetime, sent: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Requests with ``label`` and ``held``, ordered by time (else by key).
+
+    A label that came by prediction id (``sent``) counts before that of the request's key; a request that was only
+    predicted is a row as it was logged.
+    """
     task, request = model.task, model.task.request
     labels = _last_of_key(task.source, sources[task.source.name], request.keys)
     known = labels.filter(available_at(task.source) <= micros(until), pl.col(task.label).is_not_null())
@@ -79,8 +94,14 @@ def _labelled(model: Model, sources: dict[str, pl.LazyFrame], until: datetime) -
     )
     answers = known.select(*request.keys, coded(task).alias("label"), label_time)
     asked = _last_of_key(request, sources[request.name], request.keys)
-    if request.name == task.source.name:
+    if _completed(model):
         asked = asked.drop(task.label, strict=False)
+    if sent is not None:
+        keys = list(request.keys)
+        mine = sent.select(*keys, LABEL, LABEL_TIME).lazy()
+        answers = pl.concat([answers.join(mine, on=keys, how="anti"), mine], how="diagonal_relaxed")
+        unknown = sent.drop(LABEL, LABEL_TIME).lazy().join(asked, on=keys, how="anti")
+        asked = pl.concat([asked, unknown], how="diagonal_relaxed")
     rows = asked.drop(SEQ, strict=False).join(answers, on=list(request.keys), how="inner")
     if request.time and model.window is not None:
         rows = rows.filter(pl.col(request.time) > until - model.window)

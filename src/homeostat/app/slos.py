@@ -286,7 +286,7 @@ def _open(
     severity: Any,
 ) -> bool:
     own = [one for one in verdict.burns if one.severity == severity] or verdict.burns
-    worst = max(own, key=lambda one: (one.fires, one.rate / one.factor))
+    worst = max(own, key=lambda one: (one.fires, one.factor))
     onset = min(verdict.since.values())
     span = format_duration(timedelta(hours=worst.hours))
     events = "requests" if objective.of == "requests" else "minutes"

@@ -151,9 +151,7 @@ def _store(
         made.append(batch_of(name, position, part, token, container, tags))
     arrived = container.clock.now() if good.height else record.arrived_at
     made.append(
-        msgspec.structs.replace(
-            record, position=position, rows=record.rows + good.height, arrived_at=arrived
-        )
+        msgspec.structs.replace(record, position=position, rows=record.rows + good.height, arrived_at=arrived)
     )
     if token:
         made.append(

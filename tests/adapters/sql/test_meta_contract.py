@@ -291,6 +291,30 @@ def test_a_condition_may_list_more_than_a_statement_has_parameters(store: SqlMet
         assert tx.delete(Cursor, ("seq", "in", [9, 10])) == 2
 
 
+def test_any_text_may_stand_in_a_list(store: SqlMetaStore) -> None:
+    names = ["", "a,b", '"', "\\", '\\"', "{}", "NULL", " a ", "\n", "é", "'", "%s"]
+    with store.begin() as tx:
+        tx.insert(*(Cursor(name=name, seq=0) for name in [*names, "null", "a", "b"]))
+    assert [found.name for found in store.find(Cursor, ("name", "in", names))] == sorted(names)
+
+
+def test_some_fields_of_many_records(store: SqlMetaStore) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
+    runs = [
+        Run(id=id, kind="run", name=id, state="running", actor="", created_at=at, params={"a": [id]})
+        for id in "abc"
+    ]
+    with store.begin() as tx:
+        tx.insert(*runs)
+        found = tx.pick(Run, ("params", "id", "created_at", "ended_at"), ("id", "in", ["a", "c", "d"]))
+        assert sorted(map(list, found), key=str) == [
+            [{"a": ["a"]}, "a", at, None],
+            [{"a": ["c"]}, "c", at, None],
+        ]
+    with pytest.raises(BadRequest, match="no field 'what'"):
+        store.pick(Run, ("what",))
+
+
 def test_values_in_a_list_are_looked_up_in_the_index(store: SqlMetaStore) -> None:
     shape, values = statements.shape_of(Param, [("run", "in", ["a", "b"])])
     with store.engine.connect() as connection:

@@ -249,7 +249,8 @@ class Json(Kept):
 class Many(Kept):
     """Any number of values of a column as one parameter: an array in PostgreSQL, a JSON text in SQLite.
 
-    As parameters of their own they could be no more than the database takes in one statement.
+    As parameters of their own they could be no more than the database takes in one statement. An array of texts goes
+    as one text too, for the driver would write them one by one.
 
     Args:
         of: The column's type.
@@ -265,12 +266,21 @@ class Many(Kept):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """An array or a text."""
-        if dialect.name == "sqlite":
+        if dialect.name == "sqlite" or isinstance(self.of, Words):
             return Text()
-        # Without its collation, which an array has not.
-        return ARRAY(Text() if isinstance(self.of, Words) else self.of.load_dialect_impl(dialect))
+        return ARRAY(self.of.load_dialect_impl(dialect))
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Check each, and hand them over together."""
         bound = self.of.bind_all(list(value), dialect)
-        return json_text(bound, self.field) if dialect.name == "sqlite" else bound
+        if dialect.name == "sqlite":
+            return json_text(bound, self.field)
+        return _array_text(bound) if isinstance(self.of, Words) else bound
+
+
+def _array_text(values: list[str]) -> str:
+    """The text of an array of texts."""
+    if not values:
+        return "{}"
+    escaped = "\0".join(values).replace("\\", "\\\\").replace('"', '\\"')  # no text holds a NUL
+    return '{"' + escaped.replace("\0", '","') + '"}'

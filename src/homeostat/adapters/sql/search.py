@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, case, false, func, or_, select, true
 
 from homeostat.adapters.sql import statements
+from homeostat.adapters.sql.columns import Kept
 from homeostat.adapters.sql.criteria import condition
 from homeostat.adapters.sql.orders import NONE, Term, term
 from homeostat.adapters.sql.store import SqlMetaStore
@@ -57,12 +58,12 @@ class SqlSearch:
                 continue
             wanted = query.limit + 1 - len(rows)
             statement, values = self._part(query, terms, rank, after, wanted)
-            rows += self._store.rows(statement, values)
+            rows += self._store.kept(statement, values)
             after = None
             if len(rows) > query.limit:
                 break
         names = query.kind.__struct_fields__
-        items = [query.kind(**dict(zip(names, row, strict=False))) for row in rows[: query.limit]]
+        items = _records(query.kind, rows[: query.limit])
         if len(rows) <= query.limit:
             return Page(items)
         last = rows[query.limit - 1][len(names) :]
@@ -115,6 +116,17 @@ class SqlSearch:
             .subquery("page")
         )
         return _whole(table, query, found, terms), values
+
+
+def _records(kind: type[R], rows: list[Any]) -> list[R]:
+    """Records of rows that begin with the columns of their table, as these are kept."""
+    names = kind.__struct_fields__
+    columns = list(zip(*rows, strict=True))[: len(names)]
+    for place, column in enumerate(statements.table_of(kind).c):
+        field_of = column.type.field_of if isinstance(column.type, Kept) else None
+        if field_of is not None and rows:
+            columns[place] = tuple(None if value is None else field_of(value) for value in columns[place])
+    return [kind(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def _scope(conditions: Sequence[ColumnElement[bool]], *, aside: bool) -> list[ColumnElement[bool]]:

@@ -33,7 +33,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from homeostat.adapters.sql.columns import Json, Many, Payload
+from homeostat.adapters.sql.columns import Json, Many, Payload, Words
 from homeostat.adapters.sql.tables import TABLES
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Record
@@ -78,7 +78,8 @@ def _in_json(element: among, compiler: SQLCompiler, **how: Any) -> str:
 @compiles(among, "postgresql")
 def _in_array(element: among, compiler: SQLCompiler, **how: Any) -> str:
     column, values = (compiler.process(part, **how) for part in element.clauses)
-    return f"{column} = ANY ({values})"
+    words = isinstance(element.clauses.clauses[0].type, Words)
+    return f"{column} = ANY (CAST({values} AS TEXT[]))" if words else f"{column} = ANY ({values})"
 
 
 def table_of(kind: type[Record]) -> Table:
@@ -137,6 +138,12 @@ def find(kind: type[Record], shape: Shape, order: tuple[str, ...], limited: bool
     table = table_of(kind)
     statement = select(table).where(*conditions(kind, shape)).order_by(*_order(kind, order))
     return statement.limit(bindparam("limit")) if limited else statement
+
+
+@lru_cache(maxsize=256)
+def pick(kind: type[Record], fields: tuple[str, ...], shape: Shape) -> Select[Any]:
+    """Some fields of records, by conditions."""
+    return select(*(_known(kind, name) for name in fields)).where(*conditions(kind, shape))
 
 
 @lru_cache(maxsize=2048)

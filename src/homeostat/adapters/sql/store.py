@@ -56,6 +56,11 @@ class _Reading:
         names = kind.__struct_fields__
         return [kind(**dict(zip(names, row, strict=True))) for row in rows]
 
+    def pick(self, kind: type[R], fields: Sequence[str], *where: Where) -> Sequence[Sequence[Any]]:
+        """Some fields of the records that meet every condition; see the port."""
+        shape, values = statements.shape_of(kind, where)
+        return self._rows(statements.pick(kind, tuple(fields), shape), values)
+
     def count(self, kind: type[R], *where: Where) -> int:
         """How many records meet every condition."""
         shape, values = statements.shape_of(kind, where)
@@ -311,6 +316,13 @@ class SqlMetaStore(_Reading):
         """What any ``statement`` finds in the committed state; for the ledger and the search."""
         with self._connected() as connection:
             return connection.execute(statement, values).fetchall()
+
+    def kept(self, statement: Executable, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """As ``rows``, the values as they are kept, of which the reader makes those of fields."""
+        with self._connected() as connection:
+            cursor: Any = connection.execute(statement, values).cursor
+            found: Sequence[Sequence[Any]] = cursor.fetchall()
+            return found
 
     def _rows(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         with self._connected() as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from homeostat.app.container import Container
@@ -14,6 +15,8 @@ from homeostat.engine.tracking.points import History
 from homeostat.ports.meta import Where
 
 _TOGETHER: Final = 5000  # runs in one statement
+_TEXT: Final = ("run", "key", "value")  # of a parameter or a tag
+_key = attrgetter("key")
 _BLOCKS: Final = 64  # blocks at once: a megabyte or several
 
 
@@ -35,16 +38,20 @@ def run_data(container: Container, ids: Iterable[str]) -> dict[str, RunData]:
     store = container.store
     for begin in range(0, len(wanted), _TOGETHER):
         some: Where = ("run", "in", wanted[begin : begin + _TOGETHER])
-        for param in store.find(Param, some):
-            found[param.run].params[param.key] = param.value
-        for tag in store.find(RunTag, some):
-            found[tag.run].tags[tag.key] = tag.value
-        for metric in store.find(Metric, some):
-            found[metric.run].metrics.append(metric)
+        for id, key, value in store.pick(Param, _TEXT, some):
+            found[id].params[key] = value
+        for id, key, value in store.pick(RunTag, _TEXT, some):
+            found[id].tags[key] = value
+        for id, key, experiment, value, step, timestamp in store.pick(Metric, Metric.__struct_fields__, some):
+            found[id].metrics.append(
+                Metric(run=id, key=key, experiment=experiment, value=value, step=step, timestamp=timestamp)
+            )
         for read in store.find(RunInput, some):
             found[read.run].inputs.append(read)
         for model in store.find(RunModel, some):
             found[model.run].models.append(model)
+    for data in found.values():
+        data.metrics.sort(key=_key)
     return found
 
 

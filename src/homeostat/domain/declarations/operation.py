@@ -126,7 +126,9 @@ class SLO(msgspec.Struct, frozen=True, kw_only=True):
         """What has an error budget, in the order of this declaration."""
         found = [
             Objective("availability", self.availability) if self.availability is not None else None,
-            Objective("latency", LATENCY, bound=parse_duration(self.p99).total_seconds()) if self.p99 else None,
+            Objective("latency", LATENCY, bound=parse_duration(self.p99).total_seconds())
+            if self.p99
+            else None,
         ]
         for name in (*dict.fromkeys(("log_loss", "auc", *self.quality)), "fairness"):
             bound = self.fairness if name == "fairness" else self.bound(name)

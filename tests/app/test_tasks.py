@@ -287,3 +287,36 @@ def test_a_broken_promise_names_the_slices_behind_it(container: Container, home:
     assert "depth" in found["rmse"].detail["worst"][0]["where"]
     assert found["mae"].detail["worst"] == []
     assert found["rmse"].detail["intervals"]["rmse"]["low"] > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "method"), [("price", "rmse", "DLE"), ("kind", "log_loss", "CBPE")]
+)
+def test_estimates_are_there_before_labels_and_are_scored_by_them(
+    tmp_path: Path, home: Path, name: str, metric: str, method: str
+) -> None:
+    with Container(Settings(home=tmp_path / "home")) as container:
+        folder = tmp_path / "more"
+        folder.mkdir()
+        (folder / "project.py").write_text(PROJECT)
+        for table, file in zip(houses(1200), ("asks.csv", "houses.csv"), strict=True):
+            table.write_csv(folder / file)
+        apply(container, load_project(folder))
+        assert trained(container, name).stage == "accepted"
+        react_all(container)
+        asks, known = houses(600, first=5000)
+        ask(container, name, asks)
+        before = windows(container, model(home, name))
+        found = before[f"estimated {metric}"]
+        assert (found.rows, found.breached, found.threshold) == (600, False, 1.0)
+        assert found.detail["method"] == method
+        assert (found.detail["labelled"], found.detail["error"]) == (0, None)
+        assert before[metric].value is None
+        ingest(container, "houses", known, token="d")
+        after = windows(container, model(home, name))
+        truth = after[metric].value
+        assert truth is not None
+        assert found.value == pytest.approx(truth, rel=0.3)
+        told = after[f"estimated {metric}"].detail
+        assert told["error"] == pytest.approx(told["on_labelled"] - truth)
+        assert told["labelled"] == 600

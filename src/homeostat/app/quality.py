@@ -16,6 +16,7 @@ import polars as pl
 from homeostat.app.answers import Array, coded, dtype_of, loss_of, predictions
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
+from homeostat.app.estimating import estimate_windows, estimates
 from homeostat.app.levels import judged
 from homeostat.app.outcomes import CAME_AT, given, log_of
 from homeostat.app.reading import read
@@ -51,11 +52,13 @@ def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: 
         value, bound, worse = found.metrics.get(monitor), model.slo.bound(monitor), -known.sign(monitor)  # type: ignore[union-attr] # asserted
         return judged(model, monitor, (now - span, now), found.labelled, value, bound, worse, found)
 
+    expected = estimates(container, model, joined)
+    found = msgspec.structs.replace(found, estimates=expected)
     out = [window(monitor, found) for monitor in wanted]
     if any(one.breached for one in out):
         suspected = msgspec.structs.replace(found, worst=_worst(container, model, joined))
         out = [window(one.monitor, suspected) if one.breached else one for one in out]
-    return out
+    return [*out, *estimate_windows(model, expected, now - span, now)]
 
 
 def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
@@ -84,6 +87,7 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
         worst=_worst(container, model, joined),
         reliability=_reliability(y, p) if classes else [],
         groups=_groups(model, rows, known),
+        estimates=estimates(container, model, joined),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from homeostat.app import estimating
 from homeostat.app.answers import told
 from homeostat.app.apply import feature_set
 from homeostat.app.asked import sent_to
@@ -313,7 +314,8 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
             example=example(model, rows),
             reference=training_reference(model, rows, scores.one_number(held)).dump(),
             extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))}
-            | converted,
+            | converted
+            | estimating.kept(model, rows.holdout.X, rows.holdout.y, held),
             trusted=model.trusted,
         )
     numbers = {f"holdout_{name}": value for name, value in measured.items()} | dict(data.metrics)

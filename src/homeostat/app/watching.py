@@ -7,6 +7,7 @@ import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.drifting import drifts, settle_drift
+from homeostat.app.estimating import PREFIX
 from homeostat.app.levels import SPAN, service_windows, settle_level
 from homeostat.app.quality import quality_windows
 from homeostat.app.reading import read
@@ -61,7 +62,12 @@ def watch(container: Container, model: Model) -> Watched | None:
             if window.threshold is not None:
                 settle_drift(tx, container, window)
     levels = {
-        w.monitor: Level(value=w.value, threshold=w.threshold, rows=w.rows)
+        w.monitor: Level(
+            value=w.value,
+            threshold=w.threshold,
+            rows=w.rows,
+            higher=model.task.higher_is_better(w.monitor.removeprefix(PREFIX)),
+        )
         for w in windows
         if w.threshold is not None
     }

@@ -46,6 +46,21 @@ def _show(found: Quality, title: str) -> None:
         rows,
         title=f"{title}: {found.labelled:,} of {asked:,} answered requests have a label",
     )
+    if found.estimates:
+        print_table(
+            ["estimated", "value", "by", "requests", "off by", "labelled"],
+            [
+                [
+                    f"estimated {name}",
+                    number(one.value),
+                    one.method,
+                    one.rows,
+                    number(one.error),
+                    one.labelled,
+                ]
+                for name, one in found.estimates.items()
+            ],
+        )
     if found.delays is not None:
         times = {"half": found.delays.p50, "nine tenths": found.delays.p90}
         told = [f"{which} within {_span(seconds)}" for which, seconds in times.items() if seconds is not None]

@@ -145,10 +145,12 @@ class Model(Declaration):
             )
 
     def _promised(self, metric: str) -> float | str | None:
+        """What is promised of a metric, or of one that is estimated."""
         if self.slo is None:
             return None
-        found: float | str | None = getattr(self.slo, metric, None)
-        return self.slo.quality.get(metric, found)
+        name = metric.removeprefix("estimated ")
+        found: float | str | None = getattr(self.slo, name, None)
+        return self.slo.quality.get(name, found)
 
     @property
     def window(self) -> timedelta | None:

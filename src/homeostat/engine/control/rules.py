@@ -15,10 +15,10 @@ import msgspec
 
 from homeostat.domain.declarations.rules import Drift, DriftTest, Every, NewLabels, Rule, SloBurn, When
 from homeostat.domain.durations import format_duration, parse_duration
+from homeostat.domain.metrics import HIGHER_IS_BETTER
 
 # A service level on fewer labelled requests than this is not judged: log loss on ten requests is mostly luck.
 LEAST_ROWS: Final = 100
-HIGHER_IS_BETTER: Final = frozenset({"auc", "availability"})
 
 
 class Drifted(Protocol):
@@ -39,6 +39,7 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     value: float | None
     threshold: float
     rows: int
+    higher: bool | None = None  # whether more is better; None: as the metric's name says
 
 
 class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,7 +226,9 @@ def _slo_burn(rule: SloBurn, facts: Facts) -> Outcome:
     if level.rows < LEAST_ROWS:
         reason = f"{rule.metric} rests on {level.rows} requests, {LEAST_ROWS} are needed to judge it"
         return _outcome(rule, level.value, level.threshold, False, reason)
-    higher = rule.metric in HIGHER_IS_BETTER
+    higher = level.higher
+    if higher is None:
+        higher = rule.metric.removeprefix("estimated ") in HIGHER_IS_BETTER
     fired = level.value < level.threshold if higher else level.value > level.threshold
     bound = "at least" if higher else "at most"
     promised = f"{bound} {level.threshold:g} is promised"

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from homeostat.engine.monitoring.delays import Delays
+from homeostat.engine.monitoring.estimates import Estimate
 from homeostat.engine.monitoring.intervals import Interval, analytical, likelihoods, mean
 from homeostat.engine.monitoring.slices import Slice
 
@@ -37,6 +38,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         reliability: Bins of predicted probability: ``predicted``, ``observed``, ``count``, and ``low`` to ``high``, the
             95% interval of what was observed. Empty where it was not asked for.
         groups: By column, by value: ``rows`` and each metric, for the columns of the model's slice gates.
+        estimates: By metric, what it probably is on all answered requests, labelled or not.
     """
 
     labelled: int
@@ -50,6 +52,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     worst: list[Slice] = []
     reliability: list[dict[str, float]] = []
     groups: dict[str, dict[str, dict[str, float]]] = {}
+    estimates: dict[str, Estimate] = {}
 
 
 def quality(

@@ -1,0 +1,126 @@
+"""Estimates of quality without labels, wired: what a training keeps for them, and what they say of live requests.
+
+A package holds what its held-out rows say of its answers (``estimates.json``, ``squared_error.skops``,
+``absolute_error.skops``); versions without that have no estimates. An estimate breaks no promise by itself: it is a
+window named ``estimated …``, and rules may look at it under that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import numpy.typing as npt
+import polars as pl
+
+from homeostat.app.answers import Array, predictions
+from homeostat.app.container import Container
+from homeostat.app.registry.pointers import champion_of
+from homeostat.domain.declarations import Model
+from homeostat.domain.declarations.tasks import Regression
+from homeostat.domain.records import ModelVersion, Window
+from homeostat.engine.monitoring.estimates import (
+    Calibration,
+    Estimate,
+    calibration,
+    errors,
+    expected,
+    expected_errors,
+    scored,
+)
+from homeostat.engine.registry import package
+from homeostat.engine.registry.formats import scikit
+from homeostat.engine.registry.metrics import measures
+
+PREFIX: Final = "estimated "
+CALIBRATION: Final = "estimates.json"
+_ERRORS: Final = ("squared_error.skops", "absolute_error.skops")
+
+Expect = Callable[[pl.DataFrame], dict[str, float]]
+
+
+def kept(model: Model, X: pl.DataFrame, y: npt.NDArray[Any], p: Array) -> dict[str, bytes]:
+    """The files that a package gets for estimates; none where too few rows were held out.
+
+    Args:
+        model: The declaration.
+        X: The features of the rows held out.
+        y: Their labels as numbers.
+        p: What the model predicts for them.
+    """
+    if isinstance(model.task, Regression):
+        fitted = errors(X, y, p) if model.task.quantile is None else None
+        return {n: scikit.dump(one, ())[scikit.FILE] for n, one in zip(_ERRORS, fitted or (), strict=False)}
+    found = calibration(y, p)
+    return {CALIBRATION: msgspec.json.encode(found)} if found is not None else {}
+
+
+def estimates(container: Container, model: Model, joined: pl.DataFrame) -> dict[str, Estimate]:
+    """By metric, what is to be expected of the champion's answers, and how far off that was where labels have come.
+
+    Args:
+        container: The ports.
+        model: The declaration.
+        joined: Rows of the prediction log with labels as numbers (``quality.join_labels``).
+    """
+    alias = champion_of(container.store, model.name)
+    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    if version is None:
+        return {}
+    rows = joined.filter(pl.col("version") == version.version, pl.col("score").is_not_null())
+    expect, method = _expecting(container, model, version)
+    if expect is None or not rows.height:
+        return {}
+    task = model.task
+    labelled = rows.filter(pl.col(task.label).is_not_null())
+    y, p = labelled[task.label].cast(pl.Float64).to_numpy(), predictions(task, labelled)
+    whole = {name: value for name, value in expect(rows).items() if name in task.names}
+    actual = measures(task).evaluate(y, p, only=list(whole))
+    return scored(whole, method, rows.height, expect(labelled), actual, labelled.height)
+
+
+def estimate_windows(
+    model: Model, found: Mapping[str, Estimate], since: datetime, now: datetime
+) -> list[Window]:
+    """A window for each estimate of a metric that is promised or shown; none of them is a breach."""
+    assert model.slo is not None
+    wanted = (*model.task.names[:2], *model.slo.quality)
+    return [
+        Window(
+            deployment=model.name,
+            monitor=f"{PREFIX}{name}",
+            start=since,
+            end=now,
+            rows=one.rows,
+            value=one.value,
+            threshold=model.slo.bound(name),
+            breached=False,
+            detail=msgspec.to_builtins(one),
+        )
+        for name, one in found.items()
+        if name in wanted
+    ]
+
+
+def _expecting(container: Container, model: Model, version: ModelVersion) -> tuple[Expect | None, str]:
+    """What gives the metrics to be expected of rows of the log, and its name."""
+    files = version.manifest.get("files", {})
+    task = model.task
+    if CALIBRATION in files:
+        known = msgspec.json.decode(container.blobs.get(files[CALIBRATION]), type=Calibration)
+        return lambda rows: expected(known, predictions(task, rows)), "CBPE"
+    if all(name in files for name in _ERRORS):
+        squared, absolute = (scikit.restore(container.blobs.get(files[name]), ()) for name in _ERRORS)
+        signature = package.signature(container.blobs.get(files[package.SIGNATURE]))
+        assert signature is not None  # the package is ours
+        names = [column.name for column in signature.features]
+
+        def expect(rows: pl.DataFrame) -> dict[str, float]:
+            missing = [pl.lit(None).alias(name) for name in names if name not in rows.columns]
+            X = rows.with_columns(missing).select(names)
+            return expected_errors((squared, absolute), X, predictions(task, rows))
+
+        return expect, "DLE"
+    return None, ""

@@ -25,6 +25,10 @@ JUDGED: dict[str, dict[str, Any]] = {
     "d": {"feedback": {"value": 10}},
     "e": {"expectation": {"value": "good"}},
     "f": {"feedback": {"value": "12"}},
+    "g": {"feedback": {"error": {"error_code": "RefusedError"}}},
+    "h": {
+        "expectation": {"serialized_value": {"serialization_format": "JSON_FORMAT", "value": '{"k": "v"}'}}
+    },
 }
 
 
@@ -39,10 +43,11 @@ def found(container: Container, filter: str) -> list[str]:
 
 
 def test_by_what_was_judged(container: Container) -> None:
+    made: dict[str, str] = {}
     for id, body in JUDGED.items():
         start_trace(container, Trace(id=id, experiment=0, state="OK", began_at=BEGAN), tags={}, metadata={})
-        first = assess(container, id, {"assessment_name": "quality", **body})
-    replaced = {"assessment_name": "quality", "feedback": {"value": "worse"}, "overrides": first.id}
+        made[id] = assess(container, id, {"assessment_name": "quality", **body}).id
+    replaced = {"assessment_name": "quality", "feedback": {"value": "worse"}, "overrides": made["f"]}
     assess(container, "f", replaced)
     for filter, wanted in (
         ("feedback.quality = 'good'", "a"),
@@ -56,8 +61,9 @@ def test_by_what_was_judged(container: Container) -> None:
         ("feedback.quality LIKE '%o%'", "af"),
         ("feedback.quality ILIKE 'GO%'", "a"),
         ("feedback.quality = '12'", ""),  # another one took its place
-        ("feedback.quality IS NULL", "e"),
-        ("expectation.quality IS NOT NULL", "e"),
+        ("feedback.quality IS NULL", "eh"),
+        ("expectation.quality IS NOT NULL", "eh"),
+        ("expectation.quality LIKE '%\"k\"%'", "h"),
         ("feedback.`other name` = 'good'", ""),
     ):
         assert (filter, found(container, filter)) == (filter, list(wanted))

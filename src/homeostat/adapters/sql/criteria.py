@@ -18,6 +18,7 @@ from sqlalchemy import (
     FromClause,
     and_,
     exists,
+    func,
     not_,
     or_,
     select,
@@ -206,13 +207,18 @@ def _judged(
     one: Comparison, table: FromClause, same: Sequence[ColumnElement[bool]], dialect: str
 ) -> ColumnElement[bool]:
     """That a trace has an assessment of a name that still counts, with a value for which the comparison holds."""
-    body = table.c.body
-    value = documents.text_at(body, one.entity, "value", dialect=dialect)
-    named = (*same, table.c.name == one.key, table.c.valid, value.is_not(None))
+
+    def at(*path: str) -> ColumnElement[Any]:
+        return documents.text_at(table.c.body, one.entity, *path, dialect=dialect)
+
+    named = (*same, table.c.name == one.key, table.c.valid, at().is_not(None))
     if one.op in ("IS NULL", "IS NOT NULL"):
         return _there(*named) if one.op == "IS NOT NULL" else not_(_there(*named))
     if one.op in ("<", "<=", ">", ">="):
-        value = documents.number_at(body, one.entity, "value", dialect=dialect)
+        number = documents.number_at(table.c.body, one.entity, "value", dialect=dialect)
+        return _there(*named, _compared(number, one, dialect))
+    # What is no plain value is written as a text of JSON.
+    value = func.coalesce(at("value"), at("serialized_value", "value"))
     return _there(*named, _compared(value, one, dialect))
 
 

@@ -6,7 +6,20 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import JSON, ColumnElement, Double, Text, and_, case, cast, exists, func, select, true
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Double,
+    FromClause,
+    Text,
+    and_,
+    case,
+    cast,
+    exists,
+    func,
+    select,
+    true,
+)
 
 _ATTRIBUTES: Final = "attributes"
 
@@ -25,10 +38,10 @@ def number_at(column: ColumnElement[Any], *path: str, dialect: str) -> ColumnEle
     """The value at a path where it is a number; NULL where it is anything else."""
     if dialect == "sqlite":
         place = _place(path)
-        numeric = func.json_type(column, place).in_(["integer", "real"])
-        return case((numeric, func.json_extract(column, place)))
-    numeric = func.json_typeof(func.json_extract_path(cast(column, JSON), *path)) == "number"
-    return case((numeric, cast(text_at(column, *path, dialect=dialect), Double)))
+        kind = func.json_type(column, place)
+        return case((kind.in_(["integer", "real"]), func.json_extract(column, place)))
+    kind = func.json_typeof(func.json_extract_path(cast(column, JSON), *path))
+    return case((kind == "number", cast(text_at(column, *path, dialect=dialect), Double)))
 
 
 def any_attribute(
@@ -42,6 +55,8 @@ def any_attribute(
         holds: What must hold of the value, as a text; one in quotes, as MLflow writes texts, counts without them.
         dialect: ``sqlite`` or ``postgresql``.
     """
+    span: FromClause
+    pair: FromClause
     written = msgspec.json.encode(key).decode()  # sought first: most blocks need not be taken apart
     if dialect == "sqlite":
         span = func.json_each(spans).table_valued("value", name="span")

@@ -233,6 +233,35 @@ def test_too_much_waiting_is_refused_and_what_waits_is_answered() -> None:
     asyncio.run(run())
 
 
+def test_what_is_accepted_is_answered_within_the_bound_however_much_comes() -> None:
+    class Steady(FakeScorer):
+        """Takes 0.1 s a row, by the clock of the test."""
+
+        def score(self, rows: Sequence[Any], times: Sequence[datetime]) -> Scored:
+            world.clock.advance(timedelta(seconds=0.1 * len(rows)))
+            return super().score(rows, times)
+
+    async def run() -> None:
+        world.versions[1] = loaded(1, Steady())
+        world.deploy(1, 1)
+        await world.plane.sync()
+        for _ in range(2):
+            await world.ask("a")  # the pace is known now
+        accepted: list[Prediction] = []
+        for _ in range(5):
+            asked = [world.ask(str(n)) for n in range(100)]
+            for found in await asyncio.gather(*asked, return_exceptions=True):
+                assert isinstance(found, list | asyncio.QueueFull)
+                accepted += found if isinstance(found, list) else []
+        assert 5 <= len(accepted) <= 100
+        # A second of work may wait, behind a batch that runs for as long.
+        assert max(item.latency_us for item in accepted) <= 2.3e6
+        await world.plane.close()
+
+    world = World()
+    asyncio.run(run())
+
+
 def test_a_shadow_that_cannot_be_loaded_keeps_nobody_from_being_answered() -> None:
     async def run() -> None:
         world = World()

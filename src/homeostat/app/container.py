@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from homeostat.ports.direct import Direct
     from homeostat.ports.executor import Executor
     from homeostat.ports.ledger import Ledger
+    from homeostat.ports.lineage import LineageSink
     from homeostat.ports.meta import MetaStore
     from homeostat.ports.notifier import Notifier, Sender
     from homeostat.ports.online import OnlineStore
@@ -152,6 +153,14 @@ class Container:
     def channels(self) -> tuple[Channel, ...]:
         """Who else is told of alerts."""
         return parse_channels(self.settings.channels)
+
+    @_port
+    def lineage(self) -> LineageSink | None:
+        """Where lineage is told; None: nowhere."""
+        from homeostat.adapters.lineage import OpenLineageSink
+
+        place = self.settings.lineage
+        return OpenLineageSink(place, os.environ.get("HOMEOSTAT_LINEAGE_TOKEN", "")) if place else None
 
     def sender(self, channel: Channel) -> Sender:
         """The way to a channel, with its secrets from the environment.

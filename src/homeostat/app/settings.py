@@ -25,6 +25,7 @@ CREDENTIALS: Final = {
     "blobs": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "tables": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "online": "REDIS_USERNAME and REDIS_PASSWORD",
+    "lineage": "HOMEOSTAT_LINEAGE_TOKEN",
 }
 
 
@@ -95,6 +96,9 @@ class Settings:
         str, Help("Price of a kilowatt hour for the cost of runs, as in 0.32 EUR.", "no cost")
     ] = ""
 
+    lineage: Annotated[
+        str, Help("Where lineage is told as OpenLineage: a file, or a server as http://…", "nowhere")
+    ] = ""
     channels: Annotated[
         str, Help("Who is told of alerts besides the log, as in docs/alerts.md.", "the log alone")
     ] = ""
@@ -123,6 +127,7 @@ class Settings:
             "otlp": _web("otlp", self.otlp) if self.otlp else "",
             "country": _country(self.country),
             "energy_price": _price(self.energy_price),
+            "lineage": _lineage(self.lineage),
             "channels": _channels(self.channels),
         }.items():
             object.__setattr__(self, name, value)
@@ -206,7 +211,7 @@ def _rebased(name: str, value: Any, base: Path) -> Any:
         return f"sqlite:///{_absolute(text.removeprefix('sqlite:///'), base)}"
     if name == "online" and text.startswith("lmdb:"):
         return f"lmdb:{_absolute(text.removeprefix('lmdb:'), base)}"
-    if name in ("blobs", "tables") and "://" not in text:
+    if name in ("blobs", "tables", "lineage") and "://" not in text:
         return str(_absolute(text, base))
     return value
 
@@ -310,6 +315,13 @@ def _price(value: Any) -> str:
             f"setting energy_price is {text!r}", remedy="Write the price of a kilowatt hour, as in 0.32 EUR"
         )
     return text
+
+
+def _lineage(value: Any) -> str:
+    text = _text("lineage", value)
+    if text.startswith(("http://", "https://")):
+        return _url("lineage", text.rstrip("/"))
+    return str(_absolute(text, Path.cwd())) if text else ""
 
 
 def _channels(value: Any) -> str:

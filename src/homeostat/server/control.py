@@ -66,6 +66,8 @@ class Background:
             Thread(target=self._tell, args=(channel,), name=f"channel {channel.name}", daemon=True)
             for channel in container.channels
         ]
+        if container.settings.lineage:
+            self._senders.append(Thread(target=self._trace, name="lineage", daemon=True))
 
     def start(self) -> None:
         """Begin."""
@@ -94,6 +96,18 @@ class Background:
                 deliver(self._container, channel)
             except Exception:  # noqa: BLE001 - it must go on, and says why it did not
                 _log.exception("channel %s was not told, it is tried again", channel.name)
+
+    def _trace(self) -> None:
+        from homeostat.app.openlineage import tell_lineage
+
+        pause = _TURN
+        while not self._stopped.wait(pause):
+            try:
+                tell_lineage(self._container)
+                pause = _TURN
+            except Exception as error:  # noqa: BLE001 - it must go on, and says why it did not
+                pause = min(pause * 2, _PATIENCE * 4)
+                _log.warning("lineage was not told, it is tried again: %s", error)
 
     def _beat(self) -> None:
         from homeostat.app.leases import beat

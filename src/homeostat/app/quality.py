@@ -36,6 +36,7 @@ from homeostat.engine.registry.metrics import Measures, measures, reliability
 
 WINDOW: Final = "7d"
 _MOST: Final = 20_000  # rows that slices are looked for in: the newest
+_MOST_VALUES: Final = 20
 
 
 def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
@@ -186,11 +187,13 @@ def _reliability(y: Array, p: Array) -> list[dict[str, float]]:
 
 
 def _groups(model: Model, rows: pl.DataFrame, known: Measures) -> dict[str, dict[str, dict[str, float]]]:
+    """Of the columns of slice gates, the most frequent values with enough rows, by column and value."""
     out: dict[str, dict[str, dict[str, float]]] = {}
     p, y = predictions(model.task, rows), rows[model.task.label].cast(pl.Float64).to_numpy()
     for column in _declared(model):
         values = rows.select(_column(rows, column).cast(pl.String).fill_null("missing")).to_series()
-        for value in sorted(values.unique()):
+        counts = values.value_counts(sort=True, name="rows").filter(pl.col("rows") >= LEAST_ROWS)
+        for value in sorted(counts[values.name].head(_MOST_VALUES)):
             mask = (values == value).to_numpy()
             out.setdefault(column, {})[value] = {"rows": int(mask.sum())} | known.evaluate(y[mask], p[mask])
     return out

@@ -18,6 +18,7 @@ from homeostat.app.openlineage import run_id, tell_lineage
 from homeostat.app.settings import Settings
 from homeostat.app.training import fail, submit
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
+from homeostat.domain.records import Cursor, Run
 from tests.app.churning import declare, trained
 from tests.app.receiving import Receiver, receiving
 
@@ -41,6 +42,12 @@ def receiver() -> Iterator[Receiver]:
         yield found
 
 
+def from_the_beginning(container: Container) -> None:
+    """Nothing was told yet."""
+    with container.store.begin() as tx:
+        tx.delete(Cursor, ("name", "=", "openlineage"))
+
+
 def told(path: Path) -> list[dict[str, Any]]:
     return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
 
@@ -48,18 +55,12 @@ def told(path: Path) -> list[dict[str, Any]]:
 def test_a_file_of_events_tells_what_came_from_what(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "lineage" / "events.jsonl"
     with Container(Settings(home=home, lineage=str(path))) as container:
-        with container.store.begin() as tx:
-            from homeostat.domain.records import Cursor
-
-            tx.delete(Cursor, ("name", "=", "openlineage"))
+        from_the_beginning(container)
         sent = tell_lineage(container)
         assert tell_lineage(container) == 0
         tables = container.settings.tables
         runs = {event["run"]["runId"]: event for event in told(path) if "run" in event}
-        known = {
-            run_id(run.id)
-            for run in container.store.find(__import__("homeostat.domain.records").domain.records.Run)
-        }
+        known = {run_id(run.id) for run in container.store.find(Run)}
     events = told(path)
     assert len(events) == sent
     states = [event["eventType"] for event in events if "run" in event]
@@ -89,10 +90,7 @@ def test_a_file_of_events_tells_what_came_from_what(home: Path, tmp_path: Path) 
 def test_every_event_has_what_the_specification_asks_for(home: Path, tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     with Container(Settings(home=home, lineage=str(path))) as container:
-        from homeostat.domain.records import Cursor
-
-        with container.store.begin() as tx:
-            tx.delete(Cursor, ("name", "=", "openlineage"))
+        from_the_beginning(container)
         tell_lineage(container)
     for event in told(path):
         assert datetime.fromisoformat(event["eventTime"]).tzinfo is not None
@@ -121,10 +119,7 @@ def test_a_server_that_was_away_hears_of_everything(
 ) -> None:
     monkeypatch.setenv("HOMEOSTAT_LINEAGE_TOKEN", "secret")
     with Container(Settings(home=home, lineage=receiver.url)) as container:
-        from homeostat.domain.records import Cursor
-
-        with container.store.begin() as tx:
-            tx.delete(Cursor, ("name", "=", "openlineage"))
+        from_the_beginning(container)
         receiver.status = 503
         with pytest.raises(StoreUnavailable, match="HOMEOSTAT_LINEAGE"):
             tell_lineage(container)

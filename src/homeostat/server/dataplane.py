@@ -116,9 +116,8 @@ class DataPlane:
                 made = self._failed(HttpError.body, error, f"POST {native.PREFIX}{name}")
             self.measures.count("native", made.status, self.plane.clock.monotonic() - began)
             if trace is not None:
-                trace.answered(
-                    name if name in self.plane.endpoints else "", "POST", ROUTES["native"], made.status
-                )
+                known = name if name in self.plane.endpoints else ""
+                _end(trace, known, ROUTES["native"], f"{native.PREFIX}{name}", made.status)
                 made = made._replace(headers=[*(made.headers or ()), trace.header])
             reply(made)
 
@@ -172,7 +171,7 @@ class DataPlane:
             reply = self._failed(wording, error, f"{scope['method']} {scope['path']}")
         status, body, media_type, headers = reply
         if trace is not None:
-            trace.answered(trace.deployment, scope["method"], route, status)
+            _end(trace, trace.deployment, route, scope["path"], status)
             headers = [*(headers or ()), trace.header]
         self.measures.count(protocol, status, self.plane.clock.monotonic() - began)
         await respond(send, status, body, headers, media_type=media_type)
@@ -216,6 +215,13 @@ class DataPlane:
             return Reply(200, encode(await self.plane.sync()))
         except StoreUnavailable as error:
             raise HttpError(503, "store_unavailable", error.message, remedy=error.remedy) from error
+
+
+def _end(trace: Trace, deployment: str, route: str, path: str, status: int) -> None:
+    """What is known of a request over HTTP by its end, under the names of OpenTelemetry's conventions."""
+    told = {"http.request.method": "POST", "http.route": route, "url.path": path, "url.scheme": "http"}
+    error = str(status) if status >= 500 else ""
+    trace.answered(deployment, f"POST {route}", told | {"http.response.status_code": status}, error)
 
 
 async def _live() -> Reply:

@@ -87,7 +87,7 @@ def test_a_trace_is_whole_once_the_answer_is_made_and_the_log_has_it() -> None:
     tracer = Tracer(clock, 1.0, kept)
     trace, item = decided(tracer)
     clock.advance(timedelta(milliseconds=3))
-    trace.answered("flights", "POST", "/predict/{deployment}", 200)
+    trace.answered("flights", "POST /predict/{deployment}", {"http.response.status_code": 200})
     assert tracer.waiting == 0
     clock.advance(timedelta(milliseconds=400))
     item.trace.logged()
@@ -109,13 +109,13 @@ def test_what_is_in_no_log_is_whole_with_the_answer_and_a_failure_is_told() -> N
     tracer.logged = False
     trace, item = decided(tracer)
     assert item.trace is None
-    trace.answered("flights", "POST", "/invocations", 503)
+    trace.answered("flights", "POST /invocations", {"http.response.status_code": 503}, "503")
     tracer.flush()
     (root,) = kept.spans
     assert root["status"] == {"code": 2}
     kept.broken = True
     for _ in range(5):
-        decided(tracer)[0].answered("flights", "POST", "/invocations", 200)
+        decided(tracer)[0].answered("flights", "POST /invocations", {})
     tracer.flush()
     assert (tracer.counts.kept, tracer.counts.dropped, tracer.waiting) == (1, 5, 0)
     assert tracer.error == "OSError: no route"

@@ -3,7 +3,7 @@
 A request whose ``traceparent`` says that it is sampled is traced, and one that says it is not is none; of those that
 say nothing, a share (https://www.w3.org/TR/trace-context). A trace is one span of the request with spans of its parts
 below: ``wait`` for the batch before, ``features``, ``predict``, and ``log`` until a segment holds the row. Names and
-attributes are those of OpenTelemetry's conventions for HTTP servers where they have one
+attributes are those of OpenTelemetry's conventions for HTTP servers and gRPC where they have one
 (https://opentelemetry.io/docs/specs/semconv/http/http-spans), and Homeostat's own below ``homeostat.``.
 
 The event loop makes notes, a thread makes spans of them (``flush``).
@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,7 +62,7 @@ class Trace:
         self.span = _digits(8)
         self.deployment = ""
         self.attributes: dict[str, Any] = {}
-        self.status = 0
+        self.name = self.error = ""
         self._tracer = tracer
         self._clock = tracer.clock
         self._wall = round(tracer.clock.wall().timestamp() * 1e9)
@@ -96,19 +96,22 @@ class Trace:
             self._open += 1
             first.trace = self
 
-    def answered(self, deployment: str, method: str, route: str, status: int) -> None:
-        """Note that the answer is made."""
+    def answered(
+        self, deployment: str, name: str, attributes: Mapping[str, str | int], error: str = ""
+    ) -> None:
+        """Note that the answer is made.
+
+        Args:
+            deployment: Who was asked; empty where there is none of that name.
+            name: What the request was, as one of many alike.
+            attributes: The same by the conventions of its protocol.
+            error: What went wrong here, if the fault is not the caller's.
+        """
         self._ended = self._clock.monotonic()
-        self.deployment, self.status = deployment, status
-        self.attributes |= {
-            "http.request.method": method,
-            "http.route": route,
-            "http.response.status_code": status,
-            "url.scheme": "http",
-            "homeostat.deployment": deployment,
-        }
-        if status >= 500:
-            self.attributes["error.type"] = str(status)
+        self.deployment, self.name, self.error = deployment, name, error
+        self.attributes |= attributes
+        self.attributes |= {"homeostat.deployment": deployment} if deployment else {}
+        self.attributes |= {"error.type": error} if error else {}
         self._close()
 
     def logged(self, kept: bool = True) -> None:
@@ -119,12 +122,11 @@ class Trace:
 
     def spans(self) -> Iterator[dict[str, Any]]:
         """The spans as OTLP writes them in JSON."""
-        name = f"{self.attributes['http.request.method']} {self.attributes['http.route']}"
-        span = self._span(self.span, self.parent, name, _SERVER, self._began, self._ended)
+        span = self._span(self.span, self.parent, self.name, _SERVER, self._began, self._ended)
         span["attributes"] = [{"key": key, "value": _value(one)} for key, one in self.attributes.items()]
         if self.state:
             span["traceState"] = self.state
-        if self.status >= 500:
+        if self.error:
             span["status"] = {"code": _ERROR}
         yield span
         for part, began, ended in self._parts:

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 from homeostat.domain.errors import BadRequest, HomeostatError, NotInstalled
 from homeostat.engine.serving import tensors
 from homeostat.engine.serving.tensors import Described, Tensor
+from homeostat.engine.serving.tracing import PARENT, STATE, Trace
 from homeostat.server.http import HttpError
 from homeostat.server.protocols import inference, messages
-from homeostat.server.protocols.asking import Asking, refused, sentence
+from homeostat.server.protocols.asking import TRACE, Asking, refused, sentence
 from homeostat.server.protocols.messages import message
 
 if TYPE_CHECKING:
     from homeostat.server.protocols.measures import Measures
 
 _STATUSES: Final = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 422: "INVALID_ARGUMENT", 503: "UNAVAILABLE"}
+
+_TRACED: Final = "ModelInfer"
 
 _log = logging.getLogger(__name__)
 
@@ -134,11 +137,18 @@ async def serve(host: str, port: int, asking: Asking, measures: Measures, limit:
 
     def handler(name: str) -> Any:
         async def call(request: Any, context: Any) -> Any:
+            trace = _trace(asking, context) if name == _TRACED else None
+            code = grpc.StatusCode.OK
             try:
+                if trace is not None:
+                    await context.send_initial_metadata([tuple(one.decode() for one in trace.header)])
                 return await calls.answer(name, request)
             except HttpError as error:
                 code = grpc.StatusCode[_STATUSES.get(error.status, "INTERNAL")]
                 await context.abort(code, sentence(error))
+            finally:
+                if trace is not None:
+                    _end(trace, code)
 
         return grpc.unary_unary_rpc_method_handler(
             call,
@@ -164,6 +174,25 @@ async def serve(host: str, port: int, asking: Asking, measures: Measures, limit:
         ) from error
     await server.start()
     return server
+
+
+def _trace(asking: Asking, context: Any) -> Trace | None:
+    """The trace of a call, taken over from its metadata where they say so."""
+    told = dict(context.invocation_metadata() or ())
+    parent, state = (str(told.get(key.decode(), "")).encode() for key in (PARENT, STATE))
+    trace = asking.plane.tracer.begin(parent, state)
+    TRACE.set(trace)
+    return trace
+
+
+def _end(trace: Trace, code: Any) -> None:
+    """What is known of a call by its end, under the names of OpenTelemetry's conventions."""
+    told = {"rpc.system": "grpc", "rpc.service": messages.SERVICE, "rpc.method": _TRACED}
+    error = code.name if code.name in ("INTERNAL", "UNAVAILABLE") else ""
+    status: int = code.value[0]
+    trace.answered(
+        trace.deployment, f"{messages.SERVICE}/{_TRACED}", told | {"rpc.grpc.status_code": status}, error
+    )
 
 
 async def _whether(asked: Awaitable[None]) -> bool:

@@ -24,6 +24,10 @@ _ROWS: Final = {
     "shadows": "Rows that were scored for comparison too.",
     "shadows_dropped": "Rows that a shadow was too slow for.",
 }
+_TRACES: Final = {
+    "kept": "Traces of predictions that were given on.",
+    "dropped": "Traces of predictions that could not be given on, or did not fit.",
+}
 _LOG: Final = {
     "flushed": "Predictions that the log's store took.",
     "dropped": "Predictions that did not fit into the log's buffer.",
@@ -96,6 +100,10 @@ class Measures:
             for arm in endpoint.live.routes.arms:
                 labels = {"deployment": deployment, "version": arm.version, "role": arm.role}
                 yield _line("arm_weight", labels, arm.weight)
+        traces = msgspec.structs.asdict(plane.tracer.counts)
+        for name, text in _TRACES.items():
+            yield from _head(f"traces_{name}_total", "counter", text)
+            yield _line(f"traces_{name}_total", {}, traces[name])
         counts = msgspec.structs.asdict(plane.log.counts)
         for name, text in _LOG.items():
             yield from _head(f"log_{name}_total", "counter", text)

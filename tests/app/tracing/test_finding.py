@@ -26,6 +26,7 @@ JUDGED: dict[str, dict[str, Any]] = {
     "e": {"expectation": {"value": "good"}},
     "f": {"feedback": {"value": "12"}},
     "g": {"feedback": {"error": {"error_code": "RefusedError"}}},
+    "i": {"feedback": {"value": "nul\0in it"}},
     "h": {
         "expectation": {"serialized_value": {"serialization_format": "JSON_FORMAT", "value": '{"k": "v"}'}}
     },
@@ -54,7 +55,8 @@ def test_by_what_was_judged(container: Container) -> None:
         ("expectation.quality = 'good'", "e"),
         ("feedback.quality = 'true'", "b"),
         ("feedback.quality = '10'", "d"),
-        ("feedback.quality != 'good'", "bcdf"),
+        ("feedback.quality != 'good'", "bcdfi"),
+        ("feedback.quality LIKE 'nul%'", "i"),
         ("feedback.quality > 4", "cd"),
         ("feedback.quality <= '4.5'", "c"),
         ("feedback.quality >= 5 AND feedback.quality < 11", "d"),
@@ -81,7 +83,7 @@ def test_by_attributes_of_spans(container: Container) -> None:
                 "flag": {"bool_value": True},
                 'o"dd': {"string_value": "ü"},
             },
-            {"other": {"string_value": "llm.model gpt-4"}},
+            {"other": {"string_value": "llm.model gpt-4"}, "n": {"string_value": "nul\0in it"}},
         ),
         1,
     ):
@@ -103,6 +105,7 @@ def test_by_attributes_of_spans(container: Container) -> None:
         ("span.attributes.tokens = '12'", "1"),
         ("span.`attributes.o\"dd` = 'ü'", "2"),
         ("span.attributes.other LIKE '%gpt%'", "3"),
+        ("span.attributes.n LIKE 'nul%'", "3"),
         ("span.attributes.gpt-4 LIKE '%'", ""),
     ):
         assert (filter, [id[-1] for id in found(container, filter)]) == (filter, list(wanted))

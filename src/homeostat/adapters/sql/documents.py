@@ -31,7 +31,7 @@ def text_at(column: ColumnElement[Any], *path: str, dialect: str) -> ColumnEleme
         plain = cast(func.json_extract(column, place), Text)
         kind = func.json_type(column, place)
         return case((kind.in_(["true", "false"]), kind), else_=plain)
-    return func.json_extract_path_text(cast(column, JSON), *path)
+    return func.json_extract_path_text(_parsed(column), *path)
 
 
 def number_at(column: ColumnElement[Any], *path: str, dialect: str) -> ColumnElement[Any]:
@@ -40,7 +40,7 @@ def number_at(column: ColumnElement[Any], *path: str, dialect: str) -> ColumnEle
         place = _place(path)
         kind = func.json_type(column, place)
         return case((kind.in_(["integer", "real"]), func.json_extract(column, place)))
-    kind = func.json_typeof(func.json_extract_path(cast(column, JSON), *path))
+    kind = func.json_typeof(func.json_extract_path(_parsed(column), *path))
     return case((kind == "number", cast(text_at(column, *path, dialect=dialect), Double)))
 
 
@@ -65,7 +65,7 @@ def any_attribute(
         value = func.trim(text_at(pair.c.value, "2", dialect=dialect), '"')
         mentioned = func.instr(spans, written) > 0
     else:
-        span = func.json_array_elements(cast(spans, JSON)).table_valued("value", name="span")
+        span = func.json_array_elements(_parsed(spans)).table_valued("value", name="span")
         inner = func.json_extract_path(cast(span.c.value, JSON), _ATTRIBUTES)
         pair = func.json_array_elements(inner).table_valued("value", name="pair").lateral()
         found = cast(pair.c.value, JSON)
@@ -74,6 +74,11 @@ def any_attribute(
         mentioned = func.strpos(spans, written) > 0
     one = select(1).select_from(span.join(pair, true())).where(named, holds(value))
     return and_(mentioned, exists(one.correlate(spans.table)))
+
+
+def _parsed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A text as PostgreSQL's JSON, of which it makes no text that holds NUL: another sign stands for it."""
+    return cast(func.replace(column, "\\u0000", "\\ufffd"), JSON)
 
 
 def _place(path: tuple[str, ...]) -> str:

@@ -15,12 +15,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import polars as pl
 
 from benchmarks.measure import Line, Section, duration
 from benchmarks.peers.drift_homeostat import ALPHA, TEST
 from benchmarks.peers.environments import DRIFT, python_of, version_of
-from benchmarks.peers.streams import SHIFTS, TRAINED, WINDOWS, Stream
+from benchmarks.peers.streams import SHIFTS, TRAINED, WINDOWS, Stream, wide
 
 # Delays are told up to here; without drift all windows are judged.
 SHIFTED_WINDOWS = 10
@@ -80,7 +83,7 @@ def run() -> Section:
         "Peers judge by their defaults, on the same rows: any column, and for Evidently also half of the columns; no "
         "peer knows seasons. How many repetitions stands with each. Beyond: memory beyond the rows that are held; "
         "in all: of the whole process, rows included.",
-        [*(_stream(tools, what, one) for what, one in _STREAMS.items()), _held(tools)],
+        [*(_stream(tools, what, one) for what, one in _STREAMS.items()), _held(tools), _file(tools[0])],
         bare=", ".join(f"{one.name} {one.release}".strip() for one in tools[1:]) + ", PSI",
     )
 
@@ -137,6 +140,16 @@ def _held(tools: list[Tool]) -> Line:
     ]
     rate = f"{_cost(ours)}; {HELD / ours['cpu']:,.0f} rows a CPU second"
     return Line(f"{HELD:,} rows of 20 columns, 4 of texts, against a reference", rate, "; ".join(peers))
+
+
+def _file(ours: Tool) -> Line:
+    print(f"  {HELD:,} rows of a file …", file=sys.stderr, flush=True)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.parquet"
+        pl.DataFrame(wide(HELD)).write_parquet(path, row_group_size=1 << 16)
+        found = ours.answer({"file": str(path)})
+    assert found is not None
+    return Line("the same from a Parquet file, 65,536 rows at a time, reading included", _cost(found))
 
 
 def _cost(one: dict[str, float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -11,11 +12,12 @@ from benchmarks.peers.streams import HOUR, TRAINED, WINDOWS, Columns
 from benchmarks.peers.trial import Pages, Watch, serve
 from homeostat.engine.monitoring.drift import drift, psi
 from homeostat.engine.monitoring.evidence import Evidence, Monitor, judge, look, monitor
-from homeostat.engine.monitoring.reference import Reference, profile, reference
+from homeostat.engine.monitoring.reference import Profile, Reference, merge, profile, reference
 
 ALPHA = 0.02
 TEST = "test"
 _BOUNDS = (0.1, 0.25)
+_BATCH = 1 << 16
 _known: dict[int, tuple[Reference, Monitor]] = {}
 
 
@@ -49,6 +51,21 @@ def held(columns: Columns) -> Callable[[], object]:
     return lambda: drift(against, profile(against, live))
 
 
+def file(path: Path) -> Callable[[], object]:
+    """The profile of a file's rows, a batch after the other, against the first tenth."""
+    rows = pl.scan_parquet(path)
+    count = int(rows.select(pl.len()).collect().item())
+    against = reference(rows.head(count // 10).collect())
+
+    def work() -> object:
+        seen = Profile()
+        for first in range(0, count, _BATCH):
+            seen = merge(seen, profile(against, rows.slice(first, _BATCH).collect()))
+        return drift(against, seen)
+
+    return work
+
+
 def _fitted(training: Columns) -> tuple[Reference, Monitor]:
     """The same training rows come again each `TRAINED` repetitions."""
     key = hash(training["x0"].tobytes())
@@ -66,4 +83,4 @@ def _frame(columns: Columns) -> tuple[pl.DataFrame, pl.Series | None]:
 
 
 if __name__ == "__main__":
-    serve(fit, held)
+    serve(fit, held, file)

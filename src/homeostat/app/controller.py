@@ -21,6 +21,7 @@ from homeostat.app.datasets import seal
 from homeostat.app.guarding import guard
 from homeostat.app.leases import reap
 from homeostat.app.online import refresh
+from homeostat.app.operating import operate
 from homeostat.app.pipelines import give_up
 from homeostat.app.reactors import react_all
 from homeostat.app.rollouts import step
@@ -217,6 +218,7 @@ class Controller:
             except Exception as error:  # noqa: BLE001 - one deployment must not keep the others from being counted
                 did.append(_failed(f"service levels of {model.name}", error))
         did += attend(self._container)
+        operate(self._container)
 
     def _models(self) -> list[Model]:
         try:

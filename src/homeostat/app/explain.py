@@ -10,6 +10,7 @@ import polars as pl
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.leases import alive
+from homeostat.app.operating import operation
 from homeostat.app.reading import declared_columns, find_dataset, read, version_of
 from homeostat.app.tried import tried
 from homeostat.domain import records
@@ -62,6 +63,7 @@ def status(container: Container) -> dict[str, Any]:
             | ({"log": p.detail["log"]} if "log" in p.detail else {})
             for p in leases
         ],
+        "serving": msgspec.to_builtins(operation(container)),
         "alerts": msgspec.to_builtins(store.find(records.Alert, ("state", "=", "open"))),
         "ledger": {"events": head.seq, "hash": head.hash},
     }

@@ -217,6 +217,8 @@ class ModelServing:
                 "port": port,
                 "generation": self.plane.generations,
                 "log": msgspec.to_builtins(self.plane.log.counts),
+                "cpu": sum(os.times()[:2]),
+                "rows": sum(endpoint.counts.rows for endpoint in self.plane.endpoints.values()),
             },
         )
         with self._container.store.begin() as transaction:

@@ -96,6 +96,9 @@ class Settings:
         str, Help("Price of a kilowatt hour for the cost of runs, as in 0.32 EUR.", "no cost")
     ] = ""
 
+    cpu_price: Annotated[
+        str, Help("Price of an hour of one processor for the cost of predictions, as in 0.04 EUR.", "no cost")
+    ] = ""
     lineage: Annotated[
         str, Help("Where lineage is told as OpenLineage: a file, or a server as http://…", "nowhere")
     ] = ""
@@ -126,7 +129,8 @@ class Settings:
             "trace_share": _share("trace_share", self.trace_share),
             "otlp": _web("otlp", self.otlp) if self.otlp else "",
             "country": _country(self.country),
-            "energy_price": _price(self.energy_price),
+            "energy_price": _price("energy_price", self.energy_price, "a kilowatt hour, as in 0.32 EUR"),
+            "cpu_price": _price("cpu_price", self.cpu_price, "an hour of one processor, as in 0.04 EUR"),
             "lineage": _lineage(self.lineage),
             "channels": _channels(self.channels),
         }.items():
@@ -303,17 +307,15 @@ def _country(value: Any) -> str:
     return text.upper()
 
 
-def _price(value: Any) -> str:
-    text = str(value) if isinstance(value, int | float) else _text("energy_price", value)
+def _price(name: str, value: Any, like: str) -> str:
+    text = str(value) if isinstance(value, int | float) else _text(name, value)
     price, _, currency = text.partition(" ")
     try:
         known = not text or 0 <= float(price) < 1e9
     except ValueError:
         known = False
     if not known or len(currency) > 20:
-        raise HomeostatError(
-            f"setting energy_price is {text!r}", remedy="Write the price of a kilowatt hour, as in 0.32 EUR"
-        )
+        raise HomeostatError(f"setting {name} is {text!r}", remedy=f"Write the price of {like}")
     return text
 
 

@@ -201,6 +201,11 @@ def _show_processes(found: dict[str, Any], server: str) -> None:
                 f"{process['subject']} dropped {log['dropped']:,} predictions that its log had no room for, "
                 f"and holds {log['buffered']:,}{why}"
             )
+    serving = found["serving"]
+    if serving["rows"]:
+        busy, cost = serving["busy"], serving["cost_per_1000"]
+        costs = "" if cost is None else f", at {cost:.3g} {serving['currency']}".rstrip() + " per 1,000"
+        typer.echo(f"Over a day: {serving['rows']:,} predictions{costs}; model servers were {busy:.1%} busy.")
     where = f"Server: {server}" if server else "No server runs here; start it with homeostat up"
     ledger = f"{found['ledger']['events']:,} events in the ledger"
     typer.echo(f"{where}. {ledger}. Clock: {moment(found['now'])} UTC.")

@@ -343,6 +343,21 @@ class Tallied(Record, frozen=True, kw_only=True):
     at: datetime
 
 
+class Usage(Record, frozen=True, kw_only=True):
+    """What one model server used and did within an hour, which adds, and its own counters at the last reading."""
+
+    KEY = ("process", "hour")
+    process: str
+    hour: datetime
+    seconds: float  # that were observed; real time, as all of this is
+    cpu: float  # seconds of processors
+    rows: int
+    started: float  # of the process that was read
+    cpu_read: float
+    rows_read: int
+    read_at: datetime
+
+
 class Alert(Record, frozen=True, kw_only=True):
     """Something a person should know, open until it is resolved. ``key`` makes repeats one alert."""
 

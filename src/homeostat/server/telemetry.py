@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from homeostat.app.operating import operation
 from homeostat.app.slos import Standing, standings
 from homeostat.app.telling import channels
+from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import NotFound
 from homeostat.domain.release import VERSION
@@ -96,6 +98,7 @@ class Stored:
         yield from (waiting, failures)
         yield from self._work()
         yield from self._data()
+        yield from self._serving()
 
     def _monitors(self) -> Iterator[Metric]:
         value = _gauge("monitor_value", "The newest window of a monitor.", ["deployment", "monitor"])
@@ -142,6 +145,22 @@ class Stored:
             if one.arrived_at is not None:
                 age.add_metric([one.name], (now - one.arrived_at).total_seconds())
         yield from (rows, age)
+
+    def _serving(self) -> Iterator[Metric]:
+        cpu = _counter("serving_cpu_seconds", "Time of processors that a model server took.", ["worker"])
+        for lease in workers(self._container):
+            if "cpu" in lease.detail:
+                cpu.add_metric([lease.subject.partition("/")[2]], lease.detail["cpu"])
+        found = operation(self._container)
+        busy = _gauge(
+            "serving_busy_ratio", "Processors that model servers kept busy, of one each, over a day.", []
+        )
+        cost = _gauge("serving_cost_per_1000", "Cost of 1,000 predictions over a day.", ["currency"])
+        if found.busy is not None:
+            busy.add_metric([], found.busy)
+        if found.cost_per_1000 is not None:
+            cost.add_metric([found.currency], found.cost_per_1000)
+        yield from (cpu, busy, cost)
 
 
 def _standings(container: Container) -> list[Standing]:

@@ -311,6 +311,18 @@ def upgrade() -> None:
         moment("at"),
     )
     op.create_table(
+        "usage",
+        text("process", key=True),
+        moment("hour", key=True),
+        real("seconds"),
+        real("cpu"),
+        integer("rows"),
+        real("started"),
+        real("cpu_read"),
+        integer("rows_read"),
+        moment("read_at"),
+    )
+    op.create_table(
         "alerts",
         text("id", key=True),
         text("key"),
@@ -689,6 +701,7 @@ def downgrade() -> None:
         "deliveries",
         "silences",
         "alerts",
+        "usage",
         "tallied",
         "tallies",
         "windows",

@@ -16,6 +16,7 @@ from homeostat.app.container import Container
 from homeostat.app.datasets import append_log, seal
 from homeostat.app.deliveries import ingest
 from homeostat.app.projects import load_project
+from homeostat.app.quality import assess
 from homeostat.app.reactors import react_all
 from homeostat.app.replaying import replay
 from homeostat.app.serving import load_version
@@ -177,3 +178,20 @@ def test_an_answer_that_its_model_does_not_give_is_told(container: Container) ->
     append_log(container, "shop.predictions", to_frame([item]))
     with pytest.raises(Conflict, match="was not answered: ValueError: no"):
         replay(container, "p4")
+
+
+def test_features_that_serving_computed_otherwise_are_counted_by_name(container: Container) -> None:
+    items = [answered(container, f"p{n}") for n in range(6)]
+    rate = to_frame(items[:2]).with_columns(
+        prediction_id=pl.col("prediction_id") + "x", rate__mean_1d=pl.lit(9.0)
+    )
+    append_log(container, "shop.predictions", rate)
+    found = assess(container, "shop").inputs
+    assert found is not None
+    assert found.skew is not None
+    assert (found.skew.sampled, found.skew.differing) == (8, 2)
+    assert found.skew.features == {"rate__mean_1d": 2}
+    assert found.rows == 8
+    assert found.repeated == 0.0
+    assert found.ages["rate"].p50 is not None
+    assert 0 <= found.ages["rate"].p50 < 86_400

@@ -17,6 +17,7 @@ from homeostat.app.answers import Array, coded, dtype_of, loss_of, predictions
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.estimating import estimate_windows, estimates
+from homeostat.app.inputs import inputs
 from homeostat.app.levels import judged
 from homeostat.app.outcomes import CAME_AT, given, log_of
 from homeostat.app.reading import read
@@ -75,8 +76,9 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
             f"nothing was asked of deployment/{name} yet", remedy="homeostat status shows what serves"
         )
     now, task, known = container.clock.now(), model.task, measures(model.task)
-    since = pl.col("at") > now - parse_duration(window)
-    joined = join_labels(container, model, read(container, log_of(name)).filter(since).collect())
+    span = parse_duration(window)
+    log = read(container, log_of(name)).filter(pl.col("at") > now - 2 * span).collect()
+    joined = join_labels(container, model, log.filter(pl.col("at") > now - span))
     found = _quality(model, joined, known, now)
     rows = _labelled(model, joined)
     y, p = rows[task.label].cast(pl.Float64).to_numpy(), predictions(task, rows)
@@ -89,6 +91,7 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
         reliability=_reliability(y, p) if classes else [],
         groups=_groups(model, rows, known),
         estimates=estimates(container, model, joined),
+        inputs=inputs(container, model, log, now, span),
     )
 
 

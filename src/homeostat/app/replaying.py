@@ -6,7 +6,7 @@ The features are computed twice: as they were logged, and anew, point in time, f
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -24,6 +24,7 @@ from homeostat.domain.records import Dataset, Deployment, ModelVersion
 from homeostat.domain.refs import Ref
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.serving.requests import RequestReader
+from homeostat.engine.serving.scorer import Loaded
 
 # What the last bits of a sum may differ by when rows are scored alone that were scored together.
 _EXACT: Final = 1e-9
@@ -94,6 +95,45 @@ def replay(container: Container, prediction_id: str) -> Replay:
     scorer = loaded.scorer
     assert isinstance(scorer, ModelScorer)
     features = scorer.features
+    found = compared(container, loaded, row)
+    differing = found.differing
+    from_logged, from_again = (float(scorer.package.score(X)[0]) for X in (found.logged, found.recomputed))
+    matches = not differing and answered is not None and abs(from_logged - answered) <= _EXACT
+    return Replay(
+        prediction=f"prediction/{row['prediction_id']}",
+        request=found.request,
+        at=row["at"],
+        model=str(Ref("model", deployment.model).at(version)),
+        digest=record.digest,
+        as_of={view.name: row.get(f"as_of__{view.name}") for view in features.stored},
+        features=found.logged.row(0, named=True),
+        differing=differing,
+        answered=answered,
+        from_logged=from_logged,
+        from_recomputed=from_again,
+        matches=matches,
+        verdict=_verdict(answered, from_logged, differing),
+    )
+
+
+class Compared(NamedTuple):
+    """A logged prediction: its request, its features as logged and anew, one row each, and which of them differ."""
+
+    request: dict[str, Any]
+    logged: pl.DataFrame
+    recomputed: pl.DataFrame
+    differing: list[Differing]
+
+
+def compared(container: Container, loaded: Loaded, row: dict[str, Any]) -> Compared:
+    """The features of a row of the log, beside the same from the batches that were there then.
+
+    Raises:
+        Conflict: it was logged without its request.
+    """
+    scorer = loaded.scorer
+    assert isinstance(scorer, ModelScorer)
+    features = scorer.features
     request = request_of(row, features.own, loaded.columns)
     reader = RequestReader(loaded.columns)
     asked = reader.convert({name: plain(value) for name, value in request.items()})
@@ -105,23 +145,7 @@ def replay(container: Container, prediction_id: str) -> Replay:
         for name in features.names
         if not _same(before[name][0], again[name][0])
     ]
-    from_logged, from_again = (float(scorer.package.score(X)[0]) for X in (before, again))
-    matches = not differing and answered is not None and abs(from_logged - answered) <= _EXACT
-    return Replay(
-        prediction=f"prediction/{row['prediction_id']}",
-        request=request,
-        at=row["at"],
-        model=str(Ref("model", deployment.model).at(version)),
-        digest=record.digest,
-        as_of={view.name: row.get(f"as_of__{view.name}") for view in features.stored},
-        features=before.row(0, named=True),
-        differing=differing,
-        answered=answered,
-        from_logged=from_logged,
-        from_recomputed=from_again,
-        matches=matches,
-        verdict=_verdict(answered, from_logged, differing),
-    )
+    return Compared(request, before, again, differing)
 
 
 def logged(container: Container, prediction_id: str) -> tuple[Deployment, dict[str, Any]]:

@@ -11,6 +11,7 @@ from homeostat.cli.output import Json, number, print_json, print_table
 from homeostat.cli.session import Session
 
 if TYPE_CHECKING:
+    from homeostat.engine.monitoring.inputs import Inputs
     from homeostat.engine.monitoring.quality import Quality
 
 
@@ -93,6 +94,31 @@ def _show(found: Quality, title: str) -> None:
         )
     elif found.labelled:
         typer.echo("No slice is worse than the rest for sure.")
+    if found.inputs is not None:
+        _show_inputs(found.inputs)
+
+
+def _show_inputs(found: Inputs) -> None:
+    typer.echo(
+        f"\n{found.rows:,} requests, {found.before:,} in as long a time before; "
+        f"{found.repeated:.1%} ask the same again."
+    )
+    for view, age in found.ages.items():
+        if age.p50 is not None and age.p99 is not None:
+            typer.echo(
+                f"{view}: half of its features within {_span(age.p50)}, 99 of 100 within {_span(age.p99)}."
+            )
+    if found.skew is not None:
+        behind = ", ".join(f"{name} in {count}" for name, count in found.skew.features.items())
+        typer.echo(
+            f"Computed anew, {found.skew.differing} of {found.skew.sampled} predictions have other features"
+            + (f": {behind}." if behind else ".")
+        )
+    if found.findings:
+        print_table(
+            ["feature", "now", "of rows", "in training"],
+            [[one.feature, one.what, f"{one.share:.1%}", f"{one.usual:.1%}"] for one in found.findings],
+        )
 
 
 def _span(seconds: float) -> str:

@@ -28,8 +28,8 @@ from homeostat.app.reporting.report import report
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain import records
-from homeostat.domain.errors import DeclarationError, NotFound
-from homeostat.engine.monitoring.reference import Reference
+from homeostat.domain.errors import BadRequest, DeclarationError, NotFound
+from homeostat.engine.monitoring.reference import Reference, reference
 from homeostat.engine.registry.package import REFERENCE
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -244,6 +244,12 @@ def test_any_span_of_time_is_reported_beside_its_training_data(container: Contai
         report(container, "shop", START - timedelta(days=9), START - timedelta(days=2))
     with pytest.raises(NotFound, match="model/shop@7"):
         report(container, "shop", START, end, version=7)
+    alien = reference(pl.DataFrame({"weight": [1.0]}))
+    with pytest.raises(BadRequest, match=r"w.bin has no feature of model/shop"):
+        report(container, "shop", START, end, against=("w.bin", alien))
+    known = reference(pl.DataFrame({"size": rng.normal(size=4000)}))
+    (beside,) = report(container, "shop", START, end, against=("other", known)).features
+    assert beside.name == "size__size"
 
 
 def test_labels_that_drift_are_found_as_they_come_each_once(container: Container, tmp_path: Path) -> None:

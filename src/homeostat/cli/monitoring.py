@@ -36,12 +36,17 @@ def report(
         str, typer.Option("--from", metavar="TIME", help="As 2024-05-01 or 2024-05-01T12:00, in UTC.")
     ] = "",
     end: Annotated[str, typer.Option("--to", metavar="TIME", help="By default now; a week in all.")] = "",
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Compare with a whylogs profile or TFDV statistics instead."),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a report of a span of time: every feature beside its training data, evidence, monitors and alerts."""
+    from homeostat.app.reporting.foreign import foreign
     from homeostat.app.reporting.page import page
     from homeostat.app.reporting.report import report as made
 
@@ -49,12 +54,13 @@ def report(
     number = number_of(version) if version else None
     if version and number is None:
         raise BadRequest(f"{model!r} names no version", remedy=f"Write {name}@1")
+    known = None if against is None else (against.name, foreign(against))
     with session.container() as container, progress("Comparing"):
         until = _time(end) if end else container.clock.now()
         since = _time(begin) if begin else until - _WEEK
         if since >= until:
             raise BadRequest(f"from {since} to {until} is no time", remedy="Let --from be before --to")
-        found = made(container, name, since, until, version=number)
+        found = made(container, name, since, until, version=number, against=known)
     if as_json:
         typer.echo(json_text(found))
     if output is None and not as_json:

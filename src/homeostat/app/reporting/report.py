@@ -19,7 +19,8 @@ from homeostat.app.outcomes import log_of
 from homeostat.app.quality import join_labels
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of
-from homeostat.domain.errors import NotFound
+from homeostat.app.reporting.foreign import named
+from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.records import Alert, Dataset, ModelVersion, Window
 from homeostat.engine.monitoring.drift import FeatureDrift, drift
 from homeostat.engine.monitoring.reference import LABEL, SCORE, Numbers, Reference, labels, profile
@@ -125,6 +126,7 @@ def report(
 
     Raises:
         NotFound: there is no such model or version, or it was never asked in that time.
+        BadRequest: the reference has none of the model's features.
     """
     declared = find_model(container, model)
     name, known = against or _reference(container, model, version)
@@ -136,6 +138,8 @@ def report(
             f"model/{model} was not asked from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
             remedy="Choose another time: --from and --to",
         )
+    if against is not None:
+        known = named(known, log.columns)
     came = join_labels(container, declared, log)
     labelled = came.filter(pl.col(declared.task.label).is_not_null())
     frame = log.select(one for one in known.features if one in log.columns and one != LABEL)
@@ -143,6 +147,11 @@ def report(
     if labelled.height and LABEL in known.features:
         truth = labelled.select(pl.col(declared.task.label).cast(pl.Float64).alias(LABEL))
         features += _features(known, truth)
+    if not features:
+        raise BadRequest(
+            f"{name} has no feature of model/{model}",
+            remedy=f"Compare with one that has some of: {', '.join(one for one in log.columns if '__' in one)}",
+        )
     monitors: dict[str, list[Look]] = {}
     within: Sequence[Any] = (("deployment", "=", model), ("end", ">", start), ("end", "<=", end))
     for one in container.store.find(Window, *within, order=["end"]):
@@ -201,7 +210,7 @@ def _side(counts: list[int], summary: Summary | None, *, numeric: bool) -> Side:
     rows = sum(counts)
     moments = summary.moments if summary is not None and numeric else None
     shares = [round(count / rows, 6) for count in counts]
-    distinct = round(summary.distinct) if summary is not None else None
+    distinct = round(summary.distinct) if summary is not None and any(summary.registers) else None
     if moments is None:
         return Side(rows=rows, missing=shares[0], distinct=distinct, shares=shares)
     return Side(

@@ -149,6 +149,12 @@ def stage(container: Container, version: int) -> str:
     return found.stage
 
 
+def incidents(container: Container) -> list[records.Alert]:
+    """What was done about a champion; of its service levels, others tell."""
+    found = container.store.find(records.Alert, ("subject", "=", "deployment/shop"))
+    return [alert for alert in found if alert.key.startswith("incident:")]
+
+
 def spent(container: Container, first: int, count: int, mean: float) -> None:
     rng = np.random.default_rng(first)
     money = rng.uniform(0, 2 * mean, count)
@@ -232,7 +238,7 @@ def test_a_champion_that_fails_soon_after_it_took_over_gives_way_and_an_incident
     did = controller.tick().did
     assert arms(container) == [(1, 1.0, "champion")], did
     assert (stage(container, 1), stage(container, 2)) == ("champion", "rolled-back")
-    (alert,) = container.store.find(records.Alert, ("subject", "=", "deployment/shop"))
+    (alert,) = incidents(container)
     assert alert.action == "rolled back to @1"
     assert "of 71 requests failed" in alert.summary
     assert alert.detail["done"] == {"from": 2, "to": 1, "generation": 3}
@@ -256,7 +262,7 @@ def test_a_slow_moment_is_one_observation_and_a_slow_version_is_not(container: C
         answered(container, 2, list(range(2000 + look * 10, 2010 + look * 10)), latency_us=400_000)
         controller.tick()
     assert arms(container) == [(1, 1.0, "champion")]
-    (alert,) = container.store.find(records.Alert, ("subject", "=", "deployment/shop"))
+    (alert,) = incidents(container)
     assert "p99" in alert.summary
 
 

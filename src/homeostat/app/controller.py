@@ -19,6 +19,7 @@ from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
 from homeostat.app.guarding import guard
+from homeostat.app.healing import heal
 from homeostat.app.leases import reap
 from homeostat.app.online import refresh
 from homeostat.app.operating import operate
@@ -210,6 +211,7 @@ class Controller:
                     did.append(done)
             except Exception as error:  # noqa: BLE001 - one champion must not keep the others from being guarded
                 did.append(_failed(f"probation of {model.name}", error))
+        did += heal(self._container)
 
     def _levels(self, did: list[str]) -> None:
         for model in self._models():

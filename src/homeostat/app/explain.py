@@ -60,7 +60,7 @@ def status(container: Container) -> dict[str, Any]:
         ],
         "processes": [
             {"role": p.role, "subject": p.subject, "host": p.host, "pid": p.pid, "alive": alive(container, p)}
-            | ({"log": p.detail["log"]} if "log" in p.detail else {})
+            | {name: p.detail[name] for name in ("log", "errors") if p.detail.get(name)}
             for p in leases
         ],
         "serving": msgspec.to_builtins(operation(container)),

@@ -71,14 +71,14 @@ def _begun(container: Container, model: Model, slo: SLO, alias: Alias) -> Probat
     return Probation(
         deployment=model.name,
         version=alias.version,
-        former=_refuge(container, model.name),
+        former=refuge(container, model.name),
         began_at=alias.at,
         until=alias.at + parse_duration(slo.probation),
         log_seq=log.position if log else 0,
     )
 
 
-def _refuge(container: Container, name: str) -> int:
+def refuge(container: Container, name: str) -> int:
     """The version to return to; 0 where there is none, or it was itself taken back before."""
     store = container.store
     deployment = store.get(Deployment, name)

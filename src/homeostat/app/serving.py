@@ -207,7 +207,7 @@ class ModelServing:
         )
 
     def beat(self, address: str, port: int) -> None:
-        """Put the lease: ``address`` is the private socket; ``detail`` has port and generations."""
+        """Put the lease: ``address`` is the private socket; ``detail`` has port, generations and errors."""
         lease = lease_of(self._container, "worker", f"worker/{self._worker}", address=address)
         lease = msgspec.structs.replace(
             lease,
@@ -216,6 +216,7 @@ class ModelServing:
             | {
                 "port": port,
                 "generation": self.plane.generations,
+                "errors": self.plane.errors,
                 "log": msgspec.to_builtins(self.plane.log.counts),
                 "cpu": sum(os.times()[:2]),
                 "rows": sum(endpoint.counts.rows for endpoint in self.plane.endpoints.values()),

@@ -194,6 +194,8 @@ def _show_processes(found: dict[str, Any], server: str) -> None:
     if rows:
         print_table(["process", "for", "host", "pid", ""], rows, title="Processes")
     for process in found["processes"]:
+        for deployment, why in process.get("errors", {}).items():
+            typer.echo(f"{process['subject']} cannot serve deployment/{deployment} as declared: {why}")
         log = process.get("log", {})
         if log.get("dropped") or log.get("error"):
             why = f": {log['error']}" if log.get("error") else ""

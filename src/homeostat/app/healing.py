@@ -1,0 +1,88 @@
+"""Versions that model servers cannot load: a canary is taken out, a champion gives way to the one before it.
+
+Model servers go on with what they served, and tell in their leases what they could not load. What all of them say of a
+version is its own fault, such as a file that is missing or altered; what one alone says may be its machine's. A store
+that does not answer is nobody's fault and is waited for. An incident says what was seen and done, and how long it took.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from homeostat.app.alerts import add_detail, open_alert
+from homeostat.app.container import Container
+from homeostat.app.guarding import refuge
+from homeostat.app.rollouts import return_to, rollback
+from homeostat.app.workers import sync_workers, workers
+from homeostat.domain.records import Arm, Deployment, Lease
+
+_AWAY: Final = "StoreUnavailable"
+
+
+def heal(container: Container) -> list[str]:
+    """Take out of deployments what no model server can load; says what was done."""
+    servers = workers(container)
+    if not any(lease.detail.get("errors") for lease in servers):
+        return []
+    did = []
+    for deployment in container.store.find(Deployment):
+        for arm in deployment.arms:
+            if why := _unloadable(servers, deployment, arm.version):
+                did += _taken_out(container, deployment, arm, why)
+                break  # the arms are others now
+    return did
+
+
+def _unloadable(servers: list[Lease], deployment: Deployment, version: int) -> str:
+    """Why a version cannot be loaded, where every model server says so; else nothing."""
+    of = f"model/{deployment.model}@{version}: "
+    told = [
+        next(
+            (
+                part
+                for part in lease.detail.get("errors", {}).get(deployment.name, "").split("; ")
+                if part.startswith(of)
+            ),
+            "",
+        )
+        for lease in servers
+    ]
+    if not all(told) or any(one.startswith(of + _AWAY) for one in told):
+        return ""
+    return told[0]
+
+
+def _taken_out(container: Container, deployment: Deployment, arm: Arm, why: str) -> list[str]:
+    began = container.clock.monotonic()
+    name = deployment.name
+    reason = f"@{arm.version} cannot be loaded: {why}"
+    key = f"unloadable:{name}:{arm.version}:{deployment.generation}"
+    good = refuge(container, name) if arm.role == "champion" else 0
+    if arm.role != "champion":
+        done = "taken out; the champion answers"
+        rollback(container, name, actor="homeostat", reason=reason)
+    elif good:
+        done = f"rolled back to @{good}"
+    else:
+        done = "none: there is no version to return to; servers that have it in memory go on with it"
+    with container.store.begin() as tx:
+        now = tx.lock(Deployment, name)
+        if now is None or (arm.role == "champion" and now.generation != deployment.generation):
+            return []
+        if good:
+            return_to(tx, container, name, good, actor="homeostat", reason=reason)
+        opened = open_alert(
+            tx,
+            container,
+            key=key,
+            subject=f"deployment/{name}",
+            severity="page" if arm.role == "champion" else "ticket",
+            summary=reason,
+            action=done,
+            detail={"seen": why, "done": done},
+        )
+    if not opened:
+        return []
+    sync_workers(container)
+    add_detail(container, key, {"seconds": {"to_heal": round(container.clock.monotonic() - began, 3)}})
+    return [f"deployment/{name}: {reason}: {done}"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import polars as pl
 import pytest
@@ -18,13 +22,17 @@ from homeostat.app.container import Container
 from homeostat.app.datasets import seal
 from homeostat.app.deliveries import ingest
 from homeostat.app.online import live_views, refresh
+from homeostat.app.outcomes import label
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
-from homeostat.app.serving import load_version
+from homeostat.app.reading import read
+from homeostat.app.rollouts import rollback
+from homeostat.app.serving import ModelServing, load_version
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain import records
 from homeostat.domain.contracts import request_type
+from homeostat.server.dataplane import DataPlane
 from tests.adapters.blobs.s3_server import s3
 
 __all__ = ["s3"]
@@ -144,3 +152,41 @@ def test_the_loop_on_servers(container: Container, tmp_path: Path) -> None:
     assert seal(container, "answers") is not None
     assert "dataset/answers@1" in str(explain.lineage(container, "model/shop@1", "up"))
     assert container.ledger.verify().ok
+    several_hosts(container, tmp_path / "other", now)
+
+
+def several_hosts(container: Container, home: Path, now: datetime) -> None:
+    """A second machine, which shares nothing but the servers: the same answers, one log, the same changes."""
+    with Container(replace(container.settings, home=home)) as other, asyncio.Runner() as loop:
+        hosts = [ModelServing(container, "here"), ModelServing(other, "there")]
+        asking = {"id": "new", "at": now.isoformat(), "who": "ann"}
+
+        async def once(host: ModelServing) -> Any:
+            await host.plane.follow()  # as it does each second
+            app: Any = DataPlane(host.plane).public
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://host"
+            ) as client:
+                answer = await client.post("/predict/shop", json=asking)
+            assert answer.status_code == 200, answer.text
+            await host.plane.flush()
+            return answer.json()
+
+        def ask(host: ModelServing) -> Any:
+            return loop.run(once(host))
+
+        here, there = map(ask, hosts)
+        assert (here["version"], here["score"]) == (there["version"], there["score"])
+        second = execute(container, submit(container, "shop", reason="second").id)
+        assert second is not None
+        react_all(container)
+        assert [ask(host)["version"] for host in hosts] == [2, 2]
+        rollback(other, "shop", actor="user", reason="on the other machine")
+        assert [ask(host)["version"] for host in hosts] == [1, 1]
+        log = read(container, "shop.predictions").collect()
+        assert sorted(log["version"]) == [1, 1, 1, 1, 2, 2]
+        assert {here["prediction_id"], there["prediction_id"]} <= set(log["prediction_id"])
+        label(other, "shop", {here["prediction_id"]: 1})
+        assert read(container, "shop.labels").collect().height == 1
+        for host in hosts:
+            loop.run(host.plane.close())

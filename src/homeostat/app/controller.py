@@ -18,6 +18,7 @@ from homeostat.app.attending import attend
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
+from homeostat.app.freezing import frozen
 from homeostat.app.guarding import guard
 from homeostat.app.healing import heal
 from homeostat.app.leases import reap
@@ -101,15 +102,23 @@ class Controller:
         store = self._container.store
         runs = store.find(Run, ("kind", "=", "train"), ("state", "in", ["queued", "running"]))
         coming = [f"model/{v.model}@{v.version}" for v in self._coming()]
-        return [f"run/{run.id}" for run in runs] + coming
+        going = [run for run in runs if run.state == "running" or not self._frozen(run.model)]
+        return [f"run/{run.id}" for run in going] + coming
+
+    def _frozen(self, model: str) -> bool:
+        return frozen(self._container, model) is not None
 
     def _coming(self, *where: Where) -> list[ModelVersion]:
         """Versions on their way: to their gates, or to their rollout, which the next tick begins.
 
-        One that waits for a person's approval is not on its way by itself.
+        One that waits for a person's approval, or for the end of a freeze, is not on its way by itself.
         """
         found = self._container.store.find(ModelVersion, ("stage", "in", ["candidate", "accepted"]), *where)
-        return [v for v in found if v.stage == "candidate" or not awaits(self._container, v)]
+        return [
+            v
+            for v in found
+            if v.stage == "candidate" or not (self._frozen(v.model) or awaits(self._container, v))
+        ]
 
     def _reap(self, did: list[str]) -> None:
         """Give up what the dead were running, and try it again."""
@@ -167,7 +176,7 @@ class Controller:
         for run in container.store.find(
             Run, ("kind", "=", "train"), ("state", "=", "queued"), order=["created_at"]
         ):
-            if running.get(f"train.{run.id}") != "running":
+            if running.get(f"train.{run.id}") != "running" and not self._frozen(run.model):
                 container.executor.submit(f"train.{run.id}", ["train", run.id])
                 did.append(f"started run/{run.id}: {run.reason}")
         for version in container.store.find(ModelVersion, ("stage", "=", "candidate")):
@@ -193,7 +202,7 @@ class Controller:
         """Begin the A/B tests whose arms are complete, and look at those that run."""
         container = self._container
         for model in self._models():
-            if isinstance(model.rollout, ABTest):
+            if isinstance(model.rollout, ABTest) and not self._frozen(model.name):
                 try:
                     if (begun := begin_trial(container, model)) is not None:
                         did.append(f"trial/{begun.id} began")
@@ -249,6 +258,7 @@ class Controller:
         assert model.retrain is not None
         watched = watch(container, model) or Watched()
         now = container.clock.now()
+        held = frozen(container, model.name)
         runs = container.store.find(
             Run, ("model", "=", model.name), ("state", "!=", "failed"), order=["-created_at"], limit=1
         )
@@ -259,7 +269,7 @@ class Controller:
             drift=watched.drift,
             suspicion=watched.suspicion,
             levels=watched.levels,
-            frozen=broken_upstream(container, datasets_of(model)),
+            frozen=held.why if held else broken_upstream(container, datasets_of(model)),
         )
         ruling = decide(model.retrain, facts)
         run = self._train(model, ruling, did) if ruling.should_train and not self._training(model) else None

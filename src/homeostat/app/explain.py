@@ -9,6 +9,7 @@ import polars as pl
 
 from homeostat.app.code import declared
 from homeostat.app.container import Container
+from homeostat.app.freezing import freezes
 from homeostat.app.leases import alive
 from homeostat.app.operating import operation
 from homeostat.app.reading import declared_columns, find_dataset, read, version_of
@@ -65,6 +66,7 @@ def status(container: Container) -> dict[str, Any]:
         ],
         "serving": msgspec.to_builtins(operation(container)),
         "alerts": msgspec.to_builtins(store.find(records.Alert, ("state", "=", "open"))),
+        "frozen": [msgspec.to_builtins(one) | {"why": one.why} for one in freezes(container)],
         "ledger": {"events": head.seq, "hash": head.hash},
     }
 

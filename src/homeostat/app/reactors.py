@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from homeostat.app.approvals import APPROVED
 from homeostat.app.code import declared
 from homeostat.app.container import Container
+from homeostat.app.freezing import UNFROZEN
 from homeostat.app.registry.deprecation import RESTORED
 from homeostat.app.rollouts import begin
 from homeostat.app.signatures import SIGNED, warn
@@ -49,7 +50,7 @@ def _roll_out_waiting(container: Container, event: Event) -> None:
 REACTORS = (
     Reactor("notify", TOLD, tell),
     Reactor("roll-out", frozenset({"model.accepted", APPROVED, SIGNED, RESTORED}), _roll_out),
-    Reactor("roll-out-waiting", frozenset({"project.applied"}), _roll_out_waiting),
+    Reactor("roll-out-waiting", frozenset({"project.applied", UNFROZEN}), _roll_out_waiting),
 )
 
 

@@ -14,6 +14,7 @@ from homeostat.app.answers import coded, loss_of, predictions
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
+from homeostat.app.freezing import frozen
 from homeostat.app.looks import OUTCOME, Source, look, start
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import read
@@ -201,7 +202,12 @@ def begin(container: Container, model: str, version: int) -> bool:
     """
     record = container.store.get(ModelVersion, model, version)
     run = container.store.get(Run, record.run) if record else None
-    if record is None or run is None or record.stage != "accepted":
+    if record is None or run is None or record.stage != "accepted" or frozen(container, model):
+        return False
+    if same := _taken_back(container, record, run):
+        why = f"the same was rolled back as @{same.version}: {same.stage_reason}"
+        with container.store.begin() as tx:
+            set_stage(tx, container, model, version, "rejected", actor="homeostat", reason=why)
         return False
     if admission.ask(container, record):
         return False
@@ -233,6 +239,21 @@ def begin(container: Container, model: str, version: int) -> bool:
             _begin(tx, container, rollout, canary)
     sync_workers(container)
     return True
+
+
+def _taken_back(container: Container, record: ModelVersion, run: Run) -> ModelVersion | None:
+    """A version that was rolled back and is the same: its bytes are, or all that its training followed from."""
+    for one in container.store.find(
+        ModelVersion, ("model", "=", record.model), ("stage", "=", "rolled-back"), order=["-version"]
+    ):
+        made = container.store.get(Run, one.run)
+        if one.digest == record.digest or (made is not None and _followed_from(made) == _followed_from(run)):
+            return one
+    return None
+
+
+def _followed_from(run: Run) -> tuple[Any, ...]:
+    return run.inputs, run.features, run.code, run.function, run.params, run.seed
 
 
 def _challenge(container: Container, model: Model, version: int) -> bool:
@@ -309,6 +330,10 @@ def step(container: Container, rollout: Rollout) -> Decision:
     test = CanaryTest.restore(model.rollout, rollout.statistics)
     looked = _look(container, model, rollout, test)
     decision = test.decide(container.clock.now(), rollout.began_at, looked.requests, looked.labelled)
+    if decision.action == "promote" and (held := frozen(container, rollout.deployment)):
+        decision = msgspec.structs.replace(
+            decision, action="continue", reason=f"{decision.reason}; held: frozen, {held.why}"
+        )
     looked = msgspec.structs.replace(looked, statistics=looked.statistics | decision.statistics)
     with container.store.begin() as tx:
         tx.lock(Deployment, rollout.deployment)

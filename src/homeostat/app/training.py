@@ -22,6 +22,7 @@ from homeostat.app.code import find_model, project
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
 from homeostat.app.drifting import training_reference
+from homeostat.app.freezing import refuse_frozen
 from homeostat.app.judging import judge
 from homeostat.app.leases import lease_of, release
 from homeostat.app.projects import checkout, import_function, importing
@@ -68,9 +69,10 @@ def submit(
 
     Raises:
         NotFound: no such model or function.
-        Conflict: a dataset that it needs has no rows, or the training function takes no such parameter.
+        Conflict: a dataset that it needs has no rows, the training function takes no such parameter, or it is frozen.
     """
     declaration = find_model(container, model)
+    refuse_frozen(container, model)
     code = project(container).source
     function = _function(container, declaration, code, using)
     _check_params(declaration, function, params or {})

@@ -36,6 +36,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "alerting": ("alerts", "slo"),
     "observing": ("telemetry",),
     "keeping": ("gc",),
+    "freezing": ("freeze", "unfreeze"),
     "backtesting": ("backtest",),
     "demo": ("demo",),
 }

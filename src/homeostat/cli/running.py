@@ -112,6 +112,8 @@ def status(session: Session, as_json: Json = False) -> None:
             f"No project is applied to {session.settings.home} yet. Begin with: homeostat init, homeostat apply"
         )
         return
+    for one in found["frozen"]:
+        typer.echo(f"Frozen: {one['why']}. Go on with homeostat unfreeze {one['model']}".rstrip() + ".")
     _show_models(found)
     _show_data(found)
     _show_processes(found, session.server)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
+    from homeostat.app.freezing import Freeze
     from homeostat.app.outcomes import Labelled
     from homeostat.app.replaying import Replay
     from homeostat.app.shadows import Agreement
@@ -19,6 +20,18 @@ class DirectRollouts:
     """Shadows, labels, what was tried out, and predictions computed again."""
 
     _container: Container
+
+    def freeze(self, model: str = "", *, reason: str = "asked for", actor: str = "user") -> Freeze:
+        """Stop the loop, of a model or of all."""
+        from homeostat.app.freezing import freeze
+
+        return freeze(self._container, model, reason=reason, actor=actor)
+
+    def unfreeze(self, model: str = "", *, reason: str = "asked for", actor: str = "user") -> Freeze:
+        """Let the loop go on."""
+        from homeostat.app.freezing import unfreeze
+
+        return unfreeze(self._container, model, reason=reason, actor=actor)
 
     def quality(self, model: str, *, window: str = "7d") -> Quality:
         """How good a model's answers were over the newest window."""

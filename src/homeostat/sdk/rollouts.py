@@ -10,6 +10,7 @@ from homeostat.domain.records import Deployment
 from homeostat.sdk.calls import Calls
 
 if TYPE_CHECKING:
+    from homeostat.app.freezing import Freeze
     from homeostat.app.outcomes import Labelled
     from homeostat.app.replaying import Replay
     from homeostat.app.shadows import Agreement
@@ -19,6 +20,27 @@ if TYPE_CHECKING:
 
 class Rollouts(Calls):
     """Calls about what serves."""
+
+    def freeze(self, model: str = "", *, reason: str = "asked for", actor: str = "user") -> Freeze:
+        """Stop the loop, of a model or without a name of all: nothing is trained, rolled out or promoted.
+
+        Raises:
+            NotFound: no such model is declared.
+            Conflict: it is frozen already.
+        """
+        from homeostat.app.freezing import Freeze
+
+        return self._post("/freeze", {"model": model, "reason": reason, "actor": actor}, Freeze)
+
+    def unfreeze(self, model: str = "", *, reason: str = "asked for", actor: str = "user") -> Freeze:
+        """Let the loop go on; returns the freeze that was in force.
+
+        Raises:
+            Conflict: there is none.
+        """
+        from homeostat.app.freezing import Freeze
+
+        return self._post("/unfreeze", {"model": model, "reason": reason, "actor": actor}, Freeze)
 
     def quality(self, model: str, *, window: str = "7d") -> Quality:
         """How good a model's answers were over the newest window, on the labels that have come.

@@ -108,6 +108,8 @@ class Api:
             post("/models/{name}/train", self._train),
             post("/models/{name}/promote", self._promote),
             post("/deployments/{name}/rollback", self._rollback),
+            post("/freeze", lambda call: served.freeze(self._container, call)),
+            post("/unfreeze", lambda call: served.unfreeze(self._container, call)),
             get("/deployments/{name}/rollouts", lambda call: served.listed(self._container, call)),
             get("/deployments/{name}/quality", lambda call: served.assessed(self._container, call)),
             get("/deployments/{name}/shadow", lambda call: served.agreement(self._container, call)),

@@ -13,6 +13,7 @@ import msgspec
 from starlette.convertors import IntegerConvertor
 from starlette.routing import Route
 
+from homeostat.app import freezing
 from homeostat.app.approvals import Standing
 from homeostat.app.controller import Tick
 from homeostat.app.deliveries import Ingested
@@ -181,6 +182,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /deployments/{name}/rollback": Operation(
         "Serve what served before.", records.Deployment, calls.Return
     ),
+    "POST /freeze": Operation(
+        "Stop the loop: of a model, or of all.", freezing.Freeze, rollouts.Freezing
+    ),
+    "POST /unfreeze": Operation("Let the loop go on.", freezing.Freeze, rollouts.Freezing),
     "GET /deployments/{name}/rollouts": Operation(
         "What was tried out, with its evidence.", list[Tried], query={"limit": _LIMIT}
     ),

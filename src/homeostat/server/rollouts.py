@@ -6,11 +6,11 @@ from typing import Annotated
 
 import msgspec
 
-from homeostat.app import outcomes, quality, replaying, shadows, tried
+from homeostat.app import freezing, outcomes, quality, replaying, shadows, tried
 from homeostat.app.container import Container
 from homeostat.domain.records import Deployment
 from homeostat.engine.monitoring.quality import Quality
-from homeostat.server.calls import Call
+from homeostat.server.calls import Actor, Call
 
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -34,6 +34,26 @@ class Shadowless(msgspec.Struct, forbid_unknown_fields=True):
 
     version: Number = 0
     reason: str = "asked for"
+
+
+class Freezing(msgspec.Struct, forbid_unknown_fields=True):
+    """Which model, empty for all, by whom and why."""
+
+    model: str = ""
+    reason: str = "asked for"
+    actor: Actor = "user"
+
+
+def freeze(container: Container, call: Call) -> freezing.Freeze:
+    """Stop the loop."""
+    said = call.read(Freezing)
+    return freezing.freeze(container, said.model, reason=said.reason, actor=said.actor)
+
+
+def unfreeze(container: Container, call: Call) -> freezing.Freeze:
+    """Let the loop go on."""
+    said = call.read(Freezing)
+    return freezing.unfreeze(container, said.model, reason=said.reason, actor=said.actor)
 
 
 def label(container: Container, call: Call) -> outcomes.Labelled:

@@ -243,6 +243,8 @@ async def _flushing(plane: Plane) -> None:
     last = plane.clock.monotonic()
     while True:
         await asyncio.sleep(_FLUSH / 10)
+        for _ in iter(plane.log.prepare, False):
+            await asyncio.sleep(0)  # answers have their turn
         if plane.log.due or plane.clock.monotonic() - last >= _FLUSH:
             await asyncio.to_thread(plane.log.flush)
             last = plane.clock.monotonic()
@@ -292,7 +294,7 @@ def run(
     """``serve`` on uvloop; threads switch so fast that background work does not show in latencies."""
     import uvloop
 
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.001)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(
             serve(

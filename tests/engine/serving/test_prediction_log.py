@@ -141,6 +141,24 @@ def test_chunks_reach_the_sink_in_order(sink: Sink) -> None:
     assert (log.counts.buffered, log.counts.flushed, log.counts.dropped) == (0, 25, 0)
 
 
+def test_slices_that_were_prepared_reach_the_sink_in_order_and_once(sink: Sink) -> None:
+    log = PredictionLog(sink)
+    batch = decided(routes(FakeScorer()), *map(str, range(1_200)))
+    for item in batch:
+        log.append("flights", item)
+    assert [log.prepare() for _ in range(4)] == [True, True, False, False]
+    assert log.counts.buffered == 1_200
+    sink.broken = True
+    assert log.flush() == 0
+    sink.broken = False
+    for item in batch[:600]:
+        log.append("flights", item)
+    assert log.prepare()
+    assert log.flush() == 1_800
+    ((_, frame),) = sink.frames
+    assert frame["prediction_id"].to_list() == [item.id for item in (*batch, *batch[:600])]
+
+
 def test_what_the_sink_refuses_is_kept_and_what_does_not_fit_is_counted(sink: Sink) -> None:
     log = PredictionLog(sink, capacity=20, chunk=10)
     batch = decided(routes(FakeScorer()), *map(str, range(30)))

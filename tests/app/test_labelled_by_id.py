@@ -46,7 +46,11 @@ def learnt(container: Container, run: Run) -> dict[int, tuple[float, float, int]
         ids = rows.requests["id"].to_list()
         assert not set(ids) & set(out)
         out |= dict(
-            zip(ids, zip(rows.requests["usage"], rows.X.to_series(0), rows.y.tolist(), strict=True), strict=True)
+            zip(
+                ids,
+                zip(rows.requests["usage"], rows.X.to_series(0), rows.y.tolist(), strict=True),
+                strict=True,
+            )
         )
     return out
 

@@ -10,7 +10,7 @@ from typing import Final, Literal, get_args
 import msgspec
 
 from homeostat.app.container import Container
-from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, locked_experiment
+from homeostat.app.tracking.experiments import DEFAULT, active_experiment, ensure_default
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.tracking import (
@@ -88,8 +88,7 @@ def create_logged_model(
     now = container.clock.now()
     id = f"m-{os.urandom(16).hex()}"
     with container.store.begin() as tx:
-        experiment = locked_experiment(tx, experiment_id)
-        check_active(experiment)
+        experiment = active_experiment(tx, experiment_id)
         made = LoggedModel(
             id=id,
             experiment=experiment_id,

@@ -54,10 +54,11 @@ class Transaction(Reads, Protocol):
     def delete(self, kind: type[R], *where: Where) -> int:
         """Remove the records that meet every condition; returns how many."""
 
-    def lock(self, kind: type[R], *key: Any) -> R | None:
+    def lock(self, kind: type[R], *key: Any, shared: bool = False) -> R | None:
         """Read a record that nobody else changes, or makes where it is None, until this transaction ends.
 
-        (Who makes it without asking for the lock is not held back.)
+        (Who makes it without asking for the lock is not held back.) ``shared`` locks do not hold up each other, only
+        those who mean to change the record.
         """
 
     def append(self, *events: Event) -> None:

@@ -265,6 +265,33 @@ def test_lock_lets_no_update_get_lost(store: SqlMetaStore) -> None:
         assert tx.lock(Cursor, "nobody") is None
 
 
+def test_shared_locks_hold_up_only_who_changes(postgres_url: str) -> None:
+    store = SqlMetaStore(postgres_url)
+    with store.begin() as tx:
+        tx.insert(Cursor(name="c", seq=0))
+    both = threading.Barrier(2)
+
+    def read(_: int) -> int:
+        with store.begin() as tx:
+            found = tx.lock(Cursor, "c", shared=True)
+            both.wait(60)  # which they pass together, or never
+            change = pool.submit(add)
+            both.wait(60)
+            assert not change.done()
+            return found.seq if found else -1
+
+    def add() -> None:
+        with store.begin() as tx:
+            found = tx.lock(Cursor, "c")
+            assert found is not None
+            tx.put(replace(found, seq=found.seq + 1))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(read, range(2))) == [0, 0]
+    assert store.get(Cursor, "c") == Cursor(name="c", seq=2)
+    store.close()
+
+
 def test_of_those_who_lock_what_is_not_there_one_makes_it(store: SqlMetaStore) -> None:
     def add(number: int) -> None:
         with store.begin() as tx:

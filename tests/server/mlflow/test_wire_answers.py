@@ -71,6 +71,20 @@ def test_a_run_has_both_names_and_whole_numbers(wire: Wire) -> None:
     assert "params" not in found["data"]
 
 
+def test_a_long_body_of_a_brief_call_is_answered_as_a_short_one(wire: Wire) -> None:
+    run = wire.run()
+    long = "x" * 200_000
+    for number, rest in enumerate(({}, {"of a newer client": long})):
+        point = {"run_id": run, "key": "m", "value": number, "timestamp": number, "step": number}
+        wire.done("runs/log-metric", point | rest)
+    for key, value in (("short", "x" * 8000), ("long", long)):
+        wire.done("runs/set-tag", {"run_id": run, "key": key, "value": value})
+    data = wire.get("runs/get", run_id=run).json()["run"]["data"]
+    tags = {tag["key"]: tag["value"] for tag in data["tags"]}
+    assert tags["long"] == tags["short"] == "x" * 8000
+    assert data["metrics"] == [{"key": "m", "value": 1.0, "timestamp": 1, "step": 1}]
+
+
 def test_what_is_no_number_is_a_text(wire: Wire) -> None:
     run = wire.run()
     for number, value in enumerate(("NaN", "Infinity", "-Infinity", 1e308, 0.1)):

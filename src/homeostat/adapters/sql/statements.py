@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from operator import eq, ge, gt, le, lt
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import (
     Boolean,
@@ -43,6 +43,8 @@ R = TypeVar("R", bound=Record)
 Insert = sqlite.Insert | postgresql.Insert
 # A condition without its value: field, operator, whether the value is None.
 Shape = tuple[tuple[str, str, bool], ...]
+
+Lock = Literal["", "shared", "alone"]
 
 # Until the transaction ends, by name; for PostgreSQL.
 HOLD: Final = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name", type_=Text), 0)))
@@ -125,11 +127,11 @@ def key_of(kind: type[Record], key: Sequence[Any]) -> dict[str, Any]:
 
 
 @cache
-def get(kind: type[Record], lock: bool) -> Select[Any]:
+def get(kind: type[Record], lock: Lock = "") -> Select[Any]:
     """One record by its key."""
     table = table_of(kind)
     statement = select(table).where(*(table.c[name] == bindparam(name) for name in kind.KEY))
-    return statement.with_for_update() if lock else statement
+    return statement.with_for_update(read=lock == "shared") if lock else statement
 
 
 @lru_cache(maxsize=2048)

@@ -39,7 +39,7 @@ class _Reading:
 
     def get(self, kind: type[R], *key: Any) -> R | None:
         """The record with this key; see the port."""
-        return self._one(kind, key, lock=False)
+        return self._one(kind, key)
 
     def find(
         self, kind: type[R], *where: Where, order: Sequence[str] = (), limit: int | None = None
@@ -66,7 +66,7 @@ class _Reading:
         shape, values = statements.shape_of(kind, where)
         return int(self._rows(statements.count(kind, shape), values)[0][0])
 
-    def _one(self, kind: type[R], key: tuple[Any, ...], *, lock: bool) -> R | None:
+    def _one(self, kind: type[R], key: tuple[Any, ...], lock: statements.Lock = "") -> R | None:
         rows = self._rows(statements.get(kind, lock), statements.key_of(kind, key))
         return kind(**dict(zip(kind.__struct_fields__, rows[0], strict=True))) if rows else None
 
@@ -135,14 +135,15 @@ class SqlTransaction(_Reading):
         shape, values = statements.shape_of(kind, where)
         return self._change(statements.remove(kind, shape), values)
 
-    def lock(self, kind: type[R], *key: Any) -> R | None:
+    def lock(self, kind: type[R], *key: Any, shared: bool = False) -> R | None:
         """Read a record that nobody else changes, or makes, until this transaction ends; see the port."""
         if self._dialect == "sqlite":
-            return self._one(kind, key, lock=False)
-        found = self._one(kind, key, lock=True)
+            return self._one(kind, key)
+        lock: statements.Lock = "shared" if shared else "alone"
+        found = self._one(kind, key, lock)
         if found is None:  # no row to lock: its name is, and who waited for that sees what was made meanwhile
             self._rows(statements.HOLD, {"name": f"{kind.__name__} {key!r}"})
-            found = self._one(kind, key, lock=True)
+            found = self._one(kind, key, lock)
         return found
 
     def run(self, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:

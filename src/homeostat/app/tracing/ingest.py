@@ -12,7 +12,7 @@ import msgspec
 from homeostat.app.container import Container
 from homeostat.app.tracing.assessments import add_in
 from homeostat.app.tracing.stored import locked_trace
-from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, locked_experiment
+from homeostat.app.tracking.experiments import DEFAULT, active_experiment, ensure_default
 from homeostat.app.tracking.runs import run
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.traces import SpanBlock, SpanKind, Trace, TraceMetadata, TraceRun, TraceTag
@@ -70,7 +70,7 @@ def start_trace(
     ended = None if trace.took is None else _after(trace.began_at, trace.took)
     name = tags.get(NAME, trace.name)
     with container.store.begin() as tx:
-        experiment = _experiment(tx, trace.experiment)
+        experiment = active_experiment(tx, trace.experiment)
         made = msgspec.structs.replace(trace, name=name, ended_at=ended, settled=settled)
         before = tx.lock(Trace, trace.id)
         if before is not None:
@@ -160,7 +160,7 @@ def take_spans(
         about.setdefault(trace_of(span), sender)
     told = {id: tell(some, about[id]) for id, some in groups.items()}
     with container.store.begin() as tx:
-        experiment = _experiment(tx, experiment_id)
+        experiment = active_experiment(tx, experiment_id)
         for id in sorted(groups):
             _take(tx, experiment, id, groups[id], told[id])
             if run_id:
@@ -273,12 +273,6 @@ def _known(id: str, experiment: Experiment, before: Trace | None, told: Told) ->
         request=told.request if trace.request is None else trace.request,
         response=told.response if trace.response is None else trace.response,
     )
-
-
-def _experiment(tx: Transaction, id: int) -> Experiment:
-    found = locked_experiment(tx, id)
-    check_active(found)
-    return found
 
 
 def _put(tx: Transaction, id: str, tags: Mapping[str, str], metadata: Mapping[str, str]) -> None:

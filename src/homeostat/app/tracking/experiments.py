@@ -194,6 +194,20 @@ def locked_experiment(tx: Transaction, id: int) -> Experiment:
     return found
 
 
+def active_experiment(tx: Transaction, id: int) -> Experiment:
+    """An experiment that nobody deletes until the transaction ends, for what is made in it.
+
+    Raises:
+        NotFound: there is none of this id.
+        BadRequest: it is deleted.
+    """
+    found = tx.lock(Experiment, id, shared=True)
+    if found is None:
+        raise no_experiment(id)
+    check_active(found)
+    return found
+
+
 def check_active(found: Experiment) -> None:
     """Refuse a deleted experiment.
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from homeostat.app.container import Container
-from homeostat.app.tracking.experiments import DEFAULT, check_active, ensure_default, locked_experiment
+from homeostat.app.tracking.experiments import DEFAULT, active_experiment, ensure_default
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.records import Run, RunState
@@ -86,7 +86,7 @@ def create_run(
         started_at=started_at or now,
     )
     with container.store.begin() as tx:
-        check_active(locked_experiment(tx, experiment_id))  # whoever deletes it deletes its runs too
+        active_experiment(tx, experiment_id)  # whoever deletes it deletes its runs too
         tx.insert(made)
         tx.insert(*(RunTag(run=made.id, key=key, value=value) for key, value in given.items()))
         tell_run(container, tx, made, "created", actor)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from homeostat.app.container import Container
 
 _LARGEST: Final = 64 << 20
+_BRIEF: Final = 64 << 10  # bytes of a body that the thread which reads requests may take the time for
 _VERSION: Final = "/version"
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *info.ENDPOINTS,
@@ -101,9 +102,11 @@ class Mlflow:
             problem = BadRequest("Bad Request. Content-Type must be application/json.", field="Content-Type")
             await respond(send, *answer_of(problem))
             return
-        answered = await self._wire.soon(scope["method"], path, body)
-        if answered is None:
-            answered = self._wire.at_once(scope["method"], path, body)
+        answered = None
+        if len(body) <= _BRIEF:
+            answered = await self._wire.soon(scope["method"], path, body)
+            if answered is None:
+                answered = self._wire.at_once(scope["method"], path, body)
         if answered is None:
             answered = await loop.run_in_executor(
                 self._pool, self._wire.call, scope["method"], path, query, body

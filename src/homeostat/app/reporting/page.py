@@ -12,7 +12,7 @@ TEMPLATE: Final = "page.html.j2"
 WIDTH, HEIGHT = 420, 132
 _LEFT, _TOP, _BOTTOM = 4, 14, 20
 _WIDE: Final = 960
-_MOST: Final = 24  # bars of a chart; what is beyond is one bar
+_NAMED: Final = 6  # bins whose names all stand below a chart; of more, the first and the last
 
 
 def page(report: WindowReport) -> str:
@@ -48,9 +48,6 @@ def chart(feature: Feature) -> dict[str, Any]:
         for name, before, now in zip(feature.bins, feature.before.shares, feature.now.shares, strict=True)
         if before or now
     ]
-    if len(pairs) > _MOST:
-        rest = pairs[_MOST - 1 :]
-        pairs = [*pairs[: _MOST - 1], ("others", sum(b for _, b, _ in rest), sum(n for _, _, n in rest))]
     top = max((max(before, now) for _, before, now in pairs), default=1.0) or 1.0
     step = (WIDTH - 2 * _LEFT) / max(len(pairs), 1)
     floor = HEIGHT - _BOTTOM
@@ -66,7 +63,7 @@ def chart(feature: Feature) -> dict[str, Any]:
         }
         for at, (name, before, now) in enumerate(pairs)
     ]
-    named = bars if len(bars) <= 6 else [bars[0], bars[len(bars) // 2], bars[-1]]
+    named = bars if len(bars) <= _NAMED else [bars[0], bars[-1]]
     return {"bars": bars, "named": named, "floor": floor, "step": step, "top": percent(top)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import polars as pl
 import pytest
 
 from homeostat.adapters.clock import SimulatedClock
+from homeostat.app.alerts import open_alert
 from homeostat.app.apply import apply
 from homeostat.app.code import declared
 from homeostat.app.container import Container
@@ -247,3 +249,45 @@ def test_a_level_that_cannot_be_is_refused(tmp_path: Path, wrong: str) -> None:
     (tmp_path / "project.py").write_text(f"import homeostat as hs\nslo = hs.SLO({wrong})\n")
     with pytest.raises(DeclarationError):
         load_project(tmp_path)
+
+
+def test_an_alert_says_what_was_done_since_it_began(container: Container) -> None:
+    answered(container, 100, status=500)
+    advance(container, timedelta(seconds=5))
+    with container.store.begin() as tx:
+        open_alert(
+            tx,
+            container,
+            key="incident:shop:2",
+            subject="deployment/shop",
+            severity="page",
+            summary="@2 broke its service level",
+            action="rolled back to @1",
+        )
+    look(container)
+    assert open_alerts(container)["burn:shop:availability:page"].action.startswith(
+        "rolled back to @1 (alert/"
+    )
+
+
+def test_looks_at_the_same_time_count_each_request_once(tmp_path: Path, store_url: str) -> None:
+    (tmp_path / "project.py").write_text(PROJECT)
+    with Container(Settings(home=tmp_path / "home", store=store_url)) as container:
+        apply(container, load_project(tmp_path))
+        with container.store.begin() as tx:
+            arms = [Arm(1, 1.0, "champion")]
+            tx.put(records.Deployment(name="shop", model="shop", generation=1, arms=arms, at=START))
+        model = declared(container).models["shop"]
+
+        def work(number: int) -> None:
+            for _ in range(5):
+                answered(container, 2)
+                answered(container, 1, status=500)
+                tally(container, model)
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+        tally(container, model)
+        assert (level(container, "availability").total, level(container, "availability").bad) == (60, 20)
+        assert len(open_alerts(container)) == 1
+        assert container.ledger.verify().ok

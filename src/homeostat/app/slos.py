@@ -25,7 +25,7 @@ from homeostat.domain.declarations import FeatureView, Model, Windows
 from homeostat.domain.declarations.operation import Objective
 from homeostat.domain.durations import format_duration, parse_duration
 from homeostat.domain.errors import NotFound
-from homeostat.domain.records import Dataset, Deployment, ModelVersion, Run, Tallied, Tally, Window
+from homeostat.domain.records import Alert, Dataset, Deployment, ModelVersion, Run, Tallied, Tally, Window
 from homeostat.engine.control.burn import LONGEST, Burn, Counts, Verdict, budget_left, judge, minute_of
 from homeostat.ports.meta import Reads, Transaction
 
@@ -300,7 +300,7 @@ def _open(
             f"the error budget of {objective.name} burns at {worst.rate:.3g} times its rate: {worst.bad:,} of "
             f"{worst.total:,} {events} were bad over {span}, {1 - objective.target:.3g} of them may be"
         ),
-        action="nothing was done by itself; homeostat slo shows the budget, homeostat rollback returns to what served",
+        action=_done(tx, model.name, onset),
         onset=onset,
         detail={
             "level": objective.name,
@@ -308,3 +308,12 @@ def _open(
             "burns": msgspec.to_builtins(verdict.burns),
         },
     )
+
+
+def _done(tx: Transaction, deployment: str, onset: datetime) -> str:
+    """What was done since it began: an incident or a canary that was taken back says so."""
+    same: Any = (("subject", "=", f"deployment/{deployment}"), ("opened_at", ">=", onset))
+    for alert in tx.find(Alert, *same, order=["-opened_at"]):
+        if alert.key.startswith(("incident:", "rollback:")):
+            return f"{alert.action} (alert/{alert.id})"
+    return "nothing was done by itself; homeostat slo shows the budget, homeostat rollback returns to what served"

@@ -354,6 +354,9 @@ def test_values_in_a_list_are_looked_up_in_the_index(store: SqlMetaStore) -> Non
             cursor.execute("SET LOCAL enable_seqscan = off")  # which a small table is read by
             plan = cursor.execute(f"EXPLAIN {found.text}", found.bound(values)).fetchall()
             assert any("Index Cond: (run = ANY" in line[0] for line in plan), plan
+            assert any("InitPlan" in line[0] for line in plan), (
+                plan
+            )  # the list is read once, not for each row
 
 
 def test_two_inserters_of_one_key_have_one_winner(store: SqlMetaStore) -> None:

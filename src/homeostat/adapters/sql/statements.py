@@ -80,8 +80,9 @@ def _in_json(element: among, compiler: SQLCompiler, **how: Any) -> str:
 @compiles(among, "postgresql")
 def _in_array(element: among, compiler: SQLCompiler, **how: Any) -> str:
     column, values = (compiler.process(part, **how) for part in element.clauses)
-    words = isinstance(element.clauses.clauses[0].type, Words)
-    return f"{column} = ANY (CAST({values} AS TEXT[]))" if words else f"{column} = ANY ({values})"
+    if isinstance(element.clauses.clauses[0].type, Words):  # a text: read once, and not for each row
+        values = f"(SELECT CAST({values} AS TEXT[]))::TEXT[]"
+    return f"{column} = ANY ({values})"
 
 
 def table_of(kind: type[Record]) -> Table:

@@ -39,6 +39,8 @@ PUBLIC = [
     "Text",
     "TrainingSet",
     "Unsafe",
+    "all_of",
+    "any_of",
     "approval",
     "beats",
     "best",

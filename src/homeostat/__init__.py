@@ -33,6 +33,8 @@ from homeostat.domain.errors import (
     Unsafe,
 )
 from homeostat.sdk.declare import (
+    all_of,
+    any_of,
     approval,
     beats,
     calibrated,
@@ -117,6 +119,8 @@ __all__ = [
     "Text",
     "TrainingSet",
     "Unsafe",
+    "all_of",
+    "any_of",
     "approval",
     "beats",
     "best",

@@ -8,7 +8,7 @@ between any two steps and the next tick goes on.
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Lock
 
 import msgspec
@@ -265,6 +265,7 @@ class Controller:
         facts = Facts(
             now=now,
             last_training_at=runs[0].created_at if runs else None,
+            trainings=self._recent(model),
             new_labels=self._new_labels(model, runs[0] if runs else None),
             drift=watched.drift,
             suspicion=watched.suspicion,
@@ -288,6 +289,15 @@ class Controller:
                         run=run.id if run and outcome.fired else "",
                     )
                 )
+
+    def _recent(self, model: Model) -> list[datetime]:
+        """When the trainings that the budget counts began, however they ended."""
+        assert model.retrain is not None
+        if model.retrain.at_most is None:
+            return []
+        since = self._container.clock.now() - parse_duration(model.retrain.at_most[1])
+        found = self._container.store.find(Run, ("model", "=", model.name), ("created_at", ">", since))
+        return [run.created_at for run in found if run.kind == "train"]
 
     def _training(self, model: Model) -> bool:
         """Whether a version of this model is on its way already: trained, judged or tried out."""

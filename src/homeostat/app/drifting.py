@@ -65,7 +65,7 @@ def training_reference(model: Model, rows: Split, scores: npt.NDArray[np.float64
 
 
 def _rules(model: Model) -> list[Drift | DriftTest]:
-    rules = model.retrain.rules if model.retrain else ()
+    rules = model.retrain.leaves if model.retrain else ()
     return [rule for rule in rules if isinstance(rule, Drift | DriftTest)]
 
 

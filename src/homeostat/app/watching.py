@@ -40,7 +40,7 @@ def watch(container: Container, model: Model) -> Watched | None:
         return None
     now = container.clock.now()
     slo = model.slo
-    rules = model.retrain.rules if model.retrain else ()
+    rules = model.retrain.leaves if model.retrain else ()
     spans = {rule.window for rule in rules if isinstance(rule, Drift | DriftTest)}
     if model.retrain is not None:
         spans.add(model.retrain.check_every)  # a look is at all rows since the last

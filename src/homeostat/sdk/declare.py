@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from homeostat.domain.declarations import (
+    AllOf,
+    AnyOf,
     ApprovalPolicy,
     Beats,
     Calibrated,
@@ -243,6 +245,36 @@ def every(period: str) -> Every:
     return Every(period)
 
 
-def when(*rules: Rule, cooldown: str = "1d", check_every: str = "1d") -> When:
-    """Retrain when any rule fires, but not within ``cooldown`` of the last training."""
-    return When(rules, cooldown, check_every)
+def all_of(*rules: Rule) -> AllOf:
+    """Rule: every one of these fires at the same look, as ``hs.all_of(hs.drift(), hs.new_labels(5_000))``."""
+    return AllOf(_several("all_of", rules))
+
+
+def any_of(*rules: Rule) -> AnyOf:
+    """Rule: one of these fires; for use within ``hs.all_of``, since ``hs.when`` takes any of its rules by itself."""
+    return AnyOf(_several("any_of", rules))
+
+
+def _several(name: str, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+    if not rules:
+        raise DeclarationError(
+            f"hs.{name}() combines nothing", remedy=f"Give it rules, as hs.{name}(hs.drift(), hs.every('7d'))"
+        )
+    return rules
+
+
+def when(
+    *rules: Rule,
+    cooldown: str = "1d",
+    check_every: str = "1d",
+    at_most: tuple[int, str] | None = None,
+) -> When:
+    """Retrain when any rule fires.
+
+    Args:
+        rules: The rules; ``hs.all_of`` and ``hs.any_of`` combine them.
+        cooldown: Not so soon after the last training.
+        check_every: How often the rules are evaluated.
+        at_most: The budget, as ``(4, "30d")``: so many trainings within such a time, whatever fires.
+    """
+    return When(rules, cooldown, check_every, at_most)

@@ -12,13 +12,25 @@ from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleR
 from homeostat.domain.declarations.model import Model
 from homeostat.domain.declarations.operation import SLO, Canary
 from homeostat.domain.declarations.pipelines import Pipeline, Step, pipeline, step
-from homeostat.domain.declarations.rules import Drift, DriftTest, Every, NewLabels, Rule, SloBurn, When
+from homeostat.domain.declarations.rules import (
+    AllOf,
+    AnyOf,
+    Drift,
+    DriftTest,
+    Every,
+    NewLabels,
+    Rule,
+    SloBurn,
+    When,
+)
 from homeostat.domain.declarations.signing import SignaturePolicy
 from homeostat.domain.declarations.tasks import Binary, MultiClass, Regression, Task
 
 __all__ = [
     "SLO",
     "ABTest",
+    "AllOf",
+    "AnyOf",
     "ApprovalPolicy",
     "Beats",
     "Binary",

@@ -106,7 +106,7 @@ class Model(Declaration):
                 f"hs.drift(season={self.retrain.season!r}) has no time to tell the season by",
                 f"Name the time column of dataset {self.task.request.name!r}, as in time=…",
             )
-        for rule in self.retrain.rules if self.retrain else ():
+        for rule in self.retrain.leaves if self.retrain else ():
             if isinstance(rule, SloBurn) and self._promised(rule.metric) is None:
                 raise self.error(
                     f"hs.slo_burn({rule.metric!r}) has no service level to watch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
@@ -100,7 +101,20 @@ class Every(msgspec.Struct, frozen=True, tag="every"):
         parse_duration(self.period)
 
 
-Rule = Drift | DriftTest | SloBurn | NewLabels | Every
+class AllOf(msgspec.Struct, frozen=True, tag="all-of"):
+    """Every one of ``rules`` fires."""
+
+    rules: tuple[Rule, ...]
+
+
+class AnyOf(msgspec.Struct, frozen=True, tag="any-of"):
+    """At least one of ``rules`` fires."""
+
+    rules: tuple[Rule, ...]
+
+
+Leaf = Drift | DriftTest | SloBurn | NewLabels | Every
+Rule = Leaf | AllOf | AnyOf
 
 
 class When(msgspec.Struct, frozen=True):
@@ -108,21 +122,35 @@ class When(msgspec.Struct, frozen=True):
 
     Args:
         check_every: How often the rules are evaluated.
+        at_most: The budget: so many trainings within such a time, as ``(4, "30d")``; None: any number.
     """
 
     rules: tuple[Rule, ...]
     cooldown: str = "1d"
     check_every: str = "1d"
+    at_most: tuple[int, str] | None = None
 
     def __post_init__(self) -> None:
         parse_duration(self.cooldown)
         parse_duration(self.check_every)
-        for rule in self.rules:
-            if not isinstance(rule, Drift | DriftTest | SloBurn | NewLabels | Every):
+        if self.at_most is not None:
+            parse_duration(self.at_most[1])
+            if self.at_most[0] < 1:
+                raise DeclarationError(
+                    f"at_most={self.at_most!r} leaves no training",
+                    remedy='Write at_most=(4, "30d"), or leave out the rules',
+                )
+        for rule in self.leaves:
+            if not isinstance(rule, Leaf):
                 raise DeclarationError(
                     f"{rule!r} is no retraining rule",
                     remedy="Use hs.drift(), hs.slo_burn(metric), hs.new_labels(rows) or hs.every(period)",
                 )
+
+    @property
+    def leaves(self) -> tuple[Leaf, ...]:
+        """The rules, those that others combine in their place."""
+        return tuple(leaf for rule in self.rules for leaf in _leaves(rule))
 
     @property
     def looks(self) -> float:
@@ -132,5 +160,13 @@ class When(msgspec.Struct, frozen=True):
     @property
     def season(self) -> tuple[str, ...]:
         """The seasons that any rule compares within."""
-        named = {one for rule in self.rules if isinstance(rule, DriftTest) for one in rule.season}
+        named = {one for rule in self.leaves if isinstance(rule, DriftTest) for one in rule.season}
         return tuple(one for one in SEASONS if one in named)
+
+
+def _leaves(rule: Rule) -> Iterator[Leaf]:
+    if isinstance(rule, AllOf | AnyOf):
+        for one in rule.rules:
+            yield from _leaves(one)
+    else:
+        yield rule

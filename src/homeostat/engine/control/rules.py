@@ -13,7 +13,17 @@ from typing import Final, Protocol
 
 import msgspec
 
-from homeostat.domain.declarations.rules import Drift, DriftTest, Every, NewLabels, Rule, SloBurn, When
+from homeostat.domain.declarations.rules import (
+    AllOf,
+    AnyOf,
+    Drift,
+    DriftTest,
+    Every,
+    NewLabels,
+    Rule,
+    SloBurn,
+    When,
+)
 from homeostat.domain.durations import format_duration, parse_duration
 from homeostat.domain.metrics import HIGHER_IS_BETTER
 
@@ -76,6 +86,7 @@ class Facts:
     Args:
         now: The world's time.
         last_training_at: When the last training of this model began; None when there was none.
+        trainings: When each training of the budget's time began.
         new_labels: Labelled rows that came since.
         drift: The features' drift, by the rule's ``window`` as it is written.
         suspicion: What the drift tests say, by the rule's name.
@@ -85,6 +96,7 @@ class Facts:
 
     now: datetime
     last_training_at: datetime | None = None
+    trainings: Sequence[datetime] = ()
     new_labels: int = 0
     drift: Mapping[str, Sequence[Drifted]] = field(default_factory=dict)
     suspicion: Mapping[str, Suspicion] = field(default_factory=dict)
@@ -127,6 +139,9 @@ def name_of(rule: Rule) -> str:
             return f"new labels {rule.rows}"
         case Every():
             return f"every {rule.period}"
+        case AllOf() | AnyOf():
+            how = "all" if isinstance(rule, AllOf) else "any"
+            return f"{how} of ({'; '.join(name_of(one) for one in rule.rules)})"
 
 
 def evaluate(rule: Rule, facts: Facts) -> Outcome:
@@ -144,6 +159,8 @@ def evaluate(rule: Rule, facts: Facts) -> Outcome:
             return _outcome(rule, facts.new_labels, rule.rows, fired, reason)
         case Every():
             return _every(rule, facts)
+        case AllOf() | AnyOf():
+            return _combined(rule, facts)
 
 
 def decide(when: When, facts: Facts) -> Ruling:
@@ -171,9 +188,24 @@ def _hold(when: When, facts: Facts) -> str:
     if facts.last_training_at is None:
         return ""
     until = facts.last_training_at + parse_duration(when.cooldown)
-    if facts.now >= until:
-        return ""
-    return f"within {when.cooldown} of the last training, until {until:%Y-%m-%d %H:%M}"
+    if facts.now < until:
+        return f"within {when.cooldown} of the last training, until {until:%Y-%m-%d %H:%M}"
+    if when.at_most is not None:
+        most, span = when.at_most
+        recent = sorted(at for at in facts.trainings if at > facts.now - parse_duration(span))
+        if len(recent) >= most:
+            free = recent[-most] + parse_duration(span)
+            return f"the budget is {most} trainings in {span}, spent until {free:%Y-%m-%d %H:%M}"
+    return ""
+
+
+def _combined(rule: AllOf | AnyOf, facts: Facts) -> Outcome:
+    """The value is how many of them fire; each says why it does or does not."""
+    found = [evaluate(one, facts) for one in rule.rules]
+    count, needed = sum(one.fired for one in found), len(found) if isinstance(rule, AllOf) else 1
+    said = "; ".join(f"{one.reason} ({'fires' if one.fired else 'does not'})" for one in found)
+    reason = f"{count} of {len(found)} fire, {needed} needed: {said}"
+    return _outcome(rule, count, needed, count >= needed, reason)
 
 
 def _drift(rule: Drift, facts: Facts) -> Outcome:

@@ -24,6 +24,7 @@ PUBLIC = [
     "Dataset",
     "DeclarationError",
     "Entity",
+    "Fairness",
     "Histogram",
     "HomeostatError",
     "Image",

@@ -29,13 +29,15 @@ from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Dataset, ModelVersion, Window
 from homeostat.engine.monitoring.delays import delays
+from homeostat.engine.monitoring.fairness import Disparities, disparities
 from homeostat.engine.monitoring.intervals import bootstrapped, rate
 from homeostat.engine.monitoring.quality import Quality, quality
 from homeostat.engine.monitoring.slices import LEAST_ROWS, worst_slices
 from homeostat.engine.registry import package
-from homeostat.engine.registry.metrics import Measures, measures, reliability
+from homeostat.engine.registry.metrics import Measures, answers, measures, reliability
 
 WINDOW: Final = "7d"
+FAIRNESS: Final = "fairness"
 _MOST: Final = 20_000  # rows that slices are looked for in: the newest
 _MOST_VALUES: Final = 20
 
@@ -60,7 +62,12 @@ def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: 
     if any(one.breached for one in out):
         suspected = msgspec.structs.replace(found, worst=_worst(container, model, joined))
         out = [window(one.monitor, suspected) if one.breached else one for one in out]
-    return [*out, *estimate_windows(model, expected, now - span, now)]
+    out += estimate_windows(model, expected, now - span, now)
+    if model.fairness is not None and joined.height:
+        fair = _fairness(model, joined)
+        bound = model.slo.fairness
+        out.append(judged(model, FAIRNESS, (now - span, now), joined.height, fair.largest, bound, 1.0, fair))
+    return out
 
 
 def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
@@ -92,6 +99,7 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
         groups=_groups(model, rows, known),
         estimates=estimates(container, model, joined),
         inputs=inputs(container, model, log, now, span),
+        fairness=_fairness(model, joined) if model.fairness is not None and joined.height else None,
     )
 
 
@@ -177,6 +185,25 @@ def _declared(model: Model) -> list[str]:
 def _column(rows: pl.DataFrame, name: str) -> pl.Expr:
     """A column of the request: as it is in the log, or in the request's JSON."""
     return pl.col(name) if name in rows.columns else pl.col("request").str.json_path_match(f"$['{name}']")
+
+
+def _fairness(model: Model, joined: pl.DataFrame) -> Disparities:
+    """The rates of the declared groups, of all answered requests."""
+    task, fairness = model.task, model.fairness
+    assert fairness is not None
+    rows = joined.filter(pl.col("score").is_not_null())
+    p = predictions(task, rows)
+    groups = {
+        column: rows.select(_column(rows, column).cast(pl.String).fill_null("missing")).to_series().to_list()
+        for column in fairness.of
+    }
+    return disparities(
+        rows[task.label].cast(pl.Float64).fill_null(float("nan")).to_numpy(),
+        p if task.type == "regression" else answers(p).astype(float),
+        groups,
+        fairness.rates(task.type),
+        least_rows=fairness.min_rows,
+    )
 
 
 def _reliability(y: Array, p: Array) -> list[dict[str, float]]:

@@ -94,6 +94,12 @@ def _show(found: Quality, title: str) -> None:
         )
     elif found.labelled:
         typer.echo("No slice is worse than the rest for sure.")
+    for one in found.fairness.compared if found.fairness is not None else []:
+        print_table(
+            [one.column, one.rate, "rows"],
+            [[group, number(value), one.rows[group]] for group, value in one.groups.items()],
+            title=f"{one.rate} by {one.column}: disparity {number(one.disparity) or 'not known'}",
+        )
     if found.inputs is not None:
         _show_inputs(found.inputs)
 

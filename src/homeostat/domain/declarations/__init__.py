@@ -7,6 +7,7 @@ from homeostat.domain.declarations.approval import ApprovalPolicy
 from homeostat.domain.declarations.base import Declaration
 from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.data import Dataset
+from homeostat.domain.declarations.fairness import Fairness
 from homeostat.domain.declarations.features import Entity, FeatureView, OnRequest, View, Windows
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
 from homeostat.domain.declarations.model import Model
@@ -42,6 +43,7 @@ __all__ = [
     "DriftTest",
     "Entity",
     "Every",
+    "Fairness",
     "FeatureView",
     "Gate",
     "Model",

@@ -12,6 +12,7 @@ import msgspec
 from homeostat.domain.declarations.approval import ApprovalPolicy
 from homeostat.domain.declarations.base import Declaration
 from homeostat.domain.declarations.comparing import ABTest
+from homeostat.domain.declarations.fairness import OF_TASK, Fairness
 from homeostat.domain.declarations.features import View
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
 from homeostat.domain.declarations.operation import SLO, Canary
@@ -39,6 +40,7 @@ class Model(Declaration):
         signed: Whose signatures its package needs before it serves; None: nobody's.
         rollout: How an accepted candidate is brought in, by a canary or an A/B test; None: at once.
         slo: The service levels of its deployment.
+        fairness: Which groups of requests are compared, and by what.
         retrain: When it is trained again.
         history: How far back training rows reach; None: to the beginning.
         holdout: The newest part of the labelled rows, a duration or a share of the rows, kept from training for
@@ -60,6 +62,7 @@ class Model(Declaration):
     signed: SignaturePolicy | None = None
     rollout: Canary | ABTest | None = None
     slo: SLO | None = None
+    fairness: Fairness | None = None
     retrain: When | None = None
     history: str | None = None
     holdout: str | float = 0.2
@@ -127,6 +130,14 @@ class Model(Declaration):
                     f"{name!r} is no metric of hs.{type(task).__name__}",
                     f"Use one of {', '.join(task.names)}",
                 )
+        if self.fairness is not None:
+            self.expect("fairness", self.fairness, Fairness, 'hs.Fairness(of=["region"])')
+            for rate in self.fairness.rates(task.type):
+                if rate not in OF_TASK[task.type]:
+                    raise self.error(
+                        f"its fairness compares {rate!r}, which hs.{type(task).__name__} does not have",
+                        f"Use any of {', '.join(OF_TASK[task.type])}",
+                    )
         if isinstance(self.rollout, Canary):
             if tuple(self.rollout.watch) == Canary().watch:
                 watch = (*self.rollout.watch[:2], task.loss)
@@ -168,6 +179,7 @@ class Model(Declaration):
             "signed": msgspec.to_builtins(self.signed),
             "rollout": msgspec.to_builtins(self.rollout),
             "slo": msgspec.to_builtins(self.slo),
+            "fairness": msgspec.to_builtins(self.fairness),
             "retrain": msgspec.to_builtins(self.retrain),
             "history": self.history,
             "holdout": self.holdout,

@@ -16,6 +16,7 @@ import polars as pl
 
 from homeostat.engine.monitoring.delays import Delays
 from homeostat.engine.monitoring.estimates import Estimate
+from homeostat.engine.monitoring.fairness import Disparities
 from homeostat.engine.monitoring.inputs import Inputs
 from homeostat.engine.monitoring.intervals import Interval, analytical, likelihoods, mean
 from homeostat.engine.monitoring.slices import Slice
@@ -41,6 +42,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         groups: By column, by value: ``rows`` and each metric, for the columns of the model's slice gates.
         estimates: By metric, what it probably is on all answered requests, labelled or not.
         inputs: The quality of the data that was asked with; None where it was not looked at.
+        fairness: Rates of the declared groups; None where none are declared.
     """
 
     labelled: int
@@ -56,6 +58,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     groups: dict[str, dict[str, dict[str, float]]] = {}
     estimates: dict[str, Estimate] = {}
     inputs: Inputs | None = None
+    fairness: Disparities | None = None
 
 
 def quality(

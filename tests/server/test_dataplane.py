@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -304,8 +305,11 @@ def test_a_swap_under_load_fails_no_request(worker: Worker) -> None:
     assert {version for _, version in answers} <= {1, 4, 5, 6, 7}
 
 
-def test_a_home_with_a_long_path_gets_a_short_socket(tmp_path: Path) -> None:
+def test_a_home_with_a_long_path_gets_a_short_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = tmp_path / ("x" * 100)
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    assert len(str(socket_path(long, "w1"))) < 100
+    monkeypatch.undo()
     assert len(str(socket_path(long, "w1"))) < 100
     assert socket_path(long, "w1") != socket_path(long, "w2")
     assert socket_path(Path("/h"), "w1") == Path("/h/run/worker-w1.sock")

@@ -59,7 +59,9 @@ def socket_path(home: Path, worker: str) -> Path:
     if len(os.fsencode(path)) <= _LONGEST_PATH:
         return path
     digest = blake2b(os.fsencode(path), digest_size=12).hexdigest()
-    return Path(gettempdir()) / f"homeostat-{os.getuid()}" / f"{digest}.sock"
+    short = Path(f"homeostat-{os.getuid()}", f"{digest}.sock")
+    path = gettempdir() / short
+    return path if len(os.fsencode(path)) <= _LONGEST_PATH else "/tmp" / short
 
 
 def open_private(path: Path) -> socket.socket:

@@ -6,6 +6,7 @@ are written to a folder of the model's own, which lasts as long as it, since suc
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -36,6 +37,7 @@ class PyfuncModel:
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a model server tells nobody that it serves
         library = need("mlflow.pyfunc", "mlflow", "an MLflow model of the flavor python_function")
         self._folder = TemporaryDirectory(prefix="homeostat-pyfunc-")
         _written(files, Path(self._folder.name))

@@ -126,3 +126,17 @@ def test_a_table_is_answered(shop: Shell) -> None:
         "predict", "model/shop@1", "-i", "wrong.csv", "-o", "answers.csv", "--on-error", "keep", "--json"
     ).json
     assert (kept["rows"], kept["failed"]) == (1, 1)
+
+
+def test_quality_is_shown_as_far_as_it_is_known(shop: Shell, tmp_path: Path) -> None:
+    before = shop("quality", "shop", "--json").json
+    assert (before["labelled"], before["unlabelled"]) == (0, 3)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("prediction_id,label\np0,0\np1,1\np2,1\n")
+    shop("label", "shop", labels)
+    said = shop("quality", "shop", "--window", "30d").out
+    assert "3 of 3 answered requests have a label" in said
+    assert "log_loss" in said
+    assert "Labels come half within" in said
+    assert "3 requests, 0 in as long a time before" in said
+    assert "declares shop" in shop("quality", "none", status=1).err

@@ -24,7 +24,7 @@ from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.serving.predictions import message
 from homeostat.engine.serving.requests import RequestReader
-from homeostat.engine.serving.scorer import Loaded, Output, Scored, attempt
+from homeostat.engine.serving.scorer import Loaded, Output, attempt
 
 PART: Final = 8_192
 ERROR: Final = "error"
@@ -260,7 +260,7 @@ class _Answering:
             return attempt(scorer, rows, times)
         columns = {name: [getattr(row, name) for row in rows] for name in scorer.schema}
         X = scorer.features.offline(pl.DataFrame(columns, schema=scorer.schema), self._sources)
-        scored = Scored(scorer.package.predict(X).tolist(), X)
+        scored = scorer.answer(X)
         return [(scored, index) for index in range(len(rows))]
 
 

@@ -74,7 +74,7 @@ def report(session: Session, of: Of, as_json: Json = False) -> None:
         ["correlation", number(found.correlation)],
         ["on the same side of 0.5", "" if found.same_side is None else f"{found.same_side:.2%}"],
         ["labelled", found.labelled],
-        *([f"log loss, {who}", number(value)] for who, value in found.log_loss.items()),
+        *([f"{found.loss.replace('_', ' ')}, {who}", number(value)] for who, value in found.log_loss.items()),
     ]
     print_table(["", "value"], rows, title=f"model/{name}@{found.version} beside what answered")
     for error in found.errors:

@@ -215,11 +215,11 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
 
     listening = listening or listen(container)
     host, port = listening.getsockname()[:2]
+    controller = Controller(container)
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
+    api = Api(container, controller, pool)
     lease = take_place(container, f"http://{host}:{port}")
     try:
-        controller = Controller(container)
-        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
-        api = Api(container, controller, pool)
         background = Background(container, controller, lease, api.telemetry.ticks)
         background.start()
         try:

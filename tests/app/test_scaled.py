@@ -21,7 +21,8 @@ from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
 from homeostat.app.deliveries import ingest
-from homeostat.app.online import live_views, refresh
+from homeostat.app.healing import heal
+from homeostat.app.online import live_views
 from homeostat.app.outcomes import label
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
@@ -144,8 +145,12 @@ def test_the_loop_on_servers(container: Container, tmp_path: Path) -> None:
 
     (key,) = live_views(container)
     before = loaded.scorer.score([ask], [now])
+    assert heal(container) == []
     container.online.clear(key)  # an online store that lost its data
-    assert refresh(container) == 1
+    assert "the online store lost the features of record: built again from the tables" in heal(container)[0]
+    (incident,) = container.store.find(records.Alert, ("subject", "=", "feature-view/record"))
+    assert (incident.state, incident.detail["done"]) == ("resolved", "built again from the tables")
+    assert heal(container) == []
     after = loaded.scorer.score([ask], [now])
     assert after.X.equals(before.X)
 

@@ -1,17 +1,21 @@
-"""Versions that model servers cannot load: a canary is taken out, a champion gives way to the one before it.
+"""What heals by itself: versions that model servers cannot load, and an online store that lost its data.
 
-Model servers go on with what they served, and tell in their leases what they could not load. What all of them say of a
-version is its own fault, such as a file that is missing or altered; what one alone says may be its machine's. A store
-that does not answer is nobody's fault and is waited for. An incident says what was seen and done, and how long it took.
+Of versions, a canary is taken out, and a champion gives way to the one before it. Model servers go on with what they
+served, and tell in their leases what they could not load. What all of them say of a version is its own fault, such as
+a file that is missing or altered; what one alone says may be its machine's. A store that does not answer is nobody's
+fault and is waited for. Features that the online store had and has no more are built again from the tables; until then
+requests are answered without them. An incident says what was seen and done, and how long it took.
 """
 
 from __future__ import annotations
 
 from typing import Final
+from weakref import WeakKeyDictionary
 
-from homeostat.app.alerts import add_detail, open_alert
+from homeostat.app.alerts import add_detail, open_alert, resolve_alert
 from homeostat.app.container import Container
 from homeostat.app.guarding import refuge
+from homeostat.app.online import live_views, refresh
 from homeostat.app.rollouts import return_to, rollback
 from homeostat.app.workers import sync_workers, workers
 from homeostat.domain.records import Arm, Deployment, Lease
@@ -19,8 +23,44 @@ from homeostat.domain.records import Arm, Deployment, Lease
 _AWAY: Final = "StoreUnavailable"
 
 
+_HELD: Final[WeakKeyDictionary[Container, set[str]]] = WeakKeyDictionary()
+"""The views that the online store was seen to have, by their keys there."""
+
+
 def heal(container: Container) -> list[str]:
-    """Take out of deployments what no model server can load; says what was done."""
+    """Take out of deployments what no model server can load, and restore lost features; says what was done."""
+    return _loading(container) + _features(container)
+
+
+def _features(container: Container) -> list[str]:
+    """Build again what the online store had at the last look and has no more."""
+    views = live_views(container)
+    positions = {key: container.online.position(key) for key in views}
+    lost = sorted(views[key].name for key in _HELD.get(container, ()) if positions.get(key, 0) < 0)
+    _HELD[container] = {key for key, position in positions.items() if position >= 0}
+    if not lost:
+        return []
+    began = container.clock.monotonic()
+    refresh(container)
+    seconds = round(container.clock.monotonic() - began, 3)
+    summary, done = f"the online store lost the features of {', '.join(lost)}", "built again from the tables"
+    key = f"lost-features:{','.join(lost)}"
+    with container.store.begin() as tx:
+        open_alert(
+            tx,
+            container,
+            key=key,
+            subject=f"feature-view/{lost[0]}",
+            severity="ticket",
+            summary=summary,
+            action=done,
+            detail={"seen": lost, "done": done, "seconds": {"to_heal": seconds}},
+        )
+        resolve_alert(tx, container, key)
+    return [f"{summary}: {done} in {seconds:g} s"]
+
+
+def _loading(container: Container) -> list[str]:
     servers = workers(container)
     if not any(lease.detail.get("errors") for lease in servers):
         return []

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from homeostat.domain.durations import format_duration
 from homeostat.engine.control.burn import RULES
 
 _OF: Final = "deployment, level"
-_WINDOWS: Final = (("1h", "5m"), ("6h", "30m"), ("3d", "6h"))
 
 
 def prometheus_rules() -> dict[str, Any]:
     """Alert rules: budgets that burn, as Homeostat pages for them itself, and what it cannot tell when it is down."""
     rules = []
-    for rule, (long, short) in zip(RULES, _WINDOWS, strict=True):
+    for rule in RULES:
+        long, short = format_duration(rule.long), format_duration(rule.short)
         rules.append(
             _rule(
                 f"HomeostatErrorBudgetBurn{long}",

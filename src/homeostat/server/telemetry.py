@@ -15,8 +15,10 @@ from homeostat.app.slos import Standing, standings
 from homeostat.app.telling import channels
 from homeostat.app.workers import workers
 from homeostat.domain import records
+from homeostat.domain.durations import format_duration
 from homeostat.domain.errors import NotFound
 from homeostat.domain.release import VERSION
+from homeostat.engine.control.burn import RULES
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Histogram
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from homeostat.app.container import Container
 
-WINDOWS: Final = (("1h", "5m"), ("6h", "30m"), ("3d", "6h"))
 _TICKS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -185,8 +186,9 @@ def _levels(found: list[Standing]) -> Iterator[Metric]:
             good.add_metric(labels, level.good)
             left.add_metric(labels, level.budget_left)
             rates: dict[str, float] = {}
-            for (long, short), rule in zip(WINDOWS, level.burns, strict=True):
-                rates |= {short: rule.short_rate, long: rule.rate}
+            for rule, found_burn in zip(RULES, level.burns, strict=True):
+                rates[format_duration(rule.short)] = found_burn.short_rate
+                rates[format_duration(rule.long)] = found_burn.rate
             for window, rate in rates.items():
                 burn.add_metric([*labels, window], rate)
     yield from (objective, good, left, burn)

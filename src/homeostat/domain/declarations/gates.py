@@ -6,8 +6,6 @@ from typing import Literal
 
 import msgspec
 
-from homeostat.domain.metrics import METRICS as METRICS
-
 
 class Beats(msgspec.Struct, frozen=True, tag="beats"):
     """Better than ``reference`` in ``metric``, by more than ``margin`` in the metric's own unit."""

@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from homeostat.domain.contracts import Column
-from homeostat.domain.declarations.gates import METRICS
 from homeostat.domain.declarations.statements import STATEMENTS
+from homeostat.domain.metrics import METRICS
 from homeostat.engine.registry.contents import Contents
 from homeostat.engine.registry.gates import Verdict
 

@@ -37,7 +37,9 @@ class PyfuncModel:
     """
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # a model server tells nobody that it serves
+        os.environ.setdefault(
+            "MLFLOW_DISABLE_TELEMETRY", "true"
+        )  # a model server tells nobody that it serves
         library = need("mlflow.pyfunc", "mlflow", "an MLflow model of the flavor python_function")
         self._folder = TemporaryDirectory(prefix="homeostat-pyfunc-")
         _written(files, Path(self._folder.name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -190,7 +191,7 @@ def test_a_project_says_what_a_card_has_a_place_for(tmp_path: Path) -> None:
 
 
 def test_the_api_and_the_commands(container: Container, tmp_path: Path) -> None:
-    deprecation.deprecate(container, "churn", "1", on=deprecation.date_of("2099-01-01"), reason="old")
+    deprecation.deprecate(container, "churn", "1", on=datetime(2099, 1, 1, tzinfo=UTC), reason="old")
     with ThreadPoolExecutor(1) as pool:
         client = TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
         path = "/models/churn/versions/latest"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
 from homeostat.app.registry import directories
 from homeostat.app.registry.contents import whole_version
-from homeostat.app.registry.deprecation import date_of, deprecate
+from homeostat.app.registry.deprecation import deprecate
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.engine.registry import package
@@ -199,5 +200,5 @@ def test_the_client_sees_that_a_version_is_deprecated(home: Path, client: Client
         return [found.tags["homeostat.deprecated_on"], found.tags["homeostat.deprecated_because"]]
 
     with Container(Settings(home=home)) as container:
-        deprecate(container, "trees", "champion", on=date_of("2099-12-31"), reason="older data")
+        deprecate(container, "trees", "champion", on=datetime(2099, 12, 31, tzinfo=UTC), reason="older data")
     assert client(seen) == ["2099-12-31", "older data"]

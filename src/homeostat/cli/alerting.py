@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +11,9 @@ from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table
 from homeostat.cli.people import Actor
 from homeostat.cli.session import Session
-from homeostat.domain.errors import BadRequest
+from homeostat.domain.durations import parse_duration
+from homeostat.domain.errors import DeclarationError
+from homeostat.domain.times import parse_time
 
 if TYPE_CHECKING:
     from homeostat.app.slos import LevelStanding
@@ -261,18 +263,7 @@ def _delivered(state: str, error: str) -> str:
 
 def _moment(text: str, now: datetime) -> datetime:
     """A time, or a while after ``now``."""
-    from datetime import UTC
-
-    from homeostat.domain.durations import parse_duration
-    from homeostat.domain.errors import DeclarationError
-
     try:
-        at = datetime.fromisoformat(text)
-        return at if at.tzinfo else at.replace(tzinfo=UTC)
-    except ValueError:
-        pass
-    try:
-        span: timedelta = parse_duration(text)
-    except DeclarationError as error:
-        raise BadRequest(f"{text!r} is no time", remedy=f"Give {_WHEN[0].lower()}{_WHEN[1:]}") from error
-    return now + span
+        return now + parse_duration(text)
+    except DeclarationError:
+        return parse_time(text)

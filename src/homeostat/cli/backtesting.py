@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -14,7 +14,7 @@ import typer
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, console, number, print_json, print_table
 from homeostat.cli.session import Session
-from homeostat.domain.errors import BadRequest
+from homeostat.domain.times import parse_time
 
 if TYPE_CHECKING:
     from homeostat.app.backtest.policies import Policy
@@ -107,9 +107,14 @@ def backtest(
         folder = prepare(
             container,
             declared,
-            _policies(policy or [], beside, [_time("change", one) for one in change or []], step or "1d"),
-            start=_time("from", begin),
-            end=_time("to", end),
+            _policies(
+                policy or [],
+                beside,
+                [parse_time(one, field="--change") for one in change or []],
+                step or "1d",
+            ),
+            start=parse_time(begin, field="--from"),
+            end=parse_time(end, field="--to"),
             model=model,
             step=parse_duration(step) if step else None,
             data=files_in(data) if data else None,
@@ -139,18 +144,6 @@ def _policies(files: list[Path], names: list[str] | None, changes: list[datetime
         *([read_policy(file) for file in files] or [DECLARED]),
         *(beside(name, step, tuple(changes)) for name in names),
     ]
-
-
-def _time(field: str, text: str) -> datetime:
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadRequest(
-            f"--{field} {text!r} is no time" if text else f"--{field} is missing",
-            field=field,
-            remedy=f"Write it as --{field} 2026-01-31, or 2026-01-31T12:00 (UTC)",
-        ) from error
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from homeostat.cli.people import Actor, Reason
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.refs import Ref
+from homeostat.domain.times import parse_time
 
 
 def register(models: typer.Typer) -> None:
@@ -35,7 +36,7 @@ def deprecate(
     as_json: Json = False,
 ) -> None:
     """Say from when on a version is not to be deployed anew. What serves goes on serving, with an alert."""
-    from homeostat.app.registry.deprecation import date_of, told
+    from homeostat.app.registry.deprecation import told
 
     if undo == bool(on) or (undo and use) or (on and not reason):
         raise BadRequest(
@@ -48,7 +49,12 @@ def deprecate(
             found = homeostat.restore(named.name, named.version, reason=reason, actor=actor)
         else:
             found = homeostat.deprecate(
-                named.name, named.version, on=date_of(on), reason=reason, use=use, actor=actor
+                named.name,
+                named.version,
+                on=parse_time(on, field="--on"),
+                reason=reason,
+                use=use,
+                actor=actor,
             )
     if as_json:
         print_json(found)

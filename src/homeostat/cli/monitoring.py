@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from homeostat.cli.output import Json, json_text, print_table, progress
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.refs import number_of
+from homeostat.domain.times import parse_time
 
 _WEEK = timedelta(days=7)
 
@@ -56,8 +57,8 @@ def report(
         raise BadRequest(f"{model!r} names no version", remedy=f"Write {name}@1")
     known = None if against is None else (against.name, foreign(against))
     with session.container() as container, progress("Comparing"):
-        until = _time(end) if end else container.clock.now()
-        since = _time(begin) if begin else until - _WEEK
+        until = parse_time(end) if end else container.clock.now()
+        since = parse_time(begin) if begin else until - _WEEK
         if since >= until:
             raise BadRequest(f"from {since} to {until} is no time", remedy="Let --from be before --to")
         found = made(container, name, since, until, version=number, against=known)
@@ -76,11 +77,3 @@ def report(
             f"{found.rows:,} rows",
         )
         typer.echo(f"Wrote {output}")
-
-
-def _time(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as wrong:
-        raise BadRequest(f"{text!r} is no time", remedy="Write 2024-05-01 or 2024-05-01T12:00") from wrong
-    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,8 +11,8 @@ from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table
 from homeostat.cli.session import Session
 from homeostat.cli.versions import short, show_version, tags
-from homeostat.domain.errors import BadRequest
 from homeostat.domain.refs import Ref, parse_ref
+from homeostat.domain.times import parse_time
 
 if TYPE_CHECKING:
     from homeostat.app.registry.reports import Live, Model
@@ -132,7 +131,7 @@ def at(
     """Show what was live at a time: where an alias pointed, and what the deployment served."""
     named = _named(ref)
     with session.homeostat() as homeostat:
-        found = homeostat.live_at(named.name, _moment(time), alias=named.version or "champion")
+        found = homeostat.live_at(named.name, parse_time(time), alias=named.version or "champion")
     if as_json:
         print_json(found)
         return
@@ -164,16 +163,6 @@ def history(
 
 def _named(text: str) -> Ref:
     return parse_ref(text if text.startswith("model/") else f"model/{text}")
-
-
-def _moment(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadRequest(
-            f"{text!r} is no time", field="time", remedy="Write it as in 2013-05-01T12:00"
-        ) from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _show_model(found: Model) -> None:

@@ -5,7 +5,7 @@ Who deploys one before its date is warned by an alert, which ends when another v
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from homeostat.app.alerts import open_alert, resolve_alert
@@ -135,19 +135,6 @@ def warn(tx: Transaction, container: Container, deployment: Deployment | None) -
             summary=f"deployment/{deployment.name} serves {ref}, which is {told(found)}",
             action=f"Promote {found.use}" if found.use else "Train, and promote another version",
         )
-
-
-def date_of(text: str) -> datetime:
-    """A date, or a time, as people write it; without a zone it is UTC.
-
-    Raises:
-        BadRequest: it is neither.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise BadRequest(f"{text!r} is no date", field="on", remedy="Write it as in 2026-12-31") from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _instead(container: Container, ref: Ref, use: str) -> Ref:

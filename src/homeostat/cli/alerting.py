@@ -12,7 +12,7 @@ from homeostat.cli.output import Json, moment, number, print_json, print_table
 from homeostat.cli.people import Actor
 from homeostat.cli.session import Session
 from homeostat.domain.durations import parse_duration
-from homeostat.domain.errors import DeclarationError
+from homeostat.domain.errors import BadRequest, DeclarationError
 from homeostat.domain.times import parse_time
 
 if TYPE_CHECKING:
@@ -265,5 +265,9 @@ def _moment(text: str, now: datetime) -> datetime:
     """A time, or a while after ``now``."""
     try:
         return now + parse_duration(text)
-    except DeclarationError:
+    except DeclarationError:  # then it is a time, or neither
+        pass
+    try:
         return parse_time(text)
+    except BadRequest as error:
+        raise BadRequest(error.message, remedy=f"Give {_WHEN[0].lower()}{_WHEN[1:]}") from error

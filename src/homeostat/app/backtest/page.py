@@ -9,8 +9,9 @@ from typing import Any, Final
 
 from homeostat.app.backtest.plan import Plan
 from homeostat.app.backtest.results import Result
+from homeostat.app.pages import render
 
-TEMPLATE: Final = "page.html.j2"
+TEMPLATE: Final = Path(__file__).with_name("page.html.j2")
 WIDTH, HEIGHT = 960, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 48, 120, 12, 28
 _ROW: Final = 18
@@ -20,16 +21,8 @@ _COLOURS: Final = 6  # past these, lines are dashed
 
 def page(plan: Plan, results: Sequence[Result]) -> str:
     """The page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        TEMPLATE,
         plan=plan,
         results=results,
         chart=chart(plan, results),

@@ -6,9 +6,10 @@ import math
 from pathlib import Path
 from typing import Any, Final
 
+from homeostat.app.pages import render
 from homeostat.app.reporting.report import Feature, Look, WindowReport
 
-TEMPLATE: Final = "page.html.j2"
+TEMPLATE: Final = Path(__file__).with_name("page.html.j2")
 WIDTH, HEIGHT = 420, 132
 _LEFT, _TOP, _BOTTOM = 4, 14, 20
 _WIDE: Final = 960
@@ -17,17 +18,9 @@ _NAMED: Final = 6  # bins whose names all stand below a chart; of more, the firs
 
 def page(report: WindowReport) -> str:
     """The page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": figure, "percent": percent, "minute": minute}
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        TEMPLATE,
+        {"figure": figure, "percent": percent, "minute": minute},
         report=report,
         charts={one.name: chart(one) for one in report.features},
         evidence={

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -112,4 +112,7 @@ def test_an_estimator_that_may_look_at_names_gets_them() -> None:
     assert list(logistic.feature_names_in_) == OWN  # the estimator itself keeps its names
     assert by_position(logistic, OWN[::-1]) is None
     assert by_position(piped, OWN) is None
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    bare = LinearRegression().fit(X, X[:, 0])  # knows no names, and warns of those that it is asked with
+    assert by_position(bare, OWN) is bare
     assert by_position(object(), OWN) is None

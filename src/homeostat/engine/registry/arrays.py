@@ -53,9 +53,15 @@ def by_position(estimator: Any, columns: Sequence[str]) -> Any:
     else:
         bare = estimator
     X = np.asfortranarray(np.outer([0.0, 1.0], np.ones(len(columns))))
+    # One that was fitted without names warns of them, unless it is ours, which makes an array of a frame by itself.
+    named = bare is not estimator or module.startswith(_OWN)
+    frame = pl.DataFrame(X, schema=list(columns)) if named else X
     try:
-        framed = estimator.predict_proba(pl.DataFrame(X, schema=list(columns)))
-        same = np.array_equal(np.asarray(framed), np.asarray(bare.predict_proba(X)))
+        same = all(
+            np.array_equal(np.asarray(getattr(estimator, ask)(frame)), np.asarray(getattr(bare, ask)(X)))
+            for ask in ("predict_proba", "predict")
+            if hasattr(estimator, ask)
+        )
     except (HomeostatError, ValueError, TypeError, AttributeError):
         return None
     return bare if same else None

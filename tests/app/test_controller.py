@@ -301,6 +301,31 @@ def test_a_canary_that_answers_worse_is_rolled_back(container: Container, mark: 
     assert container.store.find(records.Alert, ("key", "=", f"rollback:{rollout.id}"))
 
 
+def test_quality_is_held_to_its_level_where_no_rule_asks_for_it(
+    container: Container, mark: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop" / "project.py"
+    file.write_text("".join(line for line in file.read_text().splitlines(True) if "retrain=" not in line))
+    apply(container, load_project(file.parent))
+    controller = first_model(container, mark)
+    now = advance(container, timedelta(days=1))
+    asks, answers = rows(150, 1000, now)
+    answered(container, asks, 1, "champion", 0.05, 0.5)
+    ingest(container, "answers", answers.with_columns(good=pl.lit(True)))
+    controller.tick()
+    (page,) = container.store.find(records.Alert, ("key", "=", "slo:shop:log_loss"))
+    assert page.severity == "page"
+    of = (("deployment", "=", "shop"), ("monitor", "=", "log_loss"))
+    looked = container.store.count(records.Window, *of)
+    advance(container, timedelta(hours=23))
+    controller.tick()
+    assert container.store.count(records.Window, *of) == looked
+    advance(container, timedelta(hours=1))
+    controller.tick()
+    assert container.store.count(records.Window, *of) == looked + 1
+    assert not container.store.count(records.Evaluation)
+
+
 def test_a_canary_that_is_no_worse_is_promoted_at_the_deadline(container: Container, mark: Path) -> None:
     controller = first_model(container, mark)
     rollout = canary(container, controller)

@@ -49,6 +49,7 @@ from homeostat.domain.records import (
     Rollout,
     Run,
     StepExecution,
+    Window,
 )
 from homeostat.domain.refs import parse_ref
 from homeostat.engine.control.rules import Facts, Ruling, decide
@@ -58,6 +59,7 @@ _ATTEMPTS = 3
 # A version for every few rows would be many small files: batches are read as well from where they wait.
 _UNSEALED = 500
 _SEAL_AFTER = timedelta(days=7)
+_WATCH_EVERY = timedelta(days=1)
 
 _log = logging.getLogger(__name__)
 
@@ -239,7 +241,7 @@ class Controller:
 
     def _rules(self, did: list[str]) -> None:
         for model in self._models():
-            if model.retrain is not None and self._due(model):
+            if (model.retrain is not None or model.slo is not None) and self._due(model):
                 try:
                     settle_contracts(self._container)
                     self._evaluate(model, did)
@@ -247,16 +249,24 @@ class Controller:
                     did.append(_failed(f"trigger/{model.name}", error))
 
     def _due(self, model: Model) -> bool:
-        assert model.retrain is not None
-        last = self._container.store.find(Evaluation, ("trigger", "=", model.name), order=["-at"], limit=1)
-        return not last or self._container.clock.now() - last[0].at >= parse_duration(
-            model.retrain.check_every
-        )
+        """Whether its monitors and rules are to be looked at again; without rules the monitors, once a day."""
+        store = self._container.store
+        if model.retrain is None:
+            of: list[Where] = [("deployment", "=", model.name), ("monitor", "=", "availability")]
+            ends = [one.end for one in store.find(Window, *of, order=["-end"], limit=1)]
+            every = _WATCH_EVERY
+        else:
+            ends = [
+                one.at for one in store.find(Evaluation, ("trigger", "=", model.name), order=["-at"], limit=1)
+            ]
+            every = parse_duration(model.retrain.check_every)
+        return not ends or self._container.clock.now() - ends[0] >= every
 
     def _evaluate(self, model: Model, did: list[str]) -> None:
         container = self._container
-        assert model.retrain is not None
         watched = watch(container, model) or Watched()
+        if model.retrain is None:
+            return
         now = container.clock.now()
         held = frozen(container, model.name)
         runs = container.store.find(

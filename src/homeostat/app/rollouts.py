@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import msgspec
-import polars as pl
 
-from homeostat.app import admission
+from homeostat.app import admission, canaries
 from homeostat.app.alerts import add_detail, open_alert
-from homeostat.app.answers import coded, loss_of, predictions
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import crown, set_arms, set_stage
 from homeostat.app.freezing import frozen
-from homeostat.app.looks import OUTCOME, Source, look, start
-from homeostat.app.outcomes import log_of
-from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of, move_alias
 from homeostat.app.trials import begin_trial, stop_trial
 from homeostat.app.workers import sync_workers
-from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Canary, Model
 from homeostat.domain.declarations.comparing import ABTest
-from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.events import Event
-from homeostat.domain.ids import new_id
-from homeostat.domain.records import Arm, Dataset, Deployment, ModelVersion, Rollout, Run
-from homeostat.engine.control.canary import Baseline, CanaryTest, Decision
-from homeostat.engine.control.observations import baseline, observe, observe_labels
-from homeostat.engine.serving.predictions import PROBABILITIES
+from homeostat.domain.records import Arm, Deployment, ModelVersion, Rollout, Run
+from homeostat.engine.control.canary import CanaryTest, Decision
 from homeostat.ports.meta import Reads, Transaction
 
 CHALLENGER = "challenger"
-_USUAL = 20_000
-_LOOKED_AT = (
-    *("arm", "version", "score", "shadow_score", "error", "status", "latency_us"),
-    *(PROBABILITIES, f"shadow_{PROBABILITIES}"),
-)
 
 
 def promote(container: Container, model: str, version: int, *, actor: str, reason: str) -> Deployment:
@@ -178,7 +162,7 @@ def _end(tx: Transaction, container: Container, rollout: Rollout, state: Any, re
                 "requests": rollout.requests,
                 "labelled": rollout.labelled,
                 "reason": reason,
-                "statistics": told(rollout.statistics),
+                "statistics": canaries.told(rollout.statistics),
                 "tags": rollout.tags,
             },
         )
@@ -219,7 +203,7 @@ def begin(container: Container, model: str, version: int) -> bool:
     rollout = None
     if champion is not None and canary is not None:
         sync_workers(container)
-        rollout = _canary(container, record, canary, champion.version, run)
+        rollout = canaries.prepared(container, record, canary, champion.version, run)
     with container.store.begin() as tx:
         tx.lock(Deployment, model)
         found, present = tx.get(ModelVersion, model, version), champion_of(tx, model)
@@ -290,34 +274,6 @@ def _begin(tx: Transaction, container: Container, rollout: Rollout, canary: Cana
     )
 
 
-def _canary(container: Container, record: ModelVersion, canary: Canary, champion: int, run: Run) -> Rollout:
-    model = find_model(container, record.model, run.code)
-    log = container.store.get(Dataset, log_of(record.model))
-    usual = _usual(container, model, champion) if log else None
-    served = container.store.get(ModelVersion, record.model, champion)
-    loss = loss_of(model.task, served.metrics if served else record.metrics)
-    statistics = CanaryTest(canary, usual, loss=loss).statistics(0, 0)
-    return Rollout(
-        id=new_id(container.clock.wall()),
-        deployment=record.model,
-        candidate=record.version,
-        champion=champion,
-        state="running",
-        share=canary.share,
-        began_at=container.clock.now(),
-        statistics=statistics | start(container, record.model, _source(model)),
-        tags=record.tags,
-    )
-
-
-def _usual(container: Container, model: Model, champion: int) -> Baseline:
-    """How the champion did on the last requests before the canary."""
-    p99 = parse_duration(model.slo.p99).total_seconds() if model.slo and model.slo.p99 else None
-    log = read(container, log_of(model.name)).filter(pl.col("version") == champion)
-    columns = log.select("arm", "status", "latency_us", SEQ)
-    return baseline(columns.top_k(_USUAL, by=SEQ).collect(), p99=p99)
-
-
 def step(container: Container, rollout: Rollout) -> Decision:
     """Look at what a canary has answered since the last look, and do what the test says."""
     record = container.store.get(ModelVersion, rollout.deployment, rollout.candidate)
@@ -328,7 +284,7 @@ def step(container: Container, rollout: Rollout) -> Decision:
     assert isinstance(model.rollout, Canary)
     began = container.clock.monotonic()
     test = CanaryTest.restore(model.rollout, rollout.statistics)
-    looked = _look(container, model, rollout, test)
+    looked = canaries.shown(container, model, rollout, test)
     decision = test.decide(container.clock.now(), rollout.began_at, looked.requests, looked.labelled)
     if decision.action == "promote" and (held := frozen(container, rollout.deployment)):
         decision = msgspec.structs.replace(
@@ -364,7 +320,7 @@ def step(container: Container, rollout: Rollout) -> Decision:
                 tags=rollout.tags,
                 detail={
                     "seen": {"requests": looked.requests, "labelled": looked.labelled}
-                    | told(looked.statistics),
+                    | canaries.told(looked.statistics),
                     "done": {"from": rollout.candidate, "to": rollout.champion},
                 },
             )
@@ -380,38 +336,3 @@ def step(container: Container, rollout: Rollout) -> Decision:
             },
         )
     return decision
-
-
-def told(statistics: dict[str, Any]) -> dict[str, Any]:
-    """What a test found, for people: by what was watched, its evidence, without what it goes on from."""
-    watched = statistics.get("watched", {})
-    return {name: {k: v for k, v in one.items() if k != "state"} for name, one in watched.items()}
-
-
-def _source(model: Model) -> Source:
-    return Source(model.task.source.name, coded(model.task), model.task.request.keys)
-
-
-def _look(container: Container, model: Model, rollout: Rollout, test: CanaryTest) -> Rollout:
-    """Show the test each new request and each new label once, in the order they came."""
-    seen, canary = rollout.statistics, pl.col("arm") == "canary"
-    found = look(
-        container,
-        rollout.deployment,
-        _source(model),
-        seen,
-        _LOOKED_AT,
-        keep=(pl.col("arm") == "champion") | (pl.col("version") == rollout.candidate),
-        judged=canary,
-    )
-    asked = observe(test, found.fresh) if found.fresh.height else 0
-    labelled = 0
-    if found.outcomes.height:
-        read = partial(predictions, model.task)
-        labelled = observe_labels(test, found.outcomes, OUTCOME, read)
-    return msgspec.structs.replace(
-        rollout,
-        requests=rollout.requests + asked,
-        labelled=rollout.labelled + labelled,
-        statistics=seen | found.seen,
-    )

@@ -76,12 +76,12 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
     Raises:
         NotFound: no such model is declared, or nothing was asked of it.
     """
-    model = find_model(container, name)
     sync_workers(container)
     if container.store.get(Dataset, log_of(name)) is None:
         raise NotFound(
             f"nothing was asked of deployment/{name} yet", remedy="homeostat status shows what serves"
         )
+    model = find_model(container, name)
     now, task, known = container.clock.now(), model.task, measures(model.task)
     span = parse_duration(window)
     log = read(container, log_of(name)).filter(pl.col("at") > now - 2 * span).collect()

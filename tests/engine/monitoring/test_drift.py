@@ -137,7 +137,7 @@ def test_bins_hold_what_training_saw_and_what_it_did_not() -> None:
     frame = pl.DataFrame({"few": [1, 1, 2, None], "text": ["a", "a", "b", None], "none": [None] * 4})
     known = reference(frame)
     assert known.features["few"].counts == [1, 0, 2, 1, 0]
-    assert labels(known.features["few"]) == ["missing", "below 1", "1 to 2", "2 to 2", "above 2"]
+    assert labels(known.features["few"]) == ["missing", "below 1", "1 to 2", "2", "above 2"]
     assert known.features["text"].counts == [1, 2, 1, 0]
     assert known.features["none"].counts == [4, 0]
     live = pl.DataFrame({"few": [0, 3, 3, 1], "text": ["c", None, "b", "b"], "none": [1.0, 2.0, None, None]})

@@ -139,4 +139,4 @@ def test_quality_is_shown_as_far_as_it_is_known(shop: Shell, tmp_path: Path) -> 
     assert "log_loss" in said
     assert "Labels come half within" in said
     assert "3 requests, 0 in as long a time before" in said
-    assert "declares shop" in shop("quality", "none", status=1).err
+    assert "nothing was asked of deployment/none yet" in shop("quality", "none", status=1).err

@@ -137,9 +137,10 @@ def _answer(what: str, ask: Callable[[Server], object], ours: Server, theirs: Se
 def _many_clients(server: Server) -> Line:
     command = [sys.executable, str(_LOG), server.url, str(_CLIENTS), str(_SECONDS)]
     told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    first = f": {told['first_error']}" if told["errors"] else ""
     return Line(
         f"{_CLIENTS} clients at once for {_SECONDS} s, SQLite",
-        f"{told['calls'] / _SECONDS:,.0f} calls a second; {told['errors']} errors {told['first_error']}; of "
+        f"{told['calls'] / _SECONDS:,.0f} calls a second; {told['errors']} errors{first}; of "
         f"{told['points']:,} points acknowledged {told['lost']} lost",
     )
 

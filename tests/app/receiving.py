@@ -57,6 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.posts.append(post)
         self.send_response(self.server.status)
         self.end_headers()
+        if self.server.status >= 300:  # as many servers do
+            self.wfile.write(f"Cannot POST {self.path}".encode())
 
     def log_message(self, *of: Any) -> None:
         """Say nothing."""

@@ -204,14 +204,14 @@ def test_fairness_and_quality_are_minutes_in_which_their_newest_window_held(cont
                     value=value,
                     threshold=threshold,
                     breached=breached,
-                    detail={"suspects": ["size"], "slices": [{"slice": "size=large"}]},
+                    detail={"suspects": ["size"], "worst": [{"where": "size = large"}]},
                 )
             )
 
     look(container)
     assert level(container, "auc").total == 0
     window("auc", 0.6, 0.7, True)
-    window("fairness", 0.2, None, False)
+    window("fairness", 0.2, 0.1, True)
     advance(container, timedelta(minutes=1))
     look(container)
     assert (level(container, "auc").bad, level(container, "fairness").bad) == (1, 1)
@@ -219,7 +219,7 @@ def test_fairness_and_quality_are_minutes_in_which_their_newest_window_held(cont
     assert list(open_alerts(container)) == ["burn:shop:fairness:page"]
     alert = open_alerts(container)["burn:shop:fairness:page"]
     assert alert.suspects.features == ["size"]
-    assert alert.suspects.slices == ["size=large"]
+    assert alert.suspects.slices == ["size = large"]
 
 
 def test_an_alert_names_what_changed_before_it(container: Container) -> None:

@@ -242,6 +242,7 @@ def test_what_a_task_does_not_have_is_refused_where_it_is_declared(tmp_path: Pat
             ('Literal["hut", "house", "villa"]', "str", "has the classes"),
             ("quantile=0.9", "quantile=1.5", "quantile is 1.5"),
             ("share=0.5,", 'share=0.5, watch=["log_loss"],', "its canary watches 'log_loss'"),
+            ('hs.slo_burn("rmse")', 'hs.slo_burn("model_age")', "'model_age'.* has no service level"),
             ("metrics=[overpriced]", 'metrics=["overpriced"]', "metrics holds 'overpriced'"),
         ]
     ):

@@ -83,18 +83,28 @@ def open_alert(
 def add_detail(container: Container, key: str, detail: dict[str, Any]) -> None:
     """Add to what the open alert of a key holds: what is only known once something was done about it."""
     with container.store.begin() as tx:
-        for alert in tx.find(Alert, ("key", "=", key), ("state", "=", "open")):
+        if (alert := _open_of(tx, key)) is not None:
             tx.put(msgspec.structs.replace(alert, detail=alert.detail | detail))
 
 
 def resolve_alert(tx: Transaction, container: Container, key: str) -> bool:
     """Resolve the open alert of a key; says whether there was one."""
-    for alert in tx.find(Alert, ("key", "=", key), ("state", "=", "open")):
-        now = container.clock.now()
-        body = {"subject": alert.subject, "summary": alert.summary, "tags": alert.tags}
-        _change(tx, alert, RESOLVED, now, "system", body, state="resolved", resolved_at=now)
-        return True
-    return False
+    alert = _open_of(tx, key)
+    if alert is None:
+        return False
+    now = container.clock.now()
+    body = {"subject": alert.subject, "summary": alert.summary, "tags": alert.tags}
+    _change(tx, alert, RESOLVED, now, "system", body, state="resolved", resolved_at=now)
+    return True
+
+
+def _open_of(tx: Transaction, key: str) -> Alert | None:
+    """The open alert of a key, held until the transaction ends: others acknowledge it meanwhile."""
+    for found in tx.find(Alert, ("key", "=", key), ("state", "=", "open")):
+        alert = tx.lock(Alert, found.id)
+        if alert is not None and alert.state == "open":
+            return alert
+    return None
 
 
 def acknowledge(container: Container, id: str, *, actor: str = "user", reason: str = "") -> Alert:

@@ -37,11 +37,13 @@ def _features(container: Container) -> list[str]:
     views = live_views(container)
     positions = {key: container.online.position(key) for key in views}
     lost = sorted(views[key].name for key in _HELD.get(container, ()) if positions.get(key, 0) < 0)
-    _HELD[container] = {key for key, position in positions.items() if position >= 0}
+    held = {key for key, position in positions.items() if position >= 0}
     if not lost:
+        _HELD[container] = held
         return []
     began = container.clock.monotonic()
     refresh(container)
+    _HELD[container] = held  # not before they are there again: what fails is tried again
     seconds = round(container.clock.monotonic() - began, 3)
     summary, done = f"the online store lost the features of {', '.join(lost)}", "built again from the tables"
     key = f"lost-features:{','.join(lost)}"

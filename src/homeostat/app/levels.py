@@ -64,8 +64,8 @@ def judged(
 
 
 def settle_level(tx: Transaction, container: Container, deployment: str, window: Window) -> None:
-    """Page for quality that does not hold, or resolve it. Availability and latency have budgets (``slos``)."""
-    if window.monitor in ("availability", "p99"):
+    """Page for quality that does not hold, or resolve it. What has alerts on its budget (``slos``) has no other."""
+    if window.monitor in ("availability", "p99", "fairness"):
         return
     key = f"slo:{deployment}:{window.monitor}"
     if not window.breached:

@@ -15,6 +15,7 @@ from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
 from homeostat.app.workers import workers
 from homeostat.domain.records import Lease, Usage
+from homeostat.ports.meta import Reads
 
 BUSY: Final = 0.9
 _OVER: Final = timedelta(minutes=10)
@@ -46,14 +47,16 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 def operate(container: Container) -> None:
     """Read the counters of model servers once a minute, and tell when they are too busy to take more."""
-    fresh = [found for lease in workers(container) if (found := _read(container, lease)) is not None]
+    servers = workers(container)
+    fresh = [found for lease in servers if (found := _read(container, lease)) is not None]
     if not fresh:
         return
     now = container.clock.wall()
     with container.store.begin() as tx:
         tx.put(*fresh)
         tx.delete(Usage, ("hour", "<", now - _KEPT))
-        begun = [one for one in fresh if one.seconds >= _OVER.total_seconds()]
+        newest = [_last(tx, lease) for lease in servers]
+        begun = [one for one in newest if one is not None and one.seconds >= _OVER.total_seconds()]
         busiest = max(begun, key=lambda one: one.cpu / one.seconds, default=None)
         if busiest is None:
             return
@@ -100,9 +103,7 @@ def _read(container: Container, lease: Lease) -> Usage | None:
         return None
     cpu, rows = float(lease.detail["cpu"]), int(lease.detail["rows"])
     started, at = float(lease.detail["started"]), lease.heartbeat
-    last = next(
-        iter(container.store.find(Usage, ("process", "=", lease.subject), order=["-hour"], limit=1)), None
-    )
+    last = _last(container.store, lease)
     if last is not None and at - last.read_at < _EVERY:
         return None
     same = last is not None and last.started == started
@@ -123,6 +124,12 @@ def _read(container: Container, lease: Lease) -> Usage | None:
         rows_read=rows,
         read_at=at,
     )
+
+
+def _last(reads: Reads, lease: Lease) -> Usage | None:
+    """The newest hour of a model server."""
+    found = reads.find(Usage, ("process", "=", lease.subject), order=["-hour"], limit=1)
+    return found[0] if found else None
 
 
 def _hour(at: datetime) -> datetime:

@@ -108,6 +108,4 @@ def _excess(one: Any) -> float:
 
 def _slices(windows: Iterable[Window]) -> list[str]:
     """Slices that a window of quality names as the worst."""
-    found = [one for window in windows for one in window.detail.get("slices") or ()]
-    named = [one.get("slice", one.get("name", "")) if isinstance(one, dict) else str(one) for one in found]
-    return [name for name in dict.fromkeys(named) if name]
+    return list(dict.fromkeys(one["where"] for window in windows for one in window.detail.get("worst", ())))

@@ -203,7 +203,7 @@ def _send(container: Container, channel: Channel, id: str, parts: list[Delivery]
     except HomeostatError as error:
         return error.message
     except Exception as error:  # noqa: BLE001 - a library of a channel may raise anything; it is kept and tried again
-        return f"{type(error).__name__}: {error}"
+        return type(error).__name__  # its words may hold the address, which is secret
     return ""
 
 

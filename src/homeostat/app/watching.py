@@ -45,6 +45,8 @@ def watch(container: Container, model: Model) -> Watched | None:
     if model.retrain is not None:
         spans.add(model.retrain.check_every)  # a look is at all rows since the last
     longest = max([SPAN, *(parse_duration(text) for text in {*spans, *([slo.window] if slo else [])})])
+    if model.retrain is not None and any(isinstance(rule, DriftTest) and rule.joint for rule in rules):
+        longest += parse_duration(model.retrain.check_every)  # it learns from a window before those rows
     log = read(container, name).filter(pl.col("at") > now - longest).collect()
     windows: list[Window] = []
     if slo is not None:

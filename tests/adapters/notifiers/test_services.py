@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from homeostat.adapters.notifiers import AppriseService
+from homeostat.adapters.notifiers import AppriseService, Webhook
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
 from homeostat.domain.notices import Notice, Told
 from homeostat.domain.records import Alert, Recent, Suspects
-from tests.app.receiving import receiving
+from tests.app.receiving import SECRET, receiving
 
 # apprise imports it where Python still has it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")
@@ -64,3 +64,15 @@ def test_a_service_that_refuses_is_unavailable_and_a_wrong_address_is_refused() 
             AppriseService(receiver.url.replace("http://", "json://")).send(notice("opened"))
     with pytest.raises(HomeostatError, match="pigeon"):
         AppriseService("pigeon://loft/secret")
+
+
+def test_the_address_of_a_webhook_is_not_told_to_others() -> None:
+    """What went wrong is kept in the ledger and told to other channels, and the address may hold a token."""
+    with receiving() as receiver:
+        receiver.status = 404
+        with pytest.raises(StoreUnavailable) as refused:
+            Webhook(f"{receiver.url}/hooks/token", SECRET, lambda: NOW).send(notice("opened"))
+    assert str(refused.value) == "it answered 404"
+    with pytest.raises(StoreUnavailable) as away:
+        Webhook(f"{receiver.url}/hooks/token", SECRET, lambda: NOW).send(notice("opened"))
+    assert "token" not in str(away.value)

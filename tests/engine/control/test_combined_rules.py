@@ -56,6 +56,8 @@ def test_a_spent_budget_holds_what_fires_until_it_is_free_again() -> None:
     assert not ruling.should_train
     assert "the budget is 2 trainings in 30d, spent until 2013-07-10" in ruling.reason
     assert decide(when, facts(trainings=before[1:])).should_train
+    # Those that failed count too: what never succeeds is not tried for ever.
+    assert not decide(when, facts(trainings=before, last_training_at=None)).should_train
     assert decide(When((ROWS,), cooldown="1ms"), facts(trainings=before)).should_train
     with pytest.raises(DeclarationError, match="leaves no training"):
         When((ROWS,), at_most=(0, "30d"))

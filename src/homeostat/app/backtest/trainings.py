@@ -20,6 +20,7 @@ from homeostat.app.container import Container
 from homeostat.app.training import Fitted, Progress, fit
 from homeostat.app.trainingdata import Split
 from homeostat.domain.declarations import Model
+from homeostat.domain.declarations.rules import DriftTest
 from homeostat.domain.digests import digest_of
 from homeostat.domain.records import Run
 
@@ -77,9 +78,14 @@ class SharedTrainings:
 
 def _key(run: Run, model: Model) -> str:
     said = {name: value for name, value in model.spec().items() if name not in _DECIDED_LATER}
-    season = model.retrain.season if model.retrain else ()
+    rules = model.retrain.leaves if model.retrain else ()
+    # What a training keeps for the drift rules, beside what they decide later.
+    kept = [
+        model.retrain.season if model.retrain else (),
+        any(isinstance(r, DriftTest) and r.joint for r in rules),
+    ]
     views = [view.digest for view in model.features]
-    return digest_of([said, season, views, run.function, run.params, run.seed, str(run.data_until)])[7:]
+    return digest_of([said, kept, views, run.function, run.params, run.seed, str(run.data_until)])[7:]
 
 
 def _spent() -> float:

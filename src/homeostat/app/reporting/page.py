@@ -118,7 +118,7 @@ def figure(value: float | None) -> str:
 
 def percent(share: float) -> str:
     """A share, with as many digits as tell it from none."""
-    return f"{share:.1%}" if share >= 0.001 or not share else f"{share:.1g}"
+    return f"{share:.1%}" if share >= 0.001 or not share else f"{share * 100:.1g}%"
 
 
 def minute(at: Any) -> str:

@@ -160,8 +160,10 @@ class Model(Declaration):
         if self.slo is None:
             return None
         name = metric.removeprefix("estimated ")
-        found: float | str | None = getattr(self.slo, name, None)
-        return self.slo.quality.get(name, found)
+        if name in ("availability", "p99", "fairness"):
+            found: float | str | None = getattr(self.slo, name)
+            return found
+        return self.slo.bound(name)
 
     @property
     def window(self) -> timedelta | None:

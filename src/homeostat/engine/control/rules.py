@@ -185,11 +185,10 @@ def decide(when: When, facts: Facts) -> Ruling:
 def _hold(when: When, facts: Facts) -> str:
     if facts.frozen:
         return f"training is frozen, {facts.frozen}"
-    if facts.last_training_at is None:
-        return ""
-    until = facts.last_training_at + parse_duration(when.cooldown)
-    if facts.now < until:
-        return f"within {when.cooldown} of the last training, until {until:%Y-%m-%d %H:%M}"
+    if facts.last_training_at is not None:
+        until = facts.last_training_at + parse_duration(when.cooldown)
+        if facts.now < until:
+            return f"within {when.cooldown} of the last training, until {until:%Y-%m-%d %H:%M}"
     if when.at_most is not None:
         most, span = when.at_most
         recent = sorted(at for at in facts.trainings if at > facts.now - parse_duration(span))

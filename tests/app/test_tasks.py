@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -13,6 +13,8 @@ import polars as pl
 import pytest
 from sklearn import metrics as sk
 
+import homeostat as hs
+from homeostat.app.answers import sent_label
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.deliveries import ingest
@@ -251,6 +253,24 @@ def test_what_a_task_does_not_have_is_refused_where_it_is_declared(tmp_path: Pat
         (folder / "project.py").write_text(PROJECT.replace(before, after))
         with pytest.raises(DeclarationError, match=said):
             load_project(folder)
+
+
+def test_a_number_that_is_no_label_teaches_nothing() -> None:
+    """Outcomes of A/B tests come the same way, and may be any number."""
+
+    class Row(hs.Contract):
+        id: int
+        good: bool
+        kind: Literal["a", "b", "c"]
+
+    rows = hs.Dataset("rows", key="id", contract=Row)
+    came = pl.DataFrame({"label": [0.0, 1.0, 2.0, 0.5, 300.0, None]})
+
+    def labels(task: hs.Binary | hs.MultiClass) -> list[int | None]:
+        return came.select(sent_label(task, "label")).to_series().to_list()
+
+    assert labels(hs.Binary(label="good", source=rows)) == [0, 1, None, None, None, None]
+    assert labels(hs.MultiClass(label="kind", source=rows)) == [0, 1, 2, None, None, None]
 
 
 def test_all_that_is_known_of_the_quality_is_told_at_once(container: Container) -> None:

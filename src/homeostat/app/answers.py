@@ -47,6 +47,15 @@ def coded(task: Task) -> pl.Expr:
     return pl.when(number.is_finite()).then(number) if task.type == "regression" else number
 
 
+def sent_label(task: Task, column: str) -> pl.Expr:
+    """Numbers that came by prediction id, as labels; null where one is none: the outcome of an A/B test may be any."""
+    found = pl.col(column).cast(pl.Float64)
+    if task.type == "regression":
+        return found
+    places = [float(place) for place in range(len(task.classes) or 2)]
+    return pl.when(found.is_in(places)).then(found.cast(dtype_of(task), strict=False))
+
+
 def code(task: Task | None, value: Any) -> float:
     """One label as a number.
 

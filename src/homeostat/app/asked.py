@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from homeostat.app.answers import dtype_of
+from homeostat.app.answers import sent_label
 from homeostat.app.container import Container
 from homeostat.app.outcomes import labels_of, log_of
 from homeostat.app.serving import frame_of
@@ -88,7 +88,8 @@ def labelled_by_id(
         .filter(pl.col("at") <= until)
         .sort(SEQ, maintain_order=True)
         .unique(_ID, keep="first", maintain_order=True)
-        .select(_ID, pl.col("label").cast(dtype_of(model.task)).alias(LABEL), pl.col("at").alias(LABEL_TIME))
+        .select(_ID, sent_label(model.task, "label").alias(LABEL), pl.col("at").alias(LABEL_TIME))
+        .drop_nulls(LABEL)
     )
     asked = sources[log_of(model.name)].drop(LABEL, strict=False).join(first, on=_ID, how="inner")
     newest = asked.sort(SEQ, maintain_order=True).unique("key", keep="last", maintain_order=True).collect()

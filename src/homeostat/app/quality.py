@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from homeostat.app.answers import Array, coded, dtype_of, loss_of, predictions
+from homeostat.app.answers import Array, coded, loss_of, predictions, sent_label
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.estimating import estimate_windows, estimates
@@ -127,10 +127,10 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
         return found
     by_id = found.join(sent, on="prediction_id", how="left", suffix="_sent", maintain_order="left")
     name = "label_sent" if "label" in found.columns else "label"
-    own = pl.col(name).is_not_null()
+    own = sent_label(task, name)
     return by_id.with_columns(
-        pl.coalesce(pl.col(name).cast(dtype_of(task)), task.label).alias(task.label),
-        pl.when(own).then(pl.col(f"{CAME_AT}_sent")).otherwise(pl.col(CAME_AT)).alias(CAME_AT),
+        pl.coalesce(own, task.label).alias(task.label),
+        pl.when(own.is_not_null()).then(pl.col(f"{CAME_AT}_sent")).otherwise(pl.col(CAME_AT)).alias(CAME_AT),
     )
 
 

@@ -98,7 +98,7 @@ def replay(container: Container, prediction_id: str) -> Replay:
     found = compared(container, loaded, row)
     differing = found.differing
     from_logged, from_again = (float(scorer.package.score(X)[0]) for X in (found.logged, found.recomputed))
-    matches = not differing and answered is not None and abs(from_logged - answered) <= _EXACT
+    matches = not differing and answered is not None and _same(from_logged, answered)
     return Replay(
         prediction=f"prediction/{row['prediction_id']}",
         request=found.request,
@@ -196,7 +196,7 @@ def _same(one: Any, other: Any) -> bool:
 def _verdict(answered: float | None, from_logged: float, differing: list[Differing]) -> str:
     if answered is None:
         return "nothing was answered, so there is nothing to match"
-    if abs(from_logged - answered) > _EXACT:
+    if not _same(from_logged, answered):
         return (
             f"it does not match: {answered:.6g} was answered, and the logged features give {from_logged:.6g}. "
             "The model answers otherwise alone than among other rows, or is not deterministic"

@@ -10,13 +10,13 @@ from homeostat.app import alerts, silencing, slos, telling
 from homeostat.app.container import Container
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Alert, Silence
-from homeostat.server.calls import Call
+from homeostat.server.calls import Actor, Call
 
 
 class Acknowledging(msgspec.Struct, forbid_unknown_fields=True):
     """Who looks after an alert, and what they say."""
 
-    actor: str = "user"
+    actor: Actor = "user"
     reason: str = ""
 
 
@@ -28,13 +28,13 @@ class Silencing(msgspec.Struct, forbid_unknown_fields=True):
     subject: str = "*"
     key: str = "*"
     begins_at: datetime | None = None
-    actor: str = "user"
+    actor: Actor = "user"
 
 
 class Unsilencing(msgspec.Struct, forbid_unknown_fields=True):
     """Who ends a silence."""
 
-    actor: str = "user"
+    actor: Actor = "user"
 
 
 def listed(container: Container, call: Call) -> list[Alert]:

@@ -118,7 +118,7 @@ def state(home: Path, run_id: str) -> tuple[str, str]:
 def test_a_client_that_is_killed(home: Path) -> None:
     for number in range(3):
         logging = Logging(home, NOBODY, 1_000_000, 0.0005)
-        logging.until("100")
+        logging.until("1000")  # longer than what is logged may wait for the disk
         time.sleep(0.05 * number)
         said = logging.kill()
         synced(home)

@@ -214,8 +214,11 @@ class Tracer:
         if self._keep is None:
             return
         groups: dict[str, list[Trace]] = {}
-        while self._whole:
-            trace = self._whole.popleft()
+        while True:
+            try:
+                trace = self._whole.popleft()
+            except IndexError:  # also where another thread took the last
+                break
             groups.setdefault(trace.deployment, []).append(trace)
         for deployment, traces in groups.items():
             try:

@@ -94,12 +94,12 @@ def test_every_event_has_what_the_specification_asks_for(home: Path, tmp_path: P
         tell_lineage(container)
     for event in told(path):
         assert datetime.fromisoformat(event["eventTime"]).tzinfo is not None
-        assert event["producer"].startswith("https://")
+        assert event["producer"].startswith("pkg:pypi/homeostat@")
         assert event["schemaURL"].startswith("https://openlineage.io/spec/")
         if "run" in event:
             assert str(uuid.UUID(event["run"]["runId"])) == event["run"]["runId"]
         for facet in facets(event):
-            assert facet["_producer"].startswith("https://")
+            assert facet["_producer"].startswith("pkg:pypi/homeostat@")
             assert "/spec/facets/" in facet["_schemaURL"]
 
 

@@ -21,7 +21,7 @@ from homeostat.domain.release import VERSION
 if TYPE_CHECKING:
     from openlineage.client import event_v2 as ol
 
-PRODUCER: Final = f"https://pypi.org/project/homeostat/{VERSION}"
+PRODUCER: Final = f"pkg:pypi/homeostat@{VERSION}"  # a package URL (ECMA-427)
 _CURSOR: Final = "openlineage"
 _STATES: Final = {
     "run.started": "START",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
@@ -15,7 +16,7 @@ Class = str | int | bool
 
 
 @dataclass(frozen=True)
-class Task:
+class Task(ABC):
     """A question whose answer comes later.
 
     Args:
@@ -45,9 +46,9 @@ class Task:
                 )
 
     @property
+    @abstractmethod
     def loss(self) -> str:
         """What versions are compared by, request by request: lower is better."""
-        raise NotImplementedError
 
     @property
     def classes(self) -> tuple[Class, ...]:

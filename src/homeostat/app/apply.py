@@ -18,12 +18,14 @@ from homeostat.app.registry.models import declare
 from homeostat.app.rollouts import resume, stop
 from homeostat.domain import records
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
+from homeostat.domain.declarations.tasks import Class
 from homeostat.domain.digests import digest_bytes, digest_of
 from homeostat.domain.errors import ContractBroken, NotFound
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.refs import Ref, parse_ref
 from homeostat.engine.features.featureset import FeatureSet
-from homeostat.ports.meta import Transaction
+from homeostat.engine.registry import package
+from homeostat.ports.meta import Transaction, Where
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -46,11 +48,13 @@ def plan(container: Container, declared: Declared) -> list[Change]:
     """What ``apply`` would change, without changing anything.
 
     Raises:
-        DeclarationError: a view or model that cannot work on its datasets.
+        DeclarationError: a view or model that cannot work on its datasets, or a model with versions of another task.
     """
     _check(container, declared)
     project = container.store.get(records.Project, declared.name)
     before: dict[str, Any] = project.declared if project else {}
+    for model in declared.models.values():
+        _check_answers(container, model, before.get(str(model.ref), {}).get("task", {}))
     now = declared.specs()
     told = {f"model/{name}": promises(model) for name, model in declared.models.items()}
     changes = [
@@ -85,6 +89,29 @@ def _check(container: Container, declared: Declared) -> None:
             continue  # a dataset without a contract has no columns before its first rows
 
 
+def _check_answers(container: Container, model: Model, before: dict[str, Any]) -> None:
+    """Refuse other answers than those of the versions there are: the numbers that they gave would be misread."""
+    task = model.task
+    if before.get("type") == task.type and tuple(before.get("classes", ())) == task.classes:
+        return
+    own: list[Where] = [("model", "=", model.name), ("stage", "!=", "registered")]
+    newest = container.store.find(records.ModelVersion, *own, order=["-version"], limit=1)
+    if not newest:
+        return
+    kept = package.signature(container.blobs.get(newest[0].manifest["files"][package.SIGNATURE]))
+    assert kept is not None  # of a version that the loop trained
+    if (kept.task, kept.classes) != (task.type, task.classes):
+        raise model.error(
+            f"is {_answers(task.type, task.classes)}, and its versions, up to @{newest[0].version}, are "
+            f"{_answers(kept.task, kept.classes)}: their answers, and those in the prediction log, would be misread",
+            f'Declare it under another name, such as "{model.name}-2", or leave the task as it was',
+        )
+
+
+def _answers(kind: str, classes: tuple[Class, ...]) -> str:
+    return f"{kind} of {', '.join(map(repr, classes))}" if classes else kind
+
+
 def feature_set(container: Container, model: Model) -> FeatureSet:
     """The features of ``model``, checked against the columns of its datasets.
 
@@ -104,7 +131,7 @@ def apply(container: Container, declared: Declared) -> list[Change]:
     """Make the store hold what the project declares, and ingest the files that datasets name.
 
     Raises:
-        DeclarationError: a view or model that cannot work on its datasets; nothing is changed.
+        DeclarationError: as of ``plan``; nothing is changed.
         NotFound: a dataset's file is not there.
     """
     changes = plan(container, declared)

@@ -9,8 +9,7 @@ is named only where it is worse than both of its parts by themselves; else the p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
+from itertools import combinations, islice, pairwise
 from typing import Any, Final
 
 import msgspec
@@ -60,18 +59,20 @@ def worst_slices(
         least_rows: How many rows a slice must have.
     """
     losses = np.asarray(loss, dtype=np.float64)
-    single = [code for code in (_codes(column) for column in X.iter_columns()) if code is not None]
-    found: list[Slice] = []
-    alone: dict[str, float] = {}
-    for codes in single[:_MOST_FEATURES]:
-        for one in _judged(codes, losses, least_rows):
-            alone[one.where] = one.effect
-            found.append(one)
-    for first, second in combinations(single[:_MOST_FEATURES], 2):
-        for one in _judged(_pair(first, second), losses, least_rows):
-            found.append(one)
-    named = [one for one in _sure(found) if one.effect >= LEAST_EFFECT and _tells_more(one, alone)]
-    return sorted(named, key=lambda one: -one.effect)[:most]
+    codes = (_codes(column) for column in X.iter_columns())
+    single = [code for code in codes if code is not None][:_MOST_FEATURES]
+    pairs = (_pair(first, second) for first, second in combinations(single, 2))
+    tested = [_tested(code, losses, least_rows) for code in (*single, *pairs)]
+    if not tested:
+        return []
+    alone = {
+        where: effect
+        for part in tested[: len(single)]
+        for where, effect in part.select("where", "effect").rows()
+    }
+    sure = _sure(pl.concat(tested)).filter(pl.col("effect") >= LEAST_EFFECT).sort("effect", descending=True)
+    named = (Slice(**row) for row in sure.iter_rows(named=True))
+    return list(islice((one for one in named if _tells_more(one, alone)), most))
 
 
 def _codes(column: pl.Series) -> Codes | None:
@@ -113,45 +114,48 @@ def _pair(first: Codes, second: Codes) -> Codes:
     return "", names, code
 
 
-def _judged(codes: Codes, loss: npt.NDArray[np.float64], least_rows: int) -> Iterator[Slice]:
-    """Every part with enough rows in it and outside it."""
-    from scipy.stats import t
+def _tested(codes: Codes, loss: npt.NDArray[np.float64], least_rows: int) -> pl.DataFrame:
+    """Every part with enough rows in it and outside it, in the columns of a ``Slice``."""
+    from scipy.special import stdtr
 
     _, names, code = codes
-    rows, losses = code[code >= 0], loss[code >= 0]
-    counts = np.bincount(rows, minlength=len(names))
-    sums = np.bincount(rows, weights=losses, minlength=len(names))
-    squares = np.bincount(rows, weights=losses**2, minlength=len(names))
-    n, total, square = len(loss), float(loss.sum()), float((loss**2).sum())
-    for place in np.flatnonzero((counts >= least_rows) & (n - counts >= least_rows)):
-        inside, outside = int(counts[place]), n - int(counts[place])
-        mean, other = sums[place] / inside, (total - sums[place]) / outside
-        here = max(squares[place] / inside - mean**2, 0.0) * inside / (inside - 1)
-        there = max((square - squares[place]) / outside - other**2, 0.0) * outside / (outside - 1)
-        error = here / inside + there / outside
-        if error <= 0:
-            continue
+    counts, sums, squares = (
+        np.bincount(code + 1, weights=weights, minlength=len(names) + 1)[1:]  # the first is of no part
+        for weights in (None, loss, loss**2)
+    )
+    n, total, square = len(loss), loss.sum(), (loss**2).sum()
+    large = (counts >= max(least_rows, 2)) & (n - counts >= max(least_rows, 2))
+    inside, sums, squares = counts[large], sums[large], squares[large]
+    outside = n - inside
+    mean, other = sums / inside, (total - sums) / outside
+    here = np.maximum(squares / inside - mean**2, 0.0) * inside / (inside - 1)
+    there = np.maximum((square - squares) / outside - other**2, 0.0) * outside / (outside - 1)
+    error = here / inside + there / outside
+    with np.errstate(invalid="ignore", divide="ignore"):  # parts without any variance are left out below
         freedom = error**2 / ((here / inside) ** 2 / (inside - 1) + (there / outside) ** 2 / (outside - 1))
-        yield Slice(
-            where=names[place],
-            rows=inside,
-            loss=float(mean),
-            elsewhere=float(other),
-            effect=float(2**0.5 * (mean - other) / (here + there) ** 0.5),
-            p_value=float(t.sf((mean - other) / error**0.5, freedom)),
-        )
+        effect = 2**0.5 * (mean - other) / (here + there) ** 0.5
+        p_value = stdtr(freedom, -(mean - other) / error**0.5)
+    found = pl.DataFrame(
+        {
+            "where": [names[place] for place in np.flatnonzero(large)],
+            "rows": inside,
+            "loss": mean,
+            "elsewhere": other,
+            "effect": effect,
+            "p_value": p_value,
+        },
+        schema_overrides={"where": pl.String},
+    )
+    return found.filter(pl.Series(error > 0))
 
 
-def _sure(found: Sequence[Slice]) -> list[Slice]:
+def _sure(found: pl.DataFrame) -> pl.DataFrame:
     """Those that the step-up names."""
-    ordered = sorted(found, key=lambda one: one.p_value)
-    tests = len(ordered)
-    harmonic = float(np.sum(1 / np.arange(1, tests + 1))) if tests else 1.0
-    last = 0
-    for place, one in enumerate(ordered, start=1):
-        if one.p_value <= FALSE * place / (tests * harmonic):
-            last = place
-    return ordered[:last]
+    ordered = found.sort("p_value")
+    place = np.arange(1, ordered.height + 1)
+    harmonic = float((1 / place).sum())
+    under = ordered["p_value"].to_numpy() <= FALSE * place / (ordered.height * harmonic)
+    return ordered.head(int(place[under].max(initial=0)))
 
 
 def _tells_more(one: Slice, alone: dict[str, float]) -> bool:

@@ -238,13 +238,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _import_polars() -> None:
-    """Import it with one thread: deliveries are small. Jobs, which inherit the environment, have all of them."""
-    name = "POLARS_MAX_THREADS"
-    given = os.environ.get(name)
-    os.environ.setdefault(name, "1")
-    import polars  # noqa: F401 - it reads the variable now
+    """Import it for what is small, as deliveries are. Jobs, which inherit the environment, have it as it comes."""
+    small = {"POLARS_MAX_THREADS": "1", "POLARS_ENGINE_AFFINITY": "in-memory"}
+    ours = [name for name in small if name not in os.environ]
+    os.environ.update({name: small[name] for name in ours})
+    import polars  # noqa: F401 - it reads the variables now
 
-    if given is None:
+    for name in ours:
         del os.environ[name]
 
 

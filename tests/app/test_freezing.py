@@ -17,6 +17,7 @@ from homeostat.app.rollouts import return_to
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.domain.errors import Conflict, NotFound
+from homeostat.domain.events import Event
 from homeostat.domain.records import ModelVersion, Rollout, Run
 from tests.app.churning import declare, trained
 from tests.cli.invoking import Shell
@@ -108,6 +109,26 @@ def test_what_was_rolled_back_is_not_tried_again_unchanged(container: Container,
     assert alias is not None
     assert alias.version == 1
     trained(container, C=0.25)  # what is another is tried
+
+
+def test_a_freeze_holds_however_many_others_came_after_it(container: Container, tmp_path: Path) -> None:
+    declare(container, tmp_path / "project")
+    made = freeze(container, "churn", reason="the labels look wrong", actor="ann")
+    with container.store.begin() as tx:  # what a script did that froze and unfroze others
+        for number in range(600):
+            for kind in ("loop.frozen", "loop.unfrozen"):
+                tx.append(
+                    Event(
+                        kind=kind,
+                        subject=f"model/other-{number}",
+                        at=container.clock.now(),
+                        actor="bob",
+                        body={"model": f"other-{number}", "reason": "a script"},
+                    )
+                )
+    assert freezes(container) == [made]
+    with pytest.raises(Conflict, match="the labels look wrong"):
+        submit(container, "churn", reason="by hand")
 
 
 def test_what_cannot_be_frozen_is_said(container: Container, tmp_path: Path) -> None:

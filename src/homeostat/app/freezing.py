@@ -1,9 +1,9 @@
 """The emergency stop: while a model is frozen, the loop changes nothing about what serves but to go back to safety.
 
-A freeze is an event, and so is its end; which are in force follows from the ledger. While one is, no training begins,
-nothing that was accepted is rolled out, no canary is promoted and no A/B test goes on. Canaries that are worse are
-still withdrawn, and a champion that breaks its service level still gives way to the one before it. Watching goes on,
-and each evaluation of a rule says that it is held. What people promote by hand is theirs to decide.
+A freeze is a record as long as it is in force; its beginning and its end are events. While there is one, no training
+begins, nothing that was accepted is rolled out, no canary is promoted and no A/B test goes on. Canaries that are worse
+are still withdrawn, and a champion that breaks its service level still gives way to the one before it. Watching goes
+on, and each evaluation of a rule says that it is held. What people promote by hand is theirs to decide.
 """
 
 from __future__ import annotations
@@ -11,52 +11,27 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.domain.errors import Conflict
 from homeostat.domain.events import Event
+from homeostat.domain.records import Freeze
+from homeostat.ports.meta import Transaction
 
 FROZEN: Final = "loop.frozen"
 UNFROZEN: Final = "loop.unfrozen"
 _EVERY: Final = "control/all"
-_KNOWN: Final = 1000
-
-
-class Freeze(msgspec.Struct, frozen=True, kw_only=True):
-    """A freeze in force; without ``model`` it is of all models."""
-
-    model: str
-    reason: str
-    actor: str
-    at: datetime
-
-    @property
-    def why(self) -> str:
-        """By whom, since when and why."""
-        of = f"model/{self.model}" if self.model else "every model"
-        return f"{of} by {self.actor} since {self.at:%Y-%m-%d %H:%M}: {self.reason}"
 
 
 def freezes(container: Container) -> list[Freeze]:
     """Those in force, the newest first."""
-    seen: set[str] = set()
-    out = []
-    for event in container.ledger.find(kinds=[FROZEN, UNFROZEN], limit=_KNOWN):
-        if event.subject in seen:
-            continue
-        seen.add(event.subject)
-        if event.kind == FROZEN:
-            out.append(
-                Freeze(model=event.body["model"], reason=event.body["reason"], actor=event.actor, at=event.at)
-            )
-    return out
+    return container.store.find(Freeze, order=["-at"])
 
 
 def frozen(container: Container, model: str) -> Freeze | None:
     """The freeze that holds a model; None where none does."""
-    return next((one for one in freezes(container) if one.model in ("", model)), None)
+    held = container.store.find(Freeze, ("model", "in", ["", model]), order=["-at"], limit=1)
+    return held[0] if held else None
 
 
 def freeze(container: Container, model: str = "", *, reason: str, actor: str) -> Freeze:
@@ -68,12 +43,14 @@ def freeze(container: Container, model: str = "", *, reason: str, actor: str) ->
     """
     if model:
         find_model(container, model)
-    known = next((one for one in freezes(container) if one.model == model), None)
-    if known is not None:
-        raise Conflict(f"it is frozen already, {known.why}", remedy=f"End it with {_command(model)}")
-    at = container.clock.now()
-    _append(container, FROZEN, model, reason, actor, at)
-    return Freeze(model=model, reason=reason, actor=actor, at=at)
+    made = Freeze(model=model, reason=reason, actor=actor, at=container.clock.now())
+    with container.store.begin() as tx:
+        known = tx.lock(Freeze, model)
+        if known is not None:
+            raise Conflict(f"it is frozen already, {known.why}", remedy=f"End it with {_command(model)}")
+        tx.insert(made)
+        _append(tx, FROZEN, model, reason, actor, made.at)
+    return made
 
 
 def unfreeze(container: Container, model: str = "", *, reason: str, actor: str) -> Freeze:
@@ -82,14 +59,17 @@ def unfreeze(container: Container, model: str = "", *, reason: str, actor: str) 
     Raises:
         Conflict: there is none.
     """
-    known = next((one for one in freezes(container) if one.model == model), None)
-    if known is None:
-        others = "; ".join(one.why for one in freezes(container))
-        raise Conflict(
-            f"{f'model/{model} has' if model else 'there is'} no freeze of {'its own' if model else 'all models'}",
-            remedy=f"In force: {others}" if others else "Nothing is frozen",
-        )
-    _append(container, UNFROZEN, model, reason, actor, container.clock.now())
+    with container.store.begin() as tx:
+        known = tx.lock(Freeze, model)
+        if known is None:
+            others = "; ".join(one.why for one in tx.find(Freeze, order=["-at"]))
+            raise Conflict(
+                f"{f'model/{model} has' if model else 'there is'} no freeze of "
+                f"{'its own' if model else 'all models'}",
+                remedy=f"In force: {others}" if others else "Nothing is frozen",
+            )
+        tx.delete(Freeze, ("model", "=", model))
+        _append(tx, UNFROZEN, model, reason, actor, container.clock.now())
     return known
 
 
@@ -108,9 +88,6 @@ def _command(model: str) -> str:
     return f"homeostat unfreeze {model}".rstrip()
 
 
-def _append(container: Container, kind: str, model: str, reason: str, actor: str, at: datetime) -> None:
+def _append(tx: Transaction, kind: str, model: str, reason: str, actor: str, at: datetime) -> None:
     subject = f"model/{model}" if model else _EVERY
-    with container.store.begin() as tx:
-        tx.append(
-            Event(kind=kind, subject=subject, at=at, actor=actor, body={"model": model, "reason": reason})
-        )
+    tx.append(Event(kind=kind, subject=subject, at=at, actor=actor, body={"model": model, "reason": reason}))

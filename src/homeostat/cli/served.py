@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
-    from homeostat.app.freezing import Freeze
     from homeostat.app.outcomes import Labelled
     from homeostat.app.replaying import Replay
     from homeostat.app.shadows import Agreement
     from homeostat.app.tried import Tried
-    from homeostat.domain.records import Deployment
+    from homeostat.domain.records import Deployment, Freeze
     from homeostat.engine.monitoring.quality import Quality
 
 

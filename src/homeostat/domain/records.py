@@ -419,6 +419,22 @@ class Delivery(Record, frozen=True, kw_only=True):
     sent_at: datetime | None = None
 
 
+class Freeze(Record, frozen=True, kw_only=True):
+    """A freeze in force; that of ``model`` "" is of all models. It is removed when it ends."""
+
+    KEY = ("model",)
+    model: str
+    reason: str
+    actor: str
+    at: datetime
+
+    @property
+    def why(self) -> str:
+        """By whom, since when and why."""
+        of = f"model/{self.model}" if self.model else "every model"
+        return f"{of} by {self.actor} since {self.at:%Y-%m-%d %H:%M}: {self.reason}"
+
+
 class Evaluation(Record, frozen=True, kw_only=True):
     """One evaluation of one retraining rule and why it fired or did not."""
 

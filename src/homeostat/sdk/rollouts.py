@@ -10,11 +10,11 @@ from homeostat.domain.records import Deployment
 from homeostat.sdk.calls import Calls
 
 if TYPE_CHECKING:
-    from homeostat.app.freezing import Freeze
     from homeostat.app.outcomes import Labelled
     from homeostat.app.replaying import Replay
     from homeostat.app.shadows import Agreement
     from homeostat.app.tried import Tried
+    from homeostat.domain.records import Freeze
     from homeostat.engine.monitoring.quality import Quality
 
 
@@ -28,7 +28,7 @@ class Rollouts(Calls):
             NotFound: no such model is declared.
             Conflict: it is frozen already.
         """
-        from homeostat.app.freezing import Freeze
+        from homeostat.domain.records import Freeze
 
         return self._post("/freeze", {"model": model, "reason": reason, "actor": actor}, Freeze)
 
@@ -38,7 +38,7 @@ class Rollouts(Calls):
         Raises:
             Conflict: there is none.
         """
-        from homeostat.app.freezing import Freeze
+        from homeostat.domain.records import Freeze
 
         return self._post("/unfreeze", {"model": model, "reason": reason, "actor": actor}, Freeze)
 

@@ -13,7 +13,6 @@ import msgspec
 from starlette.convertors import IntegerConvertor
 from starlette.routing import Route
 
-from homeostat.app import freezing
 from homeostat.app.approvals import Standing
 from homeostat.app.controller import Tick
 from homeostat.app.deliveries import Ingested
@@ -183,9 +182,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         "Serve what served before.", records.Deployment, calls.Return
     ),
     "POST /freeze": Operation(
-        "Stop the loop: of a model, or of all.", freezing.Freeze, rollouts.Freezing
+        "Stop the loop: of a model, or of all.", records.Freeze, rollouts.Freezing
     ),
-    "POST /unfreeze": Operation("Let the loop go on.", freezing.Freeze, rollouts.Freezing),
+    "POST /unfreeze": Operation("Let the loop go on.", records.Freeze, rollouts.Freezing),
     "GET /deployments/{name}/rollouts": Operation(
         "What was tried out, with its evidence.", list[Tried], query={"limit": _LIMIT}
     ),

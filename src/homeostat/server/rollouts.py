@@ -8,7 +8,7 @@ import msgspec
 
 from homeostat.app import freezing, outcomes, quality, replaying, shadows, tried
 from homeostat.app.container import Container
-from homeostat.domain.records import Deployment
+from homeostat.domain.records import Deployment, Freeze
 from homeostat.engine.monitoring.quality import Quality
 from homeostat.server.calls import Actor, Call
 
@@ -44,13 +44,13 @@ class Freezing(msgspec.Struct, forbid_unknown_fields=True):
     actor: Actor = "user"
 
 
-def freeze(container: Container, call: Call) -> freezing.Freeze:
+def freeze(container: Container, call: Call) -> Freeze:
     """Stop the loop."""
     said = call.read(Freezing)
     return freezing.freeze(container, said.model, reason=said.reason, actor=said.actor)
 
 
-def unfreeze(container: Container, call: Call) -> freezing.Freeze:
+def unfreeze(container: Container, call: Call) -> Freeze:
     """Let the loop go on."""
     said = call.read(Freezing)
     return freezing.unfreeze(container, said.model, reason=said.reason, actor=said.actor)

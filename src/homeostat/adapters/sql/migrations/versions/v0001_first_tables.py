@@ -374,6 +374,13 @@ def upgrade() -> None:
     op.create_index("ix_deliveries_alert", "deliveries", ["alert"])
     op.create_index("ix_deliveries_channel_state", "deliveries", ["channel", "state"])
     op.create_table(
+        "freezes",
+        text("model", key=True),
+        text("reason"),
+        text("actor"),
+        moment("at"),
+    )
+    op.create_table(
         "evaluations",
         text("id", key=True),
         text("trigger"),
@@ -698,6 +705,7 @@ def downgrade() -> None:
         "leases",
         "step_executions",
         "evaluations",
+        "freezes",
         "deliveries",
         "silences",
         "alerts",

@@ -21,6 +21,7 @@ PUBLIC = [
     "Contract",
     "ContractBroken",
     "Curve",
+    "DataQuality",
     "Dataset",
     "DeclarationError",
     "Entity",

@@ -21,6 +21,7 @@ from homeostat.app.datasets import seal
 from homeostat.app.freezing import frozen
 from homeostat.app.guarding import guard
 from homeostat.app.healing import heal
+from homeostat.app.inputs import ALWAYS
 from homeostat.app.leases import reap
 from homeostat.app.online import refresh
 from homeostat.app.operating import operate
@@ -29,7 +30,6 @@ from homeostat.app.reactors import react_all
 from homeostat.app.rollouts import step
 from homeostat.app.slos import tally
 from homeostat.app.training import fail, submit
-from homeostat.app.trainingdata import datasets_of
 from homeostat.app.trials import begin_trial, running_trials, step_trial
 from homeostat.app.upstream import broken_upstream, settle_contracts
 from homeostat.app.watching import Watched, watch
@@ -241,7 +241,7 @@ class Controller:
 
     def _rules(self, did: list[str]) -> None:
         for model in self._models():
-            if (model.retrain is not None or model.slo is not None) and self._due(model):
+            if model.watched and self._due(model):
                 try:
                     settle_contracts(self._container)
                     self._evaluate(model, did)
@@ -252,7 +252,8 @@ class Controller:
         """Whether its monitors and rules are to be looked at again; without rules the monitors, once a day."""
         store = self._container.store
         if model.retrain is None:
-            of: list[Where] = [("deployment", "=", model.name), ("monitor", "=", "availability")]
+            one = "availability" if model.slo is not None else ALWAYS
+            of: list[Where] = [("deployment", "=", model.name), ("monitor", "=", one)]
             ends = [one.end for one in store.find(Window, *of, order=["-end"], limit=1)]
             every = _WATCH_EVERY
         else:
@@ -280,7 +281,7 @@ class Controller:
             drift=watched.drift,
             suspicion=watched.suspicion,
             levels=watched.levels,
-            frozen=held.why if held else broken_upstream(container, datasets_of(model)),
+            frozen=held.why if held else broken_upstream(container, model),
         )
         ruling = decide(model.retrain, facts)
         run = self._train(model, ruling, did) if ruling.should_train and not self._training(model) else None

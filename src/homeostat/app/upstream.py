@@ -8,7 +8,10 @@ from typing import Any, Final
 from homeostat.app.alerts import resolve_alert
 from homeostat.app.container import Container
 from homeostat.app.deliveries import contract_alert
+from homeostat.app.inputs import SKEW, data_alert
+from homeostat.app.trainingdata import datasets_of
 from homeostat.domain import records
+from homeostat.domain.declarations import Model
 
 _QUIET: Final = timedelta(days=1)
 
@@ -28,10 +31,19 @@ def settle_contracts(container: Container) -> None:
                 resolve_alert(tx, container, key)
 
 
-def broken_upstream(container: Container, datasets: list[str]) -> str:
-    """Why nothing should be trained on these datasets now; empty when nothing speaks against it."""
+def broken_upstream(container: Container, model: Model) -> str:
+    """Why nothing should be trained for a model now; empty when nothing speaks against it.
+
+    A contract that is broken does, and features that are others in training than in serving.
+    """
     pages: list[Any] = container.store.find(
-        records.Alert, ("key", "in", [contract_alert(name) for name in datasets]), ("state", "=", "open")
+        records.Alert,
+        ("key", "in", [contract_alert(name) for name in datasets_of(model)]),
+        ("state", "=", "open"),
     )
     broken = [alert for alert in pages if alert.severity == "page"]
+    if model.data_quality is not None and model.data_quality.skew is not None:
+        broken += container.store.find(
+            records.Alert, ("key", "=", data_alert(model.name, SKEW)), ("state", "=", "open"), limit=1
+        )
     return f"{broken[0].subject}: {broken[0].summary}" if broken else ""

@@ -8,6 +8,7 @@ import polars as pl
 from homeostat.app.container import Container
 from homeostat.app.drifting import drifts, settle_drift
 from homeostat.app.estimating import PREFIX
+from homeostat.app.inputs import input_windows, settle_inputs
 from homeostat.app.levels import SPAN, service_windows, settle_level
 from homeostat.app.quality import quality_windows
 from homeostat.app.reading import read
@@ -47,16 +48,22 @@ def watch(container: Container, model: Model) -> Watched | None:
     longest = max([SPAN, *(parse_duration(text) for text in {*spans, *([slo.window] if slo else [])})])
     if model.retrain is not None and any(isinstance(rule, DriftTest) and rule.joint for rule in rules):
         longest += parse_duration(model.retrain.check_every)  # it learns from a window before those rows
+    if model.data_quality is not None:
+        longest = max(longest, model.data_quality.before + model.data_quality.span)
     log = read(container, name).filter(pl.col("at") > now - longest).collect()
     windows: list[Window] = []
     if slo is not None:
         windows += service_windows(model, log, now)
         windows += quality_windows(container, model, log, now)
+    asked = input_windows(container, model, log, now)
     found = drifts(container, model, log, now)
     with container.store.begin() as tx:
         for window in windows:
             tx.put(window)
             settle_level(tx, container, deployment.name, window)
+        for window in asked:
+            tx.put(window)
+            settle_inputs(tx, container, window)
         for window in found.passed:
             tx.put(window)
         for window in found.windows:

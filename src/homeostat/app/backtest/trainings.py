@@ -24,7 +24,7 @@ from homeostat.domain.declarations.rules import DriftTest
 from homeostat.domain.digests import digest_of
 from homeostat.domain.records import Run
 
-_DECIDED_LATER = ("gates", "approval", "signed", "rollout", "slo", "retrain", "card")
+_DECIDED_LATER = ("gates", "approval", "signed", "rollout", "slo", "data_quality", "retrain", "card")
 
 
 class Kept(msgspec.Struct, frozen=True):

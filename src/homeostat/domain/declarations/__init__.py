@@ -10,18 +10,24 @@ from homeostat.domain.declarations.data import Dataset
 from homeostat.domain.declarations.fairness import Fairness
 from homeostat.domain.declarations.features import Entity, FeatureView, OnRequest, View, Windows
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
+from homeostat.domain.declarations.inputs import DataQuality
 from homeostat.domain.declarations.model import Model
 from homeostat.domain.declarations.operation import SLO, Canary
 from homeostat.domain.declarations.pipelines import Pipeline, Step, pipeline, step
 from homeostat.domain.declarations.rules import (
     AllOf,
     AnyOf,
+    CodeChange,
+    ContractChange,
     Drift,
     DriftTest,
     Every,
+    Message,
     NewLabels,
     Rule,
+    Schedule,
     SloBurn,
+    UpstreamModel,
     When,
 )
 from homeostat.domain.declarations.signing import SignaturePolicy
@@ -37,6 +43,7 @@ __all__ = [
     "Binary",
     "Calibrated",
     "Canary",
+    "DataQuality",
     "Dataset",
     "Declaration",
     "Drift",

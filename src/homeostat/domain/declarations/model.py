@@ -15,6 +15,7 @@ from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.fairness import OF_TASK, Fairness
 from homeostat.domain.declarations.features import View
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
+from homeostat.domain.declarations.inputs import DataQuality
 from homeostat.domain.declarations.operation import SLO, Canary
 from homeostat.domain.declarations.rules import SloBurn, When
 from homeostat.domain.declarations.signing import SignaturePolicy
@@ -41,6 +42,7 @@ class Model(Declaration):
         rollout: How an accepted candidate is brought in, by a canary or an A/B test; None: at once.
         slo: The service levels of its deployment.
         fairness: Which groups of requests are compared, and by what.
+        data_quality: What the data that it is asked with must hold; None: nothing is judged.
         retrain: When it is trained again.
         history: How far back training rows reach; None: to the beginning.
         holdout: The newest part of the labelled rows, a duration or a share of the rows, kept from training for
@@ -63,6 +65,7 @@ class Model(Declaration):
     rollout: Canary | ABTest | None = None
     slo: SLO | None = None
     fairness: Fairness | None = None
+    data_quality: DataQuality | None = None
     retrain: When | None = None
     history: str | None = None
     holdout: str | float = 0.2
@@ -87,6 +90,8 @@ class Model(Declaration):
             self.expect("approval", self.approval, ApprovalPolicy, "hs.approval(by=1)")
         if self.signed is not None:
             self.expect("signed", self.signed, SignaturePolicy, 'hs.signed_by({"release": "sha256:…"})')
+        if self.data_quality is not None:
+            self.expect("data_quality", self.data_quality, DataQuality, "hs.DataQuality(missing=0.05)")
         if isinstance(self.holdout, float) and not 0 < self.holdout < 1:
             raise self.error(
                 f"holdout is {self.holdout}", 'Give a share between 0 and 1, or a duration as "7d"'
@@ -166,6 +171,11 @@ class Model(Declaration):
         return self.slo.bound(name)
 
     @property
+    def watched(self) -> bool:
+        """Whether anything asks for its deployment to be looked at."""
+        return any(one is not None for one in (self.slo, self.data_quality, self.retrain))
+
+    @property
     def window(self) -> timedelta | None:
         """``history`` as a timedelta."""
         return parse_duration(self.history) if self.history else None
@@ -182,6 +192,7 @@ class Model(Declaration):
             "rollout": msgspec.to_builtins(self.rollout),
             "slo": msgspec.to_builtins(self.slo),
             "fairness": msgspec.to_builtins(self.fairness),
+            "data_quality": msgspec.to_builtins(self.data_quality),
             "retrain": msgspec.to_builtins(self.retrain),
             "history": self.history,
             "holdout": self.holdout,

@@ -17,6 +17,7 @@ from homeostat.engine.monitoring.intervals import rate
 from homeostat.engine.monitoring.reference import Bins, Categories, Reference, profile
 
 FLOOR: Final = 0.01
+_SURE: Final = 4.0  # standard deviations: what is surely so is wrong of one share in 30,000
 LEAST_ROWS: Final = 100
 _ANSWERS: Final = ("score", "label")
 
@@ -33,6 +34,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         share: The share of live rows that it holds for.
         usual: The share of training rows.
         rows: Live rows.
+        surely: By how much the share is surely larger than in training: whatever chance explains is taken off.
     """
 
     feature: str
@@ -40,6 +42,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     share: float
     usual: float
     rows: int
+    surely: float = 1.0
 
 
 class Age(msgspec.Struct, frozen=True):
@@ -144,7 +147,17 @@ def _shares(name: str, bins: Bins, live: Any) -> Iterator[Finding]:
     for what, place in places.items():
         now, then = rate(int(live[place]), total), rate(int(before[place]), usual)
         if now is not None and then is not None and now.low > then.high and now.value > then.value + FLOOR:
-            yield Finding(feature=name, what=what, share=now.value, usual=then.value, rows=total)
+            sure, most = rate(int(live[place]), total, _SURE), rate(int(before[place]), usual, _SURE)
+            assert sure is not None  # as ``now`` is
+            assert most is not None
+            yield Finding(
+                feature=name,
+                what=what,
+                share=now.value,
+                usual=then.value,
+                rows=total,
+                surely=max(sure.low - most.high, 0.0),
+            )
 
 
 def _values(name: str, bins: Bins, column: pl.Series) -> Iterator[Finding]:

@@ -79,13 +79,19 @@ def bootstrapped(
     return out
 
 
-def rate(count: int, of: int) -> Interval | None:
-    """Of a share (Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927)."""
+def rate(count: int, of: int, z: float = _Z) -> Interval | None:
+    """Of a share (Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927).
+
+    Args:
+        count: How often.
+        of: Of how many.
+        z: How many standard deviations wide to each side.
+    """
     if not of:
         return None
-    share, z2 = count / of, _Z**2
+    share, z2 = count / of, z**2
     middle = (share + z2 / (2 * of)) / (1 + z2 / of)
-    half = _Z / (1 + z2 / of) * (share * (1 - share) / of + z2 / (4 * of**2)) ** 0.5
+    half = z / (1 + z2 / of) * (share * (1 - share) / of + z2 / (4 * of**2)) ** 0.5
     return Interval(share, max(middle - half, 0.0), min(middle + half, 1.0))
 
 

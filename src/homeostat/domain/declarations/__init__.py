@@ -17,17 +17,12 @@ from homeostat.domain.declarations.pipelines import Pipeline, Step, pipeline, st
 from homeostat.domain.declarations.rules import (
     AllOf,
     AnyOf,
-    CodeChange,
-    ContractChange,
     Drift,
     DriftTest,
     Every,
-    Message,
     NewLabels,
     Rule,
-    Schedule,
     SloBurn,
-    UpstreamModel,
     When,
 )
 from homeostat.domain.declarations.signing import SignaturePolicy

@@ -103,7 +103,7 @@ def test_what_is_tried_out_is_told_with_its_evidence(client: TestClient) -> None
     assert client.get("/deployments/none/rollouts").status_code == 404
 
 
-def test_labels_and_shadows(client: TestClient) -> None:
+def test_labels_and_shadows(client: TestClient, container: Container) -> None:
     sent = {"labels": {f"p{n}": n > 4 for n in range(10)}}
     for _ in range(2):
         answer = client.post("/deployments/shop/labels", json=sent)
@@ -116,11 +116,13 @@ def test_labels_and_shadows(client: TestClient) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
     assert client.post("/deployments/shop/shadow/stop", json={}).status_code == 409
     client.post("/deployments/shop/rollback", json={"reason": "first a shadow"})
-    begun = client.post("/deployments/shop/shadow", json={"version": 2, "share": 0.5})
+    begun = client.post("/deployments/shop/shadow", json={"version": 2, "share": 0.5, "actor": "ada"})
     arms = msgspec.json.decode(begun.content, type=Deployment).arms
     assert [(arm.version, arm.weight, arm.role) for arm in arms] == [(1, 1.0, "champion"), (2, 0.5, "shadow")]
-    ended = client.post("/deployments/shop/shadow/stop", json={"version": 2})
+    ended = client.post("/deployments/shop/shadow/stop", json={"version": 2, "actor": "bo"})
     assert len(msgspec.json.decode(ended.content, type=Deployment).arms) == 1
+    newest = container.ledger.find(subject="deployment/shop", kinds=["deployment.changed"], limit=2)
+    assert {event.actor for event in newest} == {"ada", "bo"}
 
 
 def test_a_prediction_is_replayed(client: TestClient) -> None:

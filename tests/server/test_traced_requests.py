@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,12 +19,15 @@ import pytest
 from homeostat.adapters.clock import ManualClock
 from homeostat.app.settings import Settings
 from homeostat.app.tracing.served import tracer_of
+from homeostat.engine.serving.scorer import Scored
+from homeostat.engine.serving.tracing import Tracer
 from homeostat.engine.tracking.spans import attributes_of, read_json
 from homeostat.server.dataplane import DataPlane
 from homeostat.server.protocols import grpc as calls
 from homeostat.server.protocols.messages import SERVICE, message
-from tests.engine.serving.fakes import NOON, ROW, body
+from tests.engine.serving.fakes import NOON, ROW, FakeScorer, body, loaded
 from tests.engine.serving.test_plane import World
+from tests.engine.serving.test_tracing import Kept
 from tests.server.listening import listening
 from tests.server.workers import free_port
 
@@ -66,6 +71,15 @@ def collector() -> Iterator[str]:
 
 async def over_grpc(app: DataPlane) -> str:
     """Ask, and return what the answer says of its trace."""
+    async with called(app) as call:
+        told = dict(await call.initial_metadata())
+        await call
+    return str(told["traceparent"])
+
+
+@asynccontextmanager
+async def called(app: DataPlane) -> AsyncIterator[Any]:
+    """A traced call of a server that lasts as long."""
     port = free_port()
     server = await calls.serve("127.0.0.1", port, app.asking, app.measures, app.body_limit)
     request = message("ModelInferRequest")(model_name="flights")
@@ -81,11 +95,8 @@ async def over_grpc(app: DataPlane) -> str:
             request_serializer=lambda asked: asked.SerializeToString(),
             response_deserializer=message("ModelInferResponse").FromString,
         )
-        call = ask(request, metadata=(("traceparent", PARENT),))
-        told = dict(await call.initial_metadata())
-        await call
+        yield ask(request, metadata=(("traceparent", PARENT),))
     await server.stop(None)
-    return str(told["traceparent"])
 
 
 def test_each_protocol_is_traced(collector: str, tmp_path: Path) -> None:
@@ -126,3 +137,51 @@ def test_each_protocol_is_traced(collector: str, tmp_path: Path) -> None:
     ]
     assert {attributes_of(span["attributes"])["homeostat.rows"] for span in roots} == {1}
     assert [span["name"] for span in spans].count("log") == 5
+
+
+class Held(FakeScorer):
+    """Answers once it is let go, from when it is to wait on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let_go = threading.Event(), threading.Event()
+        self.let_go.set()
+
+    def score(self, rows: Sequence[Any], times: Sequence[datetime]) -> Scored:
+        self.asked.set()
+        assert self.let_go.wait(180)
+        return super().score(rows, times)
+
+
+def test_a_call_that_its_caller_cancels_is_traced_as_cancelled() -> None:
+    async def run() -> tuple[Kept, str]:
+        kept, held = Kept(), Held()
+        clock = ManualClock(NOON)
+        world = World(tracer=Tracer(clock, 0.0, kept))
+        world.versions[1] = loaded(1, held)
+        world.deploy(1, 1)
+        await world.plane.sync()
+        held.asked.clear()
+        held.let_go.clear()
+        world.plane.endpoints["flights"].threaded = True
+        app = DataPlane(world.plane)
+        async with called(app) as call:
+            waiting = asyncio.ensure_future(call.initial_metadata())
+            await asyncio.to_thread(held.asked.wait, 180)
+            call.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            async with asyncio.timeout(180):
+                while not world.plane.tracer.waiting:  # noqa: ASYNC110 - the server has no event for it
+                    await asyncio.sleep(0.01)
+            held.let_go.set()
+            await world.plane.flush()
+        await world.plane.close()
+        world.plane.tracer.flush()
+        return kept, app.measures.exposition().decode()
+
+    kept, counted = asyncio.run(run())
+    (root,) = kept.spans
+    told = attributes_of(root["attributes"])
+    assert (root["parentSpanId"], told["rpc.grpc.status_code"]) == (SPAN, "1")
+    assert "status" not in root  # it is the caller's doing
+    assert 'protocol="grpc",status="499"} 1' in counted

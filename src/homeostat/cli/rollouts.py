@@ -9,7 +9,7 @@ import typer
 
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table, progress
-from homeostat.cli.people import Reason
+from homeostat.cli.people import Actor, Reason
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.refs import number_of
@@ -39,21 +39,22 @@ def start(
     version: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="The version, as churn@4.")],
     share: Annotated[float, typer.Option(help="The share of the requests it scores, up to 1.")] = 0.1,
     reason: Reason = "asked for",
+    actor: Actor = "",
 ) -> None:
     """Begin a shadow, or give it another share."""
     name, at = _named(version)
     if not at:
         raise BadRequest(f"shadow start {version} names no version", remedy=f"Write {name}@4")
     with session.homeostat() as homeostat:
-        homeostat.start_shadow(name, at, share=share, reason=reason)
+        homeostat.start_shadow(name, at, share=share, reason=reason, actor=actor)
     typer.echo(f"model/{name}@{at} scores {share:.0%} of the requests of deployment/{name} and answers none.")
 
 
-def stop(session: Session, of: Of, reason: Reason = "asked for") -> None:
+def stop(session: Session, of: Of, reason: Reason = "asked for", actor: Actor = "") -> None:
     """Take a shadow out; without a version, every one."""
     name, at = _named(of)
     with session.homeostat() as homeostat:
-        homeostat.stop_shadow(name, at, reason=reason)
+        homeostat.stop_shadow(name, at, reason=reason, actor=actor)
     typer.echo(f"deployment/{name} has no shadow{f' @{at}' if at else ''} any more.")
 
 

@@ -51,18 +51,26 @@ class DirectRollouts:
         return tried(self._container, deployment, limit=limit)
 
     def start_shadow(
-        self, deployment: str, version: int, *, share: float = 0.1, reason: str = "asked for"
+        self,
+        deployment: str,
+        version: int,
+        *,
+        share: float = 0.1,
+        reason: str = "asked for",
+        actor: str = "user",
     ) -> Deployment:
         """Let a version score a share of the requests for comparison."""
         from homeostat.app.shadows import start_shadow
 
-        return start_shadow(self._container, deployment, version, share=share, actor="user", reason=reason)
+        return start_shadow(self._container, deployment, version, share=share, actor=actor, reason=reason)
 
-    def stop_shadow(self, deployment: str, version: int = 0, *, reason: str = "asked for") -> Deployment:
+    def stop_shadow(
+        self, deployment: str, version: int = 0, *, reason: str = "asked for", actor: str = "user"
+    ) -> Deployment:
         """Take a shadow out; without a version, every one."""
         from homeostat.app.shadows import stop_shadow
 
-        return stop_shadow(self._container, deployment, version, actor="user", reason=reason)
+        return stop_shadow(self._container, deployment, version, actor=actor, reason=reason)
 
     def agreement(self, deployment: str, version: int = 0) -> Agreement:
         """How far a shadow agrees with what was answered."""

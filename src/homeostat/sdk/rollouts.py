@@ -72,7 +72,13 @@ class Rollouts(Calls):
         return self._get(f"/deployments/{quote(deployment)}/rollouts", list[Tried], {"limit": limit})
 
     def start_shadow(
-        self, deployment: str, version: int, *, share: float = 0.1, reason: str = "asked for"
+        self,
+        deployment: str,
+        version: int,
+        *,
+        share: float = 0.1,
+        reason: str = "asked for",
+        actor: str = "user",
     ) -> Deployment:
         """Let a version score a share of the requests for comparison; it answers nobody.
 
@@ -81,12 +87,14 @@ class Rollouts(Calls):
             Conflict: the version answers there already.
             BadRequest: the share is none, or more than is left.
         """
-        body = {"version": version, "share": share, "reason": reason}
+        body = {"version": version, "share": share, "reason": reason, "actor": actor}
         return self._post(f"/deployments/{quote(deployment)}/shadow", body, Deployment)
 
-    def stop_shadow(self, deployment: str, version: int = 0, *, reason: str = "asked for") -> Deployment:
+    def stop_shadow(
+        self, deployment: str, version: int = 0, *, reason: str = "asked for", actor: str = "user"
+    ) -> Deployment:
         """Take a shadow out; without a version, every one."""
-        body = {"version": version, "reason": reason}
+        body = {"version": version, "reason": reason, "actor": actor}
         return self._post(f"/deployments/{quote(deployment)}/shadow/stop", body, Deployment)
 
     def agreement(self, deployment: str, version: int = 0) -> Agreement:

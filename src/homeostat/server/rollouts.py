@@ -22,18 +22,20 @@ class Labels(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Shadowing(msgspec.Struct, forbid_unknown_fields=True):
-    """Which version is to see which share of the requests, and why."""
+    """Which version is to see which share of the requests, by whom and why."""
 
     version: Number
     share: float = 0.1
     reason: str = "asked for"
+    actor: Actor = "user"
 
 
 class Shadowless(msgspec.Struct, forbid_unknown_fields=True):
-    """Which shadow is to go, 0 for all, and why."""
+    """Which shadow is to go, 0 for all, by whom and why."""
 
     version: Number = 0
     reason: str = "asked for"
+    actor: Actor = "user"
 
 
 class Freezing(msgspec.Struct, forbid_unknown_fields=True):
@@ -69,7 +71,7 @@ def shadow(container: Container, call: Call) -> Deployment:
         call.path["name"],
         wanted.version,
         share=wanted.share,
-        actor="user",
+        actor=wanted.actor,
         reason=wanted.reason,
     )
 
@@ -78,7 +80,7 @@ def stop_shadow(container: Container, call: Call) -> Deployment:
     """Take shadows out."""
     wanted = call.read(Shadowless)
     return shadows.stop_shadow(
-        container, call.path["name"], wanted.version, actor="user", reason=wanted.reason
+        container, call.path["name"], wanted.version, actor=wanted.actor, reason=wanted.reason
     )
 
 

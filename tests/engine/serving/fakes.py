@@ -28,7 +28,10 @@ NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
 
 
 class FakeScorer:
-    """``distance / 10000 + offset``. ``fails`` names ids that raise; ``error`` is what they raise."""
+    """``distance / 10000 + offset``. ``fails`` names ids that raise; ``error`` is what they raise.
+
+    ``text`` makes a text of the feature.
+    """
 
     def __init__(
         self,
@@ -37,6 +40,7 @@ class FakeScorer:
         error: Callable[[], Exception] = lambda: RuntimeError("poison"),
         seconds: float = 0.0,
         feature: str = "flight__distance",
+        text: bool = False,
     ) -> None:
         self.offset, self.fails, self.error, self.seconds, self.feature = (
             offset,
@@ -45,6 +49,7 @@ class FakeScorer:
             seconds,
             feature,
         )
+        self.text = text
         self.batches: list[int] = []
 
     def score(self, rows: Sequence[Any], times: Sequence[datetime]) -> Scored:
@@ -54,7 +59,12 @@ class FakeScorer:
             raise self.error()
         return Scored(
             [row.distance / 10_000 + self.offset for row in rows],
-            pl.DataFrame({self.feature: [row.distance for row in rows], "weather__temp": [None] * len(rows)}),
+            pl.DataFrame(
+                {
+                    self.feature: [str(row.distance) if self.text else row.distance for row in rows],
+                    "weather__temp": [None] * len(rows),
+                }
+            ),
             {"weather": [moment - timedelta(minutes=30) for moment in times]},
             {"weather": [7] * len(rows)},
         )

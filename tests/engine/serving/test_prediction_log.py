@@ -181,6 +181,41 @@ def test_what_the_sink_refuses_is_kept_and_what_does_not_fit_is_counted(sink: Si
     assert (log.counts.buffered, log.counts.dropped, log.counts.error) == (1, 10, "")
 
 
+def test_a_row_that_no_frame_can_hold_is_dropped_alone(sink: Sink) -> None:
+    log = PredictionLog(sink, chunk=10)
+    batch = decided(routes(FakeScorer()), *map(str, range(25)))
+    for place in (3, 17):
+        batch[place].key = "\ud800"  # half a character, which no text holds
+    for item in batch:
+        log.append("flights", item)
+    assert log.flush() == 23
+    counts = log.counts
+    assert (counts.buffered, counts.flushed, counts.dropped, counts.error) == (0, 23, 2, "")
+    kept = [key for _, f in sink.frames for key in f["key"]]
+    assert kept == [str(n) for n in range(25) if n not in (3, 17)]
+
+
+def test_a_feature_that_became_a_text_leaves_the_numbers_of_others_alone(sink: Sink) -> None:
+    champion = decided(routes(FakeScorer()), *"abc")
+    canary = decided(routes(FakeScorer(), FakeScorer(text=True), 1.0), *"def")
+    log = PredictionLog(sink)
+    mixed = [item for pair in zip(champion, canary, strict=True) for item in pair]
+    sink.broken = True
+    for _ in range(2):  # so that there are frames to join
+        for item in mixed:
+            log.append("flights", item)
+        log.flush()
+    sink.broken = False
+    assert log.flush() == 12
+    kept = {
+        version: [
+            f["flight__distance"].to_list() for _, f in sink.frames if f["version"].unique().item() == version
+        ]
+        for version in (1, 2)
+    }
+    assert kept == {1: [[0.0, 1.0, 2.0]] * 2, 2: [["0.0", "1.0", "2.0"]] * 2}
+
+
 def test_one_deployment_that_cannot_be_stored_does_not_hold_up_another(sink: Sink) -> None:
     def picky(deployment: str, frame: pl.DataFrame) -> None:
         if deployment == "bad":

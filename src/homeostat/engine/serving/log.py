@@ -1,7 +1,7 @@
 """The prediction log: a bounded buffer between answers and the dataset they are kept in.
 
-What does not fit is dropped and counted; what the sink does not take is kept and offered again. ``append`` and
-``prepare`` are called by the event loop, ``flush`` by one background thread at a time.
+What does not fit, and a row that no frame can hold, is dropped and counted; what the sink does not take is kept and
+offered again. ``append`` and ``prepare`` are called by the event loop, ``flush`` by one background thread at a time.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from homeostat.domain.errors import Conflict
 from homeostat.engine.serving.predictions import Prediction, message
 from homeostat.engine.serving.probabilities import with_probabilities
 from homeostat.engine.serving.scorer import Derived, Scored
-from homeostat.engine.serving.tracing import Trace
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,7 +56,7 @@ class PredictionLog:
         self._chunk = chunk
         self._rows: dict[str, deque[Prediction]] = {}
         self._frames: dict[str, deque[pl.DataFrame]] = {}
-        self._traces: dict[str, deque[Trace]] = {}
+        self._traced: dict[str, deque[Prediction]] = {}
         self._flushing = Lock()
         self._counting = Lock()
         self._buffered = self._flushed = self._dropped = self._failures = 0
@@ -76,7 +76,7 @@ class PredictionLog:
             rows = self._rows[deployment] = deque()
         rows.append(item)
         if item.trace is not None:
-            self._traces.setdefault(deployment, deque()).append(item.trace)
+            self._traced.setdefault(deployment, deque()).append(item)
 
     @property
     def due(self) -> bool:
@@ -115,8 +115,8 @@ class PredictionLog:
 
     def _flush(self, deployment: str) -> int:
         rows, frames = self._rows[deployment], self._frames.setdefault(deployment, deque())
-        traces = self._traces.get(deployment, deque())
-        taken, told = 0, len(traces)
+        traced = self._traced.get(deployment, deque())
+        taken, told = 0, len(traced)
         try:
             # What waits for its store waits as frames: they take a tenth of the room.
             for _ in range(0, len(rows), self._chunk):
@@ -132,17 +132,38 @@ class PredictionLog:
                     self._flushed += height
                     self._error = ""
             for _ in range(told):
-                traces.popleft().logged()
+                trace = traced.popleft().trace
+                if trace is not None:
+                    trace.logged()
         except Exception as error:  # noqa: BLE001 - the rows are kept
             self._failed(deployment, error)
         return taken
 
     def _frame(self, deployment: str, batch: list[Prediction]) -> None:
-        """Turn the oldest rows into a frame."""
-        frame = with_probabilities(to_frame(batch), batch)
-        self._frames.setdefault(deployment, deque()).append(frame)
+        """Turn the oldest rows into a frame, or into several where one cannot hold them."""
+        frames = self._framed(deployment, batch)
+        self._frames.setdefault(deployment, deque()).extend(frames)
         for _ in batch:
             self._rows[deployment].popleft()
+
+    def _framed(self, deployment: str, batch: list[Prediction]) -> list[pl.DataFrame]:
+        """Rows as frames. A batch that cannot be one is parted; a row that can be in none is dropped alone."""
+        try:
+            return [with_probabilities(to_frame(batch), batch)]
+        except Exception as error:  # noqa: BLE001 - whatever a row holds, the others are kept
+            if len(batch) > 1:
+                return [frame for part in _parted(batch) for frame in self._framed(deployment, part)]
+            self._drop(deployment, batch[0], error)
+            return []
+
+    def _drop(self, deployment: str, item: Prediction, error: Exception) -> None:
+        _log.error("prediction %s of %s cannot be logged: %s", item.id, deployment, message(error))
+        with self._counting:
+            self._buffered -= 1
+            self._dropped += 1
+        if item.trace is not None:
+            item.trace.logged(False)
+            item.trace = None
 
     def _failed(self, deployment: str, error: Exception) -> None:
         _log.warning("prediction log of %s not stored, kept: %s", deployment, message(error))
@@ -157,10 +178,32 @@ def _merge(frames: deque[pl.DataFrame], most: int) -> None:
 
     head = [frames.popleft()]
     height = head[0].height
-    while frames and height + frames[0].height <= most:
+    while frames and height + frames[0].height <= most and _together(*head, frames[0]):
         height += frames[0].height
         head.append(frames.popleft())
     frames.appendleft(head[0] if len(head) == 1 else pl.concat(head, how="diagonal_relaxed"))
+
+
+def _parted(batch: list[Prediction]) -> list[list[Prediction]]:
+    """The rows of each version that answered, whose features may differ in type; of one version, both halves."""
+    versions: dict[int, list[Prediction]] = {}
+    for item in batch:
+        versions.setdefault(item.answered.version, []).append(item)
+    half = len(batch) // 2
+    return list(versions.values()) if len(versions) > 1 else [batch[:half], batch[half:]]
+
+
+def _together(*frames: pl.DataFrame) -> bool:
+    """Whether each column has one type in all frames. Else one frame of them would make texts of numbers."""
+    import polars as pl
+
+    types: dict[str, pl.DataType] = {}
+    return all(
+        dtype == types.setdefault(name, dtype)
+        for frame in frames
+        for name, dtype in frame.schema.items()
+        if dtype != pl.Null
+    )
 
 
 _PLACE: Final = "_place"
@@ -193,6 +236,9 @@ def to_frame(items: list[Prediction]) -> pl.DataFrame:
     For a request that the champion answered in another arm's place, ``arm`` and ``version`` are that arm's, ``error``
     says why it failed, ``score`` is null, and ``shadow_score`` is what was answered. ``request`` is the request as
     JSON but for the columns that are features by the same name.
+
+    Raises:
+        Conflict: a feature has another type with another arm: no one column holds both.
     """
     import polars as pl
 
@@ -268,6 +314,8 @@ def _features(items: list[Prediction]) -> tuple[pl.DataFrame, list[str]]:
             groups.setdefault(tuple(frame.schema.items()), []).append(frame)
     if not groups:
         return pl.DataFrame(), requests
+    if not _together(*(alike[0] for alike in groups.values())):
+        raise Conflict("a feature has not one type", remedy="Frame each version's predictions alone")
     every = pl.DataFrame({_PLACE: range(len(items))}, schema={_PLACE: pl.Int64()})
     found = pl.concat([pl.concat(alike) for alike in groups.values()], how="diagonal_relaxed")
     return every.join(found, on=_PLACE, how="left", maintain_order="left").drop(_PLACE), requests

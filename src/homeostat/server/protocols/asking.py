@@ -148,7 +148,8 @@ class Asking:
         trace = TRACE.get()
 
         def done(decided: list[Prediction] | Exception) -> None:
-            if trace is not None and not isinstance(decided, Exception):
+            # Where the caller went away meanwhile, the trace has ended.
+            if trace is not None and not isinstance(decided, Exception) and not future.done():
                 trace.took(decided)
             settled(future, decided)
 
@@ -207,7 +208,10 @@ def settle(items: list[Prediction], many: bool) -> None:
 
 
 def _failed(items: list[Prediction], many: bool) -> HttpError:
-    place, item = next((n, item) for n, item in enumerate(items) if item.error is not None)
+    # Where another arm failed and the champion answered, that row is not at fault.
+    place, item = next(
+        (n, item) for n, item in enumerate(items) if item.error is not None and item.answered is item.arm
+    )
     kind = {422: "unprocessable_row", 503: "features_unavailable"}.get(item.status, "prediction_failed")
     field = getattr(item.error, "field", "")
     if many:

@@ -6,6 +6,7 @@ NOT_FOUND, UNAVAILABLE (try again), INTERNAL.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _STATUSES: Final = {400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 422: "INVALID_ARGUMENT", 503: "UNAVAILABLE"}
 
+_GONE: Final = 499  # what gRPC makes of a call that its caller cancelled
 _TRACED: Final = "ModelInfer"
 
 _log = logging.getLogger(__name__)
@@ -108,6 +110,9 @@ class Calls:
         except HttpError as error:
             status = error.status
             raise
+        except asyncio.CancelledError:
+            status = _GONE
+            raise
         except Exception as error:
             status = 500
             _log.exception("call failed: %s", name)
@@ -146,6 +151,9 @@ async def serve(host: str, port: int, asking: Asking, measures: Measures, limit:
             except HttpError as error:
                 code = grpc.StatusCode[_STATUSES.get(error.status, "INTERNAL")]
                 await context.abort(code, sentence(error))
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
+                raise
             finally:
                 if trace is not None:
                     _end(trace, code)

@@ -289,6 +289,21 @@ class Coded:
         return X["code"].str.len_chars()
 
 
+class Bounded:
+    signature = {
+        "share": Annotated[float, hs.Check(gt=0, le=0.5)],
+        "between": Annotated[float, hs.Check(gt=3, lt=3.25)],
+        "most": Annotated[float, hs.Check(lt=-7)],
+        "least": Annotated[float, hs.Check(gt=1e17)],
+        "only": Annotated[float, hs.Check(ge=5, le=5)],
+        "whole": Annotated[int, hs.Check(gt=2, lt=4)],
+        "below": Annotated[int, hs.Check(lt=-2)],
+    }
+
+    def predict(self, X):
+        return X["share"]
+
+
 class Mute:
     def predict(self, X):
         return X
@@ -341,6 +356,9 @@ def test_a_plain_class_says_what_it_takes(tmp_path: Path, monkeypatch: pytest.Mo
 
     coded = of_class(tmp_path, monkeypatch, "shop_models.py:Coded")
     assert coded.example == {"code": "A"}
+
+    bounded = of_class(tmp_path, monkeypatch, "shop_models.py:Bounded")
+    RequestReader(bounded.columns).convert(bounded.example)  # which raises where a value is out of bounds
 
 
 @pytest.mark.parametrize(

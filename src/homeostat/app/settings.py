@@ -82,6 +82,12 @@ class Settings:
     trace_share: Annotated[
         float, Help("Share of the predictions that are traced where their callers do not say; 0: none.")
     ] = 0.001
+    trace_limit: Annotated[
+        int,
+        Help(
+            "Most traces of predictions that a model server keeps here in a minute, asked for or not; 0: none."
+        ),
+    ] = 60
     otlp: Annotated[
         str,
         Help(
@@ -127,6 +133,7 @@ class Settings:
             "clock": _one_of("clock", self.clock, ("system", "simulated")),
             "server": _web("server", self.server or f"http://{reach}:{port}"),
             "trace_share": _share("trace_share", self.trace_share),
+            "trace_limit": _number("trace_limit", self.trace_limit, 0, 12_000),
             "otlp": _web("otlp", self.otlp) if self.otlp else "",
             "country": _country(self.country),
             "energy_price": _price("energy_price", self.energy_price, "a kilowatt hour, as in 0.32 EUR"),

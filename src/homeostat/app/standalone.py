@@ -7,10 +7,12 @@ on. Nothing is logged, for nobody declared where to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
+from math import ceil, floor
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,8 +54,11 @@ _DETAILS: Final[Mapping[str, bytes]] = {
     _XGBOOST: b'{"format":"xgboost","kind":"Booster"}',
     _LIGHTGBM: b'{"format":"lightgbm"}',
 }
-_EMPTY: Final[Mapping[str, Any]] = {"string": "", "float": 0.0, "integer": 0, "boolean": False}
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EMPTY: Final[Mapping[str, Any]] = {
+    "string": "",
+    "boolean": False,
+    "datetime": datetime(1970, 1, 1, tzinfo=UTC),
+}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -271,12 +276,29 @@ def _empty(column: Column) -> Any:
     """A value that the column may hold; of a text with a pattern, what only the model's own example can say."""
     if column.choices:
         return column.choices[0]
-    if column.type == "datetime":
-        return _EPOCH
-    least = column.ge if column.gt is None else column.gt + 1
-    most = column.le if column.lt is None else column.lt - 1
-    if least is None and most is None:
-        return _EMPTY[column.type]
-    if least is None or most is None:
-        return max(0, least) if least is not None else min(0, most or 0)
-    return least if column.type == "integer" else (least + most) / 2
+    if column.type in ("integer", "float"):
+        return next((one for one in _numbers(column) if _inside(column, one)), 0)
+    return _EMPTY[column.type]
+
+
+def _numbers(column: Column) -> Iterator[float]:
+    """Numbers of which one lies within the bounds, where any does: 0, then those at the bounds, between and beyond."""
+    ends = sorted(end for end in (column.ge, column.gt, column.le, column.lt) if end is not None)
+    if column.type == "integer":
+        yield 0
+        for end in ends:
+            yield from (ceil(end), floor(end), floor(end) + 1, ceil(end) - 1)
+        return
+    yield from (0.0, *ends)
+    yield from (one / 2 + other / 2 for one, other in pairwise(ends))
+    for end in ends:
+        yield from (end + abs(end) + 1, end - abs(end) - 1)
+
+
+def _inside(column: Column, value: float) -> bool:
+    return (
+        (column.ge is None or value >= column.ge)
+        and (column.gt is None or value > column.gt)
+        and (column.le is None or value <= column.le)
+        and (column.lt is None or value < column.lt)
+    )

@@ -152,15 +152,30 @@ def test_boosters_answer_with_probabilities() -> None:
 def test_boosters_that_give_a_number_come_back_too() -> None:
     numbers = X.fill_null(0).to_numpy()
     forest = xgboost.train({"objective": "reg:squarederror"}, xgboost.DMatrix(numbers, Y), 2)
+    half = xgboost.train(
+        {"objective": "reg:quantileerror", "quantile_alpha": 0.5}, xgboost.DMatrix(numbers, Y), 2
+    )
     trees = lightgbm.train({"objective": "huber", "verbosity": -1}, lightgbm.Dataset(numbers, Y), 2)
     for booster, wanted in (
         (forest, forest.predict(xgboost.DMatrix(numbers))),
+        (half, half.predict(xgboost.DMatrix(numbers))),
         (trees, trees.predict(numbers)),
     ):
         ready = package.classifier(booster)
         assert not hasattr(ready, "predict_proba")  # so that no training of a classifier takes it
         again = formats.load(formats.dump(ready, ()), ())
         np.testing.assert_array_equal(again.predict(numbers), wanted)
+
+
+def test_a_classifier_of_lightgbm_whose_objective_is_its_own_is_not_kept() -> None:
+    def objective(y: Any, margin: Any) -> Any:
+        p = 1 / (1 + np.exp(-margin))
+        return p - y, p * (1 - p)
+
+    model = leaves(objective=objective).fit(X, Y)
+    with pytest.raises(Unsafe, match="its objective is its own"):
+        formats.dump(model, ())
+    assert formats.dump(model.booster_, ())
 
 
 @pytest.mark.parametrize("classes", [1, 2])

@@ -73,6 +73,18 @@ def test_a_share_of_the_others_and_not_too_often() -> None:
     assert Tracer(clock, 1.0).begin(f"00-{ID}-{SPAN}-01".encode()) is None
 
 
+def test_a_limit_holds_for_callers_too() -> None:
+    clock, asked = ManualClock(NOON), f"00-{ID}-{SPAN}-01".encode()
+    tracer = Tracer(clock, 1.0, Kept(), limit=6)
+    assert sum(tracer.begin(asked) is not None for _ in range(20)) == 6
+    assert tracer.begin() is None
+    clock.advance(timedelta(seconds=20))
+    assert sum(tracer.begin(asked) is not None for _ in range(20)) == 2
+    clock.advance(timedelta(hours=1))
+    assert sum(tracer.begin() is not None for _ in range(20)) == 6
+    assert Tracer(clock, 1.0, Kept(), limit=0).begin(asked) is None
+
+
 def decided(tracer: Tracer) -> tuple[Trace, Any]:
     batch = items(routes(FakeScorer()), "a")
     decide(batch)

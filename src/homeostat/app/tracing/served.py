@@ -29,7 +29,7 @@ def tracer_of(settings: Settings, clock: Clock, container: Container | None = No
         return Tracer(clock, settings.trace_share, _sent(settings.otlp))
     if container is None:
         return Tracer(clock)
-    return Tracer(clock, settings.trace_share, _stored(container), pause=_PAUSE)
+    return Tracer(clock, settings.trace_share, _stored(container), pause=_PAUSE, limit=settings.trace_limit)
 
 
 def _sent(collector: str) -> Keep:

@@ -1,10 +1,10 @@
 """Traces of predictions: whole ones, of few requests, and for all others a comparison.
 
 A request whose ``traceparent`` says that it is sampled is traced, and one that says it is not is none; of those that
-say nothing, a share (https://www.w3.org/TR/trace-context). A trace is one span of the request with spans of its parts
-below: ``wait`` for the batch before, ``features``, ``predict``, and ``log`` until a segment holds the row. Names and
-attributes are those of OpenTelemetry's conventions for HTTP servers and gRPC where they have one
-(https://opentelemetry.io/docs/specs/semconv/http/http-spans), and Homeostat's own below ``homeostat.``.
+say nothing, a share (https://www.w3.org/TR/trace-context). A limit holds for all of them. A trace is one span of the
+request with spans of its parts below: ``wait`` for the batch before, ``features``, ``predict``, and ``log`` until a
+segment holds the row. Names and attributes are those of OpenTelemetry's conventions for HTTP servers and gRPC where
+they have one (https://opentelemetry.io/docs/specs/semconv/http/http-spans), and Homeostat's own below ``homeostat.``.
 
 The event loop makes notes, a thread makes spans of them (``flush``).
 """
@@ -38,6 +38,7 @@ _PARENT: Final = re.compile(
 _INTERNAL, _SERVER = 1, 2
 _ERROR: Final = 2
 _SCOPE: Final = "homeostat.serving"
+_MINUTE: Final = 60.0
 
 
 class TraceCounts(msgspec.Struct):
@@ -162,6 +163,7 @@ class Tracer:
         share: Of the requests that do not say, how many are traced.
         keep: Keeps traces; None: nothing is traced.
         pause: Seconds between two that nobody asked for.
+        limit: The most in a minute, those that callers ask for among them; None: as many as they ask for.
         capacity: The most traces that wait for ``flush``.
     """
 
@@ -175,6 +177,7 @@ class Tracer:
         keep: Keep | None = None,
         *,
         pause: float = 0.0,
+        limit: float | None = None,
         capacity: int = 200,
     ) -> None:
         self.clock = clock
@@ -183,7 +186,8 @@ class Tracer:
         self._share, self._pause, self._capacity = share, pause, capacity
         self._keep = keep
         self._due = 1.0 - share  # the first that may be is
-        self._next = clock.monotonic()
+        self._limit, self._left = limit, limit or 0.0
+        self._next = self._seen = clock.monotonic()
         self._whole: deque[Trace] = deque()
 
     def begin(self, parent: bytes = b"", state: bytes = b"") -> Trace | None:
@@ -193,7 +197,7 @@ class Tracer:
         found = _PARENT.fullmatch(parent) if parent else None
         if found is None or (found["version"] == b"00" and found["more"]):
             return self._chosen()
-        if not int(found["flags"], 16) & 1:
+        if not int(found["flags"], 16) & 1 or not self._allowed():
             return None
         return Trace(self, found["id"].decode(), found["span"].decode(), state.decode("latin-1"))
 
@@ -234,10 +238,22 @@ class Tracer:
         if self._due < 1 or not self._share:
             return None
         now = self.clock.monotonic()
-        if now < self._next:
+        if now < self._next or not self._allowed():
             return None
         self._due, self._next = 0.0, now + self._pause
         return Trace(self, _digits(16), "", "")
+
+    def _allowed(self) -> bool:
+        """Whether one more keeps within the limit: what is left grows again as time goes by."""
+        if self._limit is None:
+            return True
+        now = self.clock.monotonic()
+        self._left = min(self._limit, self._left + (now - self._seen) * self._limit / _MINUTE)
+        self._seen = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 def request(traces: Sequence[Trace]) -> bytes:

@@ -143,7 +143,8 @@ def dump(model: Any, trusted: Sequence[str]) -> Files:
     """The model's text, up to its best iteration where training stopped early, and its details.
 
     Raises:
-        Unsafe: it has trees that this cannot check, or was fitted on a frame's categories.
+        Unsafe: it has trees that this cannot check, was fitted on a frame's categories, or is a classifier whose
+            objective is its own: what makes probabilities of its scores is not in the text.
     """
     classes: list[Any] = np.asarray(getattr(model, "classes_", ())).tolist()
     booster = model.model if isinstance(model, _Asked) else getattr(model, "booster_", model)
@@ -155,6 +156,12 @@ def dump(model: Any, trusted: Sequence[str]) -> Files:
     best = getattr(booster, "best_iteration", -1)
     text = booster.model_to_string(num_iteration=best if best and best > 0 else None)
     kept = Details(tuple(classes))
+    if classes and not _probable(text):
+        raise Unsafe(
+            f"the fitted {type(model).__name__} cannot be kept in {FILE}: its objective is its own, or none of "
+            "probabilities",
+            remedy=f"Use one of {', '.join(_PROBABILITY)}, or keep its booster, which gives a number",
+        )
     sound(text)
     return {FILE: text.encode(), DETAILS: canonical(kept)}
 

@@ -44,7 +44,7 @@ _PROBABILITY: Final = ("binary:logistic", "reg:logistic", "multi:softprob")
 _NUMBER: Final = (
     *("reg:squarederror", "reg:squaredlogerror", "reg:pseudohubererror", "reg:absoluteerror", "reg:gamma"),
     *("reg:tweedie", "count:poisson", "survival:cox", "binary:logitraw", "binary:hinge", "multi:softmax"),
-    *("rank:ndcg", "rank:pairwise", "rank:map"),
+    *("rank:ndcg", "rank:pairwise", "rank:map", "reg:quantileerror"),
 )
 
 
@@ -170,10 +170,9 @@ def check(data: bytes) -> None:
         parameters = learner["learner_model_param"]
         width = int(parameters["num_feature"])
         groups = max(int(parameters.get("num_class", 0)), 1)
-        if not (
-            0 < width <= _WIDEST and groups <= _MOST_CLASSES and int(parameters.get("num_target", 1)) == 1
-        ):
-            raise ValueError(f"it has {width} features, {groups} classes")
+        targets = int(parameters.get("num_target", 1))
+        if not (0 < width <= _WIDEST and groups <= _MOST_CLASSES and targets == 1):
+            raise ValueError(f"it has {width} features, {groups} classes, {targets} targets")
         wrong = next(_faults(learner["gradient_booster"], width, groups), "")
         objective = learner["objective"]["name"]
     except (BadUbjson, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -55,6 +55,7 @@ lock: $(BIN)/python
 	$(COMPILE) pyproject.toml --extra flights -c requirements/lock.txt -o requirements/run.txt $(ARGS)
 	$(COMPILE) --group build -c requirements/lock.txt -o requirements/build.txt $(ARGS)
 	$(COMPILE) --group mlflow -o requirements/mlflow.txt $(ARGS)
+	$(COMPILE) --group torch -c requirements/mlflow.txt -o requirements/torch.txt $(ARGS)
 	$(COMPILE) --group peers -c requirements/mlflow.txt -o requirements/peers.txt $(ARGS)
 	$(COMPILE) --group figures -c requirements/lock.txt -o requirements/figures.txt $(ARGS)
 

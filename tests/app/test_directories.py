@@ -31,6 +31,7 @@ from homeostat.engine.registry import package
 from tests.engine.registry.packing import X, Y, packed
 from tests.environments import python_of
 
+pytestmark = pytest.mark.timeout(900)  # the first test may have to make MLflow's environment
 FRAME = X.fill_null(0)
 
 
@@ -38,7 +39,7 @@ def mlflow(*arguments: Path | str) -> str:
     """Run ``mlflow_dirs.py`` in MLflow's environment."""
     script = Path(__file__).with_name("mlflow_dirs.py")
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PYTHON"))}
-    command = [str(python_of("mlflow")), str(script), *map(str, arguments)]
+    command = [str(python_of("mlflow", "torch")), str(script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=clean, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout

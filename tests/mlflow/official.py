@@ -36,7 +36,7 @@ class Evaluator:
     def __init__(self, folder: Path) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PYTHON"))}
         self._process = subprocess.Popen(
-            [str(python_of("mlflow")), str(Path(__file__).with_name("evaluator.py"))],
+            [str(python_of("mlflow", "torch")), str(Path(__file__).with_name("evaluator.py"))],
             cwd=folder,
             env=clean | _QUIET,
             stdin=subprocess.PIPE,

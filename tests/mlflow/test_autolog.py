@@ -120,3 +120,73 @@ def test_lightgbm(here: Client) -> None:
         }
 
     assert here(script) == {"leaves": "4", "rounds": 8, "same": True}
+
+
+def test_pytorch(here: Client) -> None:
+    def script() -> dict[str, Any]:
+        import warnings
+
+        import mlflow
+        import numpy as np
+        import pytorch_lightning
+        import torch
+
+        class Line(pytorch_lightning.LightningModule):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layer = torch.nn.Linear(2, 1)
+
+            def forward(self, x: Any) -> Any:
+                return self.layer(x)
+
+            def training_step(self, batch: Any, index: int) -> Any:
+                loss = torch.nn.functional.mse_loss(self(batch[0]), batch[1])
+                self.log("loss", loss, on_step=False, on_epoch=True)
+                return loss
+
+            def configure_optimizers(self) -> Any:
+                return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        torch.manual_seed(7)
+        X = torch.randn(32, 2)
+        data = torch.utils.data.TensorDataset(X, X @ torch.tensor([[2.0], [-1.0]]))
+        mlflow.set_experiment("autolog pytorch")
+        mlflow.pytorch.autolog(log_models=False, checkpoint=False)
+        try:
+            with mlflow.start_run() as run, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # one process reads the data
+                model = Line()
+                pytorch_lightning.Trainer(
+                    max_epochs=4,
+                    accelerator="cpu",
+                    enable_checkpointing=False,
+                    enable_model_summary=False,
+                    enable_progress_bar=False,
+                    log_every_n_steps=1,
+                    logger=False,
+                ).fit(model, torch.utils.data.DataLoader(data, batch_size=8))
+                info = mlflow.pytorch.log_model(
+                    model, name="line", input_example=X.numpy(), pip_requirements=["torch"]
+                )
+        finally:
+            mlflow.pytorch.autolog(disable=True)
+        client = mlflow.MlflowClient()
+        found = client.get_run(run.info.run_id)
+        version = mlflow.register_model(info.model_uri, "line")
+        with torch.no_grad():
+            expected = model.eval()(X).numpy()
+        tensors = mlflow.pytorch.load_model(f"models:/line/{version.version}")
+        frames = mlflow.pyfunc.load_model(info.model_uri)
+        return {
+            "params": [found.data.params[name] for name in ("epochs", "lr", "optimizer_name")],
+            "steps": [point.step for point in client.get_metric_history(run.info.run_id, "loss")],
+            "native": bool(np.allclose(tensors(X).detach().numpy(), expected)),
+            "pyfunc": bool(np.allclose(frames.predict(X.numpy()), expected)),
+        }
+
+    assert here(script) == {
+        "params": ["4", "0.1", "SGD"],
+        "steps": [0, 1, 2, 3],
+        "native": True,
+        "pyfunc": True,
+    }

@@ -1,0 +1,97 @@
+"""Concept drift from losses: what does not change is rarely called changed, and a change is found where it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from homeostat.engine.control.changes import Losses, look
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+MOST = 4.6
+ALPHA, LOOKS = 0.05, 365.0
+
+Floats = npt.NDArray[np.float64]
+
+
+def times(first: int, rows: int) -> list[datetime]:
+    return [START + timedelta(minutes=first + row) for row in range(rows)]
+
+
+def looked(losses: Floats, size: int = 100) -> Losses:
+    """All of them, so many a look."""
+    seen = Losses()
+    for at in range(0, len(losses), size):
+        part = losses[at : at + size]
+        seen = look(seen, part, times(at, len(part)), most=MOST, false_alarm=ALPHA, looks=LOOKS)
+    return seen
+
+
+def reported(losses: Floats, size: int = 100) -> int | None:
+    """How many losses had been seen when a change was reported; None: never."""
+    seen = Losses()
+    for at in range(0, len(losses), size):
+        part = losses[at : at + size]
+        seen = look(seen, part, times(at, len(part)), most=MOST, false_alarm=ALPHA, looks=LOOKS)
+        if seen.evidence(LOOKS) >= 1 / ALPHA:
+            return at + size
+    return None
+
+
+def test_without_a_change_hardly_anything_is_reported() -> None:
+    reports = 0
+    for repetition in range(30):
+        rng = np.random.default_rng(repetition)
+        losses = np.where(rng.random(4_000) < 0.1, rng.gamma(4, 0.5, 4_000), rng.gamma(1, 0.1, 4_000))
+        reports += reported(np.minimum(losses, MOST)) is not None
+    assert reports <= 30 * ALPHA
+
+
+@pytest.mark.parametrize("errors", [0.25, 0.5])
+def test_an_abrupt_change_is_found_where_it_is(errors: float) -> None:
+    apart = []
+    for repetition in range(9):
+        rng = np.random.default_rng(repetition)
+        share = np.where(np.arange(4_000) < 2_000, 0.1, errors)
+        losses = np.where(rng.random(4_000) < share, 2.0, 0.1) + 0.05 * rng.random(4_000)
+        at = reported(losses)
+        assert at is not None
+        assert 2_000 < at <= 2_600
+        change = looked(losses[:at]).change
+        assert change is not None
+        apart.append(abs(change - times(2_000, 1)[0]))
+    assert sorted(apart)[4] < timedelta(minutes=50)
+
+
+def test_losses_that_fall_report_nothing() -> None:
+    rng = np.random.default_rng(0)
+    assert reported(rng.gamma(1, 1, 6_000).clip(0, MOST) * np.linspace(1, 0.3, 6_000)) is None
+
+
+def test_days_that_differ_from_one_another_report_nothing() -> None:
+    reports = 0
+    for repetition in range(10):
+        rng = np.random.default_rng(repetition)
+        days = np.repeat(rng.normal(0, 0.5, 60), 200)  # a storm raises the losses of its day
+        losses = np.exp(days + 0.5 * rng.normal(size=len(days))) * 0.3
+        reports += reported(losses.clip(0, MOST), 200) is not None
+    assert reports <= 2
+
+
+@pytest.mark.parametrize("size", [1, 37, 500, 1_200])
+def test_looking_at_the_same_gives_the_same(size: int) -> None:
+    losses = np.random.default_rng(size).gamma(1, 0.3, 1_200).clip(0, MOST)
+    assert looked(losses, size) == looked(losses, size)
+    assert looked(losses, size).rows == 1_200
+    assert looked(losses, size).counts == looked(losses, 400).counts
+
+
+def test_a_look_at_nothing_changes_nothing() -> None:
+    seen = looked(np.full(200, 0.5))
+    assert look(seen, [], [], most=MOST, false_alarm=ALPHA, looks=LOOKS) is seen
+    assert Losses().change is None
+    assert seen.again() == Losses(sizes=seen.sizes)
+    assert Losses().evidence(LOOKS) == 0

@@ -222,7 +222,8 @@ class Tariff(mlflow.pyfunc.PythonModel):
         self.factor = float(open(context.artifacts["factor"]).read())
 
     def predict(self, context, model_input, params=None):
-        return pd.DataFrame({"price": model_input["km"] * self.factor, "zone": model_input["city"].str.lower()})
+        price = model_input["km"] * self.factor * params["rate"] + sum(params["fees"])
+        return pd.DataFrame({"price": price, "zone": model_input["city"].str.lower()})
 
 
 open("factor.txt", "w").write("1.5")
@@ -231,7 +232,7 @@ mlflow.pyfunc.save_model(
     "tariff",
     python_model=Tariff(),
     artifacts={"factor": "factor.txt"},
-    signature=infer_signature(frame),
+    signature=infer_signature(frame, params={"rate": 1.0, "rounds": np.int32(1), "fees": [0.0]}),
     pip_requirements=["numpy"],
 )
 """
@@ -258,6 +259,17 @@ def test_a_pyfunc_of_mlflow_is_served_from_the_registry_where_that_is_allowed(tm
         rows = {"dataframe_records": [{"km": 2.0, "city": "Y", "n": 1}]}
         answer = httpx.post(f"{url}/invocations", json=rows, timeout=30).json()
         assert answer["predictions"][0] == 3.0
+        for params, wanted in (({"rate": 2}, 6.0), ({"fees": [1, 0.5], "rate": None}, 4.5)):
+            answer = httpx.post(f"{url}/invocations", json=rows | {"params": params}, timeout=30).json()
+            assert answer["predictions"][0] == wanted
+        for params, field in (({"fee": 1}, "fee"), ({"rate": "2"}, "rate"), ({"rounds": 2**31}, "rounds")):
+            got = httpx.post(f"{url}/invocations", json=rows | {"params": params}, timeout=30)
+            assert (got.status_code, got.json()["message"].partition(":")[0]) == (400, f"params.{field}")
+        paths = httpx.get(f"{url}/openapi.json").json()["paths"]
+        form = paths["/invocations"]["post"]["requestBody"]["content"]["application/json"]["schema"]["oneOf"][
+            0
+        ]
+        assert set(form["properties"]["params"]["properties"]) == {"rate", "rounds", "fees"}
     finally:
         assert running.stop() == 0
     assert not list((tmp_path / "scratch").glob("homeostat-pyfunc-*"))

@@ -35,7 +35,7 @@ from homeostat.engine.data.schema import schema_of
 from homeostat.engine.registry import classes, flavors, formats, package
 from homeostat.engine.registry.answering import Answering, kind_of
 from homeostat.engine.serving.plane import Plane
-from homeostat.engine.serving.scorer import Loaded, Output, Scored
+from homeostat.engine.serving.scorer import Loaded, Output, Parameters, Scored
 from homeostat.ports.clock import Clock
 
 _XGBOOST, _LIGHTGBM, _PICKLE = "model.ubj", "model.txt", "model.pkl"
@@ -88,6 +88,10 @@ class TableScorer:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
         self._schema = schema_of(answering.columns)
+
+    def given(self, values: Mapping[str, Any]) -> TableScorer:
+        """The same asked with parameters, of those that the model names."""
+        return TableScorer(self._answering.given(values))
 
     def score(self, rows: Sequence[msgspec.Struct], times: Sequence[datetime]) -> Scored:
         """Everything the model gives.
@@ -257,9 +261,10 @@ def _ready(answering: Answering, example: Mapping[str, Any], *, whole: bool) -> 
     empty = {column.name: _empty(column) for column in answering.columns}
     example = empty | {name: one for name, one in example.items() if name in empty}
     given = answering.ask(pl.DataFrame([example], schema=schema_of(answering.columns), strict=False))
+    scorer = TableScorer(answering)
     return Loaded(
         version=1,
-        scorer=TableScorer(answering),
+        scorer=scorer,
         columns=answering.columns,
         key=(),
         example=example,
@@ -269,6 +274,7 @@ def _ready(answering: Answering, example: Mapping[str, Any], *, whole: bool) -> 
         ),
         table=answering.table,
         whole=whole,
+        parameters=Parameters(answering.parameters, scorer.given) if answering.parameters else None,
     )
 
 

@@ -7,6 +7,7 @@ number.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -45,6 +46,14 @@ class Answering:
         self.table = ""
         self.columns = tuple(columns) or self._columns()
         self._framed = hasattr(model, "feature_names_in_")
+        self.parameters: Mapping[str, Any] = getattr(model, "parameters", {})
+        """What may be given beside the rows, by name, and of which type."""
+
+    def given(self, values: Mapping[str, Any]) -> Answering:
+        """The same asked with parameters, of those that it names."""
+        other = copy.copy(self)
+        other.model = self.model.given(values)
+        return other
 
     def ask(self, X: pl.DataFrame) -> dict[str, Array]:
         """Everything that the model gives, by name; each of shape ``(n,)`` or ``(n, width)``.

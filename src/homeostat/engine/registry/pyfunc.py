@@ -6,13 +6,15 @@ are written to a folder of the model's own, which lasts as long as it, since suc
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -20,6 +22,14 @@ from homeostat.domain.errors import BadScores, Unsafe
 from homeostat.engine.registry.formats.base import Array, need
 
 FLAVOR: Final = "python_function"
+_PARAMETERS: Final[Mapping[str, Any]] = {
+    "boolean": bool,
+    "integer": Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31 - 1)],
+    "long": Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)],
+    "float": float,
+    "double": float,
+    "string": str,
+}
 _NARROW: Final[Mapping[str, Any]] = {"float": np.float32, "integer": np.int32}
 
 
@@ -62,6 +72,20 @@ class PyfuncModel:
             self.feature_names_in_ = list(self._types)
         elif schema is not None and not tensors:
             self.n_features_in_ = len(schema.inputs)
+        parameters = self.model.metadata.get_params_schema()
+        self.parameters: dict[str, Any] = {
+            one.name: list[kind] if one.shape else kind  # type: ignore[valid-type]  # a type found at run time
+            for one in (parameters.params if parameters is not None else ())
+            if (kind := _PARAMETERS.get(getattr(one.dtype, "name", ""))) is not None
+        }
+        """What may be given beside the rows, and of which type."""
+        self._given: dict[str, Any] | None = None
+
+    def given(self, values: Mapping[str, Any]) -> PyfuncModel:
+        """The same asked with parameters; those that are not given are as the model's signature says."""
+        other = copy.copy(self)
+        other._given = dict(values)
+        return other
 
     def predict(self, X: Any) -> Any:
         """What the function gives for a table: an array, a list, a pandas frame or a mapping of arrays.
@@ -72,7 +96,7 @@ class PyfuncModel:
         from mlflow.exceptions import MlflowException
 
         try:
-            return self.model.predict(self._fitting(X))
+            return self.model.predict(self._fitting(X), params=self._given)
         except MlflowException as error:
             raise BadScores(f"MLflow refuses the request: {error.message}") from error
 

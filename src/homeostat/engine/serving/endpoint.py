@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -22,7 +23,7 @@ from homeostat.domain.ids import new_id
 from homeostat.engine.serving.predictions import Prediction, decide, message
 from homeostat.engine.serving.requests import RequestReader
 from homeostat.engine.serving.routing import LiveArm, Routes, key_text
-from homeostat.engine.serving.scorer import SCORE, Output, Scorer, attempt
+from homeostat.engine.serving.scorer import SCORE, Output, Parameters, Scorer, attempt
 from homeostat.engine.serving.shadows import ShadowLane
 from homeostat.ports.clock import Clock
 
@@ -38,6 +39,7 @@ class Live(msgspec.Struct, frozen=True):
         outputs: What an answer holds for a row.
         table: The name of the one tensor that holds all columns; empty where each column is one.
         probes: By version, what answers and a row to ask it with.
+        parameters: By version, what may be given beside the rows.
     """
 
     generation: int
@@ -48,6 +50,7 @@ class Live(msgspec.Struct, frozen=True):
     outputs: tuple[Output, ...] = (SCORE,)
     table: str = ""
     probes: Mapping[int, tuple[Scorer, msgspec.Struct]] = {}
+    parameters: Mapping[int, Parameters] = {}
 
     def pinned(self, version: int) -> Live | None:
         """The same with one version for every key; None where no arm has it."""
@@ -56,6 +59,16 @@ class Live(msgspec.Struct, frozen=True):
             return None
         alone = LiveArm(version, "champion", 1.0, arm.scorer)
         return msgspec.structs.replace(self, routes=Routes("", [alone]))
+
+    def given(self, values: Mapping[str, Any]) -> Live:
+        """The same for a request with parameters: its rows are in no batch with others."""
+        arms = [
+            replace(arm, scorer=self.parameters[arm.version].given(values))
+            if arm.version in self.parameters
+            else arm
+            for arm in self.routes.arms
+        ]
+        return msgspec.structs.replace(self, routes=Routes(self.routes.deployment, arms))
 
 
 class Counts(msgspec.Struct):

@@ -207,6 +207,9 @@ class Plane:
             outputs=champion.outputs,
             table=champion.table,
             probes=probes,
+            parameters={
+                version: one.parameters for version, one in loaded.items() if one.parameters is not None
+            },
         )
         endpoint = self.endpoints.get(deployment.name)
         if endpoint is not None:

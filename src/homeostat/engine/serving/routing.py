@@ -36,6 +36,7 @@ class Routes:
 
     def __init__(self, deployment: str, arms: Sequence[LiveArm]) -> None:
         (self.champion,) = (arm for arm in arms if arm.role == "champion")
+        self.deployment = deployment
         self.arms = tuple(arms)
         self._salt = _salt(deployment)
         self._shadow_salt = _salt(f"{deployment}\0shadow")

@@ -92,6 +92,18 @@ class Scorer(Protocol):
         """Features and scores of requests at ``times`` (UTC). May raise anything."""
 
 
+class Parameters(NamedTuple):
+    """What a model takes beside its rows.
+
+    Args:
+        types: Of which type each is, by name.
+        given: The scorer that is asked with values of some.
+    """
+
+    types: Mapping[str, Any]
+    given: Callable[[Mapping[str, Any]], Scorer]
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A model version ready to serve: its scorer, what a request must hold, and a request to warm it with.
@@ -100,6 +112,7 @@ class Loaded:
         outputs: What it gives for a row; the first is the answer where a protocol has room for one.
         table: The name of the one tensor that holds all columns, where the model knows no names of its own.
         whole: Whether a request must hold the nullable columns too.
+        parameters: What may be given beside the rows; None: nothing.
     """
 
     version: int
@@ -111,6 +124,7 @@ class Loaded:
     outputs: tuple[Output, ...] = (SCORE,)
     table: str = ""
     whole: bool = False
+    parameters: Parameters | None = None
 
 
 Outcome = tuple[Scored, int] | Exception

@@ -182,12 +182,20 @@ def _invocations(live: Live, of: Mapping[Any, Schema]) -> Schema:
     }
     asked = _post(
         "Ask, as with MLflow and SageMaker.",
-        {"oneOf": [_object({form: said}, params={"type": "object"}) for form, said in forms.items()]},
+        {"oneOf": [_object({form: said}, params=_params(live)) for form, said in forms.items()]},
         of[tensorflow.Predictions],
         of[mlflow.Failure],
     )
     asked["post"]["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string"}}
     return asked
+
+
+def _params(live: Live) -> Schema:
+    known = mlflow.parameters(live)
+    if not known:
+        return {"type": "object"}
+    properties = {name: msgspec.json.schema(kind) for name, kind in known.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _object(required: Schema, *, more: bool = False, **optional: Schema) -> Schema:

@@ -1,9 +1,9 @@
 """The scoring protocol of MLflow, which SageMaker's containers share: ``/invocations``, ``/ping``, ``/version``.
 
-JSON with exactly one of ``dataframe_split``, ``dataframe_records``, ``instances`` and ``inputs``, and ``params``; or
-CSV with a line of names. As with MLflow, columns that the model does not know are passed over, NaN is a missing value,
-and an answer is ``{"predictions": [...]}``, the first output of each row. The path names no model: where several
-deployments are served, ``?deployment=NAME`` does.
+JSON with exactly one of ``dataframe_split``, ``dataframe_records``, ``instances`` and ``inputs``, and ``params`` where
+the model's signature has some; or CSV with a line of names. As with MLflow, columns that the model does not know are
+passed over, NaN is a missing value, and an answer is ``{"predictions": [...]}``, the first output of each row. The path
+names no model: where several deployments are served, ``?deployment=NAME`` does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -50,7 +51,10 @@ async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> 
         if kind == "text/csv":
             rows = found.live.reader.take(_csv(found.live, body), texts=True)
         elif kind in ("application/json", "application/x-amz-json-1.0", ""):
-            rows = found.live.reader.take(_rows(found.live, _json(body)))
+            said = _json(body)
+            rows = found.live.reader.take(_rows(found.live, said))
+            if params := _params(found.live, said.get("params")):
+                found = found._replace(live=found.live.given(params))
         else:
             raise HttpError(
                 415,
@@ -101,8 +105,6 @@ def _rows(live: Live, said: dict[str, Any]) -> list[Any]:
     others = [name for name in said if name not in (*FORMS, "params")]
     if others:
         raise BadRequest("there is no such field", field=str(others[0])[:200], remedy="Leave it out")
-    if not isinstance(said.get("params") or {}, dict):
-        raise BadRequest("it is no object", field="params", remedy="Send an object or nothing")
     (form,) = given
     match form, said[form]:
         case "dataframe_split", {"data": list(data), **rest}:
@@ -120,6 +122,33 @@ def _rows(live: Live, said: dict[str, Any]) -> list[Any]:
     raise BadRequest(
         f"{form} has not the form that MLflow gives it", field=form, remedy="See docs/serving.md"
     )
+
+
+def parameters(live: Live) -> Mapping[str, Any]:
+    """The parameters that the model takes, by name, and of which type each is."""
+    found = live.parameters.get(live.routes.champion.version)
+    return found.types if found is not None else {}
+
+
+def _params(live: Live, said: Any) -> dict[str, Any]:
+    """Checked parameters. Of a model that takes none they are passed over, as with MLflow."""
+    known = parameters(live)
+    if not isinstance(said or {}, dict):
+        raise BadRequest("it is no object", field="params", remedy="Send an object or nothing")
+    found = {}
+    for name, one in (said or {}).items() if known else ():
+        if name not in known:
+            raise BadRequest(
+                "there is no such parameter", field=f"params.{name}"[:200], remedy=f"Use {', '.join(known)}"
+            )
+        try:
+            if one is not None:
+                found[name] = msgspec.convert(one, known[name])
+        except msgspec.ValidationError as error:
+            raise BadRequest(
+                str(error)[:500], field=f"params.{name}", remedy="Send what the model's signature says"
+            ) from None
+    return found
 
 
 def _split(live: Live, columns: Any, data: list[Any]) -> list[dict[str, Any]]:

@@ -16,8 +16,10 @@ import psutil
 
 from homeostat.adapters.online.boot import boot_id
 from homeostat.app.container import Container
+from homeostat.app.running import born
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import Lease
+from homeostat.ports.meta import Where
 
 SILENCE: Final = timedelta(seconds=60)
 
@@ -30,6 +32,7 @@ def lease_of(
     address: str = "",
 ) -> Lease:
     """A lease for this process, to be put in the transaction of what it does."""
+    process = psutil.Process()
     return Lease(
         id=new_id(container.clock.wall()),
         role=role,
@@ -39,7 +42,7 @@ def lease_of(
         pid=os.getpid(),
         address=address,
         heartbeat=container.clock.wall(),
-        detail={"started": psutil.Process().create_time()},
+        detail={"started": process.create_time(), "born": born(process)},
     )
 
 
@@ -65,6 +68,13 @@ def release(container: Container, lease: Lease) -> None:
         tx.delete(Lease, ("id", "=", lease.id))
 
 
+def release_own(container: Container, role: Literal["control", "worker", "job"]) -> None:
+    """Give back whatever this process holds in a role."""
+    of_this: list[Where] = [("role", "=", role), ("host", "=", socket.gethostname()), ("pid", "=", os.getpid())]
+    with container.store.begin() as tx:
+        tx.delete(Lease, *of_this)
+
+
 def alive(container: Container, lease: Lease) -> bool:
     """Whether the holder of ``lease`` still runs."""
     if lease.host != socket.gethostname():
@@ -72,10 +82,10 @@ def alive(container: Container, lease: Lease) -> bool:
     if lease.boot != boot_id():
         return False
     try:
-        started = psutil.Process(lease.pid).create_time()
+        holder = born(psutil.Process(lease.pid))
     except psutil.Error:
         return False
-    return bool(abs(started - float(lease.detail.get("started", started))) < 1.0)
+    return bool(abs(holder - float(lease.detail.get("born", holder))) < 1.0)
 
 
 def reap(container: Container) -> list[Lease]:

@@ -21,6 +21,11 @@ import psutil
 from homeostat.app.settings import Settings
 
 
+def born(process: psutil.Process) -> float:
+    """When a process began, in seconds since the machine did: no change of its clock makes it another."""
+    return float(process.create_time() - psutil.boot_time())
+
+
 class Process(msgspec.Struct, frozen=True):
     """A process that no other one can be taken for: a pid comes again, with another start."""
 
@@ -31,7 +36,7 @@ class Process(msgspec.Struct, frozen=True):
     def of(cls, pid: int) -> Process | None:
         """The process that has this pid now."""
         try:
-            return cls(pid, psutil.Process(pid).create_time())
+            return cls(pid, born(psutil.Process(pid)))
         except psutil.Error:
             return None
 
@@ -39,7 +44,7 @@ class Process(msgspec.Struct, frozen=True):
         """The process itself, None when it has ended."""
         try:
             found = psutil.Process(self.pid)
-            same = abs(found.create_time() - self.started) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
+            same = abs(born(found) - self.started) < 1.0 and found.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return None
         return found if same else None

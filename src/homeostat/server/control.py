@@ -210,7 +210,7 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
     import uvloop
 
     from homeostat.app.controller import Controller
-    from homeostat.app.leases import release
+    from homeostat.app.leases import release_own
     from homeostat.server.api import Api
 
     listening = listening or listen(container)
@@ -218,8 +218,8 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
     controller = Controller(container)
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
     api = Api(container, controller, pool)
-    lease = take_place(container, f"http://{host}:{port}")
     try:
+        lease = take_place(container, f"http://{host}:{port}")
         background = Background(container, controller, lease, api.telemetry.ticks)
         background.start()
         try:
@@ -229,7 +229,7 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
             background.stop()
             pool.shutdown(wait=False, cancel_futures=True)
     finally:
-        release(container, lease)
+        release_own(container, "control")  # told to stop while it took its place, it holds one it never heard of
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -10,6 +10,7 @@ import homeostat as hs
 PUBLIC = [
     "SLO",
     "ABTest",
+    "Attributions",
     "Audio",
     "BadRequest",
     "Binary",

@@ -11,6 +11,7 @@ from homeostat.domain.contracts import Check, Contract
 from homeostat.domain.declarations import (
     SLO,
     ABTest,
+    Attributions,
     Binary,
     Canary,
     DataQuality,
@@ -92,6 +93,7 @@ _LAZY = {
 __all__ = [
     "SLO",
     "ABTest",
+    "Attributions",
     "Audio",
     "BadRequest",
     "Binary",

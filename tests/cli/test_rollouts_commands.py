@@ -113,6 +113,16 @@ def test_an_answer_is_computed_again(shop: Shell) -> None:
     assert "no prediction log holds" in shop("replay", "none", status=1).err
 
 
+def test_a_prediction_and_a_model_are_explained(shop: Shell) -> None:
+    told = shop("explain", "prediction/p1").out
+    assert "prediction/p1, answered 0." in told
+    assert "(log-odds); linear, exact, against 3 requests that it was asked with." in told
+    (one,) = shop("explain", "p1", "--json").json["contributions"]
+    assert one["feature"] == "size"
+    assert "model/shop@1, 3 requests of the newest 7d" in shop("explain", "model/shop").out
+    assert "no prediction log holds" in shop("explain", "none", status=1).err
+
+
 def test_a_table_is_answered(shop: Shell) -> None:
     (shop.folder / "rows.csv").write_text("id,size\n1,0.5\n2,-0.5\n")
     told = shop("predict", "model/shop@champion", "-i", "rows.csv", "-o", "answers.parquet")

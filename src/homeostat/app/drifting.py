@@ -52,14 +52,15 @@ class Drifts(msgspec.Struct, frozen=True):
 def training_reference(model: Model, rows: Split, scores: npt.NDArray[np.float64]) -> Reference:
     """The reference of a training: its rows, and the scores of those it held out.
 
-    Some of the rows themselves are kept where a rule compares features together.
+    Some of the rows themselves are kept where a rule compares features together, or attributions are watched.
     """
     time, of = model.task.request.time, model.retrain.season if model.retrain else ()
     seen = held = None
     if time is not None and of:
         seen, held = (seasons(part.requests[time], of) for part in (rows.train, rows.holdout))
     made = reference(rows.train.X, scores, labels=rows.train.y, seasons=seen, score_seasons=held)
-    if any(isinstance(rule, DriftTest) and rule.joint for rule in _rules(model)):
+    together = any(isinstance(rule, DriftTest) and rule.joint for rule in _rules(model))
+    if together or model.attributions is not None:
         made = msgspec.structs.replace(made, sample=joint.sample(rows.train.X, seen))
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import polars as pl
 
+from homeostat.app.attributing import attribution_windows, settle_attributions
 from homeostat.app.container import Container
 from homeostat.app.drifting import drifts, settle_drift
 from homeostat.app.estimating import PREFIX
@@ -50,12 +51,15 @@ def watch(container: Container, model: Model) -> Watched | None:
         longest += parse_duration(model.retrain.check_every)  # it learns from a window before those rows
     if model.data_quality is not None:
         longest = max(longest, model.data_quality.before + model.data_quality.span)
+    if model.attributions is not None:
+        longest = max(longest, parse_duration(model.attributions.window))
     log = read(container, name).filter(pl.col("at") > now - longest).collect()
     windows: list[Window] = []
     if slo is not None:
         windows += service_windows(model, log, now)
         windows += quality_windows(container, model, log, now)
     asked = input_windows(container, model, log, now)
+    decided = attribution_windows(container, model, log, now)
     found = drifts(container, model, log, now)
     with container.store.begin() as tx:
         for window in windows:
@@ -64,6 +68,9 @@ def watch(container: Container, model: Model) -> Watched | None:
         for window in asked:
             tx.put(window)
             settle_inputs(tx, container, window)
+        for window in decided:
+            tx.put(window)
+            settle_attributions(tx, container, window)
         for window in found.passed:
             tx.put(window)
         for window in found.windows:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from homeostat.cli.alerted import DirectAlerts
+from homeostat.cli.explained import DirectExplanations
 from homeostat.cli.served import DirectRollouts
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment, Evaluation, GateResult, ModelVersion, Run
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from homeostat.engine.registry.card import Card
 
 
-class Direct(DirectRollouts, DirectAlerts):
+class Direct(DirectRollouts, DirectExplanations, DirectAlerts):
     """Answers from a container as a server would. What the dead left is reaped by the next controller.
 
     Args:

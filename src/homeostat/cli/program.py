@@ -26,6 +26,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "predicting": ("predict",),
     "rollouts": ("label", "replay", "shadow"),
     "quality": ("quality",),
+    "explaining": ("explain",),
     "monitoring": ("monitor",),
     "registry": ("models",),
     "pipelines": ("run",),

@@ -24,6 +24,7 @@ from homeostat.domain.records import (
     Run,
 )
 from homeostat.sdk.alerts import Alerts
+from homeostat.sdk.explanations import Explanations
 from homeostat.sdk.registry import Registry
 from homeostat.sdk.rollouts import Rollouts
 from homeostat.sdk.transport import ARROW, MSGPACK, Transport, arrow_of, objects_of
@@ -62,7 +63,7 @@ class Parcel(msgspec.Struct, frozen=True):
         }
 
 
-class Client(Registry, Rollouts, Alerts):
+class Client(Registry, Rollouts, Explanations, Alerts):
     """Speaks to one server. A context manager; safe for threads.
 
     Args:

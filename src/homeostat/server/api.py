@@ -26,7 +26,7 @@ from homeostat.app.registry import reading
 from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.server import alerts, packages, registry, tracking
+from homeostat.server import alerts, explanations, packages, registry, tracking
 from homeostat.server import rollouts as served
 from homeostat.server.calls import (
     TAR,
@@ -112,6 +112,10 @@ class Api:
             post("/unfreeze", lambda call: served.unfreeze(self._container, call)),
             get("/deployments/{name}/rollouts", lambda call: served.listed(self._container, call)),
             get("/deployments/{name}/quality", lambda call: served.assessed(self._container, call)),
+            get(
+                "/deployments/{name}/importance",
+                lambda call: explanations.important(self._container, call),
+            ),
             get("/deployments/{name}/shadow", lambda call: served.agreement(self._container, call)),
             post("/deployments/{name}/shadow", lambda call: served.shadow(self._container, call)),
             post("/deployments/{name}/shadow/stop", lambda call: served.stop_shadow(self._container, call)),
@@ -178,6 +182,10 @@ class Api:
             get("/why/{trigger:path}", self._why),
             get("/lineage", self._lineage),
             get("/predictions/{id}/replay", lambda call: served.replay(self._container, call)),
+            get(
+                "/predictions/{id}/explanation",
+                lambda call: explanations.explained(self._container, call),
+            ),
             get("/predictions/{id}", lambda call: explain.trace(self._container, call.path["id"])),
             get("/ledger", self._events),
             get("/ledger/verify", lambda _: self._container.ledger.verify()),

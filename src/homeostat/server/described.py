@@ -14,6 +14,7 @@ from starlette.convertors import IntegerConvertor
 from starlette.routing import Route
 
 from homeostat.app.approvals import Standing
+from homeostat.app.attributing import Explanation, Importance
 from homeostat.app.controller import Tick
 from homeostat.app.deliveries import Ingested
 from homeostat.app.outcomes import Labelled
@@ -191,6 +192,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /deployments/{name}/quality": Operation(
         "How good its answers are, on the labels that have come.", Quality, query={"window": _TEXT}
     ),
+    "GET /deployments/{name}/importance": Operation(
+        "How much features matter over requests.", Importance, query={"window": _TEXT, "budget": _COUNT}
+    ),
     "GET /deployments/{name}/shadow": Operation(
         "How far a shadow agrees with what was answered.", Agreement, query={"version": _COUNT}
     ),
@@ -228,6 +232,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         needs=("ref",),
     ),
     "GET /predictions/{id}/replay": Operation("A prediction computed again, as of then.", Replay),
+    "GET /predictions/{id}/explanation": Operation(
+        "What each feature adds to an answer.", Explanation, query={"budget": _COUNT}
+    ),
     "GET /predictions/{id}": Operation("What stands behind a prediction."),
     "GET /ledger": Operation(
         "Events, the newest first.", list[Event], query={"subject": _TEXT, "kind": _TEXTS, "limit": _LIMIT}

@@ -4,6 +4,7 @@ Frozen values, checked where they are made, so that an error names the line that
 """
 
 from homeostat.domain.declarations.approval import ApprovalPolicy
+from homeostat.domain.declarations.attributions import Attributions
 from homeostat.domain.declarations.base import Declaration
 from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.data import Dataset
@@ -34,6 +35,7 @@ __all__ = [
     "AllOf",
     "AnyOf",
     "ApprovalPolicy",
+    "Attributions",
     "Beats",
     "Binary",
     "Calibrated",

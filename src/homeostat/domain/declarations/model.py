@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 import msgspec
 
 from homeostat.domain.declarations.approval import ApprovalPolicy
+from homeostat.domain.declarations.attributions import Attributions
 from homeostat.domain.declarations.base import Declaration
 from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.fairness import OF_TASK, Fairness
@@ -43,6 +44,7 @@ class Model(Declaration):
         slo: The service levels of its deployment.
         fairness: Which groups of requests are compared, and by what.
         data_quality: What the data that it is asked with must hold; None: nothing is judged.
+        attributions: How far what it decides by may move from training; None: it is not looked at.
         retrain: When it is trained again.
         history: How far back training rows reach; None: to the beginning.
         holdout: The newest part of the labelled rows, a duration or a share of the rows, kept from training for
@@ -66,6 +68,7 @@ class Model(Declaration):
     slo: SLO | None = None
     fairness: Fairness | None = None
     data_quality: DataQuality | None = None
+    attributions: Attributions | None = None
     retrain: When | None = None
     history: str | None = None
     holdout: str | float = 0.2
@@ -92,6 +95,8 @@ class Model(Declaration):
             self.expect("signed", self.signed, SignaturePolicy, 'hs.signed_by({"release": "sha256:…"})')
         if self.data_quality is not None:
             self.expect("data_quality", self.data_quality, DataQuality, "hs.DataQuality(missing=0.05)")
+        if self.attributions is not None:
+            self.expect("attributions", self.attributions, Attributions, "hs.Attributions(ndcg=0.9)")
         if isinstance(self.holdout, float) and not 0 < self.holdout < 1:
             raise self.error(
                 f"holdout is {self.holdout}", 'Give a share between 0 and 1, or a duration as "7d"'
@@ -173,7 +178,7 @@ class Model(Declaration):
     @property
     def watched(self) -> bool:
         """Whether anything asks for its deployment to be looked at."""
-        return any(one is not None for one in (self.slo, self.data_quality, self.retrain))
+        return any(one is not None for one in (self.slo, self.data_quality, self.attributions, self.retrain))
 
     @property
     def window(self) -> timedelta | None:
@@ -193,6 +198,7 @@ class Model(Declaration):
             "slo": msgspec.to_builtins(self.slo),
             "fairness": msgspec.to_builtins(self.fairness),
             "data_quality": msgspec.to_builtins(self.data_quality),
+            "attributions": msgspec.to_builtins(self.attributions),
             "retrain": msgspec.to_builtins(self.retrain),
             "history": self.history,
             "holdout": self.holdout,

@@ -16,6 +16,7 @@ from homeostat.app.container import Container
 from homeostat.app.datasets import append_log, seal
 from homeostat.app.looks import OUTCOME, Look, Source, look, start
 from homeostat.app.outcomes import labels_of, log_of
+from homeostat.app.reading import read_since
 from homeostat.app.settings import Settings
 
 NAMES = (f"shop{number}" for number in count())
@@ -116,3 +117,29 @@ def test_looking_at_what_is_new_is_looking_at_all_of_it(
             outcomes = found.outcomes.select("prediction_id", OUTCOME).rows() if found.outcomes.width else []
             assert (fresh, dict(outcomes)) == world.expected()
             seen = found.seen
+
+
+def test_requests_that_came_too_early_are_forgotten_and_nothing_is_read_again(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = next(NAMES)
+    source = Source(f"{shop}.orders", pl.col("spent"), ["id"])
+    put(container, log_of(shop), prediction_id=["old", "older"], key=["1", "2"], arm=["canary"] * 2)
+    seen = looked(container, shop, source, start(container, shop, None) | {"log_from": 0, "log_seq": 0}).seen
+    put(container, log_of(shop), prediction_id=["new"], key=["3"], arm=["canary"])
+    late = seen | {"log_from": seen["log_seq"]}
+    put(container, f"{shop}.orders", id=["1", "3"], spent=[5.0, 7.0])
+    read: list[int] = []
+
+    def recorded(container: Container, dataset: str, after: int, columns: Any) -> pl.DataFrame:
+        read.append(after)
+        return read_since(container, dataset, after, columns)
+
+    monkeypatch.setattr(looks, "read_since", recorded)
+    found = looked(container, shop, source, late)
+    assert found.outcomes.select("prediction_id", OUTCOME).rows() == [("new", 7.0)]
+    assert read == [late[f"{name}_seq"] for name in ("log", "label", "id")]
+    looks._KNOWN.clear()  # as a new process has it
+    again = looked(container, shop, source, late)
+    assert again.outcomes.select("prediction_id", OUTCOME).rows() == [("new", 7.0)]
+    assert again.seen == found.seen

@@ -108,12 +108,26 @@ def look(
     mine = _KNOWN.setdefault(container, {})
     what = (deployment, str(keep), str(judged), *columns)
     known = mine.pop(what, None)
-    if known is None or known.seen != found:
+    known = _later(known, found) if known is not None else None
+    if known is None:
         known = reader.again(found)
     made, mine[what] = reader.on(known)
     for oldest in list(mine)[:-_MOST]:  # of rollouts that have ended
         mine.pop(oldest, None)
     return made
+
+
+def _later(known: _Known, seen: dict[str, int]) -> _Known | None:
+    """What is known, begun as late as ``seen`` says; None where that is not what was read."""
+    if any(known.seen[f"{name}_seq"] != seen[f"{name}_seq"] for name in _READ):
+        return None
+    if any(known.seen[f"{name}_from"] != seen[f"{name}_from"] for name in ("label", "id")):
+        return None
+    if known.seen["log_from"] > seen["log_from"]:
+        return None
+    # Requests before it are forgotten, as by a process that reads again from there.
+    waiting = known.waiting if known.waiting is None else known.waiting.filter(pl.col(SEQ) > seen["log_from"])
+    return replace(known, seen=seen, waiting=waiting)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def _evidence(
     return gates.GateEvidence(
         y=held.y,
         p=candidate.predict(held.X),
-        p_champion=_champion(container, model, features, rows),
+        p_champion=champion_answers(container, model, features, rows),
         p_baseline=constant(model.task, rows.train.y),
         slices=held.requests,
         predict_one=predict_one,
@@ -94,8 +94,8 @@ def _evidence(
     )
 
 
-def _champion(container: Container, model: Model, features: FeatureSet, rows: Split) -> Any:
-    """The champion's scores on the same rows, with the features it was trained on."""
+def champion_answers(container: Container, model: Model, features: FeatureSet, rows: Split) -> Any:
+    """The champion's scores on the rows held out, with the features it was trained on; None without a champion."""
     alias = champion_of(container.store, model.name)
     record = container.store.get(ModelVersion, model.name, alias.version) if alias else None
     run = container.store.get(Run, record.run) if record else None

@@ -13,6 +13,7 @@ from homeostat.app.code import declared, find_model
 from homeostat.app.container import Container
 from homeostat.app.registry import deprecation, reading
 from homeostat.app.registry.contents import contents
+from homeostat.app.trainingdata import CHANGED_AT, DATA_SINCE, moment
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment, GateResult, ModelVersion, Run
@@ -112,6 +113,8 @@ def _training(run: Run | None) -> dict[str, Any]:
         "reason": run.reason,
         "asked_by": run.actor,
         "rows": run.rows or None,
+        "changed_at": _moment(moment(run.tags, CHANGED_AT)),
+        "data_since": _moment(moment(run.tags, DATA_SINCE)),
         "data_until": _moment(run.data_until),
         "seed": run.seed if run.kind == "train" else None,
         "seconds": round(run.seconds, 3) if run.seconds is not None else None,

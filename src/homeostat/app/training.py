@@ -7,28 +7,29 @@ decide. Each ends in one transaction of state, event and edges, and each can be 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from homeostat.app import estimating
-from homeostat.app.answers import told
+from homeostat.app.answers import loss_of, told
 from homeostat.app.apply import feature_set
 from homeostat.app.asked import sent_to
 from homeostat.app.code import find_model, project
+from homeostat.app.competing import Fit, Fitted, Progress, compete
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
 from homeostat.app.drifting import training_reference
 from homeostat.app.freezing import refuse_frozen
-from homeostat.app.judging import judge
+from homeostat.app.judging import champion_answers, judge
 from homeostat.app.leases import lease_of, release
 from homeostat.app.projects import checkout, import_function, importing
 from homeostat.app.registry.packages import Shown, add_candidate, show
 from homeostat.app.tracking.trainings import add_training, log_results
-from homeostat.app.trainingdata import Split, datasets_of, split
+from homeostat.app.trainingdata import CHANGED_AT, DATA_SINCE, Split, datasets_of, split
 from homeostat.domain.contracts import Column
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import Conflict, DeclarationError
@@ -41,8 +42,6 @@ from homeostat.engine.registry import conversion, formats, metrics, package, sco
 from homeostat.engine.tracking.capture import capture, seed
 from homeostat.engine.tracking.training import TrainingSet
 
-Progress = Callable[[str], None]
-
 
 def submit(
     container: Container,
@@ -53,6 +52,7 @@ def submit(
     using: str = "",
     params: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
+    changed_at: datetime | None = None,
     attempt: int = 1,
 ) -> Run:
     """Queue a training with everything that has come up to now, pinned.
@@ -65,6 +65,7 @@ def submit(
         using: ``module:function`` of the project in place of the declared training function.
         params: Keyword arguments for the training function.
         tags: Marks that stay with the run and the version it makes.
+        changed_at: Since when the world is another: a candidate from the rows since then competes with one from all.
         attempt: The number of this try.
 
     Raises:
@@ -96,7 +97,7 @@ def submit(
         attempt=attempt,
         function=using,
         params=params or {},
-        tags=tags or {},
+        tags=(tags or {}) | ({CHANGED_AT: changed_at.isoformat()} if changed_at else {}),
         inputs=inputs,
         features=_views(container, declaration),
         code=code,
@@ -152,28 +153,6 @@ def _check_params(model: Model, function: Callable[..., Any], params: dict[str, 
                 f"the training function of model/{model.name} takes no parameter {name!r}",
                 remedy=f"It takes {', '.join(accepted) or 'none'}",
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """What fitting gave.
-
-    Args:
-        files: Of the package, by name; they are in the blobs.
-        manifest: Their digests.
-        metrics: On the rows held out, and what the training function logged.
-        rows: How many it was trained on.
-        seconds: Real time it took.
-    """
-
-    files: Mapping[str, bytes]
-    manifest: dict[str, Any]
-    metrics: dict[str, float]
-    rows: int
-    seconds: float
-
-
-Fit = Callable[[Container, Run, Model, Split, Progress], Fitted]
 
 
 def execute(
@@ -256,18 +235,27 @@ def _train(container: Container, run: Run, progress: Progress, using: Fit) -> tu
         rows = split(container, run, model, features)
     prepared.result()
     preparing = container.clock.monotonic() - began
-    fitted = using(container, run, model, rows, progress)
+    fitted, used = compete(
+        container,
+        run,
+        model,
+        rows,
+        progress,
+        using,
+        lambda: champion_answers(container, model, features, rows),
+    )
     done = msgspec.structs.replace(
         run,
         state="succeeded",
         rows=fitted.rows,
         environment=fitted.manifest["files"][package.ENVIRONMENT],
         metrics=fitted.metrics,
+        tags=run.tags | ({DATA_SINCE: used.since.isoformat()} if used.since else {}),
         ended_at=container.clock.now(),
         seconds=preparing + fitted.seconds,
     )
     shown = show(container, done, fitted.files, package.digest(fitted.manifest))
-    return _complete(container, done, fitted.manifest, shown), rows
+    return _complete(container, done, fitted.manifest, shown), used
 
 
 def fit(container: Container, run: Run, model: Model, rows: Split, progress: Progress) -> Fitted:
@@ -327,6 +315,7 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
         metrics=numbers | told(task, data.y),
         rows=len(data),
         seconds=container.clock.monotonic() - began,
+        loss=float(loss_of(task, told(task, rows.holdout.y)).of(rows.holdout.y, held).mean()),
     )
 
 

@@ -1,14 +1,16 @@
 """The rows of one training: pinned dataset versions, joined with their labels, features point in time.
 
-The newest labelled rows are held out for the gates; the model never sees them.
+The newest labelled rows are held out for the gates; the model never sees them. Where the world is known to have
+changed, only rows since then are held out, so that a model is judged by the world as it is.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,14 @@ from homeostat.domain.refs import parse_ref
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.features.times import available_at, micros
 
+CHANGED_AT: Final = "changed_at"
+"""The tag of a run that says since when the world is another, as far as was known when it began."""
+DATA_SINCE: Final = "data_since"
+"""The tag of a run and its version that says from which requests on the version has learned, where not from all."""
+LEAST_SINCE: Final = 100
+"""Fewer labelled rows since a change are not told apart from the others."""
+_SINCE_HELD: Final = 0.2
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -39,11 +49,32 @@ class Rows:
 
 @dataclass(frozen=True)
 class Split:
-    """What the model may learn from, and what the gates judge it on."""
+    """What the model may learn from, and what the gates judge it on.
+
+    Args:
+        train: Rows to learn from.
+        holdout: Rows to judge on.
+        sources: The rows of every dataset.
+        changed_at: Since when the world is another; None: it is not known to have changed.
+        since: The request time from which the rows to learn from begin; None: with the first.
+    """
 
     train: Rows
     holdout: Rows
     sources: dict[str, pl.LazyFrame]
+    changed_at: datetime | None = None
+    since: datetime | None = None
+
+    def cut(self, at: datetime, time: str) -> Split:
+        """Only requests since ``at`` to learn from, by the column ``time``."""
+        mask = (self.train.requests[time] >= at).to_numpy()
+        train = Rows(self.train.requests.filter(mask), self.train.X.filter(mask), self.train.y[mask])
+        return replace(self, train=train, since=at)
+
+
+def moment(tags: Mapping[str, str], name: str) -> datetime | None:
+    """The time that a tag says; None where there is no such tag."""
+    return datetime.fromisoformat(tags[name]) if name in tags else None
 
 
 def split(container: Container, run: Run, model: Model, features: FeatureSet) -> Split:
@@ -59,7 +90,8 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
     columns = declared_columns(find_dataset(container, model.task.request.name)) or ()
     asked = [column for column in columns if column.name != model.task.label or not _completed(model)]
     sent = labelled_by_id(model, sources, features.own, asked, until)
-    labelled = _labelled(model, sources, until, sent)
+    changed_at = moment(run.tags, CHANGED_AT) if model.task.request.time else None
+    labelled = _labelled(model, sources, until, sent, changed_at)
     held = labelled["held"].to_numpy()
     if held.all() or not held.any():
         raise Conflict(
@@ -70,7 +102,16 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
     X = features.offline(requests, sources)
     y = labelled["label"].to_numpy()
     parts = [Rows(requests.filter(mask), X.filter(mask), y[mask]) for mask in (~held, held)]
-    return Split(parts[0], parts[1], sources)
+    time = model.task.request.time
+    if time is None or changed_at is None or _known(labelled[time] >= changed_at) < LEAST_SINCE:
+        return Split(parts[0], parts[1], sources)
+    found = Split(parts[0], parts[1], sources, changed_at)
+    since = moment(run.tags, DATA_SINCE)
+    return found if since is None else found.cut(since, time)
+
+
+def _known(rows: pl.Series) -> int:
+    return int(rows.sum())
 
 
 def _completed(model: Model) -> bool:
@@ -79,7 +120,11 @@ def _completed(model: Model) -> bool:
 
 
 def _labelled(
-    model: Model, sources: dict[str, pl.LazyFrame], until: datetime, sent: pl.DataFrame | None
+    model: Model,
+    sources: dict[str, pl.LazyFrame],
+    until: datetime,
+    sent: pl.DataFrame | None,
+    changed_at: datetime | None,
 ) -> pl.DataFrame:
     """Requests with ``label`` and ``held``, ordered by time (else by key).
 
@@ -111,7 +156,7 @@ def _labelled(
             f"{wrong} labels of model/{model.name} are no answers to its task",
             remedy=f"Declare every class of {task.label!r}, or correct the rows of dataset/{task.source.name}",
         )
-    return frame.with_columns(_held(model, frame, until)).drop("label_time")
+    return frame.with_columns(_held(model, frame, until, changed_at)).drop("label_time")
 
 
 def _last_of_key(dataset: Dataset, rows: pl.LazyFrame, keys: tuple[str, ...]) -> pl.LazyFrame:
@@ -119,8 +164,13 @@ def _last_of_key(dataset: Dataset, rows: pl.LazyFrame, keys: tuple[str, ...]) ->
     return rows.sort(SEQ, maintain_order=True).unique(list(keys), keep="last", maintain_order=True)
 
 
-def _held(model: Model, frame: pl.DataFrame, until: datetime) -> pl.Series:
-    """The newest rows by label time for a holdout of a duration; for a share, the newest, or without times any."""
+def _held(
+    model: Model, frame: pl.DataFrame, until: datetime, changed_at: datetime | None = None
+) -> pl.Series:
+    """The newest rows by label time for a holdout of a duration; for a share, the newest, or without times any.
+
+    Of rows since a change at most a fifth, the newest, and none before.
+    """
     if isinstance(model.holdout, str) and model.task.source.time:
         mask = frame["label_time"] > until - parse_duration(model.holdout)
     elif model.task.request.time:
@@ -133,7 +183,14 @@ def _held(model: Model, frame: pl.DataFrame, until: datetime) -> pl.Series:
         hashes = np.array([blake2b(key.encode(), digest_size=8).digest() for key in keys.to_series()])
         order = hashes.argsort(kind="stable").argsort(kind="stable")
         mask = pl.Series(order < round(frame.height * _share(model.holdout)))
-    return mask.fill_null(False).alias("held")
+    held = mask.fill_null(False).alias("held")
+    if changed_at is None or model.task.request.time is None:
+        return held
+    recent = frame[model.task.request.time] >= changed_at
+    if _known(recent) < LEAST_SINCE:
+        return held
+    newest = (held & recent).reverse().cum_sum().reverse()
+    return (held & recent & (newest <= round(_known(recent) * _SINCE_HELD))).alias("held")
 
 
 def _share(holdout: str | float) -> float:

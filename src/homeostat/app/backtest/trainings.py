@@ -16,8 +16,9 @@ from typing import Any
 import msgspec
 import psutil
 
+from homeostat.app.competing import Fitted, Progress
 from homeostat.app.container import Container
-from homeostat.app.training import Fitted, Progress, fit
+from homeostat.app.training import fit
 from homeostat.app.trainingdata import Split
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.rules import DriftTest
@@ -34,6 +35,7 @@ class Kept(msgspec.Struct, frozen=True):
     metrics: dict[str, float]
     rows: int
     seconds: float
+    loss: float
 
 
 class SharedTrainings:
@@ -49,7 +51,7 @@ class SharedTrainings:
 
     def fit(self, container: Container, run: Run, model: Model, rows: Split, progress: Progress) -> Fitted:
         """As ``training.fit``; its seconds are those of a processor."""
-        file = self._folder / f"{_key(run, model)}.json"
+        file = self._folder / f"{_key(run, model, rows)}.json"
         with _alone(file.with_suffix(".lock")):
             if file.is_file():
                 kept = msgspec.json.decode(file.read_bytes(), type=Kept)
@@ -60,12 +62,15 @@ class SharedTrainings:
                     metrics=kept.metrics,
                     rows=kept.rows,
                     seconds=kept.seconds,
+                    loss=kept.loss,
                 )
             before = _spent()
             made = fit(container, run, model, rows, progress)
             seconds = round(_spent() - before, 3)
             fresh = file.with_suffix(".part")
-            fresh.write_bytes(msgspec.json.encode(Kept(made.manifest, made.metrics, made.rows, seconds)))
+            fresh.write_bytes(
+                msgspec.json.encode(Kept(made.manifest, made.metrics, made.rows, seconds, made.loss))
+            )
             fresh.replace(file)
             return Fitted(
                 files=made.files,
@@ -73,10 +78,11 @@ class SharedTrainings:
                 metrics=made.metrics,
                 rows=made.rows,
                 seconds=seconds,
+                loss=made.loss,
             )
 
 
-def _key(run: Run, model: Model) -> str:
+def _key(run: Run, model: Model, rows: Split) -> str:
     said = {name: value for name, value in model.spec().items() if name not in _DECIDED_LATER}
     rules = model.retrain.leaves if model.retrain else ()
     # What a training keeps for the drift rules, beside what they decide later.
@@ -85,7 +91,8 @@ def _key(run: Run, model: Model) -> str:
         any(isinstance(r, DriftTest) and r.joint for r in rules),
     ]
     views = [view.digest for view in model.features]
-    return digest_of([said, kept, views, run.function, run.params, run.seed, str(run.data_until)])[7:]
+    told = [str(at) for at in (run.data_until, rows.changed_at, rows.since)]
+    return digest_of([said, kept, views, run.function, run.params, run.seed, *told])[7:]
 
 
 def _spent() -> float:

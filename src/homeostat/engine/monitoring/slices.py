@@ -2,9 +2,11 @@
 
 The search is Slice Finder's (Chung, Kraska, Polyzotis, Tae & Whang, "Automated data slicing for model validation", TKDE
 32, 2020): a slice is worse where its mean loss is more than that of all other rows, by Welch's test, and by an effect
-size that matters. All slices that are large enough are tested, and of those that are named a twentieth is wrong at most
-on average: Benjamini & Yekutieli's step-up (Annals of Statistics 29, 2001), which holds however slices overlap. A pair
-is named only where it is worse than both of its parts by themselves; else the parts say it more simply.
+size that matters. All slices that are large enough are tested, and of those that pass a twentieth is wrong at most on
+average: Benjamini & Yekutieli's step-up (Annals of Statistics 29, 2001), which holds however slices overlap. Where the
+loss is the same everywhere, any is named with a probability of a twentieth at most. Of those that pass, the ones with
+the largest effect are named; that choice has no such bound of its own, and flatters their effect. A pair is named only
+where it is worse than both of its parts by themselves; else the parts say it more simply.
 """
 
 from __future__ import annotations

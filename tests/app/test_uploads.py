@@ -46,7 +46,7 @@ def send(addresses: list[str], parts: list[bytes]) -> list[tuple[int, str]]:
     """Put parts where they belong, the last one first; gives their numbers and entity tags."""
     told = []
     for number, data in sorted(enumerate(parts, 1), reverse=True):
-        answer = httpx.put(addresses[number - 1], content=data)
+        answer = httpx.put(addresses[number - 1], content=data, timeout=60)
         assert answer.status_code == 200
         told.append((number, answer.headers["ETag"]))
     return told
@@ -66,7 +66,7 @@ def test_a_file_is_made_of_its_parts(container: Container, direct: Direct) -> No
     assert found is not None
     address, size = found
     assert (
-        httpx.get(address, headers={"range": "bytes=2499998-2500002"}).content
+        httpx.get(address, headers={"range": "bytes=2499998-2500002"}, timeout=60).content
         == b"".join(parts)[2499998:2500003]
     )
     assert size == made.size

@@ -37,5 +37,5 @@ def test_a_day_with_a_server(homeostat: Shell, up: Up) -> None:
     assert "Nothing to change" in homeostat("apply").out
     server = up.note.server
     assert f"Stopped {server}" in homeostat("down").out
-    assert up.process.wait(5) == 0
+    assert up.process.wait(100) == 0
     assert "Nothing runs" in homeostat("down").out

@@ -70,7 +70,7 @@ class Evaluator:
         assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.stdout.close()
-        self._process.wait(30)
+        self._process.wait(100)
 
 
 class Client:

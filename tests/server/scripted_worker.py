@@ -31,9 +31,9 @@ from tests.engine.serving.fakes import FakeScorer, loaded
 
 
 class Scorer(FakeScorer):
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, home: Path) -> None:
         super().__init__(version / 10)
-        self.version = version
+        self.version, self.home = version, home
         self.warm = 0
 
     def score(self, rows: Sequence[Any], times: Sequence[datetime]) -> Scored:
@@ -44,6 +44,7 @@ class Scorer(FakeScorer):
             if row.id.startswith("poison"):
                 raise ValueError("poison")
             if row.id.startswith("slow"):
+                (self.home / "slow").touch()
                 time.sleep(0.3)
         return super().score(rows, times)
 
@@ -74,7 +75,7 @@ class Store:
         if version == 9:
             raise NotFound("version 9 has lost a file")
         time.sleep(0.05)
-        return loaded(version, Scorer(version))
+        return loaded(version, Scorer(version, self.home))
 
     def sink(self, deployment: str, frame: pl.DataFrame) -> None:
         if (self.home / "broken").exists():

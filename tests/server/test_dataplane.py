@@ -167,7 +167,9 @@ def test_one_poison_row_of_fifteen_fails_alone(worker: Worker) -> None:
     ids = [f"slow{n}" if n == 0 else "poison" if n == 7 else f"row{n}" for n in range(15)]
     with ThreadPoolExecutor(15) as pool:
         answers = list(
-            pool.map(lambda id: httpx.post(f"{worker.url}/predict/flights", json=ROW | {"id": id}), ids)
+            pool.map(
+                lambda id: httpx.post(f"{worker.url}/predict/flights", json=ROW | {"id": id}, timeout=60), ids
+            )
         )
     assert [answer.status_code for answer in answers] == [500 if id == "poison" else 200 for id in ids]
     failed = answers[7].json()
@@ -231,7 +233,7 @@ def test_pipelined_and_kept_connections(worker: Worker) -> None:
             + content
         )
 
-    with socket.create_connection(("127.0.0.1", worker.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", worker.port), timeout=60) as connection:
         for _ in range(2):
             connection.sendall(b"".join(request(f"p{n}") for n in range(20)))
             got = b""
@@ -285,7 +287,7 @@ def test_a_swap_under_load_fails_no_request(worker: Worker) -> None:
     stop = False
 
     def load(n: int) -> list[tuple[int, int | None]]:
-        with httpx.Client(base_url=worker.url, timeout=10) as client:
+        with httpx.Client(base_url=worker.url, timeout=60) as client:
             out = []
             while not stop:
                 answer = client.post("/predict/flights", json=ROW | {"id": f"load-{n}-{len(out)}"})

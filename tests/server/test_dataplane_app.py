@@ -33,7 +33,7 @@ from homeostat.domain.tracking import Experiment
 from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.featureset import update
 from homeostat.engine.registry import package
-from tests.server.workers import ROOT, eventually, free_port
+from tests.server.workers import ROOT, eventually, shared_port
 
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
 PROJECT = """
@@ -88,7 +88,7 @@ ROW = {"flight": "UA1", "origin": "JFK", "departs": "2013-07-01T12:30:00Z", "dis
 
 @pytest.fixture
 def container(tmp_path: Path) -> Iterator[Container]:
-    with Container(Settings(home=tmp_path / "home", serve_port=free_port())) as made:
+    with Container(Settings(home=tmp_path / "home", serve_port=shared_port())) as made:
         yield made
 
 
@@ -173,31 +173,33 @@ def test_the_program_serves_logs_and_leaves(container: Container, code: str) -> 
     )
     try:
         url = f"http://127.0.0.1:{settings.serve_port}"
-        eventually(lambda: httpx.get(f"{url}/ready").status_code == 200)
+        eventually(lambda: httpx.get(f"{url}/ready", timeout=60).status_code == 200)
         (lease,) = eventually(lambda: container.store.find(Lease))
         assert (lease.role, lease.pid, lease.detail["port"]) == ("worker", process.pid, settings.serve_port)
         started = psutil.Process(process.pid).create_time()
         assert lease.detail["started"] == pytest.approx(started, abs=1)  # a later process may get its pid
-        got = httpx.post(f"{url}/predict/delay?explain=features", json=ROW).json()
+        got = httpx.post(f"{url}/predict/delay?explain=features", json=ROW, timeout=60).json()
         assert got["features"] == {"sky__temp": 70.0, "trip__distance": 1000.0, "trip__hour": 0.5}
         assert got["age_seconds"] == {"sky": 1800.0}
-        unknown = httpx.post(f"{url}/predict/delay?explain=features", json=ROW | {"origin": "XXX"}).json()
+        unknown = httpx.post(
+            f"{url}/predict/delay?explain=features", json=ROW | {"origin": "XXX"}, timeout=60
+        ).json()
         assert (unknown["features"]["sky__temp"], unknown["as_of"]) == (None, {"sky": None})
         traced = httpx.post(
-            f"{url}/predict/delay", json=ROW, headers={"traceparent": f"00-{TRACE}-{'b' * 16}-01"}
+            f"{url}/predict/delay", json=ROW, headers={"traceparent": f"00-{TRACE}-{'b' * 16}-01"}, timeout=60
         )
         assert traced.headers["traceparent"].startswith(f"00-{TRACE}-")
         with httpx.Client(
-            transport=httpx.HTTPTransport(uds=lease.address), base_url="http://worker"
+            transport=httpx.HTTPTransport(uds=lease.address), base_url="http://worker", timeout=60
         ) as private:
             deploy(container, 2, Arm(1, 0.0, "champion"), Arm(2, 1.0, "canary"))
             synced = private.post("/-/sync", timeout=30).json()
             assert synced["generation"] == {"delay": 2}
-        other = httpx.post(f"{url}/predict/delay", json=ROW).json()
+        other = httpx.post(f"{url}/predict/delay", json=ROW, timeout=60).json()
         assert (other["version"], other["arm"]) == (2, "canary")
         assert other["score"] == pytest.approx(1 - got["score"], abs=1e-6)
         process.terminate()
-        assert process.wait(15) == 0
+        assert process.wait(100) == 0
     finally:
         process.kill()
         process.wait()

@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,8 +31,8 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
 def test_sigterm_answers_what_is_in_flight_writes_the_log_and_exits_0(worker: Worker) -> None:
     ids = {worker.ask(id=str(n)).json()["prediction_id"] for n in range(50)}
     with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(httpx.post, f"{worker.url}/predict/flights", json=ROW | {"id": "slow"})
-        time.sleep(0.15)  # the model takes 0.3 s
+        slow = pool.submit(httpx.post, f"{worker.url}/predict/flights", json=ROW | {"id": "slow"}, timeout=60)
+        eventually(lambda: (worker.home / "slow").exists())  # the model is at it, and takes 0.3 s
         worker.process.send_signal(signal.SIGTERM)
         answer = slow.result()
     assert worker.stop() == 0
@@ -66,11 +65,11 @@ def test_workers_share_the_port(worker: Worker) -> None:
     other = Worker(worker.home, worker.port, "w2").start()
     pids = set()
     for _ in range(60):
-        pids.add(httpx.get(f"{worker.url}/stats").json()["pid"])
+        pids.add(httpx.get(f"{worker.url}/stats", timeout=60).json()["pid"])
     assert pids == {worker.process.pid, other.process.pid}
     assert other.stop() == 0
     for _ in range(20):
-        assert httpx.post(f"{worker.url}/predict/flights", json=ROW).status_code == 200
+        assert httpx.post(f"{worker.url}/predict/flights", json=ROW, timeout=60).status_code == 200
 
 
 def test_a_worker_that_starts_before_its_store_waits_for_it(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ from tritonclient.utils import InferenceServerException
 
 from homeostat.server.protocols.messages import SERVICE, message
 from tests.engine.serving.fakes import ROW
-from tests.server.workers import Worker, free_port
+from tests.server.workers import Worker, shared_port
 
 
 @pytest.fixture(scope="module")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
-    running = Worker(tmp_path_factory.mktemp("plane"), grpc_port=free_port())
+    running = Worker(tmp_path_factory.mktemp("plane"), grpc_port=shared_port())
     running.deploy(1, (1, 0.5, "champion"), (2, 0.5, "canary"))
     running.start()
     yield running
@@ -54,7 +54,7 @@ def test_server_and_models_say_what_they_are(client: triton.InferenceServerClien
     assert client.is_server_ready()
     assert client.is_model_ready("flights", "2")
     told = client.get_model_metadata("flights", as_json=True)
-    http = httpx.get(f"{worker.url}/v2/models/flights").json()
+    http = httpx.get(f"{worker.url}/v2/models/flights", timeout=60).json()
     assert [one["name"] for one in told["inputs"]] == [one["name"] for one in http["inputs"]]
     assert told["versions"] == ["1", "2"]
     assert told["outputs"][0] == {"name": "score", "datatype": "FP64", "shape": ["-1"]}
@@ -128,7 +128,7 @@ def test_contents_in_the_message_are_answered_in_the_message(worker: Worker) -> 
 
 
 def test_requests_are_counted_beside_those_over_http(worker: Worker) -> None:
-    text = httpx.get(f"{worker.url}/metrics").text
+    text = httpx.get(f"{worker.url}/metrics", timeout=60).text
     assert (
         f'homeostat_request_seconds_count{{pid="{worker.process.pid}",protocol="grpc",status="200"}}' in text
     )

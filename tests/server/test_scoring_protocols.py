@@ -39,7 +39,7 @@ def the_client_asks(port: int) -> dict[str, Any]:
     from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
     client = ScoringServerClient("127.0.0.1", port)
-    client.wait_server_ready(timeout=20)
+    client.wait_server_ready(timeout=100)
     frame = pd.DataFrame(
         {
             "id": ["a", "b"],

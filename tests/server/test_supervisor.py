@@ -37,7 +37,7 @@ def test_it_answers_health_once_ready(up: Up) -> None:
 def test_a_killed_control_process_is_replaced_and_refuses_nobody(up: Up) -> None:
     before = up.child(CONTROL)
     before.kill()
-    before.wait(5)
+    before.wait(100)
     assert up.get("/health").status_code == 200  # waits for the next one
     assert up.child(CONTROL).pid != before.pid
     assert up.said("control was killed by SIGKILL; it starts again")
@@ -48,7 +48,7 @@ def test_a_killed_worker_is_replaced(up: Up) -> None:
 
     def another() -> int:
         try:
-            pid = int(httpx.get(f"{up.note.predictions}/stats").json()["pid"])
+            pid = int(httpx.get(f"{up.note.predictions}/stats", timeout=60).json()["pid"])
         except httpx.TransportError:
             return 0
         return pid if pid != before else 0
@@ -61,7 +61,7 @@ def test_a_killed_worker_is_replaced(up: Up) -> None:
 
 def test_a_home_is_used_once(up: Up) -> None:
     second = Up(up.home)
-    assert second.process.wait(30) == 1
+    assert second.process.wait(100) == 1
     assert second.said(f"Homeostat runs already for {up.home}, at {up.note.server}")
     assert second.said("homeostat down")
     assert not second.said("Traceback")
@@ -108,7 +108,7 @@ def test_a_port_in_use_is_told_with_the_remedy(tmp_path: Path, setting: str) -> 
         port = taken.getsockname()[1]
         flag = "--" + setting.replace("_", "-")
         up = Up(tmp_path / "home", flag, str(port))
-        assert up.process.wait(30) == 1
+        assert up.process.wait(100) == 1
     assert up.said(f"cannot listen on 127.0.0.1:{port}")
     assert up.said(f"homeostat up {flag} PORT")
     assert not up.said("Traceback")
@@ -116,7 +116,7 @@ def test_a_port_in_use_is_told_with_the_remedy(tmp_path: Path, setting: str) -> 
 
 def test_what_cannot_run_is_not_tried_again(tmp_path: Path) -> None:
     up = Up(tmp_path / "home", "--clock", "simulated")
-    assert up.process.wait(30) == 1
+    assert up.process.wait(100) == 1
     assert up.said("there is no simulated clock")
     assert up.said("cannot run; stopping")
     assert not up.said("starts again")

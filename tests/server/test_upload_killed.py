@@ -31,7 +31,7 @@ def blocks(count: int, mark: bytes = b"....") -> Iterator[bytes]:
 
 def test_killed_in_the_middle_of_an_upload(up: Up) -> None:
     server = up.note.server
-    httpx.put(f"{server}{PATH}/there", content=b"before").raise_for_status()
+    httpx.put(f"{server}{PATH}/there", content=b"before", timeout=60).raise_for_status()
     control = up.child(CONTROL)
 
     def until_it_dies(chunks: int) -> Iterator[bytes]:
@@ -39,14 +39,14 @@ def test_killed_in_the_middle_of_an_upload(up: Up) -> None:
             if number == MEGABYTES // 2:
                 eventually(lambda: len(_blobs(up)) >= chunks)  # some of it is on the disk
                 control.kill()
-                control.wait(5)
+                control.wait(100)
             yield block
 
     for name, chunks in (("new", 3), ("there", 5)):
         control = up.child(CONTROL)
         length = {"content-length": str(MEGABYTES << 20)}
         with pytest.raises(httpx.TransportError):
-            httpx.put(f"{server}{PATH}/{name}", content=until_it_dies(chunks), headers=length, timeout=30)
+            httpx.put(f"{server}{PATH}/{name}", content=until_it_dies(chunks), headers=length, timeout=100)
     listed = up.get("/api/2.0/mlflow-artifacts/artifacts?path=1/ab12/artifacts").json()
     assert listed == {"files": [{"path": "there", "is_dir": False, "file_size": 6}]}
     assert up.get(f"{PATH}/new").status_code == 404
@@ -59,7 +59,7 @@ def test_killed_in_the_middle_of_an_upload(up: Up) -> None:
 @pytest.mark.timeout(300)
 def test_a_gigabyte_in_bounded_memory(up: Up) -> None:
     server, control = up.note.server, up.child(CONTROL)
-    httpx.put(f"{server}{PATH}/small", content=b"1").raise_for_status()
+    httpx.put(f"{server}{PATH}/small", content=b"1", timeout=60).raise_for_status()
     used = [control.memory_info().rss]
 
     def noting(pieces: Iterator[bytes]) -> Iterator[bytes]:

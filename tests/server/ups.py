@@ -86,10 +86,10 @@ class Up:
 
     def get(self, path: str) -> httpx.Response:
         """Ask the control API; a restart is waited for."""
-        return httpx.get(self.note.server + path, timeout=30)
+        return httpx.get(self.note.server + path, timeout=100)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal and wait for the end."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(40)
+        return self.process.wait(100)

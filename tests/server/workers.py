@@ -23,10 +23,22 @@ SCRIPT = Path(__file__).with_name("scripted_worker.py")
 ROOT = Path(__file__).parents[2]
 
 
+_held: list[socket.socket] = []
+
+
 def free_port() -> int:
     with socket.socket() as trial:
         trial.bind(("127.0.0.1", 0))
         return int(trial.getsockname()[1])
+
+
+def shared_port() -> int:
+    """A port that nobody else is given while this process lives, for servers that share theirs."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", 0))
+    _held.append(held)
+    return int(held.getsockname()[1])
 
 
 def eventually(check: Callable[[], Any], seconds: float = 180.0) -> Any:
@@ -46,13 +58,13 @@ class Worker:
     """One worker process, its HTTP client and its private client."""
 
     def __init__(self, home: Path, port: int = 0, name: str = "w1", grpc_port: int = 0) -> None:
-        self.home, self.port, self.name, self.grpc_port = home, port or free_port(), name, grpc_port
+        self.home, self.port, self.name, self.grpc_port = home, port or shared_port(), name, grpc_port
         self.url = f"http://127.0.0.1:{self.port}"
         self.socket = socket_path(home, name)
         self.lease = home / f"lease-{name}"
-        self.client = httpx.Client(base_url=self.url, timeout=10)
+        self.client = httpx.Client(base_url=self.url, timeout=60)
         self.private = httpx.Client(
-            base_url="http://worker", transport=httpx.HTTPTransport(uds=str(self.socket)), timeout=10
+            base_url="http://worker", transport=httpx.HTTPTransport(uds=str(self.socket)), timeout=60
         )
 
     def start(self) -> Worker:

@@ -83,11 +83,11 @@ def test_who_commits_later_comes_later(postgres_url: str) -> None:
             tx.insert(Cursor(name="run/a", seq=1))
             tx.append(Event(kind="k", subject="run/a", at=AT))
             a_wrote.set()
-            assert b_is_done.wait(20)
+            assert b_is_done.wait(100)
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert a_wrote.wait(20)
+    assert a_wrote.wait(100)
     with store.begin() as tx:
         tx.insert(Cursor(name="run/b", seq=1))
         tx.append(Event(kind="k", subject="run/b", at=AT))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from homeostat.adapters.sql import SqlMetaStore, SqlPoints
 from homeostat.domain.records import Run
@@ -60,6 +61,15 @@ def begin(
     with store.begin() as tx:
         tx.put(run, *blocks, *metrics)
     return run.id
+
+
+def waits(store: SqlMetaStore) -> bool:
+    """Whether somebody waits for a lock of PostgreSQL."""
+    if store.dialect == "sqlite":
+        return False
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with store.engine.connect() as connection:
+        return bool(connection.execute(text(asked)).scalar())
 
 
 async def append(points: SqlPoints, key: str, value: float, step: int, *, run: str = "r") -> bool:
@@ -135,7 +145,8 @@ def test_beside_a_transaction_that_merges_nothing_is_lost(store: SqlMetaStore, p
         with store.begin() as tx:
             tx.lock(Run, "r")
             asked = asyncio.create_task(append(points, "a", 1.0, 9))
-            await asyncio.sleep(0.05)
+            while not (await asyncio.wait([asked], timeout=0.01))[0] and not waits(store):
+                pass
             tx.delete(MetricBlock, ("run", "=", "r"), ("seq", "=", 4))
             tx.update(MetricBlock, {"level": 1}, ("run", "=", "r"), ("seq", "=", 3))
         return await asked

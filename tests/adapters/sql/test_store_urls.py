@@ -99,7 +99,7 @@ def test_of_transactions_that_wait_for_each_other_one_may_be_repeated(
         try:
             with store.begin() as tx:
                 tx.lock(Cursor, first)
-                both.wait(20)
+                both.wait(100)
                 tx.lock(Cursor, second)
         except Busy as error:
             conflicts.append(error)

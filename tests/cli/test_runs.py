@@ -72,6 +72,45 @@ def test_the_best_run(homeostat: Shell, tracked: list[hs.Run]) -> None:
     assert "No run is like that" in homeostat("runs", "ls", "-f", "metrics.acc > 0").out
 
 
+def test_values_are_shown(homeostat: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOMEOSTAT_SERVER", NOBODY)
+    truth, scores = [0, 1, 1, 0], [0.2, 0.9, 0.4, 0.3]
+    with hs.run("exp", capture=False) as run:
+        hs.log(picture=hs.Image([[0.0, 0.5], [0.5, 1.0]], caption="grey"), tone=hs.Audio([0.0] * 800, 8000))
+        hs.log({"val/roc": hs.Curve.roc(truth, scores), "spread": hs.Histogram([1, 2, 3, 4], bins=2)})
+        hs.log(
+            right=hs.ConfusionMatrix(["a", "b", "b"], ["a", "b", "a"]), rows=hs.Table([{"a": 1}, {"a": 2}])
+        )
+        for step in range(3):
+            hs.log(said=f"at {step}\nmore", step=10 + step)
+        run.log_text("{}", "values/said/000000000020-1-0001.json")
+        run.log_text("no value", "values/notes.txt")
+    monkeypatch.delenv("HOMEOSTAT_SERVER")
+    shown = homeostat("runs", "show", run.id).out
+    for words in (
+        "image of 2 × 2: grey",
+        "audio of 0.1 s at 8,000 Hz",
+        "points, true positive rate by false positive rate",
+        "histogram of 4, 1 to 4, mean 2.5",
+        "confusion matrix of 2 classes, 3 answers, 66.7% right",
+        "table of 2 × 1: a",
+    ):
+        assert words in shown
+    told = {one["key"]: one for one in homeostat("runs", "show", run.id, "--json").json["values"]}
+    assert sorted(told) == ["picture", "right", "rows", "said", "spread", "tone", "val/roc"]
+    assert (told["said"]["told"], told["said"]["step"]) == ("text: at 2 more", 12)
+    assert told["rows"]["file"].endswith(".parquet")
+    assert told["rows"]["detail"] == {}
+    assert homeostat("runs", "show", run.id, "--value", "rows", "--json").json["detail"]["first"] == [
+        [1],
+        [2],
+    ]
+    matrix = homeostat("runs", "show", run.id, "--value", "right").out.split()
+    assert matrix[-9:] == ["truth", "a", "b", "a", "1", "0", "b", "1", "1"]
+    assert "is the file values/picture/" in homeostat("runs", "show", run.id, "--value", "picture").out
+    assert "no value 'roc'" in homeostat("runs", "show", run.id, "--value", "roc", status=1).err
+
+
 def test_export(homeostat: Shell, tracked: list[hs.Run]) -> None:
     assert "3 runs" in homeostat("runs", "export", "runs.parquet").out
     assert pl.read_parquet(homeostat.folder / "runs.parquet")["params.depth"].to_list() == ["2", "1", "0"]
@@ -130,6 +169,7 @@ def test_the_same_with_a_server(
     ]
     assert homeostat("runs", "best", "loss", "--json").json["ties"] == [tracked[2].id]
     assert "12 points" in homeostat("runs", "export", "points.csv", "--points").out
+    assert homeostat("runs", "show", tracked[1].id, "--json").json["values"] == []
     homeostat("runs", "delete", tracked[1].id)
     assert homeostat("runs", "show", tracked[1].id, "--json").json["deleted"]
     homeostat("runs", "restore", tracked[1].id)

@@ -17,7 +17,9 @@ from homeostat.domain.errors import BadRequest
 if TYPE_CHECKING:
     import polars as pl
 
+    from homeostat.app.tracking.curves import Points
     from homeostat.app.tracking.summaries import RunSummary
+    from homeostat.app.tracking.values import LoggedValue
     from homeostat.sdk.tracking.reading import Runs
 
 _SETTINGS: Final = ("home", "server", "store")
@@ -90,12 +92,25 @@ def ls(
     print_table(["run", "name", "experiment", "state", "began", *metrics, *params], rows)
 
 
-def show(session: Session, run: RunId, as_json: Json = False) -> None:
+def show(
+    session: Session,
+    run: RunId,
+    value: Annotated[
+        str, typer.Option("--value", metavar="NAME", help="All of one image, table, text or the like.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
     """Show a run and all that was logged to it."""
     with _runs(session) as runs:
         found = runs.summary(run.removeprefix("run/"))
+        values = runs.values(found.id, value)
+    if value:
+        _show_value(found, values[0], as_json)
+        return
     if as_json:
-        print_json(found)
+        from msgspec.structs import asdict
+
+        print_json(asdict(found) | {"values": values})
         return
     took = "" if found.seconds is None else f", {found.seconds:,.1f} s"
     typer.echo(f"run/{found.id} {found.name!r} of {found.experiment}: {found.state}{took}")
@@ -107,12 +122,30 @@ def show(session: Session, run: RunId, as_json: Json = False) -> None:
     for name, rows in (
         ("parameter", list(found.params.items())),
         ("metric", [(_against(key, found), number(value)) for key, value in found.metrics.items()]),
+        ("value", [(one.key, _counted(one)) for one in values]),
         ("tag", list(found.tags.items())),
         ("input", [(source, "") for source in found.inputs]),
     ):
         if rows:
             typer.echo()
-            print_table([name, "value"] if name != "input" else [name, ""], rows)
+            print_table([name, "value"] if name not in ("input", "value") else [name, ""], rows)
+
+
+def _show_value(run: RunSummary, value: LoggedValue, as_json: bool) -> None:
+    from homeostat.engine.tracking.shown import rows_of
+
+    if as_json:
+        print_json(value)
+        return
+    typer.echo(f"{value.key} at step {value.step}: {_counted(value)}")
+    if value.type == "text":
+        typer.echo(f"\n{value.detail.get('text', '')}")
+    columns, rows = rows_of(value.type, value.detail)
+    if columns:
+        typer.echo()
+        print_table(columns, rows)
+    if value.file:
+        typer.echo(f"It is the file {value.file} of run/{run.id}.")
 
 
 def diff(
@@ -246,6 +279,10 @@ def _against(metric: str, run: RunSummary) -> str:
     return f"{metric} (by {axis})" if axis else metric
 
 
+def _counted(value: LoggedValue) -> str:
+    return value.told if value.count == 1 else f"{value.told} (the latest of {value.count:,})"
+
+
 def _shown(value: Any) -> str:
     return number(value) if isinstance(value, float) else "" if value is None else str(value)
 
@@ -275,9 +312,16 @@ def _points(runs: Runs, found: list[RunSummary], tell: Any) -> pl.DataFrame:
     parts = []
     for done, run in enumerate(found, 1):
         tell(f"{done:,} of {len(found):,} runs")
-        for key in run.metrics:
-            read = runs.points(run.id, key)
+        for key, read in _all_points(runs, run.id):
             part = pl.DataFrame({name: getattr(read, name) for name in points}, schema=points)
             named = {"run": run.id, "metric": key, "axis": read.axis}
             parts.append(part.with_columns(pl.lit(value).alias(name) for name, value in named.items()))
     return pl.concat(parts).select(*schema) if parts else pl.DataFrame(schema=schema)
+
+
+def _all_points(runs: Runs, id: str) -> Iterator[tuple[str, Points]]:
+    heap = runs.all_points(id)
+    yield from heap.metrics.items()
+    while heap.last:
+        heap = runs.all_points(id, heap.last)
+        yield from heap.metrics.items()

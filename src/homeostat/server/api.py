@@ -131,6 +131,8 @@ class Api:
             post("/runs/best", lambda call: tracking.best(self._container, call)),
             get("/runs/{id}/summary", lambda call: tracking.summary(self._container, call)),
             get("/runs/{id}/points", lambda call: tracking.points(self._container, call)),
+            get("/runs/{id}/points/all", lambda call: tracking.all_points(self._container, call)),
+            get("/runs/{id}/values", lambda call: tracking.values(self._container, call)),
             get("/models", lambda call: registry.models(self._container, call)),
             get("/models/{name}", lambda call: registry.model(self._container, call)),
             get("/models/{name}/live", lambda call: registry.live(self._container, call)),

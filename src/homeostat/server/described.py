@@ -25,7 +25,8 @@ from homeostat.app.shadows import Agreement
 from homeostat.app.signatures import Signatures
 from homeostat.app.slos import Standing as LevelsStanding
 from homeostat.app.telling import AlertShown, ChannelStanding
-from homeostat.app.tracking import streams, summaries
+from homeostat.app.tracking import curves, streams, summaries
+from homeostat.app.tracking.values import LoggedValue
 from homeostat.app.tried import Tried
 from homeostat.domain import records
 from homeostat.domain.events import Event, Verdict
@@ -109,9 +110,17 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /runs/{id}/summary": Operation("A run with all that was logged to it.", summaries.RunSummary),
     "GET /runs/{id}/points": Operation(
         "Every point of a metric, and where it lies on an axis.",
-        summaries.Points,
+        curves.Points,
         query={"key": _TEXT, "axis": _TEXT},
         needs=("key",),
+    ),
+    "GET /runs/{id}/points/all": Operation(
+        "Every point of every metric, some metrics at once.", curves.Heap, query={"after": _TEXT}
+    ),
+    "GET /runs/{id}/values": Operation(
+        "Images, tables and the like: the latest under each name, or one with its detail.",
+        list[LoggedValue],
+        query={"key": _TEXT},
     ),
     "GET /runs/{id}/log": Operation(
         "How far a stream was taken.", streams.Taken, query={"stream": _TEXT}, needs=("stream",)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from homeostat.app.tracking import streams, summaries
+from homeostat.app.tracking import curves, streams, summaries
 from homeostat.app.tracking.search import View
+from homeostat.app.tracking.values import LoggedValue, logged_values
 from homeostat.domain.errors import BadRequest
 from homeostat.server.calls import Call
 
@@ -62,12 +63,22 @@ def summary(container: Container, call: Call) -> summaries.RunSummary:
     return summaries.summary(container, call.path["id"].removeprefix("run/"))
 
 
-def points(container: Container, call: Call) -> summaries.Points:
+def points(container: Container, call: Call) -> curves.Points:
     """The points of a metric: ``GET /runs/{id}/points?key=&axis=``."""
     key = call.query.get("key", "")
     if not key:
         raise BadRequest("no metric is named", field="key", remedy="Give ?key=")
-    return summaries.points(container, call.path["id"].removeprefix("run/"), key, call.query.get("axis", ""))
+    return curves.points(container, call.path["id"].removeprefix("run/"), key, call.query.get("axis", ""))
+
+
+def all_points(container: Container, call: Call) -> curves.Heap:
+    """The points of the metrics after one: ``GET /runs/{id}/points/all?after=``."""
+    return curves.all_points(container, call.path["id"].removeprefix("run/"), call.query.get("after", ""))
+
+
+def values(container: Container, call: Call) -> list[LoggedValue]:
+    """What is logged beside numbers: ``GET /runs/{id}/values?key=``."""
+    return logged_values(container, call.path["id"].removeprefix("run/"), call.query.get("key", ""))
 
 
 def _stream(call: Call) -> str:

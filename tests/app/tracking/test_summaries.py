@@ -20,7 +20,8 @@ from homeostat.app.tracking import (
     summaries,
     update_run,
 )
-from homeostat.app.tracking.summaries import best, find, points, summary
+from homeostat.app.tracking.curves import Heap, all_points, points
+from homeostat.app.tracking.summaries import best, find, summary
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.tracking import RunInput
 from homeostat.engine.tracking.compare import differences
@@ -75,6 +76,10 @@ def test_a_run_with_all_that_is_its_own(container: Container) -> None:
     assert sorted(found.inputs) == ["dataset/f@3", "rows@d"]
     assert points(container, "abcdef01", "loss").value == [0.5, 0.25]
     assert points(container, "abcdef01", "bad").value == [None]
+    together = all_points(container, "abcdef01")
+    assert together == Heap({key: points(container, "abcdef01", key) for key in ("bad", "loss")})
+    assert all_points(container, "abcdef01", "bad").metrics == {"loss": points(container, "abcdef01", "loss")}
+    assert all_points(container, "abcdef01", "loss") == Heap({})
 
 
 def test_the_beginning_of_an_id(container: Container) -> None:
@@ -148,3 +153,21 @@ def test_of_many_the_rest_is_not_counted(container: Container, monkeypatch: pyte
 def test_differences() -> None:
     found = differences("param", {"a": 1, "b": 2, "n": None}, {"a": 1, "b": 3, "c": 4})
     assert [(one.name, one.a, one.b) for one in found] == [("b", 2, 3), ("c", None, 4), ("n", None, None)]
+
+
+def test_points_come_in_heaps(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("homeostat.app.tracking.curves._HELD", 3)
+    begin(container, "abcdef01", create_experiment(container, "exp").id)
+    log(
+        container,
+        "abcdef01",
+        metrics=[Point(key, float(step), 1000, step) for key in "abcde" for step in range(2)],
+    )
+    read: dict[str, list[float | None]] = {}
+    last, heaps = "", 0
+    while heaps == 0 or last:
+        heap = all_points(container, "abcdef01", last)
+        read |= {key: one.value for key, one in heap.metrics.items()}
+        last, heaps = heap.last, heaps + 1
+    assert heaps == 5
+    assert read == {key: [0.0, 1.0] for key in "abcde"}

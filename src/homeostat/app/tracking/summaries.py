@@ -10,7 +10,7 @@ import msgspec
 
 from homeostat.app.container import Container
 from homeostat.app.tracking.experiments import ensure_default, experiment_by_name
-from homeostat.app.tracking.reading import RunData, history, run_data
+from homeostat.app.tracking.reading import RunData, run_data
 from homeostat.app.tracking.runs import run
 from homeostat.app.tracking.search import View, search_runs
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
@@ -59,24 +59,6 @@ class Found(msgspec.Struct, frozen=True):
 
     runs: list[RunSummary]
     token: str = ""
-
-
-class Points(msgspec.Struct, frozen=True):
-    """The points of a metric, columns of equal length; None stands for NaN.
-
-    Args:
-        timestamp: Milliseconds since 1970.
-        step: The step.
-        value: The metric's value.
-        axis: Against what it is drawn: ``step``, ``time``, or the name of another metric.
-        at: Where each point lies on that axis; None: before the axis' first value.
-    """
-
-    timestamp: list[int]
-    step: list[int]
-    value: list[float | None]
-    axis: str = axes.STEP
-    at: list[float | None] = []
 
 
 class Best(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,34 +200,6 @@ def best(
         explanation="",
     )
     return msgspec.structs.replace(told, explanation=_explained(told, filter))
-
-
-def points(container: Container, id: str, key: str, axis: str = "") -> Points:
-    """All points of a metric of a run, in order of (timestamp, step, value).
-
-    Args:
-        container: The ports.
-        id: The run's id.
-        key: The metric's name.
-        axis: ``step``, ``time`` or the name of a metric of the run; empty: as the run says.
-
-    Raises:
-        NotFound: there is no such run.
-    """
-    found = history(container, id, key)
-    axis = axis or axes.axis_of(run_data(container, [id])[id].tags, key)
-    at: list[float | None]
-    if axis == axes.STEP:
-        at = found.step.tolist()
-    elif axis == axes.TIME:
-        at = found.timestamp.tolist()
-    else:
-        at = _plain(axes.positions(found, history(container, id, axis)).tolist())
-    return Points(found.timestamp.tolist(), found.step.tolist(), _plain(found.value.tolist()), axis, at)
-
-
-def _plain(values: list[float]) -> list[float | None]:
-    return [value if value == value else None for value in values]
 
 
 def experiments_named(container: Container, given: Sequence[str]) -> dict[int, str]:

@@ -15,8 +15,10 @@ from homeostat.sdk.transport import Transport
 if TYPE_CHECKING:
     from homeostat.app.container import Container
     from homeostat.app.settings import Settings
+    from homeostat.app.tracking.curves import Heap, Points
     from homeostat.app.tracking.search import View
-    from homeostat.app.tracking.summaries import Best, Found, Goal, Points, RunSummary
+    from homeostat.app.tracking.summaries import Best, Found, Goal, RunSummary
+    from homeostat.app.tracking.values import LoggedValue
 
 
 class Runs(Protocol):
@@ -44,6 +46,12 @@ class Runs(Protocol):
 
     def points(self, id: str, key: str, axis: str = "") -> Points:
         """All points of a metric of a run."""
+
+    def all_points(self, id: str, after: str = "") -> Heap:
+        """The points of the metrics of a run, some metrics at once."""
+
+    def values(self, id: str, key: str = "") -> list[LoggedValue]:
+        """What is logged to a run beside numbers."""
 
     def delete(self, id: str) -> None:
         """Delete a run; it can be restored until ``homeostat gc`` removes it."""
@@ -89,8 +97,7 @@ class RemoteRuns:
         """One run, by its id or the beginning of it."""
         from homeostat.app.tracking.summaries import RunSummary
 
-        answer = self._transport.send("GET", f"/runs/{quote(id, safe='')}/summary", repeatable=True)
-        return msgspec.json.decode(answer, type=RunSummary)
+        return msgspec.json.decode(self._get(id, "summary"), type=RunSummary)
 
     def best(
         self, metric: str, *, goal: Goal = "min", filter: str = "", experiments: Sequence[str] = ()
@@ -103,11 +110,21 @@ class RemoteRuns:
 
     def points(self, id: str, key: str, axis: str = "") -> Points:
         """All points of a metric of a run."""
-        from homeostat.app.tracking.summaries import Points
+        from homeostat.app.tracking.curves import Points
 
-        path = f"/runs/{quote(id, safe='')}/points"
-        answer = self._transport.send("GET", path, params={"key": key, "axis": axis}, repeatable=True)
-        return msgspec.json.decode(answer, type=Points)
+        return msgspec.json.decode(self._get(id, "points", key=key, axis=axis), type=Points)
+
+    def all_points(self, id: str, after: str = "") -> Heap:
+        """The points of the metrics of a run, some metrics at once."""
+        from homeostat.app.tracking.curves import Heap
+
+        return msgspec.json.decode(self._get(id, "points/all", after=after), type=Heap)
+
+    def values(self, id: str, key: str = "") -> list[LoggedValue]:
+        """What is logged to a run beside numbers."""
+        from homeostat.app.tracking.values import LoggedValue
+
+        return msgspec.json.decode(self._get(id, "values", key=key), type=list[LoggedValue])
 
     def delete(self, id: str) -> None:
         """Delete a run."""
@@ -116,6 +133,10 @@ class RemoteRuns:
     def restore(self, id: str) -> None:
         """Take a deletion back."""
         self._post("/api/2.0/mlflow/runs/restore", {"run_id": id})
+
+    def _get(self, id: str, what: str, **params: str) -> bytes:
+        path = f"/runs/{quote(id, safe='')}/{what}"
+        return self._transport.send("GET", path, params=params, repeatable=True)
 
     def _post(self, path: str, body: Any) -> bytes:
         headers = {"content-type": "application/json"}
@@ -168,9 +189,21 @@ class LocalRuns:
 
     def points(self, id: str, key: str, axis: str = "") -> Points:
         """All points of a metric of a run."""
-        from homeostat.app.tracking.summaries import points
+        from homeostat.app.tracking.curves import points
 
         return points(self._container, id, key, axis)
+
+    def all_points(self, id: str, after: str = "") -> Heap:
+        """The points of the metrics of a run, some metrics at once."""
+        from homeostat.app.tracking.curves import all_points
+
+        return all_points(self._container, id, after)
+
+    def values(self, id: str, key: str = "") -> list[LoggedValue]:
+        """What is logged to a run beside numbers."""
+        from homeostat.app.tracking.values import logged_values
+
+        return logged_values(self._container, id, key)
 
     def delete(self, id: str) -> None:
         """Delete a run."""

@@ -11,8 +11,9 @@ from homeostat.sdk.tracking.reading import Runs, runs
 if TYPE_CHECKING:
     import polars as pl
 
+    from homeostat.app.tracking.curves import Points
     from homeostat.app.tracking.search import View
-    from homeostat.app.tracking.summaries import Best, Goal, Points, RunSummary
+    from homeostat.app.tracking.summaries import Best, Goal, RunSummary
     from homeostat.sdk.tracking.run import Run
 
 _PAGE: Final = 1000

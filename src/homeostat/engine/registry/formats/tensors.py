@@ -81,13 +81,14 @@ def load(files: Mapping[str, bytes], trusted: Sequence[str]) -> Any:
     """
     kept = details(files, Details)
     _allowed(kept.kind, trusted)
+    made = _class(kept.kind)  # first: its module may say where its library is
     codec = need(f"safetensors.{kept.library}", "safetensors", FILE)
     try:
         state = codec.load(files[FILE])
     except Exception as error:
         raise damaged(FILE, f"holds no tensors: {error}") from error
     try:
-        model = _class(kept.kind)(**kept.parameters)
+        model = made(**kept.parameters)
         model.load_state_dict(state)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise Unsafe(

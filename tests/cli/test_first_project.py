@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cli.invoking import Shell
+from tests.server.ups import environment
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a project that was applied and trained once."""
-    import subprocess
-    import sys
-
-    from tests.server.ups import environment
-
     folder = tmp_path_factory.mktemp("first") / "churn"
     settings = environment(folder / ".homeostat")
 
@@ -31,6 +30,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     homeostat("apply", cwd=folder)
     homeostat("train", "--reason", "the first", "--param", "trees=20", cwd=folder)
     return folder
+
+
+@pytest.fixture
+def trained(once: Path, tmp_path: Path) -> Path:
+    """The same, for one test to change."""
+    return shutil.copytree(once, tmp_path / "trained" / "churn")
 
 
 def test_plan_before_and_after_apply(homeostat: Shell) -> None:
@@ -141,11 +146,8 @@ def test_what_cannot_be_done_says_what_can(
     assert "  do: " in outcome.err
 
 
-def test_verify_names_the_first_broken_event(homeostat: Shell, trained: Path, tmp_path: Path) -> None:
-    import shutil
-
-    shutil.copytree(trained, tmp_path / "copy")
-    homeostat.cd(tmp_path / "copy")
+def test_verify_names_the_first_broken_event(homeostat: Shell, trained: Path) -> None:
+    homeostat.cd(trained)
     assert "The ledger holds" in homeostat("ledger", "verify").out
     with sqlite3.connect(".homeostat/homeostat.db") as database:
         table = "ledger_event"

@@ -13,7 +13,17 @@ from pathlib import Path
 
 from benchmarks.measure import Section
 
-NAMES = ("startup", "serving", "rollouts", "deliveries", "features", "runs", "tracking", "monitoring")
+NAMES = (
+    "startup",
+    "serving",
+    "rollouts",
+    "deliveries",
+    "features",
+    "runs",
+    "tracking",
+    "monitoring",
+    "chaos",
+)
 _ROOT = Path(__file__).parents[1]
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 _LIBRARIES = ("msgspec", "numpy", "polars", "scikit-learn", "uvicorn", "uvloop")

@@ -6,10 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from homeostat.adapters.clock import SimulatedClock, SystemClock
 from homeostat.app.apply import apply
@@ -21,7 +22,7 @@ from homeostat.domain.errors import Conflict, HomeostatError, StoreUnavailable
 from homeostat.sdk.client import Client
 
 MARK: Final = "homeostat-demo.txt"
-PROJECT: Final = ("project.py", "faults.py")
+PROJECT: Final = {name: Path(__file__).with_name(name) for name in ("project.py", "faults.py")}
 _PATIENCE: Final = 60.0
 _GRACE: Final = 40.0
 
@@ -32,12 +33,18 @@ class Stage:
     Args:
         home: Its folder; wiped if an earlier demo made it.
         start: The first time that the simulated clock shows.
+        project: The files of the project that is applied, by their names there.
+        settings: More settings, by name.
     """
 
-    def __init__(self, home: Path, start: datetime) -> None:
+    def __init__(
+        self, home: Path, start: datetime, project: Mapping[str, Path] = PROJECT, **settings: Any
+    ) -> None:
         self.home = home.absolute()
         self.clock = SystemClock()
+        self.settings = Settings(home=self.home, clock="simulated", port=0, serve_port=0, **settings)
         self._start = start
+        self._files = project
         self._process: subprocess.Popen[bytes] | None = None
         self._kept = False
         self.container: Container
@@ -46,11 +53,11 @@ class Stage:
 
     def __enter__(self) -> Self:
         self._clear()
-        self.settings = Settings(home=self.home, clock="simulated", port=0, serve_port=0)
         self.simulated = SimulatedClock(self.home / "clock", self._start)
         self.container = Container(self.settings)
         try:
-            apply(self.container, load_project(self._project()))
+            self._copy_project()
+            apply(self.container, load_project(self.project))
             self.client = Client(self._up())
         except BaseException:
             self._end()
@@ -66,6 +73,18 @@ class Stage:
     def keep(self) -> None:
         """Leave the servers running when this ends."""
         self._kept = True
+
+    @property
+    def pid(self) -> int:
+        """The process that started all others."""
+        assert self._process is not None
+        return self._process.pid
+
+    def revive(self) -> None:
+        """Start the servers again where the process that started all others has ended."""
+        if self._process is not None and self._process.poll() is not None:
+            self.client.close()
+            self.client = Client(self._up())
 
     @property
     def log(self) -> Path:
@@ -89,13 +108,16 @@ class Stage:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         (self.home / MARK).write_text("Made by homeostat demo, which wipes this folder when it runs again.\n")
 
-    def _project(self) -> Path:
+    @property
+    def project(self) -> Path:
+        """The folder of the project that is applied."""
+        return self.home / "flights"
+
+    def _copy_project(self) -> None:
         """The project's own files in the home: the demo around them is no part of it."""
-        folder = self.home / "flights"
-        folder.mkdir()
-        for name in PROJECT:
-            shutil.copy(Path(__file__).with_name(name), folder)
-        return folder
+        self.project.mkdir()
+        for name, file in self._files.items():
+            shutil.copy(file, self.project / name)
 
     def _up(self) -> str:
         """Start the servers; returns the URL of the control API once it answers."""

@@ -14,6 +14,7 @@ PUBLIC = [
     "Audio",
     "BadRequest",
     "Binary",
+    "BusinessMetric",
     "Canary",
     "Check",
     "Client",

@@ -21,7 +21,6 @@ from homeostat.app.datasets import seal
 from homeostat.app.freezing import frozen
 from homeostat.app.guarding import guard
 from homeostat.app.healing import heal
-from homeostat.app.inputs import ALWAYS
 from homeostat.app.leases import reap
 from homeostat.app.online import refresh
 from homeostat.app.operating import operate
@@ -252,8 +251,7 @@ class Controller:
         """Whether its monitors and rules are to be looked at again; without rules the monitors, once a day."""
         store = self._container.store
         if model.retrain is None:
-            one = "availability" if model.slo is not None else ALWAYS
-            of: list[Where] = [("deployment", "=", model.name), ("monitor", "=", one)]
+            of: list[Where] = [("deployment", "=", model.name)]
             ends = [one.end for one in store.find(Window, *of, order=["-end"], limit=1)]
             every = _WATCH_EVERY
         else:

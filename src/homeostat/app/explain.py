@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 import polars as pl
 
+from homeostat.app import business
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.freezing import freezes
@@ -65,6 +66,7 @@ def status(container: Container) -> dict[str, Any]:
             for p in leases
         ],
         "serving": msgspec.to_builtins(operation(container)),
+        "business": business.standing(container),
         "alerts": msgspec.to_builtins(store.find(records.Alert, ("state", "=", "open"))),
         "frozen": [msgspec.to_builtins(one) | {"why": one.why} for one in freezes(container)],
         "ledger": {"events": head.seq, "hash": head.hash},

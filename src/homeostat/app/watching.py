@@ -6,6 +6,7 @@ import msgspec
 import polars as pl
 
 from homeostat.app.attributing import attribution_windows, settle_attributions
+from homeostat.app.business import business_windows
 from homeostat.app.container import Container
 from homeostat.app.drifting import drifts, settle_drift
 from homeostat.app.estimating import PREFIX
@@ -53,6 +54,7 @@ def watch(container: Container, model: Model) -> Watched | None:
         longest = max(longest, model.data_quality.before + model.data_quality.span)
     if model.attributions is not None:
         longest = max(longest, parse_duration(model.attributions.window))
+    longest = max([longest, *(parse_duration(one.window) for one in model.business)])
     log = read(container, name).filter(pl.col("at") > now - longest).collect()
     windows: list[Window] = []
     if slo is not None:
@@ -61,6 +63,7 @@ def watch(container: Container, model: Model) -> Watched | None:
     asked = input_windows(container, model, log, now)
     decided = attribution_windows(container, model, log, now)
     found = drifts(container, model, log, now)
+    shown = business_windows(container, model, log, now)
     with container.store.begin() as tx:
         for window in windows:
             tx.put(window)
@@ -71,7 +74,7 @@ def watch(container: Container, model: Model) -> Watched | None:
         for window in decided:
             tx.put(window)
             settle_attributions(tx, container, window)
-        for window in found.passed:
+        for window in (*shown, *found.passed):
             tx.put(window)
         for window in found.windows:
             tx.put(window)

@@ -115,6 +115,7 @@ def status(session: Session, as_json: Json = False) -> None:
     for one in found["frozen"]:
         typer.echo(f"Frozen: {one['why']}. Go on with homeostat unfreeze {one['model']}".rstrip() + ".")
     _show_models(found)
+    _show_business(found)
     _show_data(found)
     _show_processes(found, session.server)
 
@@ -174,6 +175,24 @@ def _show_models(found: dict[str, Any]) -> None:
     ]
     if rows:
         print_table(["run", "model", "state", "because"], rows, title="Newest runs")
+
+
+def _show_business(found: dict[str, Any]) -> None:
+    rows = [
+        [
+            f"{one['model']}@{by['version']} {by['arm']}",
+            one["metric"],
+            number(by["mean"]),
+            "" if by["low"] is None else f"{by['low']:.4g} to {by['high']:.4g}",
+            number(by["total"]),
+            f"{by['valued']:,} of {by['requests']:,} in {one['window']}",
+        ]
+        for one in found.get("business", [])
+        for by in one["versions"]
+    ]
+    if rows:
+        columns = ["version", "metric", "a request", "95% interval", "in all", "requests with a value"]
+        print_table(columns, rows, title="Business metrics")
 
 
 def _show_data(found: dict[str, Any]) -> None:

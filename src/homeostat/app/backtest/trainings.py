@@ -25,7 +25,17 @@ from homeostat.domain.declarations.rules import DriftTest
 from homeostat.domain.digests import digest_of
 from homeostat.domain.records import Run
 
-_DECIDED_LATER = ("gates", "approval", "signed", "rollout", "slo", "data_quality", "retrain", "card")
+_DECIDED_LATER = (
+    "gates",
+    "approval",
+    "signed",
+    "rollout",
+    "slo",
+    "data_quality",
+    "business",
+    "retrain",
+    "card",
+)
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ Frozen values, checked where they are made, so that an error names the line that
 from homeostat.domain.declarations.approval import ApprovalPolicy
 from homeostat.domain.declarations.attributions import Attributions
 from homeostat.domain.declarations.base import Declaration
+from homeostat.domain.declarations.business import BusinessMetric
 from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.data import Dataset
 from homeostat.domain.declarations.fairness import Fairness
@@ -38,6 +39,7 @@ __all__ = [
     "Attributions",
     "Beats",
     "Binary",
+    "BusinessMetric",
     "Calibrated",
     "Canary",
     "DataQuality",

@@ -12,6 +12,7 @@ import msgspec
 from homeostat.domain.declarations.approval import ApprovalPolicy
 from homeostat.domain.declarations.attributions import Attributions
 from homeostat.domain.declarations.base import Declaration
+from homeostat.domain.declarations.business import BusinessMetric
 from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.fairness import OF_TASK, Fairness
 from homeostat.domain.declarations.features import View
@@ -45,6 +46,7 @@ class Model(Declaration):
         fairness: Which groups of requests are compared, and by what.
         data_quality: What the data that it is asked with must hold; None: nothing is judged.
         attributions: How far what it decides by may move from training; None: it is not looked at.
+        business: What answers are worth, by the version that gave them.
         retrain: When it is trained again.
         history: How far back training rows reach; None: to the beginning.
         holdout: The newest part of the labelled rows, a duration or a share of the rows, kept from training for
@@ -69,6 +71,7 @@ class Model(Declaration):
     fairness: Fairness | None = None
     data_quality: DataQuality | None = None
     attributions: Attributions | None = None
+    business: tuple[BusinessMetric, ...] | list[BusinessMetric] = ()
     retrain: When | None = None
     history: str | None = None
     holdout: str | float = 0.2
@@ -83,6 +86,7 @@ class Model(Declaration):
             raise self.error("has no training function", "Give train=, a function of one TrainingSet")
         for label, kinds, like in (
             ("features", View, "a function under @hs.feature_view, hs.windows(…) or @hs.on_request"),
+            ("business", BusinessMetric, 'hs.BusinessMetric(orders, "revenue")'),
             ("gates", (Beats, WorstSlice, Calibrated, SingleRowLatency), 'hs.beats("champion", "log_loss")'),
         ):
             object.__setattr__(self, label, tuple(getattr(self, label)))
@@ -178,7 +182,8 @@ class Model(Declaration):
     @property
     def watched(self) -> bool:
         """Whether anything asks for its deployment to be looked at."""
-        return any(one is not None for one in (self.slo, self.data_quality, self.attributions, self.retrain))
+        asked = (self.slo, self.data_quality, self.attributions, self.retrain)
+        return bool(self.business) or any(one is not None for one in asked)
 
     @property
     def window(self) -> timedelta | None:
@@ -199,6 +204,7 @@ class Model(Declaration):
             "fairness": msgspec.to_builtins(self.fairness),
             "data_quality": msgspec.to_builtins(self.data_quality),
             "attributions": msgspec.to_builtins(self.attributions),
+            "business": [one.spec() for one in self.business],
             "retrain": msgspec.to_builtins(self.retrain),
             "history": self.history,
             "holdout": self.holdout,

@@ -296,7 +296,8 @@ def _write(parts: Iterator[pl.DataFrame], schema: dict[str, Any], target: Path) 
         undo.callback(unfinished.unlink, missing_ok=True)
         try:
             if target.suffix.lower() == ".parquet":
-                rows.sink_parquet(unfinished, maintain_order=True)
+                # By default a quarter of a million rows would wait to be written together.
+                rows.sink_parquet(unfinished, maintain_order=True, row_group_size=PART)
             elif target.suffix.lower() == ".csv":
                 rows.sink_csv(unfinished, maintain_order=True)
             else:

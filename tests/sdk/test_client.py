@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import polars as pl
 import pytest
@@ -19,7 +20,9 @@ from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
+from homeostat.domain.records import Run
 from tests.server.ups import Up
+from tests.server.workers import eventually
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 PROJECT = """
@@ -57,6 +60,20 @@ def client(up: Up) -> Iterator[hs.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def run(up: Up) -> Run:
+    """The training of the version that serves."""
+    with hs.Client(up.note.server) as client:
+        assert client.ingest("rows", frame(0), token="first", tags={"by": "test"}).accepted == 200
+        made = client.train("delay", reason="the first", params={"C": 0.5})
+        while client.tick().busy:
+            pass
+        client.tick()  # accepted in between: this turn brings it in
+        ready = f"{up.note.predictions}/ready"
+        eventually(lambda: httpx.get(ready, timeout=60).status_code == 200)
+        return made
+
+
 def frame(first: int, count: int = 200) -> pl.DataFrame:
     numbers = range(first, first + count)
     return pl.DataFrame(
@@ -68,13 +85,8 @@ def frame(first: int, count: int = 200) -> pl.DataFrame:
     )
 
 
-def test_a_model_from_rows_to_prediction_and_back(client: hs.Client) -> None:
-    assert client.ingest("rows", frame(0), token="first", tags={"by": "test"}).accepted == 200
+def test_a_model_from_rows_to_prediction_and_back(client: hs.Client, run: Run) -> None:
     assert client.ingest("rows", frame(0), token="first").repeated
-    run = client.train("delay", reason="the first", params={"C": 0.5})
-    while client.tick().busy:
-        pass
-    client.tick()  # accepted in between: this turn brings it in
     assert client.run(run.id).state == "succeeded"
     version = client.versions("delay")[0]
     assert (version.version, version.stage, version.run) == (1, "champion", run.id)
@@ -95,8 +107,6 @@ def test_a_model_from_rows_to_prediction_and_back(client: hs.Client) -> None:
             return bool(client.prediction(one["prediction_id"])["model"] == "model/delay@1")
         except hs.NotFound:
             return False
-
-    from tests.server.ups import eventually
 
     assert eventually(logged)
     assert client.lineage("model/delay@champion")["up"]
@@ -133,6 +143,7 @@ def test_several_datasets_in_one_delivery(client: hs.Client) -> None:
         client.deliver([hs.Parcel("none", frame(0))])
 
 
+@pytest.mark.usefixtures("run")
 def test_errors_are_those_of_the_server(client: hs.Client) -> None:
     with pytest.raises(hs.NotFound, match="dataset/none"):
         client.ingest("none", frame(0))

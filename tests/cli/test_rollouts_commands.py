@@ -120,6 +120,12 @@ def test_a_prediction_and_a_model_are_explained(shop: Shell) -> None:
     (one,) = shop("explain", "p1", "--json").json["contributions"]
     assert one["feature"] == "size"
     assert "model/shop@1, 3 requests of the newest 7d" in shop("explain", "model/shop").out
+    first = shop("monitor", "outliers", "shop", "--json").json[0]
+    assert first["prediction"].startswith("prediction/p")
+    assert first["why"][0]["feature"] == "size"
+    assert "size = " in shop("monitor", "outliers", "shop", "--limit", "1").out
+    assert "the limit is 0" in shop("monitor", "outliers", "shop", "--limit", "0", status=1).err
+    assert "nothing was asked of" in shop("monitor", "outliers", "none", status=1).err
     assert "no prediction log holds" in shop("explain", "none", status=1).err
 
 

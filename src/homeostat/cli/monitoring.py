@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from homeostat.cli.flags import command
-from homeostat.cli.output import Json, json_text, print_table, progress
+from homeostat.cli.output import Json, json_text, number, print_json, print_table, progress
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.refs import number_of
@@ -23,11 +23,41 @@ def register(app: typer.Typer) -> None:
     monitor = typer.Typer(help="What is watched: any span of time, told whole.", no_args_is_help=True)
     monitor.callback()(_about)
     command(monitor, "report", settings=("home", "store", "blobs"))(report)
+    command(monitor, "outliers", settings=("home", "store", "blobs"))(outliers)
     app.add_typer(monitor, name="monitor")
 
 
 def _about() -> None:
     """What is watched: any span of time, told whole."""
+
+
+def outliers(
+    session: Session,
+    model: Annotated[str, typer.Argument(help="Its name.")],
+    window: Annotated[str, typer.Option(help="Over the newest of its requests, as 7d.")] = "7d",
+    limit: Annotated[int, typer.Option(help="How many at most.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """List the requests that are the least like training, to review: prediction ids, with what is odd about each."""
+    from homeostat.app.outlying import to_review
+
+    with session.container() as container, progress("Comparing"):
+        found = to_review(container, model.removeprefix("model/"), window=window, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ["prediction", "answered", "unlike training", "because"],
+        [
+            [
+                one.prediction,
+                number(one.answered),
+                f"{one.score:.1f} nats",
+                ", ".join(f"{odd.feature} = {odd.value} (as far out: {odd.share:.2%})" for odd in one.why),
+            ]
+            for one in found
+        ],
+    )
 
 
 def report(

@@ -175,7 +175,7 @@ def merge(*profiles: Profile) -> Profile:
 
 def coordinates(bins: Bins, column: pl.Series) -> npt.NDArray[np.float64]:
     """Each value as a number, NaN where a number is missing: of a text its place among the bins."""
-    return _numbers(column) if isinstance(bins, Numbers) else _codes(bins, column).astype(np.float64)
+    return _numbers(column) if isinstance(bins, Numbers) else codes(bins, column).astype(np.float64)
 
 
 def labels(bins: Bins) -> list[str]:
@@ -233,8 +233,8 @@ def _count_numbers(edges: Sequence[float], values: npt.NDArray[np.float64]) -> n
     return np.concatenate([[missing], np.diff(below, prepend=0, append=len(values) - missing)])
 
 
-def _codes(bins: Bins, column: pl.Series) -> npt.NDArray[np.int64]:
-    """The bin of each row."""
+def codes(bins: Bins, column: pl.Series) -> npt.NDArray[np.int64]:
+    """The bin of each row, a place among the counts."""
     if isinstance(bins, Categories):
         place = {value: index for index, value in enumerate(bins.values, start=1)}
         found = column.cast(pl.String).replace_strict(
@@ -258,7 +258,7 @@ def _cube(bins: Bins, column: pl.Series, season: pl.Series | None) -> tuple[list
         found, code = np.unique(season.to_numpy(), return_inverse=True)
         names = [str(name) for name in found]
     at = np.zeros(rows, dtype=np.int64) if blocks is None else blocks
-    cells = (at * len(names) + code) * width + _codes(bins, column)
+    cells = (at * len(names) + code) * width + codes(bins, column)
     depth = int(at.max(initial=0)) + 1
     cube = np.bincount(cells, minlength=depth * len(names) * width)
     return names, cube.reshape(depth, len(names), width)

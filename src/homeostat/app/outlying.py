@@ -1,0 +1,75 @@
+"""Requests to review, wired: those of a window that are the least like the training of the version that answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import polars as pl
+
+from homeostat.app.container import Container
+from homeostat.app.outcomes import log_of
+from homeostat.app.reading import read
+from homeostat.app.registry.pointers import champion_of
+from homeostat.domain.durations import parse_duration
+from homeostat.domain.errors import BadRequest, NotFound
+from homeostat.domain.records import Dataset, ModelVersion
+from homeostat.engine.monitoring.outliers import Odd, outliers
+from homeostat.engine.monitoring.reference import SCORE, Reference
+from homeostat.engine.registry.package import REFERENCE
+
+_MOST: Final = 10_000
+
+
+class Reviewed(msgspec.Struct, frozen=True, kw_only=True):
+    """A prediction to look at.
+
+    Args:
+        prediction: Its reference.
+        at: When it was answered.
+        answered: Its score.
+        score: How unlike training its features are, in nats.
+        why: The values that are the rarest.
+    """
+
+    prediction: str
+    at: datetime
+    answered: float | None
+    score: float
+    why: list[Odd]
+
+
+def to_review(container: Container, name: str, *, window: str = "7d", limit: int = 20) -> list[Reviewed]:
+    """The champion's requests that are the least like its training, the strangest first.
+
+    Raises:
+        NotFound: nothing of this name serves, or nothing was asked of it.
+        BadRequest: the limit is none.
+    """
+    if not 1 <= limit <= _MOST:
+        raise BadRequest(f"the limit is {limit}", field="limit", remedy=f"Give from 1 to {_MOST:,}")
+    alias = champion_of(container.store, name)
+    version = container.store.get(ModelVersion, name, alias.version) if alias else None
+    if version is None or container.store.get(Dataset, log_of(name)) is None:
+        raise NotFound(
+            f"nothing was asked of deployment/{name} yet", remedy="homeostat status shows what serves"
+        )
+    against = Reference.read(msgspec.json.decode(container.blobs.get(version.manifest["files"][REFERENCE])))
+    since = container.clock.now() - parse_duration(window)
+    rows = read(container, log_of(name)).filter(pl.col("at") > since, pl.col("version") == version.version)
+    log = rows.filter(pl.col("score").is_not_null()).collect()
+    X = log.select([one for one in against.features if one in log.columns and one != SCORE])
+    found = []
+    for one in outliers(against, X, limit):
+        row = log.row(one.row, named=True)
+        found.append(
+            Reviewed(
+                prediction=f"prediction/{row['prediction_id']}",
+                at=row["at"],
+                answered=row["score"],
+                score=one.score,
+                why=one.why,
+            )
+        )
+    return found

@@ -205,7 +205,7 @@ def test_what_fails_is_told_and_the_rest_is_done(
         raise ValueError("the project's own code")
 
     monkeypatch.setattr("homeostat.app.controller.sync_workers", broken)
-    monkeypatch.setattr("homeostat.app.controller.watch", broken)
+    monkeypatch.setattr("homeostat.app.triggers.watch", broken)
     with container.store.begin() as tx:
         tx.insert(
             records.Rollout(
@@ -214,7 +214,7 @@ def test_what_fails_is_told_and_the_rest_is_done(
         )
     did = Controller(container).tick().did
     assert "canaries: ValueError: the project's own code" in did
-    assert "trigger/shop: ValueError: the project's own code" in did
+    assert "monitors of shop: failed: ValueError: the project's own code" in did
 
 
 def test_the_training_of_one_model_does_not_hold_back_another(container: Container, mark: Path) -> None:

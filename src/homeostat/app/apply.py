@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import msgspec
 import polars as pl
 
 from homeostat.app.container import Container
+from homeostat.app.costs import check_budget
 from homeostat.app.deliveries import Ingested, ingest
 from homeostat.app.drifting import promises
 from homeostat.app.online import refresh
@@ -16,8 +18,10 @@ from homeostat.app.projects import Declared, snapshot
 from homeostat.app.reading import schemas
 from homeostat.app.registry.models import declare
 from homeostat.app.rollouts import resume, stop
+from homeostat.app.trainingdata import datasets_of
 from homeostat.domain import records
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
+from homeostat.domain.declarations.rules import ContractChange, UpstreamModel
 from homeostat.domain.declarations.tasks import Class
 from homeostat.domain.digests import digest_bytes, digest_of
 from homeostat.domain.errors import ContractBroken, NotFound
@@ -83,10 +87,52 @@ def _change(ref: str, before: dict[str, Any] | None, now: dict[str, Any]) -> Cha
 def _check(container: Container, declared: Declared) -> None:
     """Put every model's features together once, so that an impossible one is refused before anything changes."""
     for model in declared.models.values():
+        _check_rules(declared, model)
+        check_budget(container.settings, model)
         try:
             feature_set(container, model)
         except ContractBroken:
             continue  # a dataset without a contract has no columns before its first rows
+
+
+def _check_rules(declared: Declared, model: Model) -> None:
+    """Refuse rules about what is not declared, models that would retrain each other for ever, and missing extras."""
+    for rule in model.retrain.leaves if model.retrain else ():
+        if isinstance(rule, ContractChange) and (unknown := sorted({*rule.of} - {*datasets_of(model)})):
+            raise model.error(
+                f"hs.contract_change({unknown[0]!r}) names no dataset that it reads",
+                f"Name any of {', '.join(datasets_of(model))}",
+            )
+        if isinstance(rule, UpstreamModel):
+            if rule.model not in declared.models:
+                raise model.error(
+                    f"hs.upstream_model({rule.model!r}) names no model of this project",
+                    f"Name any of {', '.join(declared.models)}",
+                )
+            if model.name in _upstream(declared, rule.model):
+                raise model.error(
+                    f"hs.upstream_model({rule.model!r}) leads back to it: "
+                    "each champion would retrain the next for ever",
+                    "Leave one of the rules out",
+                )
+    if model.fairness is not None and find_spec("fairlearn") is None:
+        raise model.error(
+            "hs.Fairness needs fairlearn, which is not installed", "Run: pip install 'homeostat[fairness]'"
+        )
+
+
+def _upstream(declared: Declared, name: str) -> set[str]:
+    """The models whose champions lead to trainings of a model, itself among them."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        one = waiting.pop()
+        if one not in found and one in declared.models:
+            found.add(one)
+            retrain = declared.models[one].retrain
+            rules = retrain.leaves if retrain else ()
+            waiting += [rule.model for rule in rules if isinstance(rule, UpstreamModel)]
+    return found
 
 
 def _check_answers(container: Container, model: Model, before: dict[str, Any]) -> None:

@@ -8,12 +8,11 @@ between any two steps and the next tick goes on.
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from datetime import timedelta
 from threading import Lock
 
 import msgspec
 
-from homeostat.app.approvals import awaits
 from homeostat.app.attending import attend
 from homeostat.app.code import declared
 from homeostat.app.container import Container
@@ -30,35 +29,25 @@ from homeostat.app.rollouts import step
 from homeostat.app.slos import tally
 from homeostat.app.training import fail, submit
 from homeostat.app.trials import begin_trial, running_trials, step_trial
-from homeostat.app.upstream import broken_upstream, settle_contracts
-from homeostat.app.watching import Watched, watch
+from homeostat.app.triggers import coming, due, evaluate
+from homeostat.app.upstream import settle_contracts
 from homeostat.app.workers import sync_workers
 from homeostat.domain.declarations import ABTest, Model
-from homeostat.domain.durations import parse_duration
-from homeostat.domain.errors import Conflict, HomeostatError, NotFound
-from homeostat.domain.events import Event
-from homeostat.domain.ids import new_id
+from homeostat.domain.errors import HomeostatError, NotFound
 from homeostat.domain.records import (
     Batch,
     Dataset,
-    DatasetVersion,
-    Evaluation,
     Lease,
     ModelVersion,
     Rollout,
     Run,
     StepExecution,
-    Window,
 )
-from homeostat.domain.refs import parse_ref
-from homeostat.engine.control.rules import Facts, Ruling, decide
-from homeostat.ports.meta import Where
 
 _ATTEMPTS = 3
 # A version for every few rows would be many small files: batches are read as well from where they wait.
 _UNSEALED = 500
 _SEAL_AFTER = timedelta(days=7)
-_WATCH_EVERY = timedelta(days=1)
 
 _log = logging.getLogger(__name__)
 
@@ -102,24 +91,12 @@ class Controller:
     def _busy(self) -> list[str]:
         store = self._container.store
         runs = store.find(Run, ("kind", "=", "train"), ("state", "in", ["queued", "running"]))
-        coming = [f"model/{v.model}@{v.version}" for v in self._coming()]
+        versions = [f"model/{v.model}@{v.version}" for v in coming(self._container)]
         going = [run for run in runs if run.state == "running" or not self._frozen(run.model)]
-        return [f"run/{run.id}" for run in going] + coming
+        return [f"run/{run.id}" for run in going] + versions
 
     def _frozen(self, model: str) -> bool:
         return frozen(self._container, model) is not None
-
-    def _coming(self, *where: Where) -> list[ModelVersion]:
-        """Versions on their way: to their gates, or to their rollout, which the next tick begins.
-
-        One that waits for a person's approval, or for the end of a freeze, is not on its way by itself.
-        """
-        found = self._container.store.find(ModelVersion, ("stage", "in", ["candidate", "accepted"]), *where)
-        return [
-            v
-            for v in found
-            if v.stage == "candidate" or not (self._frozen(v.model) or awaits(self._container, v))
-        ]
 
     def _reap(self, did: list[str]) -> None:
         """Give up what the dead were running, and try it again."""
@@ -240,111 +217,15 @@ class Controller:
 
     def _rules(self, did: list[str]) -> None:
         for model in self._models():
-            if model.watched and self._due(model):
-                try:
+            if not model.watched:
+                continue
+            try:
+                if due(self._container, model):
                     settle_contracts(self._container)
-                    self._evaluate(model, did)
-                except Exception as error:  # noqa: BLE001 - one model must not keep the others from being judged
-                    did.append(_failed(f"trigger/{model.name}", error))
-
-    def _due(self, model: Model) -> bool:
-        """Whether its monitors and rules are to be looked at again; without rules the monitors, once a day."""
-        store = self._container.store
-        if model.retrain is None:
-            of: list[Where] = [("deployment", "=", model.name)]
-            ends = [one.end for one in store.find(Window, *of, order=["-end"], limit=1)]
-            every = _WATCH_EVERY
-        else:
-            ends = [
-                one.at for one in store.find(Evaluation, ("trigger", "=", model.name), order=["-at"], limit=1)
-            ]
-            every = parse_duration(model.retrain.check_every)
-        return not ends or self._container.clock.now() - ends[0] >= every
-
-    def _evaluate(self, model: Model, did: list[str]) -> None:
-        container = self._container
-        watched = watch(container, model) or Watched()
-        if model.retrain is None:
-            return
-        now = container.clock.now()
-        held = frozen(container, model.name)
-        runs = container.store.find(
-            Run, ("model", "=", model.name), ("state", "!=", "failed"), order=["-created_at"], limit=1
-        )
-        facts = Facts(
-            now=now,
-            last_training_at=runs[0].created_at if runs else None,
-            trainings=self._recent(model),
-            new_labels=self._new_labels(model, runs[0] if runs else None),
-            drift=watched.drift,
-            suspicion=watched.suspicion,
-            levels=watched.levels,
-            frozen=held.why if held else broken_upstream(container, model),
-        )
-        ruling = decide(model.retrain, facts)
-        run = self._train(model, ruling, did) if ruling.should_train and not self._training(model) else None
-        with container.store.begin() as tx:
-            for outcome in ruling.outcomes:
-                tx.insert(
-                    Evaluation(
-                        id=new_id(container.clock.wall()),
-                        trigger=model.name,
-                        rule=outcome.rule,
-                        at=now,
-                        value=outcome.value,
-                        threshold=outcome.threshold,
-                        fired=outcome.fired,
-                        reason=outcome.reason,
-                        run=run.id if run and outcome.fired else "",
-                    )
-                )
-
-    def _recent(self, model: Model) -> list[datetime]:
-        """When the trainings that the budget counts began, however they ended."""
-        assert model.retrain is not None
-        if model.retrain.at_most is None:
-            return []
-        since = self._container.clock.now() - parse_duration(model.retrain.at_most[1])
-        found = self._container.store.find(Run, ("model", "=", model.name), ("created_at", ">", since))
-        return [run.created_at for run in found if run.kind == "train"]
-
-    def _training(self, model: Model) -> bool:
-        """Whether a version of this model is on its way already: trained, judged or tried out."""
-        store, name = self._container.store, model.name
-        return bool(
-            store.count(Run, ("model", "=", name), ("state", "in", ["queued", "running"]))
-            or self._coming(("model", "=", name))
-            or store.count(Rollout, ("deployment", "=", name), ("state", "=", "running"))
-        )
-
-    def _train(self, model: Model, ruling: Ruling, did: list[str]) -> Run | None:
-        container = self._container
-        try:
-            run = submit(container, model.name, reason=ruling.reason, actor=f"trigger/{model.name}")
-        except Conflict as error:  # no rows yet: the next evaluation tries again
-            did.append(str(error))
-            return None
-        with container.store.begin() as tx:
-            tx.append(
-                Event(
-                    kind="trigger.fired",
-                    subject=f"trigger/{model.name}",
-                    at=container.clock.now(),
-                    body={"run": run.id, "reason": ruling.reason},
-                )
-            )
-        did.append(f"trigger/{model.name} fired: {ruling.reason}")
-        self._start(did)
-        return run
-
-    def _new_labels(self, model: Model, last: Run | None) -> int:
-        """Rows of the label's dataset that the last training had not pinned."""
-        name = model.task.source.name
-        record = self._container.store.get(Dataset, name)
-        pinned = [parse_ref(text) for text in (last.inputs if last else [])]
-        version = next((int(ref.version) for ref in pinned if ref.name == name), 0)
-        seen = self._container.store.get(DatasetVersion, name, version)
-        return (record.rows if record else 0) - (seen.rows if seen else 0)
+                    if evaluate(self._container, model, did):
+                        self._start(did)
+            except Exception as error:  # noqa: BLE001 - one model must not keep the others from being judged
+                did.append(_failed(f"trigger/{model.name}", error))
 
     def _keep(self, did: list[str]) -> None:
         """Bring the online store level, and seal batches that have waited for long or are many."""

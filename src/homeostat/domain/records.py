@@ -435,6 +435,30 @@ class Freeze(Record, frozen=True, kw_only=True):
         return f"{of} by {self.actor} since {self.at:%Y-%m-%d %H:%M}: {self.reason}"
 
 
+class Message(Record, frozen=True, kw_only=True):
+    """A CloudEvent that came in: ``source`` and ``id`` tell it from others, so one that comes again is the same."""
+
+    KEY = ("source", "id")
+    source: str
+    id: str
+    type: str
+    subject: str = ""
+    digest: str  # of its data
+    at: datetime
+
+
+class Reaction(Record, frozen=True, kw_only=True):
+    """A reaction to the event ``event`` of the ledger that failed ``attempts`` times; ``dead`` when it was given up."""
+
+    KEY = ("reactor", "event")
+    reactor: str
+    event: int
+    attempts: int
+    dead: bool
+    error: str
+    at: datetime
+
+
 class Evaluation(Record, frozen=True, kw_only=True):
     """One evaluation of one retraining rule and why it fired or did not."""
 

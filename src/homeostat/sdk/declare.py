@@ -11,18 +11,24 @@ from homeostat.domain.declarations import (
     ApprovalPolicy,
     Beats,
     Calibrated,
+    CodeChange,
+    ContractChange,
     Dataset,
     Drift,
     DriftTest,
     Entity,
     Every,
     FeatureView,
+    Message,
+    Model,
     NewLabels,
     OnRequest,
     Rule,
+    Schedule,
     SignaturePolicy,
     SingleRowLatency,
     SloBurn,
+    UpstreamModel,
     When,
     Windows,
     WorstSlice,
@@ -245,6 +251,50 @@ def every(period: str) -> Every:
     return Every(period)
 
 
+def schedule(cron: str, *, timezone: str = "UTC") -> Schedule:
+    """Rule: an occasion of a cron expression came since the last training.
+
+    Occasions that were missed, since nothing ran or training was held, are made up for by one training, which says so.
+
+    Args:
+        cron: Minute, hour, day of month, month and weekday, as ``"0 3 * * mon"``.
+        timezone: Whose clock, as ``"Europe/Berlin"``.
+    """
+    return Schedule(cron, timezone)
+
+
+def contract_change(*of: Dataset | str) -> ContractChange:
+    """Rule: the contract of a dataset was changed since the last training.
+
+    Args:
+        of: Which datasets; by default all that the model reads.
+    """
+    return ContractChange(tuple(one.name if isinstance(one, Dataset) else one for one in of))
+
+
+def code_change() -> CodeChange:
+    """Rule: the training function, what it uses of the project, or a feature view was changed since the last training.
+
+    Comments and layout do not count, and libraries are not followed.
+    """
+    return CodeChange()
+
+
+def upstream_model(model: Model | str) -> UpstreamModel:
+    """Rule: another model of the project has another champion than when the last training began."""
+    return UpstreamModel(model if isinstance(model, str) else model.name)
+
+
+def message(type: str, *, source: str = "") -> Message:
+    """Rule: a CloudEvent of this type came since the last training, by ``POST /events``; each counts once.
+
+    Args:
+        type: Its ``type``, as ``"com.example.prices.published"``.
+        source: Its ``source``; by default any.
+    """
+    return Message(type, source)
+
+
 def all_of(*rules: Rule) -> AllOf:
     """Rule: every one of these fires at the same look, as ``hs.all_of(hs.drift(), hs.new_labels(5_000))``."""
     return AllOf(_several("all_of", rules))
@@ -268,6 +318,8 @@ def when(
     cooldown: str = "1d",
     check_every: str = "1d",
     at_most: tuple[int, str] | None = None,
+    budget: tuple[str, str] | None = None,
+    debounce: str | None = None,
 ) -> When:
     """Retrain when any rule fires.
 
@@ -276,5 +328,8 @@ def when(
         cooldown: Not so soon after the last training.
         check_every: How often the rules are evaluated.
         at_most: The budget, as ``(4, "30d")``: so many trainings within such a time, whatever fires.
+        budget: Of money, as ``("20 EUR", "30d")``: what trainings may cost within such a time, by the price of a
+            processor's hour (``cpu_price``) or, without one, of the energy that they used (``energy_price``).
+        debounce: What fires must go on firing for so long, as ``"10m"``, and no further message come meanwhile.
     """
-    return When(rules, cooldown, check_every, at_most)
+    return When(rules, cooldown, check_every, at_most, budget, debounce)

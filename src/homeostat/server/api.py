@@ -26,7 +26,7 @@ from homeostat.app.registry import reading
 from homeostat.app.workers import workers
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
-from homeostat.server import alerts, explanations, packages, registry, tracking
+from homeostat.server import alerts, events, explanations, packages, registry, tracking
 from homeostat.server import rollouts as served
 from homeostat.server.calls import (
     TAR,
@@ -180,6 +180,7 @@ class Api:
             post("/silences/{id}/end", lambda call: alerts.end_silence(self._container, call)),
             get("/channels", lambda call: alerts.channels(self._container, call)),
             Route("/metrics", self._metrics, methods=["GET"]),
+            post("/events", lambda call: events.take(self._container, call)),
             get("/slo", lambda call: alerts.levels(self._container, call)),
             get("/why/{trigger:path}", self._why),
             get("/lineage", self._lineage),
@@ -213,7 +214,7 @@ class Api:
             try:
                 body = await read_body(request.scope, request.receive, limit)
                 kind = request.headers.get("content-type", "").partition(";")[0]
-                call = Call(request.path_params, request.query_params, body, kind)
+                call = Call(request.path_params, request.query_params, body, kind, request.headers)
                 loop = asyncio.get_running_loop()
                 status, content = await loop.run_in_executor(self._pool, answer, work, call)
             except HttpError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -57,6 +57,7 @@ class Call:
     query: QueryParams
     body: bytes
     content_type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, kind: type[T]) -> T:
         """The body as ``kind``, from JSON or from MessagePack where its content type says so; an empty one is ``{}``.

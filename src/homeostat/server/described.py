@@ -17,6 +17,7 @@ from homeostat.app.approvals import Standing
 from homeostat.app.attributing import Explanation, Importance
 from homeostat.app.controller import Tick
 from homeostat.app.deliveries import Ingested
+from homeostat.app.messages import Received
 from homeostat.app.outcomes import Labelled
 from homeostat.app.registry.reading import ModelShown, VersionShown
 from homeostat.app.registry.reports import Compared, Live, Model, Models
@@ -34,13 +35,26 @@ from homeostat.domain.release import VERSION
 from homeostat.engine.monitoring.quality import Quality
 from homeostat.engine.registry.card import Card
 from homeostat.engine.registry.signing import Signed
-from homeostat.server import alerts, calls, rollouts, tracking
+from homeostat.server import alerts, calls, events, rollouts, tracking
 from homeostat.server.http import Problem
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 _JSON: Final = "application/json"
 _FRAMES: Final = "application/vnd.homeostat.frames"
 _BINARY: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
+_MESSAGE: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["id", "source", "type", "specversion"],
+    "properties": {
+        "id": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "minLength": 1},
+        "type": {"type": "string", "minLength": 1},
+        "specversion": {"const": "1.0"},
+        "subject": {"type": "string"},
+        "time": {"type": "string", "format": "date-time"},
+        "data": {},
+    },
+}
 _FAILURES: Final = {
     400: "Something in the request cannot be; the body says what.",
     403: "The request is for another host, or a page of another origin sent it.",
@@ -230,6 +244,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "POST /silences/{id}/end": Operation("End a silence.", records.Silence, alerts.Unsilencing),
     "GET /channels": Operation("Who is told of alerts.", list[ChannelStanding]),
     "GET /metrics": Operation("Prometheus' exposition.", "text/plain"),
+    "POST /events": Operation(
+        "Take CloudEvents that retraining rules wait for, each once.", Received,
+        {events.STRUCTURED: _MESSAGE, events.BATCH: {"type": "array", "items": _MESSAGE}},
+    ),
     "GET /slo": Operation("Service levels and error budgets.", list[LevelsStanding], query={"model": _TEXT}),
     "GET /why/{trigger}": Operation(
         "Why a model was trained again or not.", list[records.Evaluation],

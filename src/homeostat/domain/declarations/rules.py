@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -101,6 +102,39 @@ class Every(msgspec.Struct, frozen=True, tag="every"):
         parse_duration(self.period)
 
 
+class Schedule(msgspec.Struct, frozen=True, tag="schedule"):
+    """The occasions of a ``cron`` expression of five fields, in a ``timezone``."""
+
+    cron: str
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        next(occasions(self.cron, self.timezone, datetime(2000, 1, 1, tzinfo=UTC)))
+
+
+class ContractChange(msgspec.Struct, frozen=True, tag="contract-change"):
+    """The contract of a dataset is another than at the last training; ``of`` names datasets, empty: all it reads."""
+
+    of: tuple[str, ...] = ()
+
+
+class CodeChange(msgspec.Struct, frozen=True, tag="code-change"):
+    """The training function, what it calls of the project, or a feature view is another than at the last training."""
+
+
+class UpstreamModel(msgspec.Struct, frozen=True, tag="upstream-model"):
+    """The model of this name has another champion than when the last training began."""
+
+    model: str
+
+
+class Message(msgspec.Struct, frozen=True, tag="message"):
+    """A CloudEvent of the type ``event`` came, from ``source`` where that is not empty."""
+
+    event: str
+    source: str = ""
+
+
 class AllOf(msgspec.Struct, frozen=True, tag="all-of"):
     """Every one of ``rules`` fires."""
 
@@ -113,7 +147,10 @@ class AnyOf(msgspec.Struct, frozen=True, tag="any-of"):
     rules: tuple[Rule, ...]
 
 
-Leaf = Drift | DriftTest | SloBurn | NewLabels | Every
+News = Schedule | ContractChange | CodeChange | UpstreamModel | Message
+"""Rules that fire by what happened since the last training, once."""
+
+Leaf = Drift | DriftTest | SloBurn | NewLabels | Every | News
 Rule = Leaf | AllOf | AnyOf
 
 
@@ -123,16 +160,29 @@ class When(msgspec.Struct, frozen=True):
     Args:
         check_every: How often the rules are evaluated.
         at_most: The budget: so many trainings within such a time, as ``(4, "30d")``; None: any number.
+        budget: Of money: trainings cost so much within such a time, as ``("20 EUR", "30d")``; None: any amount.
+        debounce: What fires must have stood for so long, and no further message come; None: it trains at once.
     """
 
     rules: tuple[Rule, ...]
     cooldown: str = "1d"
     check_every: str = "1d"
     at_most: tuple[int, str] | None = None
+    budget: tuple[str, str] | None = None
+    debounce: str | None = None
 
     def __post_init__(self) -> None:
         parse_duration(self.cooldown)
         parse_duration(self.check_every)
+        if self.debounce is not None:
+            parse_duration(self.debounce)
+        if self.budget is not None:
+            parse_duration(self.budget[1])
+            if self.money[0] <= 0:
+                raise DeclarationError(
+                    f"budget={self.budget!r} is no amount of money in a time",
+                    remedy='Write budget=("20 EUR", "30d")',
+                )
         if self.at_most is not None:
             parse_duration(self.at_most[1])
             if self.at_most[0] < 1:
@@ -144,13 +194,24 @@ class When(msgspec.Struct, frozen=True):
             if not isinstance(rule, Leaf):
                 raise DeclarationError(
                     f"{rule!r} is no retraining rule",
-                    remedy="Use hs.drift(), hs.slo_burn(metric), hs.new_labels(rows) or hs.every(period)",
+                    remedy="Use hs.drift(), hs.slo_burn(metric), hs.new_labels(rows), hs.every(period), "
+                    "hs.schedule(cron), hs.code_change(), hs.contract_change(), hs.upstream_model(model) "
+                    "or hs.message(type)",
                 )
 
     @property
     def leaves(self) -> tuple[Leaf, ...]:
         """The rules, those that others combine in their place."""
         return tuple(leaf for rule in self.rules for leaf in _leaves(rule))
+
+    @property
+    def money(self) -> tuple[float, str]:
+        """The amount of the budget and its currency; 0 where it is none."""
+        amount, _, currency = (self.budget[0] if self.budget else "").partition(" ")
+        try:
+            return max(float(amount), 0.0), currency
+        except ValueError:
+            return 0.0, currency
 
     @property
     def looks(self) -> float:
@@ -162,6 +223,32 @@ class When(msgspec.Struct, frozen=True):
         """The seasons that any rule compares within."""
         named = {one for rule in self.leaves if isinstance(rule, DriftTest) for one in rule.season}
         return tuple(one for one in SEASONS if one in named)
+
+
+def occasions(cron: str, timezone: str, at: datetime, *, back: bool = False) -> Iterator[datetime]:
+    """The occasions of a cron expression after ``at``, or, going back, before it; in UTC.
+
+    Where clocks go forward, what falls into the hour that is not there comes at its end (Debian's cron).
+
+    Raises:
+        DeclarationError: the expression has no occasions, or there is no such time zone.
+    """
+    from cronsim import CronSim, CronSimError
+
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise DeclarationError(
+            f"{timezone!r} is no time zone", remedy="Name one as UTC or Europe/Berlin"
+        ) from error
+    try:
+        found = CronSim(cron, at.astimezone(zone), reverse=back)
+    except CronSimError as error:
+        raise DeclarationError(
+            f"{cron!r} is no schedule: {error}",
+            remedy='Write minute, hour, day of month, month and weekday, as "0 3 * * mon"',
+        ) from error
+    return (one.astimezone(UTC) for one in found)
 
 
 def _leaves(rule: Rule) -> Iterator[Leaf]:

@@ -16,12 +16,17 @@ import msgspec
 from homeostat.domain.declarations.rules import (
     AllOf,
     AnyOf,
+    CodeChange,
+    ContractChange,
     Drift,
     DriftTest,
     Every,
+    Message,
     NewLabels,
     Rule,
+    Schedule,
     SloBurn,
+    UpstreamModel,
     When,
 )
 from homeostat.domain.durations import format_duration, parse_duration
@@ -79,6 +84,21 @@ class Suspicion(msgspec.Struct, frozen=True, kw_only=True):
     measure: str = "PSI"
 
 
+class Happened(msgspec.Struct, frozen=True, kw_only=True):
+    """What a rule waits for, since the last training: how often it happened, when last, and what it was."""
+
+    count: int
+    what: str
+    newest: datetime | None = None
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """Money: what the trainings within the budget's time cost, and what the next one will, estimated from the last."""
+
+    cost: float = 0.0
+    next: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the rules look at.
@@ -91,7 +111,11 @@ class Facts:
         drift: The features' drift, by the rule's ``window`` as it is written.
         suspicion: What the drift tests say, by the rule's name.
         levels: Service levels, by metric.
+        happened: What came of what schedules, messages and rules about changes wait for, by the rule's name.
+        fires_since: Since when a rule fires, by its name; one that is not here fires since now.
+        spent: What the budget of money is compared with.
         frozen: Why nothing may be trained now, such as a broken contract of the newest data; else empty.
+        coming: What of the model is trained, judged or tried out already; else empty.
     """
 
     now: datetime
@@ -101,7 +125,11 @@ class Facts:
     drift: Mapping[str, Sequence[Drifted]] = field(default_factory=dict)
     suspicion: Mapping[str, Suspicion] = field(default_factory=dict)
     levels: Mapping[str, Level] = field(default_factory=dict)
+    happened: Mapping[str, Happened] = field(default_factory=dict)
+    fires_since: Mapping[str, datetime] = field(default_factory=dict)
+    spent: Spent = field(default_factory=Spent)
     frozen: str = ""
+    coming: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +167,17 @@ def name_of(rule: Rule) -> str:
             return f"new labels {rule.rows}"
         case Every():
             return f"every {rule.period}"
+        case Schedule():
+            return f"schedule {rule.cron} {rule.timezone}"
+        case ContractChange():
+            among = f" of {', '.join(rule.of)}" if rule.of else ""
+            return f"contract change{among}"
+        case CodeChange():
+            return "code change"
+        case UpstreamModel():
+            return f"upstream model {rule.model}"
+        case Message():
+            return f"message {rule.event}{f' from {rule.source}' if rule.source else ''}"
         case AllOf() | AnyOf():
             how = "all" if isinstance(rule, AllOf) else "any"
             return f"{how} of ({'; '.join(name_of(one) for one in rule.rules)})"
@@ -159,6 +198,11 @@ def evaluate(rule: Rule, facts: Facts) -> Outcome:
             return _outcome(rule, facts.new_labels, rule.rows, fired, reason)
         case Every():
             return _every(rule, facts)
+        case Schedule() | ContractChange() | CodeChange() | UpstreamModel() | Message():
+            found = facts.happened.get(name_of(rule))
+            if found is None:
+                return _outcome(rule, None, 1, False, "nothing was asked yet")
+            return _outcome(rule, found.count, 1, found.count >= 1, found.what)
         case AllOf() | AnyOf():
             return _combined(rule, facts)
 
@@ -169,7 +213,7 @@ def decide(when: When, facts: Facts) -> Ruling:
     fired = [outcome for outcome in outcomes if outcome.fired]
     if not fired:
         return Ruling(outcomes=outcomes, should_train=False, reason="no rule fired")
-    hold = _hold(when, facts)
+    hold = _hold(when, facts) or _bounces(when, facts, fired)
     if hold:
         outcomes = [
             msgspec.structs.replace(one, held=True, reason=f"{one.reason}; held: {hold}")
@@ -185,6 +229,8 @@ def decide(when: When, facts: Facts) -> Ruling:
 def _hold(when: When, facts: Facts) -> str:
     if facts.frozen:
         return f"training is frozen, {facts.frozen}"
+    if facts.coming:
+        return facts.coming
     if facts.last_training_at is not None:
         until = facts.last_training_at + parse_duration(when.cooldown)
         if facts.now < until:
@@ -195,7 +241,24 @@ def _hold(when: When, facts: Facts) -> str:
         if len(recent) >= most:
             free = recent[-most] + parse_duration(span)
             return f"the budget is {most} trainings in {span}, spent until {free:%Y-%m-%d %H:%M}"
+    if when.budget is not None:
+        amount, currency = when.money
+        if facts.spent.cost + facts.spent.next > amount:
+            return (
+                f"the budget is {when.budget[0]} in {when.budget[1]}: {facts.spent.cost:.4g} {currency} were spent, "
+                f"and a training costs about {facts.spent.next:.4g}"
+            )
     return ""
+
+
+def _bounces(when: When, facts: Facts, fired: Sequence[Outcome]) -> str:
+    """Why what fires must stand for longer; empty once one of the rules has."""
+    if when.debounce is None:
+        return ""
+    stood = max(facts.now - facts.fires_since.get(one.rule, facts.now) for one in fired)
+    if stood >= parse_duration(when.debounce):
+        return ""
+    return f"it fires for {format_duration(stood)}, and must for {when.debounce}"
 
 
 def _combined(rule: AllOf | AnyOf, facts: Facts) -> Outcome:

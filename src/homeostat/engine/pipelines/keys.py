@@ -13,6 +13,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from homeostat.domain.declarations.base import PROJECT_MODULE
 from homeostat.domain.declarations.pipelines import Step
 from homeostat.domain.digests import digest_bytes, digest_of, source_of
 from homeostat.engine.pipelines import codec
@@ -45,7 +46,13 @@ def _follow(name: str, function: Any, root: Path, parts: dict[str, str], seen: s
             # Closures made twice from one text differ only in these, so none may be passed over.
             raise codec.NotKept(f"{used!r}, which it closes over, is a {type(value).__qualname__}")
     for used, value in _globals(function).items():
-        _follow_value(f"{function.__module__}.{used}", value, root, parts, seen)
+        _follow_value(f"{_module(function)}.{used}", value, root, parts, seen)
+
+
+def _module(function: Any) -> str:
+    """The module of a function; a project's own is named after the folder it lies in, which is no part of its code."""
+    name: str = function.__module__
+    return "project" if name.startswith(PROJECT_MODULE) else name
 
 
 def _follow_value(name: str, value: Any, root: Path, parts: dict[str, str], seen: set[int]) -> bool:

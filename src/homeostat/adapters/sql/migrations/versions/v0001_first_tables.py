@@ -381,6 +381,25 @@ def upgrade() -> None:
         moment("at"),
     )
     op.create_table(
+        "messages",
+        text("source", key=True),
+        text("id", key=True),
+        text("type"),
+        text("subject"),
+        text("digest"),
+        moment("at"),
+    )
+    op.create_index("ix_messages_type_at", "messages", ["type", "at"])
+    op.create_table(
+        "reactions",
+        text("reactor", key=True),
+        integer("event", key=True),
+        integer("attempts"),
+        flag("dead"),
+        text("error"),
+        moment("at"),
+    )
+    op.create_table(
         "evaluations",
         text("id", key=True),
         text("trigger"),
@@ -393,6 +412,7 @@ def upgrade() -> None:
         text("run"),
     )
     op.create_index("ix_evaluations_trigger_at", "evaluations", ["trigger", "at"])
+    op.create_index("ix_evaluations_trigger_rule_at", "evaluations", ["trigger", "rule", "at"])
     op.create_table(
         "step_executions",
         text("id", key=True),
@@ -705,6 +725,8 @@ def downgrade() -> None:
         "leases",
         "step_executions",
         "evaluations",
+        "reactions",
+        "messages",
         "freezes",
         "deliveries",
         "silences",

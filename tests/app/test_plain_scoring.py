@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -16,10 +17,12 @@ from sklearn.preprocessing import StandardScaler
 import homeostat as hs
 from homeostat.adapters.clock import ManualClock
 from homeostat.app.serving import ModelScorer
+from homeostat.app.standalone import TableScorer
 from homeostat.domain.contracts import Column
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.registry import package
+from homeostat.engine.registry.answering import Answering
 from homeostat.engine.registry.arrays import by_position
 from homeostat.engine.serving.log import to_frame
 from homeostat.engine.serving.predictions import Prediction, decide
@@ -101,6 +104,23 @@ def test_scores_and_logged_rows_are_those_of_a_frame(model: Any) -> None:
     assert frames[0].equals(frames[1])
     assert frames[0].select(OWN).row(1) == (1 / 7, 1.0, None if columns is NULLABLE else 0.0)
     assert frames[0]["request"][1] == '{"id":"1"}'
+
+
+@pytest.mark.parametrize("model", [*MODELS, LinearRegression()], ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("names", [OWN, None])
+def test_a_model_by_itself_gives_what_it_gives_of_a_frame(model: Any, names: list[str] | None) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 3))
+    framed = pl.DataFrame(X, schema=OWN) if names else X
+    answering = Answering(clone(model).fit(framed, X[:, 0] > 0))
+    rows = RequestReader(answering.columns, whole=True).take(
+        [dict(zip([column.name for column in answering.columns], one, strict=True)) for one in X.tolist()]
+    )
+    scored = TableScorer(answering).score(rows, [NOON] * len(rows))
+    wanted = answering.ask(scored.X)
+    assert scored.outputs.keys() == wanted.keys()
+    assert all(np.array_equal(scored.outputs[name], wanted[name]) for name in wanted)
+    assert scored.scores == answering.score(wanted)
 
 
 def test_an_estimator_that_may_look_at_names_gets_them() -> None:

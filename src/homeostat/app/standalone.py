@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from math import ceil, floor
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,8 +35,9 @@ from homeostat.domain.refs import Ref, is_name, parse_ref
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.registry import classes, flavors, formats, package
 from homeostat.engine.registry.answering import Answering, kind_of
+from homeostat.engine.registry.arrays import array_of, by_position
 from homeostat.engine.serving.plane import Plane
-from homeostat.engine.serving.scorer import Loaded, Output, Parameters, Scored
+from homeostat.engine.serving.scorer import Derived, Loaded, Output, Parameters, Scored
 from homeostat.ports.clock import Clock
 
 _XGBOOST, _LIGHTGBM, _PICKLE = "model.ubj", "model.txt", "model.pkl"
@@ -88,6 +90,11 @@ class TableScorer:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
         self._schema = schema_of(answering.columns)
+        names = self._schema.names()
+        numeric = len(names) > 1 and all(dtype == pl.Float64 for dtype in self._schema.dtypes())
+        asked = by_position(answering.model, names) if numeric else None
+        self._asked = Answering(asked, answering.columns) if asked is not None else None
+        self._get: Callable[[Any], Any] = attrgetter(*names)
 
     def given(self, values: Mapping[str, Any]) -> TableScorer:
         """The same asked with parameters, of those that the model names."""
@@ -99,9 +106,15 @@ class TableScorer:
         Raises:
             BadScores: it gave something for another number of rows.
         """
-        X = frame_of(rows, self._schema)
+        if self._asked is not None:
+            given = self._asked.ask(array_of(map(self._get, rows), len(self._schema)))
+            return Scored(self._asked.score(given), Derived(rows, self._frame), outputs=given)
+        X = self._frame(rows)
         given = self._answering.ask(X)
         return Scored(self._answering.score(given), X, outputs=given)
+
+    def _frame(self, rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
+        return frame_of(rows, self._schema)
 
 
 class Standalone:

@@ -49,6 +49,7 @@ PUBLIC = [
     "beats",
     "best",
     "calibrated",
+    "concept_drift",
     "code_change",
     "contract_change",
     "drift",

@@ -12,6 +12,7 @@ from homeostat.domain.declarations import (
     Beats,
     Calibrated,
     CodeChange,
+    ConceptDrift,
     ContractChange,
     Dataset,
     Drift,
@@ -241,9 +242,29 @@ def slo_burn(metric: str) -> SloBurn:
     return SloBurn(metric)
 
 
-def new_labels(rows: int) -> NewLabels:
-    """Rule: so many labelled rows that no training has seen."""
-    return NewLabels(rows)
+def concept_drift(*, false_alarm: float = 0.05) -> ConceptDrift:
+    """Rule: the losses of the model's answers rose: what it learned holds no more.
+
+    By a test that looks at each labelled answer once, needs no threshold, and estimates since when. The training that
+    follows makes two candidates, from all rows and from those since then, and keeps the better one on the newest
+    labels. From its tenth look on.
+
+    Args:
+        false_alarm: The probability of any false report within a year, as long as losses do not rise.
+    """
+    return ConceptDrift(false_alarm)
+
+
+def new_labels(rows: int = 0, *, growth: float | None = None) -> NewLabels:
+    """Rule: so many labelled rows that no training has seen.
+
+    Args:
+        rows: How many.
+        growth: Instead, a share of those that there were at the last training; after a change that
+            ``hs.concept_drift`` found, of those since then. 0.5 trains again soon after a change and ever more rarely
+            as data accrue.
+    """
+    return NewLabels(rows, growth)
 
 
 def every(period: str) -> Every:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from homeostat.app.deliveries import ingest
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, ContractBroken, DeclarationError, HomeostatError, NotFound
+from homeostat.domain.records import Run
 from tests.app.backtest.streaming import BEGIN, CHANGE, END, NEVER, OFTEN, history, project
 
 ALL = (
@@ -184,3 +185,24 @@ def test_a_first_model_that_does_not_serve_is_said(tmp_path: Path, tables: Path)
     plan: Plan = read_plan(folder)
     told = msgspec.json.decode((plan.home(folder, DECLARED) / job.FAILED).read_bytes(), type=job.Failed)
     assert "first model" in told.message
+
+
+DRIFTING = """
+import homeostat as hs
+retrain = hs.when(hs.concept_drift(), hs.new_labels(growth=0.5), cooldown="12h", check_every="6h")
+"""
+
+
+def test_a_change_is_found_and_the_model_trained_on_what_came_since(tmp_path: Path, tables: Path) -> None:
+    policy = Policy(name="drifting", text=DRIFTING, given=True)
+    folder = planned(tmp_path, tables, policy, step=timedelta(hours=6))
+    found = replayed(folder)
+    first = next(one for one in found.retrained if "losses rose" in one.reason)
+    assert CHANGE < first.at < CHANGE + timedelta(days=5)
+    with Container(Settings(home=read_plan(folder).home(folder, policy) / "home")) as container:
+        runs = [run for run in container.store.find(Run, order=["created_at"]) if "changed_at" in run.tags]
+    changes = [datetime.fromisoformat(run.tags["changed_at"]) for run in runs]
+    assert all(abs(at - CHANGE) < timedelta(days=1) for at in changes)
+    assert datetime.fromisoformat(runs[-1].tags["data_since"]) == changes[-1]
+    assert len(runs) >= 2  # again as data accrue
+    assert found.metrics["accuracy"] > 0.6  # of the frozen model two thirds of the answers are wrong

@@ -87,10 +87,38 @@ class SloBurn(msgspec.Struct, frozen=True, tag="slo-burn"):
     metric: str
 
 
-class NewLabels(msgspec.Struct, frozen=True, tag="new-labels"):
-    """``rows`` labelled rows that no training has seen."""
+class ConceptDrift(msgspec.Struct, frozen=True, tag="concept-drift"):
+    """The losses of the model's answers rose, by a test that keeps its promise.
 
-    rows: int
+    Args:
+        false_alarm: The probability of any false report within a year.
+    """
+
+    false_alarm: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 < self.false_alarm <= 0.5:
+            raise DeclarationError(
+                f"hs.concept_drift(false_alarm={self.false_alarm!r}) is no probability a year",
+                remedy="Give one above 0 and up to 0.5, such as 0.05",
+            )
+
+
+class NewLabels(msgspec.Struct, frozen=True, tag="new-labels"):
+    """``rows`` labelled rows that no training has seen, or ``growth`` times as many as there were at the last.
+
+    Where the world is known to have changed, rows since then are counted.
+    """
+
+    rows: int = 0
+    growth: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.growth is None) == (self.rows == 0) or (self.growth or self.rows) <= 0:
+            raise DeclarationError(
+                f"hs.new_labels(rows={self.rows!r}, growth={self.growth!r}) is no number of rows",
+                remedy="Give one of them, as hs.new_labels(5_000) or hs.new_labels(growth=0.5)",
+            )
 
 
 class Every(msgspec.Struct, frozen=True, tag="every"):
@@ -150,7 +178,7 @@ class AnyOf(msgspec.Struct, frozen=True, tag="any-of"):
 News = Schedule | ContractChange | CodeChange | UpstreamModel | Message
 """Rules that fire by what happened since the last training, once."""
 
-Leaf = Drift | DriftTest | SloBurn | NewLabels | Every | News
+Leaf = Drift | DriftTest | ConceptDrift | SloBurn | NewLabels | Every | News
 Rule = Leaf | AllOf | AnyOf
 
 

@@ -54,6 +54,7 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
         log: The log of R, one a bet; None: no look yet.
         sums: The cumulative sum of each bet's log above its least so far.
         since: When each of these was least: the time of the first request that counts.
+        after: How many losses each of these sums up.
         sizes: Of the newest looks, the sum of the p-values' normal scores over the root of the rows.
     """
 
@@ -62,6 +63,7 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
     log: tuple[float | None, ...] = (None,) * len(_BETS)
     sums: tuple[float, ...] = (0.0,) * len(_BETS)
     since: tuple[datetime | None, ...] = (None,) * len(_BETS)
+    after: tuple[int, ...] = (0,) * len(_BETS)
     sizes: tuple[float, ...] = ()
 
     @property
@@ -93,6 +95,11 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
         """The likeliest time of the first request since losses rose; None: nothing was seen that speaks for any."""
         best = int(np.argmax(self.sums))
         return self.since[best] if self.sums[best] > 0 else None
+
+    @property
+    def since_change(self) -> int:
+        """How many losses were seen since then."""
+        return self.after[int(np.argmax(self.sums))]
 
 
 def look(
@@ -127,12 +134,14 @@ def look(
         float(min(np.logaddexp(0.0, -np.inf if old is None else old) + new, enough))
         for old, new in zip(before.log, won.sum(1), strict=True)
     )
-    sums, since = list(before.sums), list(before.since)
+    sums, since, after = list(before.sums), list(before.since), list(before.after)
     for bet, gains in enumerate(won):
         path = sums[bet] + gains.cumsum()
         least = int(path.argmin())
-        if path[least] <= 0 or since[bet] is None:
-            since[bet] = times[min(least + 1, len(path) - 1)] if path[least] <= 0 else times[0]
+        if path[least] <= 0:
+            since[bet], after[bet] = times[min(least + 1, len(path) - 1)], len(path) - least - 1
+        else:
+            since[bet], after[bet] = since[bet] or times[0], after[bet] + len(path)
         sums[bet] = float(path[-1] - min(path[least], 0.0))
     size = float(ndtri(1 - p).sum() / math.sqrt(len(p)))
     return Losses(
@@ -141,6 +150,7 @@ def look(
         log=log,
         sums=tuple(sums),
         since=tuple(since),
+        after=tuple(after),
         sizes=(*before.sizes, size)[-_LOOKS:],
     )
 

@@ -6,6 +6,7 @@ number and a reason, whether it fired or not, so that "why was it (not) retraine
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,7 @@ from homeostat.domain.declarations.rules import (
     AllOf,
     AnyOf,
     CodeChange,
+    ConceptDrift,
     ContractChange,
     Drift,
     DriftTest,
@@ -99,6 +101,26 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     next: float = 0.0
 
 
+class Risen(msgspec.Struct, frozen=True, kw_only=True):
+    """What the test of a concept drift rule says of a model's losses.
+
+    Args:
+        e: The evidence that they rose.
+        needed: What it takes for a report.
+        rows: Labelled answers that were looked at since the last change.
+        since: When they likely rose: the time of the first request; None: nothing speaks for it.
+        after: Labelled answers since then.
+        risen: Whether it is reported.
+    """
+
+    e: float
+    needed: float
+    rows: int
+    since: datetime | None
+    after: int
+    risen: bool
+
+
 @dataclass(frozen=True, kw_only=True)
 class Facts:
     """What the rules look at.
@@ -110,6 +132,8 @@ class Facts:
         new_labels: Labelled rows that came since.
         drift: The features' drift, by the rule's ``window`` as it is written.
         suspicion: What the drift tests say, by the rule's name.
+        risen: What the tests of losses say, by the rule's name.
+        learned: Labelled rows that there were at the last training, since the last change of the world.
         levels: Service levels, by metric.
         happened: What came of what schedules, messages and rules about changes wait for, by the rule's name.
         fires_since: Since when a rule fires, by its name; one that is not here fires since now.
@@ -124,6 +148,8 @@ class Facts:
     new_labels: int = 0
     drift: Mapping[str, Sequence[Drifted]] = field(default_factory=dict)
     suspicion: Mapping[str, Suspicion] = field(default_factory=dict)
+    risen: Mapping[str, Risen] = field(default_factory=dict)
+    learned: int = 0
     levels: Mapping[str, Level] = field(default_factory=dict)
     happened: Mapping[str, Happened] = field(default_factory=dict)
     fires_since: Mapping[str, datetime] = field(default_factory=dict)
@@ -163,8 +189,10 @@ def name_of(rule: Rule) -> str:
             return f"{how}{among}, {rule.false_alarm:g} false a year"
         case SloBurn():
             return f"slo burn {rule.metric}"
+        case ConceptDrift():
+            return f"concept drift, {rule.false_alarm:g} false a year"
         case NewLabels():
-            return f"new labels {rule.rows}"
+            return f"new labels {rule.rows}" if rule.growth is None else f"new labels +{rule.growth:.0%}"
         case Every():
             return f"every {rule.period}"
         case Schedule():
@@ -190,12 +218,15 @@ def evaluate(rule: Rule, facts: Facts) -> Outcome:
             return _drift(rule, facts)
         case DriftTest():
             return _drift_test(rule, facts)
+        case ConceptDrift():
+            return _concept_drift(rule, facts)
         case SloBurn():
             return _slo_burn(rule, facts)
         case NewLabels():
-            fired = facts.new_labels >= rule.rows
-            reason = f"{facts.new_labels} labelled rows came since the last training, {rule.rows} are needed"
-            return _outcome(rule, facts.new_labels, rule.rows, fired, reason)
+            needed = rule.rows or math.ceil((rule.growth or 0) * facts.learned)
+            fired = facts.new_labels >= max(needed, 1)
+            reason = f"{facts.new_labels} labelled rows came since the last training, {needed} are needed"
+            return _outcome(rule, facts.new_labels, needed, fired, reason)
         case Every():
             return _every(rule, facts)
         case Schedule() | ContractChange() | CodeChange() | UpstreamModel() | Message():
@@ -309,6 +340,15 @@ def _drift_test(rule: DriftTest, facts: Facts) -> Outcome:
         f"at most {rule.false_pages_a_month:.2g} false reports a month{unwatched}"
     )
     return _outcome(rule, found.e, found.needed, found.drifted, reason)
+
+
+def _concept_drift(rule: ConceptDrift, facts: Facts) -> Outcome:
+    found = facts.risen.get(name_of(rule))
+    if found is None:
+        return _outcome(rule, None, None, False, "nothing was asked yet")
+    when = f", likely since {found.since:%Y-%m-%d %H:%M}, {found.after:,} of them" if found.since else ""
+    reason = f"evidence {found.e:.3g} of {found.needed:.3g} that losses rose in {found.rows:,} labelled answers{when}"
+    return _outcome(rule, found.e, found.needed, found.risen, reason)
 
 
 def _slo_burn(rule: SloBurn, facts: Facts) -> Outcome:

@@ -14,6 +14,7 @@ from typing import Final
 
 from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.approvals import awaits
+from homeostat.app.changing import changed_at, learned, risen
 from homeostat.app.code import project
 from homeostat.app.container import Container
 from homeostat.app.costs import spent
@@ -109,6 +110,7 @@ def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
     )
     last = runs[0] if runs else None
     news = happened(container, model, last)
+    losses = risen(container, model, last)
     facts = Facts(
         now=now,
         last_training_at=last.created_at if last else None,
@@ -116,6 +118,8 @@ def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
         new_labels=_new_labels(container, model, last),
         drift=watched.drift,
         suspicion=watched.suspicion,
+        risen=losses,
+        learned=learned(container, model, last),
         levels=watched.levels,
         happened=news,
         fires_since=_fires_since(container, model, model.retrain, news, last),
@@ -124,7 +128,8 @@ def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
         coming=_on_its_way(container, model),
     )
     ruling = decide(model.retrain, facts)
-    run = _train(container, model, ruling, did) if ruling.should_train else None
+    since = changed_at(losses, last)
+    run = _train(container, model, ruling, since, did) if ruling.should_train else None
     _keep(container, model, now, [*ruling.outcomes, *([failure] if failure else [])], run)
     return run
 
@@ -231,9 +236,17 @@ def _names(rule: Rule) -> list[str]:
     return [name_of(rule)]
 
 
-def _train(container: Container, model: Model, ruling: Ruling, did: list[str]) -> Run | None:
+def _train(
+    container: Container, model: Model, ruling: Ruling, since: datetime | None, did: list[str]
+) -> Run | None:
     try:
-        run = submit(container, model.name, reason=ruling.reason, actor=f"trigger/{model.name}")
+        run = submit(
+            container,
+            model.name,
+            reason=ruling.reason,
+            actor=f"trigger/{model.name}",
+            changed_at=since,
+        )
     except Conflict as error:  # no rows yet: the next evaluation tries again
         did.append(str(error))
         return None

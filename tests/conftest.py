@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests, stores on both databases, and how hypothesis looks for examples.
+"""A real PostgreSQL server for the tests, stores on both databases, and where chance comes from.
 
 One server serves every worker of a run. Making a PostgreSQL database takes a third of a second, so the tests
 of a worker share one, which each finds empty; those that need a bare one have it made.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
@@ -32,6 +34,34 @@ settings.register_profile(
 )
 settings.register_profile("same", settings.get_profile("search"), max_examples=100, derandomize=True)
 settings.load_profile("same")
+
+
+_generators: list[tuple[np.random.Generator, Any]] = []
+"""The generators of random numbers that modules of tests have, as they are when all tests are collected."""
+
+
+def pytest_collection_finish() -> None:
+    """Keep where each generator stands: a test's numbers do not follow from which tests came before it."""
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == "tests"]
+    found = [value for module in modules for value in vars(module).values()]
+    _generators[:] = [(one, one.bit_generator.state) for one in found if isinstance(one, np.random.Generator)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup() -> None:
+    """Every fixture draws the same numbers, whoever needs it first."""
+    _draw_the_same()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call() -> None:
+    """Every test draws the same numbers."""
+    _draw_the_same()
+
+
+def _draw_the_same() -> None:
+    for generator, state in _generators:
+        generator.bit_generator.state = state
 
 
 @pytest.fixture(scope="session")

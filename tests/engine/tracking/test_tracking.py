@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,16 @@ def test_the_lock_names_python_and_every_distribution_once_in_order() -> None:
     assert names == sorted(set(names))
     assert f"numpy=={np.__version__}" in lines
     assert lock() == lock()
+
+
+def test_what_is_installed_meanwhile_is_in_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    assert "fresh==1.2" not in lock().splitlines()
+    (tmp_path / "fresh-1.2.dist-info").mkdir()
+    (tmp_path / "fresh-1.2.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: Fresh\nVersion: 1.2\n"
+    )
+    assert "fresh==1.2" in lock().splitlines()
 
 
 def test_the_commit_is_captured_and_whether_files_differ_from_it(tmp_path: Path) -> None:

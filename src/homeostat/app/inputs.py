@@ -41,14 +41,13 @@ from homeostat.ports.meta import Transaction
 
 SAMPLE: Final = 20
 SKEW: Final = "skew"
-ALWAYS: Final = "schema"
 _SHARES: Final[dict[str, tuple[str, tuple[Kind, ...]]]] = {
     "missing values": ("missing", ("missing",)),
     "out of range": ("out_of_range", ("below", "above")),
     "new values": ("new_values", ("new values",)),
 }
 _COUNTS: Final[dict[str, tuple[Kind, ...]]] = {
-    ALWAYS: ("absent", "type"),
+    "schema": ("absent", "type"),
     "instability": ("not finite", "stuck"),
 }
 

@@ -20,7 +20,6 @@ from homeostat.app.container import Container
 from homeostat.app.costs import spent
 from homeostat.app.freezing import frozen
 from homeostat.app.happening import happened, newest_champion, newest_message, newest_occasion
-from homeostat.app.inputs import ALWAYS
 from homeostat.app.training import submit
 from homeostat.app.upstream import broken_upstream
 from homeostat.app.watching import Watched, watch
@@ -49,8 +48,7 @@ def due(container: Container, model: Model) -> bool:
     looked = store.find(Evaluation, ("trigger", "=", model.name), order=["-at"], limit=1)
     ends = [one.at for one in looked]
     if model.retrain is None:
-        one = "availability" if model.slo is not None else ALWAYS
-        of: list[Where] = [("deployment", "=", model.name), ("monitor", "=", one)]
+        of: list[Where] = [("deployment", "=", model.name)]
         ends += [one.end for one in store.find(Window, *of, order=["-end"], limit=1)]
         return not ends or now - max(ends) >= _WATCH_EVERY
     if not ends or now - ends[0] >= parse_duration(model.retrain.check_every):

@@ -116,7 +116,7 @@ def container(tmp_path: Path, mark: Path) -> Iterator[Container]:
         yield made
 
 
-def until(controller: Controller, done: Callable[[Tick], bool], seconds: float = 60) -> list[str]:
+def until(controller: Controller, done: Callable[[Tick], bool], seconds: float = 240) -> list[str]:
     did: list[str] = []
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"^```(?P<kind>python|console)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.M | re.S)
 _ULID = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{24}\b")
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 _VARYING = (
     (_ULID, "ULID"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),

@@ -344,6 +344,8 @@ def test_some_fields_of_many_records(store: SqlMetaStore) -> None:
 
 def test_values_in_a_list_are_looked_up_in_the_index(store: SqlMetaStore) -> None:
     shape, values = statements.shape_of(Param, [("run", "in", ["a", "b"])])
+    with store.begin() as tx:
+        tx.insert(*(Param(run=f"r{n // 10}", key=f"k{n % 10}", value="") for n in range(5_000)))
     with store.engine.connect() as connection:
         found = prepared.prepared(statements.find(Param, shape, (), False), connection.dialect)
         cursor = connection.connection.cursor()
@@ -351,6 +353,7 @@ def test_values_in_a_list_are_looked_up_in_the_index(store: SqlMetaStore) -> Non
             plan = cursor.execute(f"EXPLAIN QUERY PLAN {found.text}", found.bound(values)).fetchall()
             assert any("SEARCH params USING PRIMARY KEY" in line[-1] for line in plan), plan
         else:
+            cursor.execute("ANALYZE params")  # what its plans are made for
             cursor.execute("SET LOCAL enable_seqscan = off")  # which a small table is read by
             plan = cursor.execute(f"EXPLAIN {found.text}", found.bound(values)).fetchall()
             assert any("Index Cond: (run = ANY" in line[0] for line in plan), plan

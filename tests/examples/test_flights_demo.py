@@ -70,7 +70,7 @@ def test_ctrl_c_stops_what_it_started_and_leaves_the_store_whole(tmp_path: Path)
     up = noted(home)
     assert up is not None
     demo.send_signal(signal.SIGINT)
-    out, _ = demo.communicate(timeout=90)
+    out, _ = demo.communicate(timeout=280)
     assert demo.returncode == 130
     assert "Interrupted" in out
     assert all(process.find() is None for process in (up.supervisor, *up.children))

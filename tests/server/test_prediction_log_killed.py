@@ -23,7 +23,7 @@ def test_a_killed_worker_loses_nothing_but_the_newest_predictions(tmp_path: Path
 
     ask(30)
     # Nobody asks for it: the log is written out by itself.
-    eventually(lambda: stored() >= set(answered), seconds=60)
+    eventually(lambda: stored() >= set(answered))
     ask(30)
     worker.stop(signal.SIGKILL)
     kept = stored()

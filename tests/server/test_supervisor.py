@@ -95,7 +95,7 @@ def test_children_end_with_a_killed_supervisor_by_themselves(tmp_path: Path) -> 
     family = psutil.Process(up.process.pid).children(recursive=True)
     up.process.kill()
     up.process.wait()
-    _, alive = psutil.wait_procs(family, timeout=60)
+    _, alive = psutil.wait_procs(family, timeout=280)
     assert not alive
 
 

@@ -65,7 +65,7 @@ def test_threads_make_one_chain_and_a_reader_misses_nothing(store: SqlMetaStore)
 def test_processes_open_a_fresh_store_at_once_and_make_one_chain(bare_url: str) -> None:
     writers = [start(bare_url, f"w{number}", "40") for number in range(4)]
     for writer in writers:
-        _, errors = writer.communicate(timeout=60)
+        _, errors = writer.communicate(timeout=280)
         assert writer.returncode == 0, errors
     store = SqlMetaStore(bare_url)
     assert check(store) == 160

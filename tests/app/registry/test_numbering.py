@@ -60,7 +60,7 @@ def test_processes(container: Container, store_url: str, tmp_path: Path) -> None
     ]
     given: list[int] = []
     for process in running:
-        said, errors = process.communicate(timeout=60)
+        said, errors = process.communicate(timeout=280)
         assert process.returncode == 0, errors
         mine = list(map(int, said.split()))
         assert mine == sorted(mine)

@@ -72,7 +72,7 @@ class Logging:
 
     def end(self) -> str:
         """Let it end; gives what it complained about."""
-        _, errors = self.process.communicate("\n", timeout=60)
+        _, errors = self.process.communicate("\n", timeout=280)
         assert self.process.returncode == 0, errors
         return errors
 
@@ -90,7 +90,7 @@ def sync(home: Path, server: str = "", folder: Path | None = None) -> subprocess
 
 def synced(home: Path, server: str = "", folder: Path | None = None) -> str:
     process = sync(home, server, folder)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=280)
     assert process.returncode == 0, said
     return said
 
@@ -177,7 +177,7 @@ def test_a_server_that_is_killed_while_many_sync(up: Up, home: Path, tmp_path: P
         if attempt < 2:
             time.sleep(0.6 + 0.3 * attempt)
             up.child("homeostat.server.control").kill()
-        said = [sender.communicate(timeout=60)[0] for sender in senders]
+        said = [sender.communicate(timeout=280)[0] for sender in senders]
     assert all(sender.returncode == 0 for sender in senders), said
     for logging in runs:
         assert arrived(home, logging.run) == list(range(20_000))

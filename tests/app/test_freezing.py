@@ -22,7 +22,7 @@ from homeostat.domain.records import ModelVersion, Rollout, Run
 from tests.app.churning import declare, trained
 from tests.cli.invoking import Shell
 
-ALWAYS = 'retrain=hs.when(hs.new_labels(0), cooldown="1ms", check_every="1ms"),'
+ALWAYS = 'retrain=hs.when(hs.every("1ms"), cooldown="1ms", check_every="1ms"),'
 CANARY = 'rollout=hs.Canary(share=0.5, watch=["errors"], decide_within="1ms", min_requests=0),'
 
 

@@ -1,13 +1,17 @@
 """Reactors: what follows from events. Each has a durable cursor in the ledger, moved only after it has reacted.
 
 A crash between reacting and moving the cursor shows the event again, so every reaction is harmless when repeated.
+A reaction that fails is tried again, and later events of its reactor wait, for they may rest on it. One that fails
+always is set aside, with a ticket, and those go on; a store that does not answer is nobody's fault and is waited for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+from homeostat.app.alerts import open_alert
 from homeostat.app.approvals import APPROVED
 from homeostat.app.code import declared
 from homeostat.app.container import Container
@@ -16,9 +20,13 @@ from homeostat.app.registry.deprecation import RESTORED
 from homeostat.app.rollouts import begin
 from homeostat.app.signatures import SIGNED, warn
 from homeostat.app.telling import TOLD, tell
-from homeostat.domain.events import Event
-from homeostat.domain.records import Cursor, Deployment, ModelVersion
+from homeostat.domain.errors import HomeostatError, StoreUnavailable
+from homeostat.domain.events import Event, short
+from homeostat.domain.records import Cursor, Deployment, ModelVersion, Reaction
 from homeostat.domain.refs import parse_ref
+
+ATTEMPTS: Final = 10
+"""How often a reaction is tried."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,23 @@ REACTORS = (
 
 
 def react(container: Container, reactor: Reactor) -> int:
-    """Let a reactor see every event since its cursor; returns how many it reacted to."""
+    """Let a reactor see every event since its cursor; returns how many it reacted to.
+
+    Raises:
+        HomeostatError: and whatever a reaction raises that is tried again.
+    """
     cursor = container.store.get(Cursor, reactor.name)
     after, reacted = cursor.seq if cursor else 0, 0
     while events := container.ledger.read(after, limit=500):
         for event in events:
             if event.kind in reactor.kinds:
-                reactor.react(container, event)
+                try:
+                    reactor.react(container, event)
+                except StoreUnavailable:
+                    raise
+                except Exception as error:
+                    if not _set_aside(container, reactor, event, error):
+                        raise
                 reacted += 1
         after = events[-1].seq
         with container.store.begin() as tx:
@@ -69,8 +87,49 @@ def react(container: Container, reactor: Reactor) -> int:
     return reacted
 
 
+def _set_aside(container: Container, reactor: Reactor, event: Event, error: Exception) -> bool:
+    """Keep that a reaction failed; says whether it is given up, so that the next may follow."""
+    said = short(str(error) if isinstance(error, HomeostatError) else f"{type(error).__name__}: {error}")
+    now = container.clock.now()
+    with container.store.begin() as tx:
+        before = tx.lock(Reaction, reactor.name, event.seq)
+        attempts = before.attempts + 1 if before else 1
+        dead = attempts >= ATTEMPTS
+        tx.put(
+            Reaction(reactor=reactor.name, event=event.seq, attempts=attempts, dead=dead, error=said, at=now),
+            # Those before it were seen to; only this one and what follows are shown again.
+            Cursor(name=reactor.name, seq=event.seq if dead else event.seq - 1),
+        )
+        if dead:
+            open_alert(
+                tx,
+                container,
+                key=f"reaction:{reactor.name}:{event.seq}",
+                subject=f"trigger/{reactor.name}",
+                severity="ticket",
+                summary=f"{reactor.name} failed {attempts} times on {event.kind} of {event.subject}: {said}",
+                action="set aside; what came after it went on",
+                onset=event.at,
+                detail={"event": event.seq, "error": said},
+            )
+    return dead
+
+
 def react_all(container: Container) -> int:
-    """Let every reactor catch up; returns how many reactions there were."""
+    """Let every reactor catch up, also where another fails; returns how many reactions there were.
+
+    Raises:
+        HomeostatError: and whatever a reaction raises that is tried again: the first of them.
+    """
     head = container.ledger.head().seq
     level = {cursor.name for cursor in container.store.find(Cursor) if cursor.seq >= head}
-    return sum(react(container, reactor) for reactor in REACTORS if reactor.name not in level)
+    reacted, failed = 0, []
+    for reactor in REACTORS:
+        if reactor.name not in level:
+            try:
+                reacted += react(container, reactor)
+            except Exception as error:  # noqa: BLE001 - raised below, once the others had their turn
+                failed.append(error)
+    if failed:
+        raise failed[0]
+    return reacted

@@ -25,6 +25,7 @@ KINDS: Final = frozenset(
         "experiment",
         "feature-view",
         "logged-model",
+        "message",
         "model",
         "pipeline",
         "prediction",

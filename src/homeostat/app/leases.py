@@ -70,7 +70,11 @@ def release(container: Container, lease: Lease) -> None:
 
 def release_own(container: Container, role: Literal["control", "worker", "job"]) -> None:
     """Give back whatever this process holds in a role."""
-    of_this: list[Where] = [("role", "=", role), ("host", "=", socket.gethostname()), ("pid", "=", os.getpid())]
+    of_this: list[Where] = [
+        ("role", "=", role),
+        ("host", "=", socket.gethostname()),
+        ("pid", "=", os.getpid()),
+    ]
     with container.store.begin() as tx:
         tx.delete(Lease, *of_this)
 

@@ -16,7 +16,7 @@ from homeostat.app.alerts import add_detail, open_alert, resolve_alert
 from homeostat.app.container import Container
 from homeostat.app.guarding import refuge
 from homeostat.app.online import live_views, refresh
-from homeostat.app.rollouts import return_to, rollback
+from homeostat.app.rollouts import return_to, step_back
 from homeostat.app.workers import sync_workers, workers
 from homeostat.domain.records import Arm, Deployment, Lease
 
@@ -102,16 +102,17 @@ def _taken_out(container: Container, deployment: Deployment, arm: Arm, why: str)
     good = refuge(container, name) if arm.role == "champion" else 0
     if arm.role != "champion":
         done = "taken out; the champion answers"
-        rollback(container, name, actor="homeostat", reason=reason)
     elif good:
         done = f"rolled back to @{good}"
     else:
         done = "none: there is no version to return to; servers that have it in memory go on with it"
     with container.store.begin() as tx:
         now = tx.lock(Deployment, name)
-        if now is None or (arm.role == "champion" and now.generation != deployment.generation):
-            return []
-        if good:
+        if now is None or now.generation != deployment.generation:
+            return []  # its arms are others by now
+        if arm.role != "champion":
+            step_back(tx, container, now, actor="homeostat", reason=reason)
+        elif good:
             return_to(tx, container, name, good, actor="homeostat", reason=reason)
         opened = open_alert(
             tx,

@@ -73,18 +73,23 @@ def rollback(container: Container, deployment: str, *, actor: str, reason: str) 
         found = tx.lock(Deployment, deployment)
         if found is None:
             raise NotFound(f"there is no deployment/{deployment}", remedy="homeostat status lists them")
-        running, champion = _running(tx, deployment), champion_of(tx, found.model)
-        if running:
-            changed = _withdraw(tx, container, running[0], reason, actor=actor)
-        elif champion is not None and stop_trial(tx, container, deployment, reason):
-            arms = [Arm(champion.version, 1.0, "champion")]
-            changed = set_arms(tx, container, deployment, arms, actor=actor, reason=reason)
-        else:
-            changed = crown(
-                tx, container, deployment, former(tx, container, found), actor=actor, reason=reason
-            )
+        changed = step_back(tx, container, found, actor=actor, reason=reason)
     sync_workers(container)
     return changed
+
+
+def step_back(
+    tx: Transaction, container: Container, deployment: Deployment, *, actor: str, reason: str
+) -> Deployment:
+    """As ``rollback``, of a deployment that the transaction holds."""
+    name = deployment.name
+    running, champion = _running(tx, name), champion_of(tx, deployment.model)
+    if running:
+        return _withdraw(tx, container, running[0], reason, actor=actor)
+    if champion is not None and stop_trial(tx, container, name, reason):
+        arms = [Arm(champion.version, 1.0, "champion")]
+        return set_arms(tx, container, name, arms, actor=actor, reason=reason)
+    return crown(tx, container, name, former(tx, container, deployment), actor=actor, reason=reason)
 
 
 def return_to(

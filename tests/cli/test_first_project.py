@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -119,6 +120,27 @@ def test_a_training_function_that_fails_shows_its_own_lines(homeostat: Shell, tr
     assert homeostat("status", "--json").json["runs"][0]["state"] == "failed"
 
 
+def test_why_says_it_in_a_sentence(homeostat: Shell, trained: Path) -> None:
+    homeostat.cd(trained)
+    said = homeostat("why", "model/churned@champion").out
+    a_time = r"( on [-\d]+ [:\d]+)"
+    assert re.match(
+        rf"model/churned@1 was trained{a_time}: the first; accepted{a_time}?: passed 1 gate; "
+        rf"made champion{a_time}?: the first version to pass its gates\.\n",
+        said,
+    )
+    told = homeostat("why", "model/churned@1", "--json").json
+    assert [fact["what"] for fact in told["facts"]] == ["trained", "accepted", "made champion"]
+    assert said.startswith(told["sentence"])
+    run = told["facts"][0]["subject"]
+    assert re.match(
+        rf"{run} began{a_time}: the first; succeeded{a_time}?; made model/churned@1, now champion{a_time}?: the first",
+        homeostat("why", run).out,
+    )
+    served = homeostat("why", "deployment/churned").out
+    assert re.match(r"deployment/churned serves @1 as champion \(100%\) since .*: the first version", served)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -129,6 +151,9 @@ def test_a_training_function_that_fails_shows_its_own_lines(homeostat: Shell, tr
         (["promote", "churned@77"], "model/churned@77"),
         (["rollback", "other"], "deployment/other"),
         (["why", "churned"], "never evaluated"),
+        (["why", "churned@77"], "homeostat models show churned"),
+        (["why", "run/01J"], "run/01J"),
+        (["why", "dataset/rows"], "nothing is kept of why dataset/rows"),
         (["lineage", "churned"], "kind/name"),
         (["lineage", "prediction/P1"], "prediction/P1"),
         (["status", "--server", "http://127.0.0.1:9"], "homeostat up"),

@@ -22,7 +22,7 @@ _PATIENCE = 180.0
 _VARYING = (
     (_ULID, "ULID"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
-    (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)?"), "TIME"),
+    (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?"), "TIME"),
     (re.compile(r"127\.0\.0\.1:\d+"), "ADDRESS"),
     (re.compile(r"home \S+"), "home HOME"),
     (re.compile(r"((?:control|worker) +\S+ +)\S+ +\d+"), r"\1HOST PID"),

@@ -111,7 +111,7 @@ def lineage(
         NotFound: the ledger knows nothing of it.
     """
     parsed = parse_ref(ref)
-    text = str(_resolved(container, parsed))
+    text = str(resolved(container, parsed))
     tree: dict[str, Any] = {"ref": text}
     sides: tuple[Literal["up", "down"], ...] = ("up", "down") if direction == "both" else (direction,)
     for side in sides:
@@ -121,7 +121,7 @@ def lineage(
     return tree
 
 
-def _resolved(container: Container, ref: Ref) -> Ref:
+def resolved(container: Container, ref: Ref) -> Ref:
     """An alias as the version that it points to now."""
     if ref.kind == "model" and ref.version and number_of(ref.version) is None:
         alias = container.store.get(records.Alias, ref.name, ref.version)

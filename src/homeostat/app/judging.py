@@ -121,7 +121,7 @@ def _record(container: Container, record: ModelVersion, verdicts: list[gates.Ver
             current,
             stage="rejected" if failed else "accepted",
             stage_reason="; ".join(f"{v.gate}: {v.reason}" for v in failed)
-            or f"passed {len(verdicts)} gates",
+            or f"passed {len(verdicts)} gate{'s' if len(verdicts) != 1 else ''}",
         )
         tx.put(judged)
         for verdict in verdicts:

@@ -15,6 +15,7 @@ from homeostat.domain.records import Deployment, Evaluation, GateResult, ModelVe
 if TYPE_CHECKING:
     from homeostat.app.approvals import Standing
     from homeostat.app.container import Container
+    from homeostat.app.reasons import Reason
     from homeostat.app.registry.directories import Layout
     from homeostat.app.registry.reading import ModelShown, VersionShown
     from homeostat.app.registry.reports import Compared, Live, Model, Models
@@ -44,6 +45,12 @@ class Direct(DirectRollouts, DirectExplanations, DirectAlerts):
         from homeostat.app.explain import why
 
         return why(self._container, trigger, limit=limit, fired=fired)
+
+    def reason(self, ref: str) -> Reason:
+        """Why a version, run, deployment or model is as it is."""
+        from homeostat.app.reasons import reason
+
+        return reason(self._container, ref)
 
     def lineage(self, ref: str, direction: Literal["up", "down", "both"] = "both") -> dict[str, Any]:
         """What a thing came from and what came of it."""

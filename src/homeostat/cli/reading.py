@@ -29,32 +29,53 @@ def register(app: typer.Typer) -> None:
 
 def why(
     session: Session,
-    trigger: Annotated[
+    ref: Annotated[
         str,
         typer.Argument(
-            help="The model whose retraining rules to explain, or deployment/NAME for what was tried out on it."
+            help="A model, for its retraining rules; deployment/NAME, for what was tried out on it; "
+            "model/NAME@VERSION or run/ID, for what was done with it."
         ),
     ],
     limit: Limit = 20,
     fired: Annotated[bool, typer.Option("--fired", help="Only of rules that fired.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show why a model was trained again or not, or why a version was promoted, rolled back or made the winner."""
-    if trigger.startswith("deployment/"):
+    """Show why a model was trained again or not, why a version serves or does not, and why a run began."""
+    kind, _, name = ref.rpartition("/")
+    if kind == "deployment":
         with session.homeostat() as homeostat:
-            tried = homeostat.tried(trigger.removeprefix("deployment/"), limit=limit)
-        if as_json:
+            tried = homeostat.tried(name, limit=limit)
+            said = None if as_json else homeostat.reason(ref)
+        if said is None:
             print_json(tried)
-        elif not tried:
-            typer.echo(f"Nothing was tried out on {trigger} yet.")
-        else:
+            return
+        typer.echo(said.sentence)
+        if tried:
             rollouts.show(tried)
-        return
+    elif kind in ("", "model", "trigger") and "@" not in name:
+        _rules(session, ref, limit, fired, as_json)
+    else:
+        with session.homeostat() as homeostat:
+            told = homeostat.reason(ref)
+        if as_json:
+            print_json(told)
+            return
+        typer.echo(told.sentence)
+        print_table(
+            ["at", "subject", "what", "because"],
+            [[moment(one.at), one.subject, one.what, one.because] for one in told.facts],
+        )
+
+
+def _rules(session: Session, trigger: str, limit: int, fired: bool, as_json: bool) -> None:
     with session.homeostat() as homeostat:
         found = homeostat.why(trigger, limit=limit, fired=fired)
+        said = None if as_json or fired else homeostat.reason(trigger)
     if as_json:
         print_json(found)
         return
+    if said is not None:
+        typer.echo(said.sentence)
     rows = [
         [
             moment(e.at),

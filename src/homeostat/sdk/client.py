@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from homeostat.app.deliveries import Ingested
+    from homeostat.app.reasons import Reason
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -260,6 +261,16 @@ class Client(Registry, Rollouts, Explanations, Alerts):
         """
         asked = {"limit": limit, "fired": "true" if fired else "false"}
         return self._get(f"/why/{quote(trigger)}", list[Evaluation], asked)
+
+    def reason(self, ref: str) -> Reason:
+        """Why a model version, run, deployment or model is as it is: a sentence, and the facts behind it.
+
+        Args:
+            ref: As ``model/churn@champion``, ``run/01J…``, ``deployment/churn`` or ``churn``.
+        """
+        from homeostat.app.reasons import Reason
+
+        return self._get(f"/reasons/{quote(ref)}", Reason)
 
     def lineage(self, ref: str, direction: Literal["up", "down", "both"] = "both") -> dict[str, Any]:
         """What ``ref`` came from (up) and what came of it (down), as a tree."""

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
-from homeostat.app import approvals, explain, rollouts, training
+from homeostat.app import approvals, explain, reasons, rollouts, training
 from homeostat.app.datasets import seal
 from homeostat.app.deliveries import Parcel, deliver, ingest
 from homeostat.app.reading import find_dataset
@@ -183,6 +183,7 @@ class Api:
             post("/events", lambda call: events.take(self._container, call)),
             get("/slo", lambda call: alerts.levels(self._container, call)),
             get("/why/{trigger:path}", self._why),
+            get("/reasons/{ref:path}", lambda call: reasons.reason(self._container, call.path["ref"])),
             get("/lineage", self._lineage),
             get("/predictions/{id}/replay", lambda call: served.replay(self._container, call)),
             get(

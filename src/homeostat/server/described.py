@@ -19,6 +19,7 @@ from homeostat.app.controller import Tick
 from homeostat.app.deliveries import Ingested
 from homeostat.app.messages import Received
 from homeostat.app.outcomes import Labelled
+from homeostat.app.reasons import Reason
 from homeostat.app.registry.reading import ModelShown, VersionShown
 from homeostat.app.registry.reports import Compared, Live, Model, Models
 from homeostat.app.replaying import Replay
@@ -253,6 +254,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         "Why a model was trained again or not.", list[records.Evaluation],
         query={"limit": _LIMIT, "fired": {"type": "boolean"}},
     ),
+    "GET /reasons/{ref}": Operation("Why a version, run, deployment or model is as it is.", Reason),
     "GET /lineage": Operation(
         "What a thing came from, and what came of it.",
         query={"ref": _TEXT, "direction": {"type": "string", "enum": ["up", "down", "both"]}},

@@ -22,6 +22,7 @@ NAMES = (
     "runs",
     "tracking",
     "monitoring",
+    "streams",
     "chaos",
 )
 _ROOT = Path(__file__).parents[1]

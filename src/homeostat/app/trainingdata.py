@@ -126,7 +126,7 @@ def _labelled(
     sent: pl.DataFrame | None,
     changed_at: datetime | None,
 ) -> pl.DataFrame:
-    """Requests with ``label`` and ``held``, ordered by time (else by key).
+    """Requests with ``label`` and ``held``, ordered by time, then by key.
 
     A label that came by prediction id (``sent``) counts before that of the request's key; a request that was only
     predicted is a row as it was logged.
@@ -150,7 +150,8 @@ def _labelled(
     rows = asked.drop(SEQ, strict=False).join(answers, on=list(request.keys), how="inner")
     if request.time and model.window is not None:
         rows = rows.filter(pl.col(request.time) > until - model.window)
-    frame = rows.sort([request.time] if request.time else list(request.keys), maintain_order=True).collect()
+    order = [*([request.time] if request.time else []), *request.keys]  # a total one: no two rows share a key
+    frame = rows.sort(order).collect()
     if wrong := frame["label"].null_count():
         raise Conflict(
             f"{wrong} labels of model/{model.name} are no answers to its task",

@@ -2,7 +2,8 @@
 
 A whole Homeostat with two model servers answers 16 clients that ask 50 times a second each. Versions take turns, ten
 times by a call of the API and five times by the command line; a turn takes from the command to the last answer of the
-version before, as the clients got it. The canaries are simulated: 2,000 without a difference, 500 with one, looked at after every request.
+version before, as the clients got it. The canaries are simulated: 2,000 without a difference, 500 with one, looked at
+after every request.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def _version(container: Container, ref: Ref) -> Reason:
     run = container.store.get(Run, record.run) if record.run else None
     facts = [_training(run)] if run is not None else []
     facts += [_changed(event) for event in _events(container, str(ref)) if "reason" in event.body]
-    if run is None and not facts:
+    if not facts:
         return Reason(
             str(ref), f"{ref} was registered on {_time(record.created_at)}; nothing was decided of it.", []
         )

@@ -179,6 +179,37 @@ def test_a_plain_model_gives_all_it_knows(container: Container, tmp_path: Path) 
     assert np.array(found["probabilities"].to_list()) == pytest.approx(model.predict_proba(X))
 
 
+@pytest.mark.parametrize("suffix", [".csv", ".ndjson"])
+def test_probabilities_have_a_column_a_class_where_a_column_holds_one_number(
+    container: Container, tmp_path: Path, suffix: str
+) -> None:
+    X = np.random.default_rng(3).normal(size=(90, 2))
+    model = LogisticRegression().fit(
+        X, np.array(["air", "sea", "land"])[(X[:, 0] * 2).round().astype(int) % 3]
+    )
+    skops.io.dump(model, tmp_path / "model.skops")
+    table = pl.DataFrame(X, schema=["x0", "x1"]).with_columns(probabilities_sea=pl.lit("mine"))
+    table = table.with_columns(x1=pl.when(pl.int_range(pl.len()) == 7).then(None).otherwise("x1"))
+    source, target = tmp_path / "rows.csv", tmp_path / f"out{suffix}"
+    table.write_csv(source)
+    done = predict(container, str(tmp_path / "model.skops"), source, target, part=40, on_error="keep")
+    assert (done.rows, done.failed) == (90, 1)
+    kept = np.arange(90) != 7
+    if suffix == ".csv":
+        found = pl.read_csv(target)
+        answers = ["label", "probabilities_air", "probabilities_land", "predicted_probabilities_sea", "error"]
+        assert found.columns == [*table.columns, *answers]
+        assert found["probabilities_sea"].unique().to_list() == ["mine"]
+        probabilities = found.select(answers[1:-1]).filter(pl.Series(kept)).to_numpy()
+    else:
+        found = pl.read_ndjson(target)
+        probabilities = np.array(found["probabilities"].filter(pl.Series(kept)).to_list())
+    assert found["label"][7] is None
+    assert "x1" in found["error"][7]
+    assert found["label"].filter(pl.Series(kept)).to_list() == model.predict(X[kept]).tolist()
+    assert probabilities == pytest.approx(model.predict_proba(X[kept]))
+
+
 def test_what_cannot_be_is_refused_before_anything_is_written(container: Container, tmp_path: Path) -> None:
     rows = tmp_path / "rows.csv"
     asks(5).write_csv(rows)

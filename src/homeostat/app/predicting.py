@@ -89,7 +89,8 @@ def predict(
         raise BadRequest(f"{target} is the input itself", remedy="Give another --output")
     name, loaded = _loaded(container, Asked(model, "model", tuple(trusted), allow_pickle))
     texts = source.suffix.lower() in _TEXTS
-    answering = _Answering(container, loaded, on_error, then=as_of == "request", texts=texts)
+    flat = target.suffix.lower() in _TEXTS
+    answering = _Answering(container, loaded, on_error, then=as_of == "request", texts=texts, flat=flat)
     parts = _parts(source, part)
     first = next(parts, None)
     if first is None or not first.height:
@@ -150,9 +151,10 @@ class _Answering:
         *,
         then: bool,
         texts: bool,
+        flat: bool,
     ) -> None:
         self._container, self._loaded, self._keep = container, loaded, on_error == "keep"
-        self._texts = texts
+        self._texts, self._flat = texts, flat
         self._reader = RequestReader(loaded.columns, whole=loaded.whole)
         self._schema = schema_of(loaded.columns)
         self._sources: dict[str, pl.LazyFrame] | None = None
@@ -171,7 +173,10 @@ class _Answering:
         columns = dict(first.schema)
         for output in self._loaded.outputs:
             dtype = _TYPES[output.type]
-            columns[_free(output.name, first)] = pl.List(dtype) if output.width else dtype
+            if self._flat and output.width:
+                columns |= {_free(name, first): dtype for name in _flattened(output)}
+            else:
+                columns[_free(output.name, first)] = pl.List(dtype) if output.width else dtype
         if self._keep:
             columns[_free(ERROR, first)] = pl.String()
         return columns
@@ -194,14 +199,18 @@ class _Answering:
                 f"row {before + failed + 1} has no answer: {message(errors[failed])}",  # type: ignore[arg-type] # it failed
                 remedy="Correct it, or keep going with --on-error keep",
             ) from errors[failed]
-        columns = [
-            pl.Series(
-                _free(output.name, rows),
-                [_value(one, output) for one in found],
-                self.schema(rows)[_free(output.name, rows)],
-            )
-            for output in self._loaded.outputs
-        ]
+        columns = []
+        for output in self._loaded.outputs:
+            dtype = _TYPES[output.type]
+            values = [_value(one, output) for one in found]
+            if self._flat and output.width:
+                columns += [
+                    pl.Series(_free(name, rows), [one and one[place] for one in values], dtype)
+                    for place, name in enumerate(_flattened(output))
+                ]
+            else:
+                kind = pl.List(dtype) if output.width else dtype
+                columns.append(pl.Series(_free(output.name, rows), values, kind))
         if self._keep:
             told = [message(error) if error else None for error in errors]
             columns.append(pl.Series(_free(ERROR, rows), told, pl.String))
@@ -223,13 +232,13 @@ class _Answering:
                 try:
                     taken += self._reader.take([one], texts=texts)
                 except BadRequest as error:
+                    field = error.field.partition(".")[2] or error.field
                     if not self._keep:
-                        field = error.field.partition(".")[2] or error.field
                         raise BadRequest(
                             f"row {before + number + 1}: {error.message}", field=field, remedy=error.remedy
                         ) from error
                     taken.append(None)
-                    wrong[number] = error
+                    wrong[number] = BadRequest(f"{field}: {error.message}", field=field, remedy=error.remedy)
             return taken, wrong
 
     def _plain(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -270,6 +279,11 @@ def _value(outcome: Any, output: Output) -> Any:
     scored, index = outcome
     value = scored.output(output.name, index)
     return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _flattened(output: Output) -> list[str]:
+    """The columns of an answer of several values where a column holds but one: by class, else by place."""
+    return [f"{output.name}_{label}" for label in output.labels or range(output.width)]
 
 
 def _free(name: str, rows: pl.DataFrame) -> str:

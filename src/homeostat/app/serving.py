@@ -173,7 +173,8 @@ def _outputs(classes: Sequence[str | int | bool]) -> tuple[Output, ...]:
     """What an answer holds: the score, or of several classes the likeliest and the probabilities in their order."""
     if not classes:
         return (SCORE,)
-    return (Output(LABEL, _KINDS[type(classes[0])]), Output(PROBABILITIES, "float", len(classes)))
+    names = tuple(map(str, classes))
+    return (Output(LABEL, _KINDS[type(classes[0])]), Output(PROBABILITIES, "float", len(classes), names))
 
 
 def _sources(model: Model) -> dict[str, Dataset]:

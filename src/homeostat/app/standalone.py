@@ -282,7 +282,12 @@ def _ready(answering: Answering, example: Mapping[str, Any], *, whole: bool) -> 
         key=(),
         example=example,
         outputs=tuple(
-            Output(name, kind_of(found), found.shape[1] if found.ndim == 2 else 0)
+            Output(
+                name,
+                kind_of(found),
+                width := found.shape[1] if found.ndim == 2 else 0,
+                answering.labels(name, width),
+            )
             for name, found in given.items()
         ),
         table=answering.table,

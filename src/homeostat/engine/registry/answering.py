@@ -64,6 +64,11 @@ class Answering:
         given = self._ask(X if self._framed else numbers(X))
         return {name: _flat(name, np.asarray(found), len(X)) for name, found in given.items()}
 
+    def labels(self, name: str, width: int) -> tuple[str, ...]:
+        """What the values of an answer stand for: those of probabilities, where the model tells its classes."""
+        classes = getattr(self.model, "classes_", ()) if name == _PROBABILITIES else ()
+        return tuple(map(str, classes)) if len(classes) == width else ()
+
     def score(self, given: Mapping[str, Array]) -> list[float]:
         """The one number that stands for each answer.
 

@@ -24,11 +24,13 @@ class Output(msgspec.Struct, frozen=True):
         name: What it is called, ``score`` for the number that is logged.
         type: What it is.
         width: How many there are in a row, in a list; 0: one, by itself.
+        labels: What each of them stands for, where that is known: the classes of probabilities.
     """
 
     name: str
     type: ColumnType = "float"
     width: int = 0
+    labels: tuple[str, ...] = ()
 
 
 SCORE: Final = Output("score")

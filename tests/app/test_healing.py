@@ -100,7 +100,11 @@ def test_a_champion_that_cannot_be_loaded_gives_way_to_the_one_before_it(
     assert "is torn or altered" in alert.detail["seen"]
     assert alert.detail["seconds"]["to_heal"] >= 0
     Controller(container).tick()
-    assert len(alerts(container)) == 1
+    (alert,) = alerts(container)
+    assert (alert.state, alert.decision) == (
+        "resolved",
+        "rolled back to @1",
+    )  # no server tells of it any more
 
 
 def test_without_a_version_to_return_to_it_is_told_once(container: Container, tmp_path: Path) -> None:

@@ -70,6 +70,11 @@ def test_an_alert_is_listed_shown_acknowledged_and_silenced(homeostat: Shell, ho
     shown = homeostat("alerts", "show", alert["key"], *here).out
     assert "project/" in shown  # it was applied shortly before
     assert "homeostat slo" in shown
+    (incident,) = homeostat("incidents", "delay", "--json", *here).json
+    assert (incident["alert"], incident["severity"]) == (alert["id"], "page")
+    assert "detected" in [step["what"] for step in incident["moments"]]
+    assert alert["id"] in homeostat("incidents", *here).out
+    assert homeostat("incidents", "other", *here).out == "Nothing went wrong.\n"
     told = homeostat("alerts", "ack", alert["id"], "--as", "ann", "--reason", "on it", *here).out
     assert told == f"alert/{alert['id']} is acknowledged by ann.\n"
     assert "acknowledged" in homeostat("alerts", "ls", *here).out

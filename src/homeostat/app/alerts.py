@@ -15,6 +15,7 @@ from homeostat.app.suspecting import suspects_of
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.ids import new_id
+from homeostat.domain.incidents import moments
 from homeostat.domain.records import Alert
 from homeostat.ports.meta import Reads, Transaction
 
@@ -34,6 +35,7 @@ def open_alert(
     summary: str,
     action: str,
     onset: datetime | None = None,
+    decision: str = "",
     detail: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
 ) -> bool:
@@ -48,6 +50,7 @@ def open_alert(
         summary: What was seen, one sentence.
         action: What was done about it, or is proposed.
         onset: When what is wrong began, where that is known; changes before it are suspected.
+        decision: What was done at once; empty where a version has to be trained, or a person has to act.
         detail: Numbers behind it.
         tags: Marks of what led to it.
     """
@@ -64,6 +67,8 @@ def open_alert(
         action=action,
         opened_at=now,
         onset=onset,
+        decision=decision,
+        decided_at=now if decision else None,
         suspects=suspects_of(container, tx, subject, onset or now),
         detail=detail or {},
         tags=tags or {},
@@ -93,7 +98,8 @@ def resolve_alert(tx: Transaction, container: Container, key: str) -> bool:
     if alert is None:
         return False
     now = container.clock.now()
-    body = {"subject": alert.subject, "summary": alert.summary, "tags": alert.tags}
+    times = {one.what: one.at.isoformat() for one in moments(alert)} | {"healed": now.isoformat()}
+    body = {"subject": alert.subject, "summary": alert.summary, "tags": alert.tags, "times": times}
     _change(tx, alert, RESOLVED, now, "system", body, state="resolved", resolved_at=now)
     return True
 

@@ -29,6 +29,8 @@ from homeostat.engine.control.rules import Risen, name_of
 from homeostat.engine.serving.predictions import PROBABILITIES
 from homeostat.ports.meta import Where
 
+LOSSES: Final = "losses:"
+"""What the key of an alert about losses that rose begins with."""
 _KEPT: Final = ("losses", "seen")
 
 
@@ -122,7 +124,7 @@ def _came(container: Container, model: Model, seen: dict[str, int]) -> tuple[pl.
 
 
 def _keep(container: Container, before: Window | None, window: Window, said: Risen) -> None:
-    key = f"losses:{window.deployment}:{window.monitor}"
+    key = f"{LOSSES}{window.deployment}:{window.monitor}"
     with container.store.begin() as tx:
         if before is not None and before.end < window.end:
             told = {name: value for name, value in before.detail.items() if name not in _KEPT}
@@ -137,6 +139,7 @@ def _keep(container: Container, before: Window | None, window: Window, said: Ris
             key=key,
             subject=f"deployment/{window.deployment}",
             severity="ticket",
+            onset=said.since,
             summary=f"its losses rose, likely since {said.since:%Y-%m-%d %H:%M}: what was learned holds no more",
             action="it is trained again, also from the data since then alone; homeostat why shows each evaluation",
             detail={"evidence": said.e, "needed": said.needed, "since": said.since.isoformat()},

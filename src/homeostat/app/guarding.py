@@ -162,6 +162,8 @@ def _go_back(container: Container, probation: Probation, broken: list[str], now:
             severity="page",
             summary=reason,
             action=f"rolled back to @{good}",
+            onset=datetime.fromisoformat(first) if first else None,
+            decision=f"rolled back to @{good}",
             detail={
                 "seen": {what: {k: v for k, v in tests[what].items() if k != "state"} for what in broken}
                 | {"requests": probation.statistics["requests"]},

@@ -18,9 +18,10 @@ from homeostat.app.guarding import refuge
 from homeostat.app.online import live_views, refresh
 from homeostat.app.rollouts import return_to, step_back
 from homeostat.app.workers import sync_workers, workers
-from homeostat.domain.records import Arm, Deployment, Lease
+from homeostat.domain.records import Alert, Arm, Deployment, Lease
 
 _AWAY: Final = "StoreUnavailable"
+_UNLOADABLE: Final = "unloadable"
 
 
 _HELD: Final[WeakKeyDictionary[Container, set[str]]] = WeakKeyDictionary()
@@ -56,6 +57,7 @@ def _features(container: Container) -> list[str]:
             severity="ticket",
             summary=summary,
             action=done,
+            decision=done,
             detail={"seen": lost, "done": done, "seconds": {"to_heal": seconds}},
         )
         resolve_alert(tx, container, key)
@@ -64,6 +66,7 @@ def _features(container: Container) -> list[str]:
 
 def _loading(container: Container) -> list[str]:
     servers = workers(container)
+    _loaded(container, servers)
     if not any(lease.detail.get("errors") for lease in servers):
         return []
     did = []
@@ -73,6 +76,16 @@ def _loading(container: Container) -> list[str]:
                 did += _taken_out(container, deployment, arm, why)
                 break  # the arms are others now
     return did
+
+
+def _loaded(container: Container, servers: list[Lease]) -> None:
+    """Close incidents of versions that no model server speaks of any more."""
+    told = " ".join(str(text) for lease in servers for text in lease.detail.get("errors", {}).values())
+    for alert in container.store.find(Alert, ("state", "=", "open")) if servers else []:
+        kind, _, of = alert.key.partition(":")
+        if kind == _UNLOADABLE and f"@{of.split(':')[1]}: " not in told:
+            with container.store.begin() as tx:
+                resolve_alert(tx, container, alert.key)
 
 
 def _unloadable(servers: list[Lease], deployment: Deployment, version: int) -> str:
@@ -98,7 +111,7 @@ def _taken_out(container: Container, deployment: Deployment, arm: Arm, why: str)
     began = container.clock.monotonic()
     name = deployment.name
     reason = f"@{arm.version} cannot be loaded: {why}"
-    key = f"unloadable:{name}:{arm.version}:{deployment.generation}"
+    key = f"{_UNLOADABLE}:{name}:{arm.version}:{deployment.generation}"
     good = refuge(container, name) if arm.role == "champion" else 0
     if arm.role != "champion":
         done = "taken out; the champion answers"
@@ -122,6 +135,7 @@ def _taken_out(container: Container, deployment: Deployment, arm: Arm, why: str)
             severity="page" if arm.role == "champion" else "ticket",
             summary=reason,
             action=done,
+            decision=done if good or arm.role != "champion" else "",
             detail={"seen": why, "done": done},
         )
     if not opened:

@@ -16,6 +16,7 @@ from homeostat.app.approvals import APPROVED
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.freezing import UNFROZEN
+from homeostat.app.incidents import FOLLOWED, follow
 from homeostat.app.registry.deprecation import RESTORED
 from homeostat.app.rollouts import begin
 from homeostat.app.signatures import SIGNED, warn
@@ -59,6 +60,7 @@ REACTORS = (
     Reactor("notify", TOLD, tell),
     Reactor("roll-out", frozenset({"model.accepted", APPROVED, SIGNED, RESTORED}), _roll_out),
     Reactor("roll-out-waiting", frozenset({"project.applied", UNFROZEN}), _roll_out_waiting),
+    Reactor("incidents", FOLLOWED, follow),
 )
 
 

@@ -322,6 +322,7 @@ def step(container: Container, rollout: Rollout) -> Decision:
                 severity="ticket",
                 summary=f"canary model/{rollout.deployment}@{rollout.candidate} was rolled back: {decision.reason}",
                 action=f"all traffic returned to @{rollout.champion}",
+                decision=f"all traffic returned to @{rollout.champion}",
                 tags=rollout.tags,
                 detail={
                     "seen": {"requests": looked.requests, "labelled": looked.labelled}

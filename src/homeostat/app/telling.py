@@ -27,6 +27,7 @@ from homeostat.app.silencing import ENDED, covers, silenced
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.events import Event
 from homeostat.domain.ids import new_id
+from homeostat.domain.incidents import Moment, moments
 from homeostat.domain.notices import Notice, Told
 from homeostat.domain.records import Alert, Delivery, Silence
 from homeostat.domain.refs import parse_ref
@@ -54,11 +55,12 @@ class ChannelStanding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlertShown(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert with who was told of it, and why nobody is where it is silenced."""
+    """An alert with its times, who was told of it, and why nobody is where it is silenced."""
 
     alert: Alert
     silenced: str
     deliveries: list[Delivery]
+    times: list[Moment]
 
 
 def tell(container: Container, event: Event) -> None:
@@ -145,6 +147,7 @@ def shown(container: Container, id: str) -> AlertShown:
         alert=alert,
         silenced=f"until {silence.until:%Y-%m-%d %H:%M}: {silence.reason}" if silence else "",
         deliveries=container.store.find(Delivery, ("alert", "=", alert.id), order=["event", "channel"]),
+        times=moments(alert),
     )
 
 

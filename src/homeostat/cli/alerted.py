@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from homeostat.app.container import Container
     from homeostat.app.slos import Standing
     from homeostat.app.telling import AlertShown, ChannelStanding
+    from homeostat.domain.incidents import Incident
     from homeostat.domain.records import Alert, Silence
 
 
@@ -28,6 +29,12 @@ class DirectAlerts:
         from homeostat.app.telling import shown
 
         return shown(self._container, id)
+
+    def incidents(self, model: str = "", *, limit: int = 100) -> list[Incident]:
+        """What went wrong with deployments."""
+        from homeostat.app.incidents import incidents
+
+        return incidents(self._container, model, limit=limit)
 
     def acknowledge(self, id: str, *, reason: str = "", actor: str = "user") -> Alert:
         """Say that somebody looks after an alert."""

@@ -1,8 +1,8 @@
-"""``alerts`` and ``slo``: what is wrong, who looks after it, and how much of each error budget is left."""
+"""``alerts``, ``incidents``, ``slo``: what is wrong, who looks after it, how it went, and what is left of budgets."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,12 +11,13 @@ from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table
 from homeostat.cli.people import Actor
 from homeostat.cli.session import Session
-from homeostat.domain.durations import parse_duration
+from homeostat.domain.durations import format_duration, parse_duration
 from homeostat.domain.errors import BadRequest, DeclarationError
 from homeostat.domain.times import parse_time
 
 if TYPE_CHECKING:
     from homeostat.app.slos import LevelStanding
+    from homeostat.domain.incidents import Moment
     from homeostat.domain.records import Alert
 
 Id = Annotated[str, typer.Argument(metavar="ALERT", help="Its id, or while it is open its key.")]
@@ -37,6 +38,7 @@ def register(app: typer.Typer) -> None:
     ):
         command(group, name, settings=("home", "server"))(function)
     app.add_typer(group, name="alerts")
+    command(app, "incidents", settings=("home", "server"))(incidents)
     command(app, "slo", settings=("home", "server"))(slo)
 
 
@@ -74,13 +76,11 @@ def show(session: Session, id: Id, as_json: Json = False) -> None:
         ("id", alert.id),
         ("key", alert.key),
         ("state", _state(alert)),
-        ("began", moment(alert.onset)),
-        ("opened", moment(alert.opened_at)),
+        *((step.what, _step(step)) for step in found.times),
         (
             "acknowledged",
             f"{moment(alert.acknowledged_at)} by {alert.acknowledged_by}" if alert.acknowledged_at else "",
         ),
-        ("resolved", moment(alert.resolved_at)),
         ("silenced", found.silenced),
         ("action", alert.action),
         ("features", ", ".join(alert.suspects.features)),
@@ -214,6 +214,29 @@ def channels(session: Session, as_json: Json = False) -> None:
         typer.echo("No channel is declared: alerts are in the log alone. See the setting channels.")
 
 
+def incidents(
+    session: Session,
+    model: Annotated[str, typer.Argument(metavar="[MODEL]", help="Of this model alone.")] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """Show what went wrong with deployments, from its onset to when it was healed."""
+    with session.homeostat() as homeostat:
+        found = homeostat.incidents(model, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        typer.echo("Nothing went wrong.")
+        return
+    columns = ["onset", "detected", "candidate", "decided", "healed"]
+    rows = []
+    for one in found:
+        at = {step.what: f"{moment(step.at)[:-3]}{_after(step)}" for step in one.moments}
+        rows.append([one.alert, one.severity, one.deployment, *(at.get(what, "") for what in columns)])
+    print_table(["id", "severity", "deployment", *columns], rows)
+
+
 def slo(
     session: Session,
     model: Annotated[str, typer.Argument(metavar="[MODEL]", help="Of this model alone.")] = "",
@@ -249,6 +272,16 @@ def slo(
 
 def _rates(level: LevelStanding) -> list[str]:
     return [number(burn.rate) if level.total else "" for burn in level.burns]
+
+
+def _step(step: Moment) -> str:
+    by = f"  {step.by}" if step.by and step.what in ("candidate", "decided") else ""
+    return f"{moment(step.at)}{_after(step)}{by}"
+
+
+def _after(step: Moment) -> str:
+    """How long it took since the step before."""
+    return "" if step.seconds is None else f" (+{format_duration(timedelta(seconds=round(step.seconds)))})"
 
 
 def _state(alert: Alert) -> str:

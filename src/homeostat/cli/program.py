@@ -34,7 +34,7 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
     "runs": ("runs",),
     "exchange": ("import", "export"),
     "reading": ("why", "lineage", "ledger"),
-    "alerting": ("alerts", "slo"),
+    "alerting": ("alerts", "incidents", "slo"),
     "observing": ("telemetry",),
     "keeping": ("gc",),
     "freezing": ("freeze", "unfreeze"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 
+from homeostat.domain.durations import format_duration
+from homeostat.domain.incidents import moments
 from homeostat.domain.records import Alert
 
 _VERBS = {
@@ -69,5 +71,17 @@ def _said(one: Told) -> str:
         lines += [f"slices: {', '.join(suspects.slices)}"] if suspects.slices else []
         lines += [f"before it: {change.what} ({change.at:%Y-%m-%d %H:%M} UTC)" for change in suspects.changes]
         lines += [f"action: {alert.action}"]
+    if one.transition == "resolved":
+        lines += [_took(alert)]
     lines.append(f"homeostat alerts show {alert.id}")
     return "\n".join(lines)
+
+
+def _took(alert: Alert) -> str:
+    """The steps of an incident, each with its time and how long it took."""
+    steps = []
+    for step in moments(alert):
+        took = timedelta(seconds=round(step.seconds or 0))
+        after = "" if step.seconds is None else f" (+{format_duration(took)})"
+        steps.append(f"{step.what} {step.at:%Y-%m-%d %H:%M}{after}")
+    return ", ".join(steps)

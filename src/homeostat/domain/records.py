@@ -259,7 +259,7 @@ class Arm(msgspec.Struct, frozen=True):
 
 
 class Deployment(Record, frozen=True, kw_only=True):
-    """A live endpoint. ``generation`` grows with every change of the arms."""
+    """A live endpoint. ``generation`` grows with every change of the arms or of what it falls back on."""
 
     KEY = ("name",)
     name: str
@@ -267,6 +267,7 @@ class Deployment(Record, frozen=True, kw_only=True):
     generation: int
     arms: list[Arm]
     at: datetime
+    fallback: dict[str, Any] = {}  # as its model declares it; empty: nothing
 
 
 class Rollout(Record, frozen=True, kw_only=True):
@@ -359,7 +360,11 @@ class Usage(Record, frozen=True, kw_only=True):
 
 
 class Alert(Record, frozen=True, kw_only=True):
-    """Something a person should know, open until it is resolved. ``key`` makes repeats one alert."""
+    """Something a person should know, open until it is resolved. ``key`` makes repeats one alert.
+
+    ``candidate`` is the version that was trained to mend it, as a reference, and ``decision`` what was decided of that
+    version; of what was mended at once, ``decision`` is what was done.
+    """
 
     KEY = ("id",)
     id: str
@@ -374,6 +379,10 @@ class Alert(Record, frozen=True, kw_only=True):
     acknowledged_at: datetime | None = None
     acknowledged_by: str = ""
     escalated: list[str] = []  # channels that were told since nobody acknowledged it
+    candidate: str = ""
+    candidate_at: datetime | None = None
+    decision: str = ""
+    decided_at: datetime | None = None
     resolved_at: datetime | None = None
     suspects: Suspects = Suspects()
     detail: dict[str, Any] = {}

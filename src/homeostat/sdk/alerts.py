@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from homeostat.domain.incidents import Incident
 from homeostat.domain.records import Alert, Silence
 from homeostat.sdk.calls import Calls
 
@@ -30,6 +31,10 @@ class Alerts(Calls):
         from homeostat.app.telling import AlertShown
 
         return self._get(f"/alerts/{_quoted(id, 'alert/')}", AlertShown)
+
+    def incidents(self, model: str = "", *, limit: int = 100) -> list[Incident]:
+        """What went wrong with deployments, or with that of one model: onset, detected, candidate, decided, healed."""
+        return self._get("/incidents", list[Incident], {"model": model, "limit": limit})
 
     def acknowledge(self, id: str, *, reason: str = "", actor: str = "user") -> Alert:
         """Say that somebody looks after an alert: it escalates no further.

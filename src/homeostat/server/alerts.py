@@ -7,8 +7,10 @@ from datetime import datetime
 import msgspec
 
 from homeostat.app import alerts, silencing, slos, telling
+from homeostat.app import incidents as happened
 from homeostat.app.container import Container
 from homeostat.domain.errors import BadRequest
+from homeostat.domain.incidents import Incident
 from homeostat.domain.records import Alert, Silence
 from homeostat.server.calls import Actor, Call
 
@@ -49,6 +51,11 @@ def listed(container: Container, call: Call) -> list[Alert]:
 def shown(container: Container, call: Call) -> telling.AlertShown:
     """One alert."""
     return telling.shown(container, call.path["id"])
+
+
+def incidents(container: Container, call: Call) -> list[Incident]:
+    """What went wrong with deployments, from its onset to when it was healed."""
+    return happened.incidents(container, call.query.get("model", ""), limit=call.number("limit", 100))
 
 
 def acknowledge(container: Container, call: Call) -> Alert:

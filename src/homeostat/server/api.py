@@ -175,6 +175,7 @@ class Api:
             get("/alerts", lambda call: alerts.listed(self._container, call)),
             get("/alerts/{id}", lambda call: alerts.shown(self._container, call)),
             post("/alerts/{id}/acknowledge", lambda call: alerts.acknowledge(self._container, call)),
+            get("/incidents", lambda call: alerts.incidents(self._container, call)),
             get("/silences", lambda call: alerts.silences(self._container, call)),
             post("/silences", lambda call: alerts.silence(self._container, call)),
             post("/silences/{id}/end", lambda call: alerts.end_silence(self._container, call)),

@@ -32,6 +32,7 @@ from homeostat.app.tracking.values import LoggedValue
 from homeostat.app.tried import Tried
 from homeostat.domain import records
 from homeostat.domain.events import Event, Verdict
+from homeostat.domain.incidents import Incident
 from homeostat.domain.release import VERSION
 from homeostat.engine.monitoring.quality import Quality
 from homeostat.engine.registry.card import Card
@@ -238,6 +239,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     ),
     "GET /alerts/{id}": Operation("An alert, and who was told of it.", AlertShown),
     "POST /alerts/{id}/acknowledge": Operation("Look after an alert.", records.Alert, alerts.Acknowledging),
+    "GET /incidents": Operation(
+        "What went wrong with deployments, from its onset to when it was healed.", list[Incident],
+        query={"model": _TEXT, "limit": _LIMIT | {"default": 100}},
+    ),
     "GET /silences": Operation(
         "Silences and maintenance windows.", list[records.Silence], query={"ended": {"type": "boolean"}}
     ),

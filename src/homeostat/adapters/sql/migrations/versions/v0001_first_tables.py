@@ -336,11 +336,16 @@ def upgrade() -> None:
         moment("acknowledged_at", null=True),
         text("acknowledged_by"),
         text("escalated"),
+        text("candidate"),
+        moment("candidate_at", null=True),
+        text("decision"),
+        moment("decided_at", null=True),
         moment("resolved_at", null=True),
         text("suspects"),
         text("detail"),
         text("tags"),
     )
+    op.create_index("ix_alerts_candidate", "alerts", ["candidate"])
     op.create_index("ix_alerts_key_state", "alerts", ["key", "state"])
     op.create_index("ix_alerts_state_opened_at", "alerts", ["state", "opened_at"])
     op.create_table(

@@ -53,6 +53,8 @@ else:
 
 
 _WAITING: Final = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "500"}
+_LIBRARIES: Final = ("homeostat.app.training", "homeostat.adapters.sql", "skops.io")
+"""What nearly every job imports."""
 
 
 class Container:
@@ -139,7 +141,12 @@ class Container:
         # waking one that sleeps costs more than a short loop takes: those of GNU may spin a little before they sleep.
         environment = {name: os.environ.get(name, value) for name, value in _WAITING.items()}
         environment |= self.settings.environment()
-        executor = LocalExecutor(environment, logs=self.settings.home / "logs" / "jobs")
+        executor = LocalExecutor(
+            environment,
+            logs=self.settings.home / "logs" / "jobs",
+            monotonic=self.clock.monotonic,
+            libraries=_LIBRARIES,
+        )
         self._made.callback(executor.close)
         return executor
 

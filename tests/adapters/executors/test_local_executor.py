@@ -25,6 +25,8 @@ import os, signal, subprocess, sys, time
 what, *rest = sys.argv[1:]
 if what == "say":
     print(*rest, os.environ["FROM_SETTINGS"])
+elif what == "who":
+    print(os.getpid(), "a_library" in sys.modules)
 elif what == "fail":
     raise SystemExit("it went wrong")
 elif what == "wait":
@@ -39,7 +41,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from homeostat.adapters.executors import LocalExecutor
-executor = LocalExecutor({}, logs=Path(sys.argv[1]), module="a_job")
+executor = LocalExecutor({}, logs=Path(sys.argv[1]), monotonic=time.monotonic, module="a_job")
 executor.submit("orphan", ["wait"])
 print("started", flush=True)
 time.sleep(60)
@@ -49,12 +51,20 @@ time.sleep(60)
 @pytest.fixture(autouse=True)
 def _job_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a_job.py").write_text(JOB)
+    (tmp_path / "a_library.py").write_text("import os; print(os.getpid(), file=open('imported', 'a'))")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
 
 
 @pytest.fixture
 def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
-    executor = LocalExecutor({"FROM_SETTINGS": "set"}, logs=tmp_path / "logs", module="a_job", grace=0.5)
+    executor = LocalExecutor(
+        {"FROM_SETTINGS": "set"},
+        logs=tmp_path / "logs",
+        monotonic=time.monotonic,
+        module="a_job",
+        grace=0.5,
+    )
     yield executor
     executor.close()
 
@@ -66,6 +76,22 @@ def eventually(probe: Callable[[], T], seconds: float = 120.0) -> T:
             return value
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds} s")
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Iterator[tuple[LocalExecutor, list[float]]]:
+    """One that keeps a process for ten of the seconds that the list counts, ready for the next job."""
+    seconds = [0.0]
+    executor = LocalExecutor(
+        {},
+        logs=tmp_path / "logs",
+        monotonic=lambda: seconds[0],
+        module="a_job",
+        libraries=["a_library"],
+        kept=10,
+    )
+    yield executor, seconds
+    executor.close()
 
 
 def ended(executor: LocalExecutor) -> dict[str, JobState]:
@@ -158,3 +184,71 @@ def test_jobs_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         running = processes(logs / "orphan.log")
         parent.send_signal(signal.SIGKILL)
     eventually(lambda: not any(alive(pid) for pid in running))
+
+
+def waiting(tmp_path: Path, count: int = 1) -> int:
+    """The process that imported the library as the latest."""
+    imported = tmp_path / "imported"
+    return eventually(lambda: pids[-1] if len(pids := processes(imported)) >= count else 0)
+
+
+def who(executor: LocalExecutor, name: str) -> list[str]:
+    executor.submit(name, ["who"])
+    assert ended(executor) == {name: "succeeded"}
+    return executor.log_of(name).read_text().split()
+
+
+def test_a_process_with_its_libraries_waits_for_the_job_after_one_that_ended(
+    ready: tuple[LocalExecutor, list[float]], tmp_path: Path
+) -> None:
+    executor, _ = ready
+    assert who(executor, "first")[1] == "False"
+    spare = waiting(tmp_path)
+    assert who(executor, "second") == [str(spare), "True"]
+    assert waiting(tmp_path, 2) != spare
+
+
+def test_one_that_waited_and_died_is_replaced(
+    ready: tuple[LocalExecutor, list[float]], tmp_path: Path
+) -> None:
+    executor, _ = ready
+    who(executor, "first")
+    os.kill(waiting(tmp_path), signal.SIGKILL)
+    eventually(lambda: not alive(waiting(tmp_path)))
+    assert who(executor, "second")[1] == "False"
+
+
+def test_one_waits_no_longer_than_it_may(ready: tuple[LocalExecutor, list[float]], tmp_path: Path) -> None:
+    executor, seconds = ready
+    who(executor, "first")
+    spare = waiting(tmp_path)
+    seconds[0] = 9.0
+    executor.states()
+    assert alive(spare)
+    seconds[0] = 10.0
+    executor.states()
+    eventually(lambda: not alive(spare))
+
+
+def test_one_that_waits_ends_with_the_executor(
+    ready: tuple[LocalExecutor, list[float]], tmp_path: Path
+) -> None:
+    executor, _ = ready
+    who(executor, "first")
+    spare = waiting(tmp_path)
+    executor.close()
+    eventually(lambda: not alive(spare))
+
+
+def test_a_library_that_is_missing_is_told_by_the_job(tmp_path: Path) -> None:
+    (tmp_path / "a_job.py").write_text("import sys\nif sys.argv[1] == 'second': import not_there")
+    executor = LocalExecutor(
+        {}, logs=tmp_path / "logs", monotonic=time.monotonic, module="a_job", libraries=["not_there"]
+    )
+    try:
+        for name in ("first", "second"):
+            executor.submit(name, [name])
+            ended(executor)
+        assert "No module named 'not_there'" in executor.log_of("second").read_text()
+    finally:
+        executor.close()

@@ -130,7 +130,9 @@ def run(container: Container, folder: Path, told: Told, *, processes: int = 0) -
     waiting = [
         number for number, policy in enumerate(plan.policies) if not (homes[policy.name] / RESULT).is_file()
     ]
-    executor = LocalExecutor(_ONE, logs=folder / "logs", module="homeostat.app.backtest.job")
+    executor = LocalExecutor(
+        _ONE, logs=folder / "logs", monotonic=container.clock.monotonic, module="homeostat.app.backtest.job"
+    )
     running: set[str] = set()
     try:
         while waiting or running:

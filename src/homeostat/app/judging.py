@@ -54,7 +54,8 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
                 container.blobs, record.manifest, declaration.trusted, expect=record.digest
             )
         evidence = _evidence(container, declaration, features, candidate, rows)
-        with threadpool_limits(1):  # as in a model server, where each process has one core
+        # As in a model server, where each process has one core and requests have few rows.
+        with threadpool_limits(1), pl.Config(engine_affinity="in-memory"):
             verdicts = [gates.judge(gate, evidence) for gate in declaration.gates]
     except (StoreUnavailable, OSError):
         raise  # no fault of the candidate's: it is judged again

@@ -8,19 +8,21 @@ meanwhile: then the point is in the block before, where histories find it as wel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from struct import Struct
+from typing import Final
 
 from homeostat.adapters.sql import statements
+from homeostat.adapters.sql.asking import Asking, connected
 from homeostat.adapters.sql.prepared import Prepared, prepared
 from homeostat.adapters.sql.store import SqlMetaStore
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.tracking import Metric
 
-if TYPE_CHECKING:
-    from psycopg import AsyncCursor
-
 _MOST: Final = 4  # connections
+_NUMBER, _WHOLE, _SMALL = Struct(">d"), Struct(">q"), Struct(">i")
+_TYPES: Final = ("text", "text", "double precision", "bigint", "bigint", "bytea", "integer")
 _NEWEST: Final = "b.seq = (SELECT max(seq) FROM metric_blocks WHERE run = r.id) AND b.level = 0"
 _PLACE: Final = f"""
 SELECT r.experiment, b.seq, k.key FROM runs r JOIN metric_blocks b ON b.run = r.id JOIN json_each(b.keys) k
@@ -29,21 +31,21 @@ _LONGER: Final = """
 UPDATE metric_blocks SET count = count + 1, pending = pending + 1, payload = CAST(payload || ? AS BLOB)
 WHERE run = ? AND seq = ?"""
 _ALL: Final = """
-WITH r AS (SELECT id, experiment FROM runs WHERE id = %(run)s AND deleted_at IS NULL FOR UPDATE),
+WITH r AS (SELECT id, experiment FROM runs WHERE id = $1 AND deleted_at IS NULL FOR UPDATE),
 place AS (
     SELECT b.run, b.seq, r.experiment, (k.number - 1)::int AS number
     FROM r JOIN metric_blocks b ON b.run = r.id,
         jsonb_array_elements_text(b.keys::jsonb) WITH ORDINALITY AS k (key, number)
-    WHERE {newest} AND k.key = %(key)s
+    WHERE {newest} AND k.key = $2
 ),
 longer AS (
     UPDATE metric_blocks b SET count = b.count + 1, pending = b.pending + 1, payload = b.payload
-        || set_byte(set_byte('\\x0000'::bytea, 0, place.number & 255), 1, place.number >> 8) || %(row)b
-    FROM place WHERE b.run = place.run AND b.seq = place.seq AND b.level = 0 AND b.count < %(room)s
+        || set_byte(set_byte('\\x0000'::bytea, 0, place.number & 255), 1, place.number >> 8) || $6
+    FROM place WHERE b.run = place.run AND b.seq = place.seq AND b.level = 0 AND b.count < $7
     RETURNING place.experiment
 ),
 latest AS (
-    {insert} SELECT %(run)s, %(key)s, experiment, %(value)s::double precision, %(step)s::bigint, %(timestamp)s::bigint
+    {insert} SELECT $1, $2, experiment, $3, $4, $5
     FROM longer ON CONFLICT {conflict}
 )
 SELECT count(*) FROM longer"""
@@ -55,7 +57,7 @@ class SqlPoints:
     def __init__(self, store: SqlMetaStore) -> None:
         self._store = store
         self._alone = store.dialect == "sqlite"
-        self._idle: list[AsyncCursor[Any]] = []
+        self._idle: list[Asking] = []
         self._open = 0
 
     async def append(
@@ -64,21 +66,23 @@ class SqlPoints:
         """Log a point; see the port."""
         if self._alone:
             return self._write(run, key, value, step, timestamp, row, room)
-        given = {
-            "run": run,
-            "key": key,
-            "value": value,
-            "step": step,
-            "timestamp": timestamp,
-            "row": row,
-            "room": room,
-        }
-        return await self._ask(given)
+        number = None if value is None else _NUMBER.pack(value)
+        return await self._ask(
+            (
+                run.encode(),
+                key.encode(),
+                number,
+                _WHOLE.pack(step),
+                _WHOLE.pack(timestamp),
+                row,
+                _SMALL.pack(room),
+            )
+        )
 
     def close(self) -> None:
         """Give back every connection; see the port."""
-        for cursor in self._idle:
-            cursor.connection.pgconn.finish()
+        for asking in self._idle:
+            asking.close()
         self._idle.clear()
 
     def _write(
@@ -97,44 +101,38 @@ class SqlPoints:
             return False
         return True
 
-    async def _ask(self, given: dict[str, Any]) -> bool:
+    async def _ask(self, values: Sequence[bytes | None]) -> bool:
         import psycopg
 
-        cursor = None
+        asking = None
         try:
             if self._idle:
-                cursor = self._idle.pop()
+                asking = self._idle.pop()
             elif self._open < _MOST:
-                cursor = await self._connected()
+                asking = await self._connected()
             else:
                 return False
-            await cursor.execute(self._whole, given, prepare=True)
-            row = await cursor.fetchone()
+            return await asking.ask(values) == b"1"
         except psycopg.Error:
             return False
         finally:
-            if cursor is not None:
-                self._give_back(cursor)
-        return row is not None and row[0] == 1
+            if asking is not None:
+                self._give_back(asking)
 
-    async def _connected(self) -> AsyncCursor[Any]:
-        from psycopg import AsyncConnection
-
+    async def _connected(self) -> Asking:
         self._open += 1
         try:
             _, options = self._store.engine.dialect.create_connect_args(self._store.url)
-            return (await AsyncConnection.connect(**options, autocommit=True)).cursor()
+            return await connected(options, self._whole, _TYPES)
         except BaseException:
             self._open -= 1
             raise
 
-    def _give_back(self, cursor: AsyncCursor[Any]) -> None:
-        from psycopg.pq import TransactionStatus
-
-        if cursor.connection.info.transaction_status == TransactionStatus.IDLE:
-            self._idle.append(cursor)
+    def _give_back(self, asking: Asking) -> None:
+        if asking.idle:
+            self._idle.append(asking)
         else:  # broken, or left in the middle
-            cursor.connection.pgconn.finish()
+            asking.close()
             self._open -= 1
 
     @cached_property

@@ -42,6 +42,7 @@ PUBLIC = [
     "Table",
     "Text",
     "TrainingSet",
+    "Tuning",
     "Unsafe",
     "all_of",
     "any_of",

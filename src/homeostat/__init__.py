@@ -22,6 +22,7 @@ from homeostat.domain.declarations import (
     Model,
     MultiClass,
     Regression,
+    Tuning,
     pipeline,
     step,
 )
@@ -132,6 +133,7 @@ __all__ = [
     "Table",
     "Text",
     "TrainingSet",
+    "Tuning",
     "Unsafe",
     "all_of",
     "any_of",

@@ -119,6 +119,10 @@ def _check_rules(declared: Declared, model: Model) -> None:
         raise model.error(
             "hs.Fairness needs fairlearn, which is not installed", "Run: pip install 'homeostat[fairness]'"
         )
+    if model.tune is not None and find_spec("optuna") is None:
+        raise model.error(
+            "hs.Tuning needs Optuna, which is not installed", "Run: pip install 'homeostat[tuning]'"
+        )
 
 
 def _upstream(declared: Declared, name: str) -> set[str]:

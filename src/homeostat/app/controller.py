@@ -30,6 +30,7 @@ from homeostat.app.slos import tally
 from homeostat.app.training import fail, submit
 from homeostat.app.trials import begin_trial, running_trials, step_trial
 from homeostat.app.triggers import coming, due, evaluate
+from homeostat.app.tuning import abandon
 from homeostat.app.upstream import settle_contracts
 from homeostat.app.workers import sync_workers
 from homeostat.domain.declarations import ABTest, Model
@@ -124,6 +125,7 @@ class Controller:
         if run is None or run.state not in ("queued", "running"):
             return
         fail(container, run_id, error)
+        abandon(container, run)
         if run.attempt >= _ATTEMPTS:
             did.append(f"run/{run_id} failed: {error}; it was attempt {run.attempt}, the last")
             return

@@ -30,6 +30,7 @@ from homeostat.app.projects import checkout, import_function, importing
 from homeostat.app.registry.packages import Shown, add_candidate, show
 from homeostat.app.tracking.trainings import add_training, log_results
 from homeostat.app.trainingdata import CHANGED_AT, DATA_SINCE, Split, datasets_of, split
+from homeostat.app.tuning import tuned
 from homeostat.domain.contracts import Column
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import Conflict, DeclarationError
@@ -234,6 +235,9 @@ def _train(container: Container, run: Run, progress: Progress, using: Fit) -> tu
         prepared = beside.submit(formats.prepare)
         rows = split(container, run, model, features)
     prepared.result()
+    with importing(checkout(container.blobs, run.code, container.settings.home)):
+        function = _function(container, model, run.code, run.function)
+        run = msgspec.structs.replace(run, params=tuned(container, run, model, rows, function, progress))
     preparing = container.clock.monotonic() - began
     fitted, used = compete(
         container,
@@ -340,7 +344,7 @@ def _complete(container: Container, run: Run, manifest: dict[str, Any], shown: S
         version = add_candidate(tx, container, run, manifest, shown)
         ref = str(Ref("model", run.model).at(version.version))
         tx.put(run)
-        log_results(tx, run, version.created_at)
+        log_results(container, tx, run, version.created_at)
         body = {"model": run.model, "metrics": run.metrics, "rows": run.rows, "seconds": run.seconds}
         tx.append(
             Event(kind="run.succeeded", subject=f"run/{run.id}", at=version.created_at, body=body),

@@ -50,7 +50,7 @@ def add_training(container: Container, tx: Transaction, run: Run, read: Sequence
         container,
         tx,
         made,
-        params={_text(key, limits.KEY): _text(value, limits.PARAM) for key, value in run.params.items()},
+        params=_params(made),
         tags={_text(key, limits.KEY): _text(value, limits.TAG) for key, value in tags.items()},
     )
     tx.insert(  # without an event of their own: that of the training has their edges
@@ -71,14 +71,19 @@ def add_training(container: Container, tx: Transaction, run: Run, read: Sequence
     return made
 
 
-def log_results(tx: Transaction, run: Run, at: datetime) -> None:
-    """Store the metrics of a training that ended, each as one point."""
+def log_results(container: Container, tx: Transaction, run: Run, at: datetime) -> None:
+    """Store the metrics of a training that ended, each as one point, and parameters that it found itself."""
+    log_in(container, tx, run, params=_params(run))
     named = {_text(key, limits.KEY): value for key, value in run.metrics.items()}
     points = np.zeros(len(named), ROW)
     points["key"] = np.arange(len(named))
     points["value"] = list(named.values())
     points["timestamp"] = max((at - _EPOCH) // timedelta(milliseconds=1), 0)
     rows_in(tx, run, Rows(list(named), points))
+
+
+def _params(run: Run) -> dict[str, str]:
+    return {_text(key, limits.KEY): _text(value, limits.PARAM) for key, value in run.params.items()}
 
 
 def _text(value: Any, limit: int) -> str:

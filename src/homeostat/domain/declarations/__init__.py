@@ -35,6 +35,7 @@ from homeostat.domain.declarations.rules import (
 )
 from homeostat.domain.declarations.signing import SignaturePolicy
 from homeostat.domain.declarations.tasks import Binary, MultiClass, Regression, Task
+from homeostat.domain.declarations.tuning import Tuning
 
 __all__ = [
     "SLO",
@@ -75,6 +76,7 @@ __all__ = [
     "SloBurn",
     "Step",
     "Task",
+    "Tuning",
     "UpstreamModel",
     "View",
     "When",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from inspect import signature
 from typing import Any, ClassVar, cast
 
 import msgspec
@@ -23,6 +24,7 @@ from homeostat.domain.declarations.rules import SloBurn, When
 from homeostat.domain.declarations.signing import SignaturePolicy
 from homeostat.domain.declarations.statements import STATEMENTS
 from homeostat.domain.declarations.tasks import Binary, Task
+from homeostat.domain.declarations.tuning import Tuning
 from homeostat.domain.digests import source_digest
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.metrics import LOSSES
@@ -37,6 +39,7 @@ class Model(Declaration):
         train: An ordinary function of ``data`` (a ``TrainingSet``: ``data.X`` a Polars frame, ``data.y`` a NumPy
             array) and keyword parameters with defaults, giving a fitted object with ``predict_proba``, of a
             regression with ``predict``.
+        tune: Which of those parameters are searched for before a training; None: it has the defaults.
         features: The feature views; without any, the request's own columns but key, time and label.
         gates: What a candidate must pass.
         approval: Whose consent it needs then, before it is rolled out; None: nobody's.
@@ -62,6 +65,7 @@ class Model(Declaration):
 
     task: Task = cast("Task", None)
     train: Callable[..., Any] = field(default=cast("Callable[..., Any]", None), compare=False)
+    tune: Tuning | None = None
     features: tuple[View, ...] | list[View] = ()
     gates: tuple[Gate, ...] | list[Gate] = ()
     approval: ApprovalPolicy | None = None
@@ -93,6 +97,15 @@ class Model(Declaration):
             for item in getattr(self, label):
                 if not isinstance(item, kinds):
                     raise self.error(f"{label} holds {item!r}", f"Write each like {like}")
+        if self.tune is not None:
+            self.expect("tune", self.tune, Tuning, 'hs.Tuning({"C": (1e-3, 10.0, "log")})')
+            accepted = list(signature(self.train).parameters)[1:]
+            for name in self.tune.space:
+                if name not in accepted:
+                    raise self.error(
+                        f"tune searches for {name!r}, which its training function does not take",
+                        f"It takes {', '.join(accepted) or 'none'}",
+                    )
         if self.approval is not None:
             self.expect("approval", self.approval, ApprovalPolicy, "hs.approval(by=1)")
         if self.signed is not None:
@@ -196,6 +209,7 @@ class Model(Declaration):
             "task": self.task.spec(),
             "features": [view.name for view in self.features],
             "train": source_digest(self.train),
+            "tune": msgspec.to_builtins(self.tune),
             "gates": msgspec.to_builtins(self.gates),
             "approval": msgspec.to_builtins(self.approval),
             "signed": msgspec.to_builtins(self.signed),

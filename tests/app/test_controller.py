@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -95,24 +96,55 @@ def rows(count: int, first: int = 0, at: datetime = START) -> tuple[pl.DataFrame
     return asks, answers
 
 
+def opened(folder: Path) -> Container:
+    return Container(Settings(home=folder / "home", clock="simulated"))
+
+
+def declare(folder: Path) -> None:
+    """A home with a shop that has sold, in a folder."""
+    (folder / "shop").mkdir()
+    (folder / "shop" / "project.py").write_text(PROJECT.format(mark=str(folder / "mark")))
+    (folder / "home").mkdir()
+    SimulatedClock(folder / "home" / "clock", START + timedelta(days=1)).close()
+    with opened(folder) as container:
+        apply(container, load_project(folder / "shop"))
+        asks, answers = rows(400)
+        ingest(container, "asks", asks)
+        ingest(container, "answers", answers)
+
+
 @pytest.fixture
 def mark(tmp_path: Path) -> Path:
+    """Training waits for as long as it is not there."""
     return tmp_path / "mark"
 
 
 @pytest.fixture
-def container(tmp_path: Path, mark: Path) -> Iterator[Container]:
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    (folder / "project.py").write_text(PROJECT.format(mark=str(mark)))
-    home = tmp_path / "home"
-    home.mkdir()
-    SimulatedClock(home / "clock", START + timedelta(days=1)).close()
-    with Container(Settings(home=home, clock="simulated")) as made:
-        apply(made, load_project(folder))
-        asks, answers = rows(400)
-        ingest(made, "asks", asks)
-        ingest(made, "answers", answers)
+def container(tmp_path: Path) -> Iterator[Container]:
+    declare(tmp_path)
+    with opened(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a shop whose first model answers."""
+    folder = tmp_path_factory.mktemp("once")
+    declare(folder)
+    (folder / "mark").touch()
+    with opened(folder) as container:
+        controller = Controller(container)
+        submit(container, "shop", reason="first model")
+        until(controller, lambda tick: not tick.busy)
+        controller.tick()
+    return folder
+
+
+@pytest.fixture
+def trained(once: Path, tmp_path: Path) -> Iterator[Container]:
+    """The same, for one test to change."""
+    shutil.copytree(once, tmp_path, dirs_exist_ok=True)
+    with opened(tmp_path) as made:
         yield made
 
 
@@ -230,15 +262,6 @@ def test_the_training_of_one_model_does_not_hold_back_another(container: Contain
     assert container.store.count(records.Run, ("model", "=", "shop")) == 1
 
 
-def first_model(container: Container, mark: Path) -> Controller:
-    mark.touch()
-    controller = Controller(container)
-    submit(container, "shop", reason="first model")
-    until(controller, lambda tick: not tick.busy)
-    controller.tick()
-    return controller
-
-
 def answered(
     container: Container,
     asks: pl.DataFrame,
@@ -277,124 +300,121 @@ def canary(container: Container, controller: Controller, using: str = "") -> rec
     return rollout
 
 
-def test_a_canary_that_answers_worse_is_rolled_back(container: Container, mark: Path) -> None:
-    controller = first_model(container, mark)
-    rollout = canary(container, controller, using="project:backwards")
-    now = advance(container, timedelta(hours=1))
+def test_a_canary_that_answers_worse_is_rolled_back(trained: Container) -> None:
+    controller = Controller(trained)
+    rollout = canary(trained, controller, using="project:backwards")
+    now = advance(trained, timedelta(hours=1))
     asks, answers = rows(200, 1000, now)
-    answered(container, asks.head(100), rollout.candidate, "canary", 0.05, 0.95)
-    answered(container, asks.tail(100), 1, "champion", 0.5, 0.5)
-    ingest(container, "answers", answers.with_columns(good=pl.lit(True)).head(60))
-    advance(container, timedelta(hours=1))
+    answered(trained, asks.head(100), rollout.candidate, "canary", 0.05, 0.95)
+    answered(trained, asks.tail(100), 1, "champion", 0.5, 0.5)
+    ingest(trained, "answers", answers.with_columns(good=pl.lit(True)).head(60))
+    advance(trained, timedelta(hours=1))
     controller.tick()
-    ended = container.store.get(records.Rollout, rollout.id)
+    ended = trained.store.get(records.Rollout, rollout.id)
     assert ended is not None
     assert ended.state == "rolled-back"
     assert (ended.requests, ended.labelled) == (100, 60)
     assert "log loss" in ended.reason
-    deployment = container.store.get(records.Deployment, "shop")
+    deployment = trained.store.get(records.Deployment, "shop")
     assert deployment is not None
     assert [(arm.version, arm.weight) for arm in deployment.arms] == [(1, 1.0)]
-    version = container.store.get(records.ModelVersion, "shop", rollout.candidate)
+    version = trained.store.get(records.ModelVersion, "shop", rollout.candidate)
     assert version is not None
     assert version.stage == "rolled-back"
-    assert container.store.find(records.Alert, ("key", "=", f"rollback:{rollout.id}"))
+    assert trained.store.find(records.Alert, ("key", "=", f"rollback:{rollout.id}"))
 
 
-def test_quality_is_held_to_its_level_where_no_rule_asks_for_it(
-    container: Container, mark: Path, tmp_path: Path
-) -> None:
+def test_quality_is_held_to_its_level_where_no_rule_asks_for_it(trained: Container, tmp_path: Path) -> None:
     file = tmp_path / "shop" / "project.py"
     file.write_text("".join(line for line in file.read_text().splitlines(True) if "retrain=" not in line))
-    apply(container, load_project(file.parent))
-    controller = first_model(container, mark)
-    now = advance(container, timedelta(days=1))
+    apply(trained, load_project(file.parent))
+    controller, evaluated = Controller(trained), trained.store.count(records.Evaluation)
+    now = advance(trained, timedelta(days=1))
     asks, answers = rows(150, 1000, now)
-    answered(container, asks, 1, "champion", 0.05, 0.5)
-    ingest(container, "answers", answers.with_columns(good=pl.lit(True)))
+    answered(trained, asks, 1, "champion", 0.05, 0.5)
+    ingest(trained, "answers", answers.with_columns(good=pl.lit(True)))
     controller.tick()
-    (page,) = container.store.find(records.Alert, ("key", "=", "slo:shop:log_loss"))
+    (page,) = trained.store.find(records.Alert, ("key", "=", "slo:shop:log_loss"))
     assert page.severity == "page"
     of = (("deployment", "=", "shop"), ("monitor", "=", "log_loss"))
-    looked = container.store.count(records.Window, *of)
-    advance(container, timedelta(hours=23))
+    looked = trained.store.count(records.Window, *of)
+    advance(trained, timedelta(hours=23))
     controller.tick()
-    assert container.store.count(records.Window, *of) == looked
-    advance(container, timedelta(hours=1))
+    assert trained.store.count(records.Window, *of) == looked
+    advance(trained, timedelta(hours=1))
     controller.tick()
-    assert container.store.count(records.Window, *of) == looked + 1
-    assert not container.store.count(records.Evaluation)
+    assert trained.store.count(records.Window, *of) == looked + 1
+    assert trained.store.count(records.Evaluation) == evaluated
 
 
-def test_a_canary_that_is_no_worse_is_promoted_at_the_deadline(container: Container, mark: Path) -> None:
-    controller = first_model(container, mark)
-    rollout = canary(container, controller)
-    now = advance(container, timedelta(hours=1))
+def test_a_canary_that_is_no_worse_is_promoted_at_the_deadline(trained: Container) -> None:
+    controller = Controller(trained)
+    rollout = canary(trained, controller)
+    now = advance(trained, timedelta(hours=1))
     asks, answers = rows(100, 1000, now)
-    answered(container, asks, rollout.candidate, "canary", 0.6, 0.6)
-    ingest(container, "answers", answers)
+    answered(trained, asks, rollout.candidate, "canary", 0.6, 0.6)
+    ingest(trained, "answers", answers)
     controller.tick()
-    assert container.store.find(records.Rollout)[0].state == "running"
-    advance(container, timedelta(days=1))
+    assert trained.store.find(records.Rollout)[0].state == "running"
+    advance(trained, timedelta(days=1))
     controller.tick()
-    assert container.store.find(records.Rollout)[0].state == "promoted"
-    tree = explain.lineage(container, "model/shop@champion", "down")
+    assert trained.store.find(records.Rollout)[0].state == "promoted"
+    tree = explain.lineage(trained, "model/shop@champion", "down")
     assert "deployment/shop" in str(tree)
-    alias = container.store.get(records.Alias, "shop", "champion")
+    alias = trained.store.get(records.Alias, "shop", "champion")
     assert alias is not None
     assert alias.version == rollout.candidate
 
 
-def test_a_prediction_is_traced_to_the_version_that_answered_it(container: Container, mark: Path) -> None:
-    first_model(container, mark)
+def test_a_prediction_is_traced_to_the_version_that_answered_it(trained: Container) -> None:
     asks, answers = rows(1, 1000)
-    answered(container, asks, 2, "canary", None, 0.7, error="ValueError: the candidate failed")
-    ingest(container, "answers", answers.with_columns(good=pl.lit(True)))
-    ingest(container, "answers", answers.with_columns(good=pl.lit(False)))
-    seal(container, "answers")
-    traced = explain.trace(container, "pr1000")
+    answered(trained, asks, 2, "canary", None, 0.7, error="ValueError: the candidate failed")
+    ingest(trained, "answers", answers.with_columns(good=pl.lit(True)))
+    ingest(trained, "answers", answers.with_columns(good=pl.lit(False)))
+    seal(trained, "answers")
+    traced = explain.trace(trained, "pr1000")
     assert traced["model"] == "model/shop@1"
     assert (traced["answered"]["arm"], traced["answered"]["score"]) == ("champion", 0.7)
     assert traced["label"] is False
 
 
-def test_every_evaluation_of_a_rule_is_kept_with_its_reason(container: Container, mark: Path) -> None:
-    controller = first_model(container, mark)
-    advance(container, timedelta(days=1))
+def test_every_evaluation_of_a_rule_is_kept_with_its_reason(trained: Container) -> None:
+    controller = Controller(trained)
+    advance(trained, timedelta(days=1))
     controller.tick()
-    found = {e.rule: e for e in explain.why(container, "trigger/shop", limit=2)}
+    found = {e.rule: e for e in explain.why(trained, "trigger/shop", limit=2)}
     assert not found["new labels 500"].fired
     assert "0 labelled rows" in found["new labels 500"].reason
-    asks, answers = rows(600, 5000, container.clock.now())
-    ingest(container, "asks", asks)
-    ingest(container, "answers", answers)
-    advance(container, timedelta(days=1))
+    asks, answers = rows(600, 5000, trained.clock.now())
+    ingest(trained, "asks", asks)
+    ingest(trained, "answers", answers)
+    advance(trained, timedelta(days=1))
     tick = controller.tick()
-    found = {e.rule: e for e in explain.why(container, "shop", limit=2)}
+    found = {e.rule: e for e in explain.why(trained, "shop", limit=2)}
     assert found["new labels 500"].fired
     assert found["new labels 500"].run
     assert any("fired" in text for text in tick.did)
-    run = container.store.get(records.Run, found["new labels 500"].run)
+    run = trained.store.get(records.Run, found["new labels 500"].run)
     assert run is not None
     assert "600 labelled rows" in run.reason
     until(controller, lambda tick: not tick.busy)
 
 
-def test_nothing_is_trained_while_a_source_is_broken(container: Container, mark: Path) -> None:
-    controller = first_model(container, mark)
-    now = advance(container, timedelta(days=1))
+def test_nothing_is_trained_while_a_source_is_broken(trained: Container) -> None:
+    controller = Controller(trained)
+    now = advance(trained, timedelta(days=1))
     asks, answers = rows(600, 5000, now)
-    ingest(container, "answers", answers)
-    ingest(container, "asks", asks.with_columns(size=pl.col("size") * 1000))
+    ingest(trained, "answers", answers)
+    ingest(trained, "asks", asks.with_columns(size=pl.col("size") * 1000))
     controller.tick()
-    found = {e.rule: e for e in explain.why(container, "shop", limit=2)}
+    found = {e.rule: e for e in explain.why(trained, "shop", limit=2)}
     assert found["new labels 500"].fired
     assert "held" in found["new labels 500"].reason
     assert "size" in found["new labels 500"].reason
     assert not found["new labels 500"].run
-    (alert,) = container.store.find(records.Alert)
+    (alert,) = trained.store.find(records.Alert)
     assert alert.severity == "page"
-    advance(container, timedelta(days=1, hours=1))
+    advance(trained, timedelta(days=1, hours=1))
     controller.tick()
-    (alert,) = container.store.find(records.Alert)
+    (alert,) = trained.store.find(records.Alert)
     assert alert.state == "resolved"

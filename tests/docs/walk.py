@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import homeostat as hs
+from tests.server.ups import eventually
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -132,7 +133,7 @@ class Walk:
         if step.command == "homeostat up":
             return self._start()
         if step.command.startswith("sleep "):
-            self._await_champion(2)
+            self._await(lambda server: _champions(server) == [2])
             return ""
         command = step.command.replace("127.0.0.1:5001", f"127.0.0.1:{self.ports[1]}")
         if self._asked:
@@ -140,7 +141,7 @@ class Walk:
         answer = self._shell(command)
         if asked := re.search(r'"prediction_id":"(\w+)"', answer):
             self._asked = asked[1]
-            time.sleep(2)  # predictions reach their log within a second
+            self._await(self._logged)
         return answer
 
     def _shell(self, command: str) -> str:
@@ -169,19 +170,22 @@ class Walk:
             )
         assert self._up.stdout is not None
         line = self._up.stdout.readline()
-        until = time.monotonic() + _PATIENCE
-        while time.monotonic() < until:  # ready is the control process; the model server follows
-            if json.loads(self._shell("homeostat status --json"))["processes"][1:]:
-                break
+        # Ready is the control process; the model server follows.
+        self._await(lambda server: server.status()["processes"][1:])
         return line
 
-    def _await_champion(self, version: int) -> None:
-        until = time.monotonic() + _PATIENCE
-        status = ""
-        while time.monotonic() < until:
-            status = self._shell("homeostat status --json")
-            arms = json.loads(status)["deployments"][0]["arms"]
-            if [arm["version"] for arm in arms] == [version]:
-                return
-            time.sleep(0.5)
-        raise AssertionError(f"version {version} did not become the champion:\n{status}")
+    def _await(self, come_true: Callable[[hs.Client], object]) -> None:
+        """Wait for what the reader of the README has passed over before the next command is typed."""
+        with hs.Client(f"http://127.0.0.1:{self.ports[0]}") as server:
+            eventually(lambda: come_true(server), within=_PATIENCE)
+
+    def _logged(self, server: hs.Client) -> bool:
+        """Whether the prediction that was asked for has reached its log."""
+        try:
+            return bool(server.prediction(self._asked))
+        except hs.NotFound:
+            return False
+
+
+def _champions(server: hs.Client) -> list[int]:
+    return [arm["version"] for arm in server.deployments()[0]["arms"]]

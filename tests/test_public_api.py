@@ -28,6 +28,7 @@ PUBLIC = [
     "DeclarationError",
     "Entity",
     "Fairness",
+    "Fallback",
     "Histogram",
     "HomeostatError",
     "Image",

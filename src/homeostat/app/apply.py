@@ -12,6 +12,7 @@ import polars as pl
 from homeostat.app.container import Container
 from homeostat.app.costs import check_budget
 from homeostat.app.deliveries import Ingested, ingest
+from homeostat.app.deployments import set_fallback
 from homeostat.app.drifting import promises
 from homeostat.app.online import refresh
 from homeostat.app.projects import Declared, snapshot
@@ -174,7 +175,7 @@ def feature_set(container: Container, model: Model) -> FeatureSet:
         view.source.name: view.source for view in model.features if isinstance(view, FeatureView | Windows)
     }
     known = schemas(container, {**sources, request.name: request})
-    return container.features(model.features, request, known, [model.task.label])
+    return container.features(model.features, request, known, model.task.aside)
 
 
 def apply(container: Container, declared: Declared) -> list[Change]:
@@ -193,10 +194,11 @@ def apply(container: Container, declared: Declared) -> list[Change]:
         for dataset in declared.datasets.values():
             _put_dataset(tx, dataset, specs[str(dataset.ref)], container)
         views = [_put_view(tx, name, specs[f"feature-view/{name}"], container) for name in declared.views]
-        for name in declared.models:
+        for name, one in declared.models.items():
             declare(tx, container, name)
             if tx.get(records.Deployment, name) is None:
                 tx.insert(records.Deployment(name=name, model=name, generation=0, arms=[], at=now))
+            set_fallback(tx, container, name, one.fallback)
             resume(tx, container, name, "it is declared again")
         for ref in before.declared if before else ():
             model = parse_ref(ref)

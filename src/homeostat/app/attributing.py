@@ -23,7 +23,7 @@ from homeostat.app.levels import judged
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of
-from homeostat.app.replaying import logged
+from homeostat.app.replaying import answer_of, logged
 from homeostat.app.serving import ModelScorer, load_version
 from homeostat.domain.declarations import Model
 from homeostat.domain.durations import parse_duration
@@ -133,11 +133,9 @@ def explanation(container: Container, prediction_id: str, *, budget: int = BUDGE
     """
     _check(budget)
     deployment, row = logged(container, prediction_id.removeprefix("prediction/"))
-    fell = row["error"] is not None  # the champion answered in the arm's place
-    answered = row["shadow_score"] if fell else row["score"]
+    version, answered = answer_of(row)
     if answered is None:
         raise Conflict(f"prediction/{row['prediction_id']} was not answered", remedy="Explain one that was")
-    version = row["shadow_version"] if fell else row["version"]
     package, X = _asked(load_version(container, deployment.model, version), pl.DataFrame([row]))
     background, against = _background(container, deployment.name, version, package)
     found = _attributed(package, X, background, budget)

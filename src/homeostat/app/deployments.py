@@ -9,6 +9,7 @@ import msgspec
 from homeostat.app.container import Container
 from homeostat.app.registry import deprecation
 from homeostat.app.registry.pointers import champion_of, move_alias
+from homeostat.domain.declarations import Fallback
 from homeostat.domain.errors import NotFound
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.records import Arm, Deployment, ModelVersion, Stage
@@ -41,8 +42,26 @@ def set_arms(
     changed = msgspec.structs.replace(
         deployment, generation=deployment.generation + 1, arms=list(arms), at=container.clock.now()
     )
+    _put(tx, changed, actor, reason)
+    deprecation.warn(tx, container, changed)
+    return changed
+
+
+def set_fallback(tx: Transaction, container: Container, name: str, fallback: Fallback | None) -> None:
+    """Let a deployment fall back on something else, where that is new."""
+    deployment = tx.lock(Deployment, name)
+    declared = {} if fallback is None else msgspec.to_builtins(fallback)
+    if deployment is None or deployment.fallback == declared:
+        return
+    changed = msgspec.structs.replace(
+        deployment, generation=deployment.generation + 1, fallback=declared, at=container.clock.now()
+    )
+    _put(tx, changed, "homeostat", "another fallback is declared")
+
+
+def _put(tx: Transaction, changed: Deployment, actor: str, reason: str) -> None:
     tx.put(changed)
-    ref = f"deployment/{name}"
+    ref = f"deployment/{changed.name}"
     tx.append(
         Event(
             kind="deployment.changed",
@@ -51,17 +70,15 @@ def set_arms(
             actor=actor,
             body={
                 "generation": changed.generation,
-                "arms": msgspec.to_builtins(list(arms)),
+                "arms": msgspec.to_builtins(changed.arms),
                 "reason": reason,
             },
             edges=tuple(
-                Edge(str(Ref("model", deployment.model).at(arm.version)), ref, f"served as {arm.role}")
-                for arm in arms
+                Edge(str(Ref("model", changed.model).at(arm.version)), ref, f"served as {arm.role}")
+                for arm in changed.arms
             ),
         )
     )
-    deprecation.warn(tx, container, changed)
-    return changed
 
 
 def set_stage(

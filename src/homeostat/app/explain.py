@@ -79,24 +79,25 @@ def why(
     """The newest evaluations of a model's retraining rules, newest first; ``fired``: only of rules that fired.
 
     Raises:
-        NotFound: nothing of this name was ever evaluated.
+        NotFound: there is no model of this name, declared or trained.
     """
     name = parse_ref(trigger).name if "/" in trigger else trigger
     of: list[Where] = [("trigger", "=", name)]
     which: list[Where] = [*of, ("fired", "=", True)] if fired else of
     found = container.store.find(records.Evaluation, *which, order=["-at", "rule"], limit=limit)
     if not found and not container.store.find(records.Evaluation, *of, limit=1):
-        known = ", ".join(m for m in _models(container)) or "none"
-        raise NotFound(
-            f"trigger/{name} was never evaluated",
-            remedy=f"Models with retraining rules are: {known}; is homeostat up?",
-        )
+        known = _models(container)
+        if name not in known and not container.store.find(records.Run, ("model", "=", name), limit=1):
+            raise NotFound(
+                f"there is no model/{name}, nor was any looked at",
+                remedy=f"Declared models are: {', '.join(known) or 'none'}",
+            )
     return found
 
 
 def _models(container: Container) -> list[str]:
     try:
-        return [m.name for m in declared(container).models.values() if m.retrain is not None]
+        return list(declared(container).models)
     except NotFound:
         return []
 
@@ -138,10 +139,10 @@ def trace(container: Container, prediction_id: str) -> dict[str, Any]:
         NotFound: no prediction log holds it.
     """
     deployment, row = _prediction(container, prediction_id)
-    if (
-        row["error"] is not None and row["shadow_score"] is not None
-    ):  # the champion answered in the canary's place
-        row = row | {"version": row["shadow_version"], "arm": "champion", "score": row["shadow_score"]}
+    if row["error"] is not None and row["shadow_score"] is not None:  # another answered in its place
+        by = "fallback" if row.get("fallback") else "champion"
+        version = row["shadow_version"] or row["version"]  # where none answered, the one that should have
+        row = row | {"version": version, "arm": by, "score": row["shadow_score"]}
     record = container.store.get(records.ModelVersion, deployment.model, row["version"])
     run = container.store.get(records.Run, record.run) if record else None
     if record is None or run is None:
@@ -151,7 +152,8 @@ def trace(container: Container, prediction_id: str) -> dict[str, Any]:
     model = declared(container, run.code).models[deployment.model]
     return {
         "prediction": f"prediction/{prediction_id}",
-        "answered": {k: row[k] for k in ("at", "time", "key", "arm", "score", "status", "latency_us")},
+        "answered": {k: row[k] for k in ("at", "time", "key", "arm", "score", "status", "latency_us")}
+        | ({"fallback": row["fallback"], "error": row["error"]} if row.get("fallback") else {}),
         "model": str(Ref("model", deployment.model).at(record.version)),
         "digest": record.digest,
         "run": {

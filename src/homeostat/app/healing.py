@@ -4,11 +4,14 @@ Of versions, a canary is taken out, and a champion gives way to the one before i
 served, and tell in their leases what they could not load. What all of them say of a version is its own fault, such as
 a file that is missing or altered; what one alone says may be its machine's. A store that does not answer is nobody's
 fault and is waited for. Features that the online store had and has no more are built again from the tables; until then
-requests are answered without them. An incident says what was seen and done, and how long it took.
+requests are answered without them. An incident says what was seen and done, and how long it took. While a deployment
+answers by what it falls back on, an alert says so.
 """
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -21,6 +24,12 @@ from homeostat.app.workers import sync_workers, workers
 from homeostat.domain.records import Alert, Arm, Deployment, Lease
 
 _AWAY: Final = "StoreUnavailable"
+_LATELY: Final = timedelta(minutes=1)
+_ANSWERS: Final = {
+    "features": "with features that were read before",
+    "previous": "by the champion before it",
+    "answer": "with the declared answer",
+}
 _UNLOADABLE: Final = "unloadable"
 
 
@@ -30,7 +39,37 @@ _HELD: Final[WeakKeyDictionary[Container, set[str]]] = WeakKeyDictionary()
 
 def heal(container: Container) -> list[str]:
     """Take out of deployments what no model server can load, and restore lost features; says what was done."""
-    return _loading(container) + _features(container)
+    return _loading(container) + _degraded(container) + _features(container)
+
+
+def _degraded(container: Container) -> list[str]:
+    """Tell of deployments that answered by what they fall back on a moment ago, until they do no more."""
+    did = []
+    servers, now = workers(container), container.clock.now()
+    for deployment in container.store.find(Deployment):
+        if not deployment.fallback:
+            continue
+        key = f"degraded:{deployment.name}"
+        told = [one for lease in servers if (one := lease.detail.get("degraded", {}).get(deployment.name))]
+        last = max(told, key=itemgetter("at"), default=None)
+        lately = last is not None and now - datetime.fromisoformat(last["at"]) < _LATELY
+        with container.store.begin() as tx:
+            if last is None or not lately:
+                resolve_alert(tx, container, key)
+                continue
+            done = _ANSWERS[last["kind"]]
+            if open_alert(
+                tx,
+                container,
+                key=key,
+                subject=f"deployment/{deployment.name}",
+                severity="page",
+                summary=f"deployment/{deployment.name} is degraded: {last['why']}",
+                action=f"answered {done}",
+                detail={"seen": last["why"], "done": done},
+            ):
+                did.append(f"deployment/{deployment.name} answers {done}: {last['why']}")
+    return did
 
 
 def _features(container: Container) -> list[str]:

@@ -77,17 +77,10 @@ def replay(container: Container, prediction_id: str) -> Replay:
     Raises:
         NotFound: no prediction log holds it, or what answered it is gone.
         Unsafe: a file of its model was altered.
-        Conflict: it was answered with an error, or logged without its request.
+        Conflict: no version answered it, or it was logged without its request.
     """
     deployment, row = logged(container, prediction_id.removeprefix("prediction/"))
-    if row["error"] is not None and row["shadow_score"] is None:
-        raise Conflict(
-            f"prediction/{prediction_id} was not answered: {row['error']}",
-            remedy="Replay one that has a score",
-        )
-    fell = row["error"] is not None  # the champion answered in the arm's place
-    version = row["shadow_version"] if fell else row["version"]
-    answered = row["shadow_score"] if fell else row["score"]
+    version, answered = answer_of(row)
     record = container.store.get(ModelVersion, deployment.model, version)
     if record is None:
         raise NotFound(f"there is no model/{deployment.model}@{version} any more", remedy="See the ledger")
@@ -114,6 +107,26 @@ def replay(container: Container, prediction_id: str) -> Replay:
         matches=matches,
         verdict=_verdict(answered, from_logged, differing),
     )
+
+
+def answer_of(row: dict[str, Any]) -> tuple[int, float | None]:
+    """The version that gave the answer of a logged prediction, and its score.
+
+    Raises:
+        Conflict: it was answered with an error, or with what its deployment declares for that.
+    """
+    name, fell = (
+        f"prediction/{row['prediction_id']}",
+        row["error"] is not None,
+    )  # another answered in its place
+    if fell and row["shadow_score"] is None:
+        raise Conflict(f"{name} was not answered: {row['error']}", remedy="Name one that has a score")
+    if fell and row["shadow_version"] is None:
+        raise Conflict(
+            f"{name} was answered by no version but with the fallback that its model declares: {row['error']}",
+            remedy="Name one that a version answered",
+        )
+    return (row["shadow_version"], row["shadow_score"]) if fell else (row["version"], row["score"])
 
 
 class Compared(NamedTuple):

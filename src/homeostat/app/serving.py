@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import polars as pl
@@ -20,6 +21,7 @@ from homeostat.app.admission import check_loading
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
+from homeostat.app.fallbacks import LABEL, fallbacks, remembering
 from homeostat.app.leases import lease_of
 from homeostat.app.projects import checkout, importing
 from homeostat.app.reading import schemas
@@ -33,13 +35,13 @@ from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.registry import package
 from homeostat.engine.registry.arrays import array_of, by_position
 from homeostat.engine.registry.scores import one_number
-from homeostat.engine.serving.plane import Plane
+from homeostat.engine.serving.fallbacks import Unloaded
+from homeostat.engine.serving.plane import Plane, Spares
 from homeostat.engine.serving.predictions import PROBABILITIES
 from homeostat.engine.serving.scorer import SCORE, Derived, Loaded, Output, Scored, Spent
 from homeostat.ports.clock import Clock
 from homeostat.ports.online import OnlineStore
 
-LABEL: Final = "label"
 _KINDS: Final[Mapping[type, ColumnType]] = {str: "string", int: "integer", bool: "boolean"}
 
 
@@ -150,7 +152,7 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
         model_then.features,
         request,
         {request.name: schema, **schemas(container, others)},
-        [model_then.task.label],
+        model_then.task.aside,
     )
     trained = [column.name for column in signature.features]
     if features.names != trained:
@@ -158,14 +160,44 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
             f"model/{model}@{version} was trained on {trained} and its code now gives {features.names}",
             remedy="Train it again",
         )
+    online = remembering(container)
+
+    def recalled(age: timedelta) -> ModelScorer:
+        return ModelScorer(features, schema, loaded, online.recalling(age), container.clock)
+
+    return replace(
+        _described(version, signature, loaded.example),
+        scorer=ModelScorer(features, schema, loaded, online, container.clock),
+        fallbacks=partial(
+            fallbacks, classes=signature.classes, recalled=recalled if features.stored else None
+        ),
+    )
+
+
+def describe_version(container: Container, model: str, version: int) -> Loaded:
+    """What a request of a version must hold, from its package, and what answers by declaration; without its model.
+
+    Raises:
+        NotFound: there is no such version, or these files of its package are missing.
+        Unsafe: one of them was altered.
+    """
+    record = container.store.get(ModelVersion, model, version)
+    if record is None:
+        raise NotFound(f"there is no model/{model}@{version}", remedy="Deploy a version that exists")
+    signature, example = package.described(container.blobs, record.manifest)
+    return _described(version, signature, example)
+
+
+def _described(version: int, signature: package.Signature, example: Mapping[str, Any]) -> Loaded:
     return Loaded(
         version=version,
-        scorer=ModelScorer(features, schema, loaded, container.online, container.clock),
+        scorer=Unloaded(f"version {version} is not loaded"),
         columns=signature.request,
         key=signature.key,
         time=signature.time,
-        example=loaded.example,
+        example=dict(example),
         outputs=_outputs(signature.classes),
+        fallbacks=partial(fallbacks, classes=signature.classes, recalled=None),
     )
 
 
@@ -180,6 +212,12 @@ def _outputs(classes: Sequence[str | int | bool]) -> tuple[Output, ...]:
 def _sources(model: Model) -> dict[str, Dataset]:
     stored = [view.source for view in model.features if isinstance(view, FeatureView | Windows)]
     return {dataset.name: dataset for dataset in stored}
+
+
+def _previous(container: Container, deployment: Deployment) -> int:
+    from homeostat.app.guarding import refuge  # and with it the loop, of which a model server needs no more
+
+    return refuge(container, deployment.name)
 
 
 class ModelServing:
@@ -205,6 +243,10 @@ class ModelServing:
             load=lambda model, version: load(container, model, version),
             sink=lambda deployment, frame: append_log(container, f"{deployment}.predictions", frame),
             tracer=tracer_of(container.settings, container.clock, container),
+            spares=Spares(
+                previous=lambda deployment: _previous(container, deployment),
+                describe=lambda model, version: describe_version(container, model, version),
+            ),
         )
 
     def beat(self, address: str, port: int) -> None:
@@ -218,6 +260,11 @@ class ModelServing:
                 "port": port,
                 "generation": self.plane.generations,
                 "errors": self.plane.errors,
+                "degraded": {
+                    name: {"at": last.at.isoformat(), "kind": last.kind, "why": last.why}
+                    for name, endpoint in self.plane.endpoints.items()
+                    if (last := endpoint.degraded) is not None
+                },
                 "log": msgspec.to_builtins(self.plane.log.counts),
                 "cpu": sum(os.times()[:2]),
                 "rows": sum(endpoint.counts.rows for endpoint in self.plane.endpoints.values()),

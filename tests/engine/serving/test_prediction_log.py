@@ -27,6 +27,7 @@ META = [
     "shadow_error",
     "error",
     "status",
+    "fallback",
     "latency_us",
     "request",
 ]

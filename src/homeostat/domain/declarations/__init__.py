@@ -10,6 +10,7 @@ from homeostat.domain.declarations.business import BusinessMetric
 from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.data import Dataset
 from homeostat.domain.declarations.fairness import Fairness
+from homeostat.domain.declarations.fallback import Fallback
 from homeostat.domain.declarations.features import Entity, FeatureView, OnRequest, View, Windows
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
 from homeostat.domain.declarations.inputs import DataQuality
@@ -60,6 +61,7 @@ __all__ = [
     "Entity",
     "Every",
     "Fairness",
+    "Fallback",
     "FeatureView",
     "Gate",
     "Message",

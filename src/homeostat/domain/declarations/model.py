@@ -16,6 +16,7 @@ from homeostat.domain.declarations.base import Declaration
 from homeostat.domain.declarations.business import BusinessMetric
 from homeostat.domain.declarations.comparing import ABTest
 from homeostat.domain.declarations.fairness import OF_TASK, Fairness
+from homeostat.domain.declarations.fallback import Fallback
 from homeostat.domain.declarations.features import View
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
 from homeostat.domain.declarations.inputs import DataQuality
@@ -45,6 +46,7 @@ class Model(Declaration):
         approval: Whose consent it needs then, before it is rolled out; None: nobody's.
         signed: Whose signatures its package needs before it serves; None: nobody's.
         rollout: How an accepted candidate is brought in, by a canary or an A/B test; None: at once.
+        fallback: What its deployment answers where it would answer with an error; None: the error.
         slo: The service levels of its deployment.
         fairness: Which groups of requests are compared, and by what.
         data_quality: What the data that it is asked with must hold; None: nothing is judged.
@@ -71,6 +73,7 @@ class Model(Declaration):
     approval: ApprovalPolicy | None = None
     signed: SignaturePolicy | None = None
     rollout: Canary | ABTest | None = None
+    fallback: Fallback | None = None
     slo: SLO | None = None
     fairness: Fairness | None = None
     data_quality: DataQuality | None = None
@@ -110,6 +113,13 @@ class Model(Declaration):
             self.expect("approval", self.approval, ApprovalPolicy, "hs.approval(by=1)")
         if self.signed is not None:
             self.expect("signed", self.signed, SignaturePolicy, 'hs.signed_by({"release": "sha256:…"})')
+        if self.fallback is not None:
+            self.expect("fallback", self.fallback, Fallback, 'hs.Fallback(features="10m", previous=True)')
+            if wanted := self.fallback.problem(self.task):
+                raise self.error(
+                    f"its fallback answers {self.fallback.answer!r}",
+                    f"Give {wanted}: it is answered in place of hs.{type(self.task).__name__}",
+                )
         if self.data_quality is not None:
             self.expect("data_quality", self.data_quality, DataQuality, "hs.DataQuality(missing=0.05)")
         if self.attributions is not None:
@@ -214,6 +224,7 @@ class Model(Declaration):
             "approval": msgspec.to_builtins(self.approval),
             "signed": msgspec.to_builtins(self.signed),
             "rollout": msgspec.to_builtins(self.rollout),
+            "fallback": msgspec.to_builtins(self.fallback),
             "slo": msgspec.to_builtins(self.slo),
             "fairness": msgspec.to_builtins(self.fairness),
             "data_quality": msgspec.to_builtins(self.data_quality),

@@ -169,6 +169,23 @@ def load(
     )
 
 
+def described(blobs: Blobs, manifest: Manifest) -> tuple[Signature, dict[str, Any]]:
+    """What a package says of requests: its signature and an example, checked as by ``load``, without its model.
+
+    Raises:
+        NotFound: one of them is missing or torn.
+        Unsafe: one was altered.
+    """
+    found = {}
+    for name in (SIGNATURE, EXAMPLE):
+        kept = next((one for one in (name, flavors.OWN + name) if one in manifest["files"]), "")
+        if not kept:
+            raise NotFound(f"the package has no {name}", remedy="Train or register the model again")
+        found[name] = _read(blobs, kept, manifest["files"][kept])
+    signature = _decoded(found[SIGNATURE], SIGNATURE, Signature)
+    return signature, _decoded(found[EXAMPLE], EXAMPLE, dict[str, Any])
+
+
 def _of_mlflow(files: Files, found: str, trusted: Sequence[str]) -> Package:
     """The package that an MLflow model directory is; one that we wrote says more than MLflow's own files do."""
     own = {name: files[flavors.OWN + name] for name in _DETAILS if flavors.OWN + name in files}

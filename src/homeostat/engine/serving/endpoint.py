@@ -20,10 +20,11 @@ from typing import Any, Final
 import msgspec
 
 from homeostat.domain.ids import new_id
-from homeostat.engine.serving.predictions import Prediction, decide, message
+from homeostat.engine.serving.fallbacks import Degraded
+from homeostat.engine.serving.predictions import Prediction, decide, message, probe
 from homeostat.engine.serving.requests import RequestReader
 from homeostat.engine.serving.routing import LiveArm, Routes, key_text
-from homeostat.engine.serving.scorer import SCORE, Output, Parameters, Scorer, attempt
+from homeostat.engine.serving.scorer import SCORE, Output, Parameters, Scorer
 from homeostat.engine.serving.shadows import ShadowLane
 from homeostat.ports.clock import Clock
 
@@ -68,7 +69,8 @@ class Live(msgspec.Struct, frozen=True):
             else arm
             for arm in self.routes.arms
         ]
-        return msgspec.structs.replace(self, routes=Routes(self.routes.deployment, arms))
+        routes = Routes(self.routes.deployment, arms, self.routes.fallbacks)
+        return msgspec.structs.replace(self, routes=routes)
 
 
 class Counts(msgspec.Struct):
@@ -78,6 +80,7 @@ class Counts(msgspec.Struct):
     batches: int = 0
     errors: int = 0
     fallbacks: int = 0
+    degraded: dict[str, int] = {}
     shadows: int = 0
     shadows_dropped: int = 0
     largest_batch: int = 0
@@ -139,6 +142,7 @@ class Endpoint:
         self.live = live
         self.counts = Counts()
         self.threaded = False
+        self.degraded: Degraded | None = None
         self._clock = clock
         self._record = record
         self._max_batch = max_batch
@@ -194,9 +198,9 @@ class Endpoint:
         at = self._clock.now()
         for version, (scorer, row) in live.probes.items():
             time = (getattr(row, live.time, None) if live.time else None) or at
-            (outcome,) = await asyncio.to_thread(attempt, scorer, [row], [time])
-            if isinstance(outcome, Exception):
-                return f"version {version}: {message(outcome)}"
+            error = await asyncio.to_thread(probe, live.routes, scorer, row, time)
+            if error is not None:
+                return f"version {version}: {message(error)}"
         return ""
 
     @property
@@ -260,11 +264,13 @@ class Endpoint:
 
     def _conclude(self, ask: _Ask) -> None:
         """A request is answered as a whole: one row that cannot be scored takes the others with it."""
-        failed = next((item for item in ask.items if item.status != 200), None)
+        failed = next((item for item in ask.items if not item.served), None)
         for item in ask.items:
             if failed is not None:
-                item.status, item.score = failed.status, None
+                item.status, item.score, item.fallback = failed.status, None, None
                 self.counts.errors += 1
+            elif item.fallback is not None:
+                self._degraded(item)
             if item.error is not None and item.status == 200:
                 self.counts.fallbacks += 1
                 _log.warning("version %d failed: %s", item.arm.version, message(item.error))
@@ -277,6 +283,13 @@ class Endpoint:
                 self._shadows.put(item)
             else:
                 self._record(item)
+
+    def _degraded(self, item: Prediction) -> None:
+        assert item.fallback is not None
+        assert item.error is not None
+        counts = self.counts.degraded
+        counts[item.fallback] = counts.get(item.fallback, 0) + 1
+        self.degraded = Degraded(self._clock.now(), item.fallback, message(item.error))
 
     def _drained(self) -> None:
         """Rows are answered in the order they came: those a drain waits for are recorded, or shadows."""

@@ -224,6 +224,7 @@ _META: Final[dict[str, str]] = {
     "shadow_error": "text",
     "error": "text",
     "status": "int",
+    "fallback": "text",
     "latency_us": "int",
     "request": "text",
 }
@@ -234,8 +235,9 @@ def to_frame(items: list[Prediction]) -> pl.DataFrame:
     others.
 
     For a request that the champion answered in another arm's place, ``arm`` and ``version`` are that arm's, ``error``
-    says why it failed, ``score`` is null, and ``shadow_score`` is what was answered. ``request`` is the request as
-    JSON but for the columns that are features by the same name.
+    says why it failed, ``score`` is null, and ``shadow_score`` is what was answered. So it is where a ``fallback``
+    answered: ``status`` is then that of the failure, and ``shadow_version`` null where no version answered. ``request``
+    is the request as JSON but for the columns that are features by the same name.
 
     Raises:
         Conflict: a feature has another type with another arm: no one column holds both.
@@ -270,11 +272,12 @@ def _meta(item: Prediction, request: str) -> tuple[Any, ...]:
         item.arm.version,
         item.arm.role,
         None if fell else item.score,
-        other.version if other is not None else None,
+        other.version or None if other is not None else None,
         item.score if fell else item.shadow_score,
         message(item.shadow_error) if item.shadow_error else None,
         message(item.error) if item.error else None,
         item.status,
+        item.fallback,
         item.latency_us,
         request,
     )

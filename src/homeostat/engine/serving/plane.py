@@ -1,26 +1,30 @@
 """The data plane of one process: every deployment's endpoint, kept equal to what the store says.
 
 A version is loaded and answers a warm-up request before it takes traffic. One that cannot leaves the arms as
-they were. Loading runs in a thread, the exchange is one assignment: no request waits for it or fails by it.
+they were; where there are none yet, what the deployment falls back on answers in its place. Loading runs in a thread,
+the exchange is one assignment: no request waits for it or fails by it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 
+from homeostat.domain.declarations.fallback import Fallback
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment
 from homeostat.engine.serving.endpoint import Endpoint, Live
+from homeostat.engine.serving.fallbacks import Kind, Rescuer, Unloaded
 from homeostat.engine.serving.log import CAPACITY, PredictionLog, Sink
 from homeostat.engine.serving.predictions import Prediction, message
 from homeostat.engine.serving.requests import RequestReader, merged
 from homeostat.engine.serving.routing import LiveArm, Routes
-from homeostat.engine.serving.scorer import Loaded, attempt
+from homeostat.engine.serving.scorer import Loaded, Scorer, attempt
 from homeostat.engine.serving.tracing import Tracer
 from homeostat.ports.clock import Clock
 
@@ -45,6 +49,18 @@ class _Failure(msgspec.Struct, frozen=True):
     text: str
 
 
+class Spares(msgspec.Struct, frozen=True):
+    """Where fallbacks come from.
+
+    Args:
+        previous: The version before a deployment's champion; 0 where there is none.
+        describe: What a request of a version must hold, without its model; may raise anything.
+    """
+
+    previous: Callable[[Deployment], int]
+    describe: Callable[[str, int], Loaded]
+
+
 class Plane:
     """Endpoints by deployment and the prediction log they share. Belongs to one event loop.
 
@@ -55,6 +71,7 @@ class Plane:
         sink: Keeps a frame of a deployment's predictions; None: nobody does.
         capacity: The most predictions that wait for the sink.
         tracer: Says which requests are traced; None: none.
+        spares: What deployments fall back on; None: on nothing.
     """
 
     def __init__(
@@ -66,6 +83,7 @@ class Plane:
         *,
         capacity: int = CAPACITY,
         tracer: Tracer | None = None,
+        spares: Spares | None = None,
     ) -> None:
         self.clock = clock
         self.endpoints: dict[str, Endpoint] = {}
@@ -76,6 +94,7 @@ class Plane:
         self.trouble = "the store has not been read yet"
         self._source = source
         self._load = load
+        self._spares = spares
         self._deployments: dict[str, Deployment] = {}
         self._failures: dict[str, _Failure] = {}
         self._versions: dict[tuple[str, int], Loaded] = {}
@@ -162,7 +181,7 @@ class Plane:
         name = deployment.name
         self._deployments[name] = deployment
         loaded: dict[int, Loaded] = {}
-        problems: list[str] = []
+        problems: dict[int, str] = {}
         for arm in deployment.arms:
             try:
                 loaded[arm.version] = await self._version(deployment.model, arm.version)
@@ -170,30 +189,79 @@ class Plane:
                 _log.warning("model/%s@%d cannot serve", deployment.model, arm.version, exc_info=error)
                 if arm.role == "shadow":
                     continue  # it answers nobody, so it keeps nobody from being answered
-                problems.append(f"model/{deployment.model}@{arm.version}: {message(error)}")
+                problems[arm.version] = f"model/{deployment.model}@{arm.version}: {message(error)}"
         champions = [arm.version for arm in deployment.arms if arm.role == "champion"]
         if deployment.arms and len(champions) != 1:
-            problems.append(f"has {len(champions)} champions, not one")
+            problems[0] = f"has {len(champions)} champions, not one"
         if problems:
             again_at = self.clock.monotonic() + _RETRY
-            self._failures[name] = _Failure(deployment, again_at, "; ".join(problems))
+            self._failures[name] = _Failure(deployment, again_at, "; ".join(problems.values()))
         else:
             self._failures.pop(name, None)
         if not deployment.arms:
             await self._remove(name)
-        elif not problems:
-            self._serve(deployment, loaded, deployment.generation)
-        elif name not in self.endpoints and len(champions) == 1 and champions[0] in loaded:
-            # Nothing to keep to: better the champion alone than no answer.
-            self._serve(deployment, loaded, 0)
+            return
+        declared = msgspec.convert(deployment.fallback, Fallback) if deployment.fallback else None
+        if not problems:
+            previous = await self._previous(deployment, declared)
+            self._serve(deployment, loaded, deployment.generation, declared, previous)
+        elif name not in self.endpoints and len(champions) == 1:
+            # Nothing to keep to: better the champion alone, or what stands in for it, than no answer.
+            champion = champions[0]
+            previous = await self._previous(deployment, declared)
+            if champion not in loaded and declared is not None:
+                stand_in = await self._stand_in(deployment, champion, declared, previous, problems[champion])
+                loaded |= {} if stand_in is None else {champion: stand_in}
+            if champion in loaded:
+                self._serve(deployment, loaded, 0, declared, previous)
 
-    def _serve(self, deployment: Deployment, loaded: dict[int, Loaded], generation: int) -> None:
+    async def _previous(self, deployment: Deployment, declared: Fallback | None) -> Loaded | None:
+        """The version before the champion, where the deployment falls back on it and it can be loaded."""
+        if declared is None or not declared.previous or self._spares is None:
+            return None
+        version = await asyncio.to_thread(self._spares.previous, deployment)
+        if not version:
+            return None
+        try:
+            return await self._version(deployment.model, version)
+        except Exception as error:  # noqa: BLE001 - as for arms; it is but a spare
+            _log.warning("model/%s@%d cannot be fallen back on", deployment.model, version, exc_info=error)
+            return None
+
+    async def _stand_in(
+        self,
+        deployment: Deployment,
+        version: int,
+        declared: Fallback,
+        previous: Loaded | None,
+        problem: str,
+    ) -> Loaded | None:
+        """A champion that cannot answer, with what it is to be asked, where something can answer for it."""
+        described = previous
+        try:
+            if self._spares is not None and (previous is not None or declared.answer is not None):
+                described = await asyncio.to_thread(self._spares.describe, deployment.model, version)
+        except Exception as error:  # noqa: BLE001 - as for its model
+            _log.warning("model/%s@%d is not known", deployment.model, version, exc_info=error)
+        if described is None:
+            return None
+        return replace(described, version=version, scorer=Unloaded(f"cannot load {problem}"))
+
+    def _serve(
+        self,
+        deployment: Deployment,
+        loaded: Mapping[int, Loaded],
+        generation: int,
+        declared: Fallback | None,
+        previous: Loaded | None,
+    ) -> None:
         arms = [arm for arm in deployment.arms if arm.version in loaded]
         champion = next(loaded[arm.version] for arm in arms if arm.role == "champion")
         columns = merged(champion, [loaded[arm.version] for arm in arms])
         probes = {
             one.version: (one.scorer, RequestReader(one.columns, whole=one.whole).convert(one.example))
             for one in (loaded[arm.version] for arm in arms)
+            if one.example
         }
         live = Live(
             generation=generation,
@@ -201,6 +269,7 @@ class Plane:
             routes=Routes(
                 deployment.name,
                 [LiveArm(arm.version, arm.role, arm.weight, loaded[arm.version].scorer) for arm in arms],
+                _rescuers(champion, declared, previous),
             ),
             key=champion.key,
             time=champion.time,
@@ -252,6 +321,23 @@ class Plane:
         spare = [key for key in self._versions if key not in used]
         for key in spare[:-_SPARE]:
             del self._versions[key]
+
+
+def _rescuers(champion: Loaded, declared: Fallback | None, previous: Loaded | None) -> list[Rescuer]:
+    """What a deployment falls back on, the nearest to the champion first."""
+    if declared is None:
+        return []
+    found = dict(champion.fallbacks(declared))
+    order: list[tuple[Kind, int, Scorer | None]] = [
+        ("features", champion.version, found.get("features")),
+        ("previous", previous.version if previous else 0, previous.scorer if previous else None),
+        ("answer", 0, found.get("answer")),
+    ]
+    return [
+        Rescuer(kind, LiveArm(version, "champion", 0.0, scorer))
+        for kind, version, scorer in order
+        if scorer is not None
+    ]
 
 
 def _nowhere(deployment: str, frame: object) -> None:

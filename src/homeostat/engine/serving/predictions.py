@@ -9,8 +9,9 @@ from typing import Any, Final
 import msgspec
 
 from homeostat.domain.errors import BadRequest, StoreUnavailable
+from homeostat.engine.serving.fallbacks import AWAY, FAILED, SERVED, Kind
 from homeostat.engine.serving.routing import LiveArm, Routes
-from homeostat.engine.serving.scorer import Outcome, Scored, attempt
+from homeostat.engine.serving.scorer import Outcome, Scored, Scorer, attempt
 from homeostat.engine.serving.tracing import Trace
 
 PROBABILITIES: Final = "probabilities"
@@ -24,6 +25,7 @@ class Prediction:
     ``shadow`` is the one whose score is wanted besides, if any.
     ``trace`` wants to know when the log has it.
     ``error`` is what the routed arm raised, and is kept when the champion answered in its place.
+    ``fallback`` is what answered where no arm could; ``status`` is then still that of the failure.
     """
 
     __slots__ = (
@@ -31,6 +33,7 @@ class Prediction:
         "arm",
         "at",
         "error",
+        "fallback",
         "id",
         "index",
         "key",
@@ -67,9 +70,25 @@ class Prediction:
         self.scored: Scored | None = None
         self.index = 0
         self.error: Exception | None = None
+        self.fallback: Kind | None = None
         self.status = 0
         self.latency_us = 0
         self.trace: Trace | None = None
+
+    @property
+    def served(self) -> bool:
+        """Whether there is an answer."""
+        return self.status == 200 or self.fallback is not None
+
+    @property
+    def version(self) -> int | None:
+        """The version that answered; None where no version did."""
+        return self.answered.version or None
+
+    @property
+    def role(self) -> str:
+        """What answered: an arm by its role, or a fallback."""
+        return "fallback" if self.fallback else self.answered.role
 
     @property
     def shadowed(self) -> bool:
@@ -78,7 +97,10 @@ class Prediction:
 
 
 def decide(batch: Sequence[Prediction]) -> None:
-    """Score a batch: other arms first, then the champion, also where another arm failed. Never raises."""
+    """Score a batch: other arms first, then the champion, also where another arm failed; then the fallbacks.
+
+    Never raises.
+    """
     groups: dict[LiveArm, list[Prediction]] = {}
     for item in batch:
         groups.setdefault(item.arm, []).append(item)
@@ -99,6 +121,34 @@ def decide(batch: Sequence[Prediction]) -> None:
                     item.status = _status(outcome)
                 else:
                     _settle(item, outcome)
+    failed: dict[Routes, list[Prediction]] = {}
+    for item in batch:
+        if item.status != 200 and item.routes.fallbacks:
+            failed.setdefault(item.routes, []).append(item)
+    for routes, items in failed.items():
+        _fall_back(routes, items)
+
+
+def _fall_back(routes: Routes, items: Sequence[Prediction]) -> None:
+    for kind, arm in routes.fallbacks:
+        waiting = [item for item in items if item.fallback is None and item.status in SERVED[kind]]
+        for item, outcome in zip(waiting, _outcomes(arm, waiting) if waiting else (), strict=True):
+            if not isinstance(outcome, Exception):
+                failure = item.status
+                _settle(item, outcome)
+                item.status, item.fallback, item.answered = failure, kind, arm
+
+
+def probe(routes: Routes, scorer: Scorer, row: msgspec.Struct, time: datetime) -> Exception | None:
+    """Why nobody could answer this row, neither a scorer nor a fallback; None where somebody could."""
+    (outcome,) = attempt(scorer, [row], [time])
+    if not isinstance(outcome, Exception):
+        return None
+    status = _status(outcome)
+    for kind, arm in routes.fallbacks:
+        if status in SERVED[kind] and not isinstance(attempt(arm.scorer, [row], [time])[0], Exception):
+            return None
+    return outcome
 
 
 def shadow(batch: Sequence[Prediction]) -> None:
@@ -131,7 +181,7 @@ def _settle(item: Prediction, outcome: tuple[Scored, int]) -> None:
 def _status(error: Exception) -> int:
     if isinstance(error, BadRequest):
         return 422
-    return 503 if isinstance(error, StoreUnavailable) else 500
+    return AWAY if isinstance(error, StoreUnavailable) else FAILED
 
 
 def message(error: Exception) -> str:

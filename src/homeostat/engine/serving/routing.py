@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Any
 
 from homeostat.domain.records import Role
+from homeostat.engine.serving.fallbacks import Rescuer
 from homeostat.engine.serving.scorer import Scorer
 
 
@@ -30,14 +31,20 @@ class LiveArm:
 class Routes:
     """The arms of one deployment; immutable, so that a request sees the old arms or the new, never a mixture.
 
+    Args:
+        deployment: Its name.
+        arms: Its arms.
+        fallbacks: What answers where they cannot, the first that can.
+
     Raises:
         ValueError: there is not exactly one champion.
     """
 
-    def __init__(self, deployment: str, arms: Sequence[LiveArm]) -> None:
+    def __init__(self, deployment: str, arms: Sequence[LiveArm], fallbacks: Sequence[Rescuer] = ()) -> None:
         (self.champion,) = (arm for arm in arms if arm.role == "champion")
         self.deployment = deployment
         self.arms = tuple(arms)
+        self.fallbacks = tuple(fallbacks)
         self._salt = _salt(deployment)
         self._shadow_salt = _salt(f"{deployment}\0shadow")
         self._others = _intervals(arm for arm in arms if arm.role in ("canary", "variant"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import msgspec
 
 from homeostat.domain.contracts import Column, ColumnType
+from homeostat.domain.declarations.fallback import Fallback
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ class Loaded:
         table: The name of the one tensor that holds all columns, where the model knows no names of its own.
         whole: Whether a request must hold the nullable columns too.
         parameters: What may be given beside the rows; None: nothing.
+        fallbacks: What answers in its place by a declaration, by kind, but for another version.
     """
 
     version: int
@@ -127,6 +129,7 @@ class Loaded:
     table: str = ""
     whole: bool = False
     parameters: Parameters | None = None
+    fallbacks: Callable[[Fallback], Mapping[str, Scorer]] = lambda declared: {}
 
 
 Outcome = tuple[Scored, int] | Exception

@@ -90,7 +90,7 @@ class Trace:
         self.attributes |= {
             "homeostat.prediction.id": first.id,
             "homeostat.model.version": first.answered.version,
-            "homeostat.arm": first.answered.role,
+            "homeostat.arm": first.role,
             "homeostat.rows": len(items),
         }
         if self._tracer.logged:

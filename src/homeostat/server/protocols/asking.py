@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from homeostat.engine.serving.plane import Plane
     from homeostat.engine.serving.predictions import Prediction
 
+DEGRADED: Final = b"homeostat-degraded"
 _FRESH: Final = 1.0
 TRACE: Final[ContextVar[Trace | None]] = ContextVar("TRACE", default=None)
 """The trace of the request that is being answered, if it has one."""
@@ -203,8 +204,19 @@ def settle(items: list[Prediction], many: bool) -> None:
     Raises:
         HttpError: one cannot be scored, and takes the others with it.
     """
-    if items[0].status != 200:
+    if not items[0].served:
         raise _failed(items, many)
+
+
+def marks(items: Sequence[Prediction]) -> list[tuple[bytes, bytes]] | None:
+    """The header of an answer that is a fallback's, which names it; None where all are those of versions."""
+    kinds = fallbacks(items)
+    return [(DEGRADED, kinds.encode())] if kinds else None
+
+
+def fallbacks(items: Sequence[Prediction]) -> str:
+    """Which fallbacks answered rows of a request."""
+    return ", ".join(dict.fromkeys(item.fallback for item in items if item.fallback is not None))
 
 
 def _failed(items: list[Prediction], many: bool) -> HttpError:

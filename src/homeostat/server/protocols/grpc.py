@@ -85,6 +85,8 @@ class Calls:
         answer = message("ModelInferResponse")(
             model_name=found.name, model_version=inference.version_of(items), id=request.id
         )
+        for name, said in inference.degraded(items).items():
+            answer.parameters.add(key=name).value.string_param = said
         for tensor in inference.give(found.live, items, wanted):
             given = answer.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
             if request.raw_input_contents:

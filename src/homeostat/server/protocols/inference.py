@@ -18,8 +18,8 @@ from homeostat.engine.serving import tensors
 from homeostat.engine.serving.endpoint import Live
 from homeostat.engine.serving.predictions import Prediction
 from homeostat.engine.serving.tensors import Described, Tensor
-from homeostat.server.http import HttpError, Receive, Reply, Scope, encode, header, only, read_body
-from homeostat.server.protocols.asking import Asking, Found, refused, sentence
+from homeostat.server.http import Headers, HttpError, Receive, Reply, Scope, encode, header, only, read_body
+from homeostat.server.protocols.asking import Asking, Found, fallbacks, marks, refused, sentence
 
 PREFIX: Final = "/v2"
 LENGTH: Final = b"inference-header-content-length"
@@ -65,12 +65,13 @@ class Given(msgspec.Struct, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, omit_defaults=True):
-    """The JSON of an answer. The version is left out where rows of one request were answered by several."""
+    """The JSON of an answer. The version is left out where rows of one request were answered by several, or by none."""
 
     model_name: str
     outputs: list[Given]
     model_version: str = ""
     id: str = ""
+    parameters: dict[str, str] = {}
 
 
 class ServerMetadata(msgspec.Struct):
@@ -158,9 +159,15 @@ def check_wanted(live: Live, wanted: Sequence[str]) -> None:
 
 
 def version_of(items: Sequence[Prediction]) -> str:
-    """The version that answered; empty where several did."""
-    versions = {item.answered.version for item in items}
-    return str(versions.pop()) if len(versions) == 1 else ""
+    """The version that answered; empty where several did, or none."""
+    versions = {item.version for item in items}
+    return str(versions.pop() or "") if len(versions) == 1 else ""
+
+
+def degraded(items: Sequence[Prediction]) -> dict[str, str]:
+    """What an answer says besides, where fallbacks gave it."""
+    kinds = fallbacks(items)
+    return {"degraded": kinds} if kinds else {}
 
 
 async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> Reply:
@@ -217,10 +224,10 @@ async def _infer(asking: Asking, limit: int, scope: Scope, receive: Receive, fou
     except BadRequest as error:
         raise refused(error) from None
     items = await asking.ask(found, rows, many=len(rows) > 1)
-    made = Answer(found.name, [], version_of(items), request.id)
+    made = Answer(found.name, [], version_of(items), request.id, degraded(items))
     every = request.parameters.get("binary_data_output") is True
     binary = {one.name: one.parameters.get("binary_data", every) is True for one in request.outputs}
-    return _reply(made, give(live, items, wanted), binary, every)
+    return _reply(made, give(live, items, wanted), binary, every, marks(items) or [])
 
 
 def read(body: bytes, length: bytes) -> tuple[Request, list[Tensor]]:
@@ -267,7 +274,9 @@ def read(body: bytes, length: bytes) -> tuple[Request, list[Tensor]]:
     return request, found
 
 
-def _reply(made: Answer, outputs: Sequence[Tensor], binary: dict[str, bool], every: bool) -> Reply:
+def _reply(
+    made: Answer, outputs: Sequence[Tensor], binary: dict[str, bool], every: bool, headers: Headers
+) -> Reply:
     parts = []
     for tensor in outputs:
         given = Given(tensor.name, tensor.shape, tensor.datatype)
@@ -279,8 +288,9 @@ def _reply(made: Answer, outputs: Sequence[Tensor], binary: dict[str, bool], eve
         made.outputs.append(given)
     said = encode(made)
     if not parts:
-        return Reply(200, said)
-    return Reply(200, b"".join([said, *parts]), _BINARY, [(LENGTH, str(len(said)).encode())])
+        return Reply(200, said, headers=headers)
+    length = (LENGTH, str(len(said)).encode())
+    return Reply(200, b"".join([said, *parts]), _BINARY, [length, *headers])
 
 
 def _nothing() -> HttpError:

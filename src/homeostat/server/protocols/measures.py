@@ -92,6 +92,10 @@ class Measures:
             for deployment, endpoint in endpoints:
                 labels = {"deployment": deployment}
                 yield _line(f"{name}_total", labels, msgspec.structs.asdict(endpoint.counts)[name])
+        yield from _head("degraded_total", "counter", "Rows that a declared fallback answered.")
+        for deployment, endpoint in endpoints:
+            for kind, count in sorted(endpoint.counts.degraded.items()):
+                yield _line("degraded_total", {"deployment": deployment, "fallback": kind}, count)
         yield from _head("waiting_rows", "gauge", "Rows in the queue.")
         for deployment, endpoint in endpoints:
             yield _line("waiting_rows", {"deployment": deployment}, endpoint.waiting)

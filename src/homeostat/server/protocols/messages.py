@@ -50,8 +50,11 @@ _MESSAGES: Final = {
         "1 string model_name, 2 string model_version, 3 string id, 5 Tensor* inputs, 6 RequestedOutput* outputs,"
         " 7 bytes* raw_input_contents"
     ),
+    "InferParameter": "3 string string_param",
+    "Parameter": "1 string key, 2 InferParameter value",  # an entry of a map, as it is on the wire
     "ModelInferResponse": (
-        "1 string model_name, 2 string model_version, 3 string id, 5 Tensor* outputs, 6 bytes* raw_output_contents"
+        "1 string model_name, 2 string model_version, 3 string id, 4 Parameter* parameters, 5 Tensor* outputs,"
+        " 6 bytes* raw_output_contents"
     ),
 }
 

@@ -21,7 +21,7 @@ from homeostat.domain.errors import BadRequest
 from homeostat.engine.serving.endpoint import Live
 from homeostat.engine.serving.tensors import value
 from homeostat.server.http import HttpError, Receive, Reply, Scope, encode, header, only, read_body
-from homeostat.server.protocols.asking import Asking, Found, refused, sentence
+from homeostat.server.protocols.asking import Asking, Found, marks, refused, sentence
 from homeostat.server.protocols.tensorflow import Predictions, named
 
 PATH: Final = "/invocations"
@@ -66,7 +66,7 @@ async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> 
         raise refused(error) from None
     items = await asking.ask(found, rows, many=True)
     first = found.live.outputs[0].name
-    return Reply(200, encode(Predictions([value(first, item) for item in items])))
+    return Reply(200, encode(Predictions([value(first, item) for item in items])), headers=marks(items))
 
 
 def _found(asking: Asking, query: bytes) -> Found:

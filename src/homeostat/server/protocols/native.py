@@ -13,10 +13,11 @@ from urllib.parse import parse_qs
 import msgspec
 
 from homeostat.domain.errors import BadRequest
+from homeostat.engine.serving.predictions import message
 from homeostat.engine.serving.scorer import SCORE
 from homeostat.engine.serving.tensors import value
 from homeostat.server.http import HttpError, Receive, Reply, Scope, encode, only, read_body
-from homeostat.server.protocols.asking import Asking, Found, refused, settle
+from homeostat.server.protocols.asking import Asking, Found, marks, refused, settle
 
 if TYPE_CHECKING:
     from homeostat.engine.serving.predictions import Prediction
@@ -30,15 +31,23 @@ class Answer(msgspec.Struct):
 
     prediction_id: str
     deployment: str
-    version: int
+    version: int | None
     arm: str
     score: float | None
+
+
+class Degraded(msgspec.Struct):
+    """Why an answer is not the model's: which fallback gave it, and what failed."""
+
+    fallback: str
+    reason: str
 
 
 class Full(msgspec.Struct, omit_defaults=True):
     """An answer with more than its score.
 
     Args:
+        degraded: Why it is a fallback's; then ``version`` is null where no version answered.
         outputs: What a model gave whose answer is not one score.
         features: Each feature by name; null where it is missing.
         as_of: By feature view, when the newest row behind the features became visible.
@@ -47,9 +56,10 @@ class Full(msgspec.Struct, omit_defaults=True):
 
     prediction_id: str
     deployment: str
-    version: int
+    version: int | None
     arm: str
     score: float | None
+    degraded: Degraded | msgspec.UnsetType = msgspec.UNSET
     outputs: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     features: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     as_of: dict[str, datetime | None] | msgspec.UnsetType = msgspec.UNSET
@@ -79,15 +89,14 @@ class Taken(NamedTuple):
         """
         settle(items, self.many)
         name, live = self.found.name, self.found.live
-        if self.explain or live.outputs[0] is not SCORE:
+        headers = marks(items)
+        if self.explain or headers or live.outputs[0] is not SCORE:
             answers: list[Answer] | list[Full] = [
                 _full(name, item, live.outputs, self.explain) for item in items
             ]
         else:
-            answers = [
-                Answer(item.id, name, item.answered.version, item.answered.role, item.score) for item in items
-            ]
-        return Reply(200, encode(Answers(name, answers) if self.many else answers[0]))
+            answers = [Answer(item.id, name, item.version, item.role, item.score) for item in items]
+        return Reply(200, encode(Answers(name, answers) if self.many else answers[0]), headers=headers)
 
 
 def take(asking: Asking, name: str, query: bytes, body: bytes) -> Taken:
@@ -134,7 +143,9 @@ def _explain(query: bytes) -> bool:
 def _full(name: str, item: Prediction, outputs: tuple[Output, ...], explain: bool) -> Full:
     scored, index = item.scored, item.index
     assert scored is not None
-    full = Full(item.id, name, item.answered.version, item.answered.role, item.score)
+    full = Full(item.id, name, item.version, item.role, item.score)
+    if item.fallback is not None and item.error is not None:
+        full.degraded = Degraded(item.fallback, message(item.error))
     if scored.outputs:
         full.outputs = {one.name: value(one.name, item) for one in outputs}
     if explain:

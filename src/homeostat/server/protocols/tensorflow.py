@@ -16,7 +16,7 @@ from homeostat.engine.serving.endpoint import Live
 from homeostat.engine.serving.predictions import Prediction
 from homeostat.engine.serving.tensors import value
 from homeostat.server.http import HttpError, Receive, Reply, Scope, encode, only, read_body
-from homeostat.server.protocols.asking import Asking, refused
+from homeostat.server.protocols.asking import Asking, marks, refused
 from homeostat.server.protocols.inference import problem
 
 PREFIX: Final = "/v1/models"
@@ -85,7 +85,8 @@ async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> 
     except BadRequest as error:
         raise refused(error) from None
     items = await asking.ask(found, rows, many=True)
-    return Reply(200, encode(Predictions([_prediction(found.live, item) for item in items])))
+    answers = Predictions([_prediction(found.live, item) for item in items])
+    return Reply(200, encode(answers), headers=marks(items))
 
 
 def named(live: Live, rows: list[Any]) -> list[Any]:

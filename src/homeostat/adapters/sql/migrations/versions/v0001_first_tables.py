@@ -236,6 +236,7 @@ def upgrade() -> None:
         integer("generation"),
         text("arms"),
         moment("at"),
+        text("fallback"),
     )
     op.create_index("ix_deployments_model", "deployments", ["model"])
     op.create_table(

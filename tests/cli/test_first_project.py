@@ -137,6 +137,10 @@ def test_why_says_it_in_a_sentence(homeostat: Shell, trained: Path) -> None:
         rf"{run} began{a_time}: the first; succeeded{a_time}?; made model/churned@1, now champion{a_time}?: the first",
         homeostat("why", run).out,
     )
+    model = homeostat("why", "churned").out
+    assert re.match(
+        r"model/churned was trained last on .*: the first; it has no rules to be trained again by\.$", model
+    )
     served = homeostat("why", "deployment/churned").out
     assert re.match(r"deployment/churned serves @1 as champion \(100%\) since .*: the first version", served)
 
@@ -150,7 +154,7 @@ def test_why_says_it_in_a_sentence(homeostat: Shell, trained: Path) -> None:
         (["promote", "churned"], "homeostat promote churned@3"),
         (["promote", "churned@77"], "model/churned@77"),
         (["rollback", "other"], "deployment/other"),
-        (["why", "churned"], "never evaluated"),
+        (["why", "other"], "Declared models are: churned"),
         (["why", "churned@77"], "homeostat models show churned"),
         (["why", "run/01J"], "run/01J"),
         (["why", "dataset/rows"], "nothing is kept of why dataset/rows"),

@@ -24,6 +24,7 @@ from homeostat.app.leases import reap
 from homeostat.app.online import refresh
 from homeostat.app.operating import operate
 from homeostat.app.pipelines import give_up
+from homeostat.app.queueing import next_up
 from homeostat.app.reactors import react_all
 from homeostat.app.rollouts import step
 from homeostat.app.slos import tally
@@ -153,12 +154,9 @@ class Controller:
         """Start queued runs, and the judging of candidates whose training process did not get to it."""
         container = self._container
         running = container.executor.states()
-        for run in container.store.find(
-            Run, ("kind", "=", "train"), ("state", "=", "queued"), order=["created_at"]
-        ):
-            if running.get(f"train.{run.id}") != "running" and not self._frozen(run.model):
-                container.executor.submit(f"train.{run.id}", ["train", run.id])
-                did.append(f"started run/{run.id}: {run.reason}")
+        for run in next_up(container, running):
+            container.executor.submit(f"train.{run.id}", ["train", run.id])
+            did.append(f"started run/{run.id}: {run.reason}")
         for version in container.store.find(ModelVersion, ("stage", "=", "candidate")):
             name = f"judge.{version.model}.{version.version}"
             if running.get(f"train.{version.run}") != "running" and running.get(name) != "running":

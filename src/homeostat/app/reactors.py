@@ -15,6 +15,7 @@ from homeostat.app.alerts import open_alert
 from homeostat.app.approvals import APPROVED
 from homeostat.app.code import declared
 from homeostat.app.container import Container
+from homeostat.app.failures import FAILED, SUCCEEDED, tell_failure
 from homeostat.app.freezing import UNFROZEN
 from homeostat.app.incidents import FOLLOWED, follow
 from homeostat.app.registry.deprecation import RESTORED
@@ -61,6 +62,7 @@ REACTORS = (
     Reactor("roll-out", frozenset({"model.accepted", APPROVED, SIGNED, RESTORED}), _roll_out),
     Reactor("roll-out-waiting", frozenset({"project.applied", UNFROZEN}), _roll_out_waiting),
     Reactor("incidents", FOLLOWED, follow),
+    Reactor("failures", frozenset({FAILED, SUCCEEDED}), tell_failure),
 )
 
 

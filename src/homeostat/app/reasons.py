@@ -13,12 +13,13 @@ from typing import Final
 
 import msgspec
 
+from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.explain import resolved, why
 from homeostat.app.trainingdata import DATA_SINCE, moment
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.events import Event
-from homeostat.domain.records import Deployment, Evaluation, ModelVersion, Run
+from homeostat.domain.records import Deployment, Evaluation, ModelVersion, Project, Run
 from homeostat.domain.refs import Ref, number_of, parse_ref
 
 _RULES: Final = 100  # more than a model has
@@ -123,26 +124,33 @@ def _deployment(container: Container, ref: Ref) -> Reason:
 
 def _model(container: Container, ref: Ref) -> Reason:
     """The last training, and the rules as they were looked at last."""
-    of = container.store.find(
-        Run, ("model", "=", ref.name), ("kind", "=", "train"), order=["-created_at"], limit=1
-    )
+    store = container.store
+    of = store.find(Run, ("model", "=", ref.name), ("kind", "=", "train"), order=["-created_at"], limit=1)
+    facts = [_training(run) for run in of]
+    last = f"trained last on {_time(of[0].created_at)}: {of[0].reason}" if of else "never trained"
+    said = f"{ref} was {last}"
+    rules = _rules(container, ref.name)
+    if rules is False:
+        return Reason(str(ref), f"{said}; it has no rules to be trained again by.", facts)
     looked = why(container, ref.name, limit=_RULES)
+    if not looked:
+        return Reason(str(ref), f"{said}; its rules were not looked at yet.", facts)
     newest = [one for one in looked if one.at == looked[0].at]
-    facts = [_training(of[0])] if of else []
     facts += [Fact(one.at, f"trigger/{ref.name}", _rule(one), one.reason) for one in newest]
-    last = (
-        f"{ref} was trained last on {_time(of[0].created_at)}: {of[0].reason}"
-        if of
-        else f"{ref} was never trained"
-    )
     if any(one.run for one in newest):
-        return Reason(str(ref), f"{last}.", facts)
+        return Reason(str(ref), f"{said}.", facts)
     held = "; ".join(f"{one.rule}: {one.reason}" for one in newest)
     return Reason(
         str(ref),
-        f"{last}; at the last look, on {_time(looked[0].at)}, nothing was to be done: {held}.",
+        f"{said}; at the last look, on {_time(looked[0].at)}, nothing was to be done: {held}.",
         facts,
     )
+
+
+def _rules(container: Container, name: str) -> bool | None:
+    """Whether a model is declared with rules; None where it is not declared, as one that was removed."""
+    model = declared(container).models.get(name) if container.store.find(Project, limit=1) else None
+    return None if model is None else model.retrain is not None
 
 
 _TELLS: Final = {"model": _model, "trigger": _model, "run": _run, "deployment": _deployment}

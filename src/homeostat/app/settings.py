@@ -74,6 +74,7 @@ class Settings:
     serve_port: Annotated[int, Help("Port that answers predictions; 0 takes a free one.")] = 5001
     grpc_port: Annotated[int, Help("Port that answers predictions over gRPC; 0: none.")] = 0
     workers: Annotated[int, Help("Processes that answer predictions.")] = 1
+    trainings: Annotated[int, Help("Trainings that run at once; others wait, each model in its turn.")] = 2
     clock: Annotated[
         Literal["system", "simulated"],
         Help("Whose time it is: system, or simulated (kept in <home>/clock and moved by a driver)."),
@@ -130,6 +131,7 @@ class Settings:
             "serve_port": _number("serve_port", self.serve_port, 0, 65535),
             "grpc_port": _number("grpc_port", self.grpc_port, 0, 65535),
             "workers": _number("workers", self.workers, 1, 1024),
+            "trainings": _number("trainings", self.trainings, 1, 1024),
             "clock": _one_of("clock", self.clock, ("system", "simulated")),
             "server": _web("server", self.server or f"http://{reach}:{port}"),
             "trace_share": _share("trace_share", self.trace_share),

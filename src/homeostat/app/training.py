@@ -178,6 +178,7 @@ def execute(
     run = _start(container, run_id, lease)
     if run is None:
         return None
+    began = container.clock.monotonic()
     try:
         version, rows = _train(container, run, progress, using or fit)
     except SystemExit:  # told to stop: whoever comes next starts it again
@@ -187,7 +188,8 @@ def execute(
         _end(container, run.id, "cancelled", "interrupted from the keyboard")
         raise
     except BaseException as error:
-        fail(container, run.id, f"{type(error).__name__}: {error}")
+        took = container.clock.monotonic() - began
+        fail(container, run.id, f"{type(error).__name__}: {error}", seconds=took)
         raise
     finally:
         release(container, lease)
@@ -208,12 +210,14 @@ def _start(container: Container, run_id: str, lease: Lease) -> Run | None:
     return run
 
 
-def fail(container: Container, run_id: str, error: str) -> None:
-    """Record that a run failed; a run that ended already stays as it is."""
-    _end(container, run_id, "failed", error)
+def fail(container: Container, run_id: str, error: str, *, seconds: float | None = None) -> None:
+    """Record that a run failed, after so much real time; a run that ended already stays as it is."""
+    _end(container, run_id, "failed", error, seconds)
 
 
-def _end(container: Container, run_id: str, state: RunState, error: str) -> None:
+def _end(
+    container: Container, run_id: str, state: RunState, error: str, seconds: float | None = None
+) -> None:
     text = error.replace("\0", "")[:2000]
     with container.store.begin() as tx:
         run = tx.lock(Run, run_id)
@@ -221,7 +225,9 @@ def _end(container: Container, run_id: str, state: RunState, error: str) -> None
             return
         now = container.clock.now()
         ended = now if state != "queued" else None
-        tx.put(msgspec.structs.replace(run, state=state, ended_at=ended, error=text))
+        if ended and seconds is None and run.started_at and container.settings.clock == "system":
+            seconds = max((ended - run.started_at).total_seconds(), 0.0)  # nobody is left who timed it
+        tx.put(msgspec.structs.replace(run, state=state, ended_at=ended, error=text, seconds=seconds))
         body = {"model": run.model, "error": text, "tags": run.tags}
         tx.append(Event(kind=f"run.{state}", subject=f"run/{run.id}", at=now, body=body))
 

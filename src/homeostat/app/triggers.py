@@ -18,6 +18,7 @@ from homeostat.app.changing import changed_at, learned, risen
 from homeostat.app.code import project
 from homeostat.app.container import Container
 from homeostat.app.costs import spent
+from homeostat.app.failures import failed
 from homeostat.app.freezing import frozen
 from homeostat.app.happening import happened, newest_champion, newest_message, newest_occasion
 from homeostat.app.training import submit
@@ -122,6 +123,7 @@ def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
         happened=news,
         fires_since=_fires_since(container, model, model.retrain, news, last),
         spent=spent(container, model),
+        failed=failed(container, model.name, model.retrain),
         frozen=_frozen(container, model),
         coming=_on_its_way(container, model),
     )

@@ -76,6 +76,8 @@ def _rules(session: Session, trigger: str, limit: int, fired: bool, as_json: boo
         return
     if said is not None:
         typer.echo(said.sentence)
+    if not found:
+        return
     rows = [
         [
             moment(e.at),

@@ -101,6 +101,14 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     next: float = 0.0
 
 
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """Trainings in a row that failed: how many, why the last did, and until when none begins."""
+
+    times: int
+    error: str
+    until: datetime
+
+
 class Risen(msgspec.Struct, frozen=True, kw_only=True):
     """What the test of a concept drift rule says of a model's losses.
 
@@ -138,6 +146,7 @@ class Facts:
         happened: What came of what schedules, messages and rules about changes wait for, by the rule's name.
         fires_since: Since when a rule fires, by its name; one that is not here fires since now.
         spent: What the budget of money is compared with.
+        failed: The trainings in a row that failed; None where the last did not.
         frozen: Why nothing may be trained now, such as a broken contract of the newest data; else empty.
         coming: What of the model is trained, judged or tried out already; else empty.
     """
@@ -154,6 +163,7 @@ class Facts:
     happened: Mapping[str, Happened] = field(default_factory=dict)
     fires_since: Mapping[str, datetime] = field(default_factory=dict)
     spent: Spent = field(default_factory=Spent)
+    failed: Failed | None = None
     frozen: str = ""
     coming: str = ""
 
@@ -262,6 +272,8 @@ def _hold(when: When, facts: Facts) -> str:
         return f"training is frozen, {facts.frozen}"
     if facts.coming:
         return facts.coming
+    if (failed := facts.failed) is not None and facts.now < failed.until:
+        return f"{failed.times} in a row failed, held until {failed.until:%Y-%m-%d %H:%M}: {failed.error}"
     if facts.last_training_at is not None:
         until = facts.last_training_at + parse_duration(when.cooldown)
         if facts.now < until:
@@ -364,8 +376,7 @@ def _slo_burn(rule: SloBurn, facts: Facts) -> Outcome:
     if higher is None:
         higher = rule.metric.removeprefix("estimated ") in HIGHER_IS_BETTER
     fired = level.value < level.threshold if higher else level.value > level.threshold
-    bound = "at least" if higher else "at most"
-    promised = f"{bound} {level.threshold:g} is promised"
+    promised = f"at {'least' if higher else 'most'} {level.threshold:g} is promised"
     reason = f"{rule.metric} is {level.value:.4g} on {level.rows} requests, {promised}"
     return _outcome(rule, level.value, level.threshold, fired, reason)
 
@@ -375,9 +386,8 @@ def _every(rule: Every, facts: Facts) -> Outcome:
     if facts.last_training_at is None:
         return _outcome(rule, None, period.total_seconds(), True, "it was never trained")
     since = facts.now - facts.last_training_at
-    days = f"{since.total_seconds() / 86400:.1f} days"
-    reason = f"{days} since the last training, trained every {format_duration(period)}"
-    return _outcome(rule, since.total_seconds(), period.total_seconds(), since >= period, reason)
+    said = f"{since.total_seconds() / 86400:.1f} days since the last training, trained every {format_duration(period)}"
+    return _outcome(rule, since.total_seconds(), period.total_seconds(), since >= period, said)
 
 
 def _outcome(rule: Rule, value: float | None, threshold: float | None, fired: bool, reason: str) -> Outcome:

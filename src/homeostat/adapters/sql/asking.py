@@ -17,7 +17,7 @@ _BINARY: Final = 1
 
 
 class Asking:
-    """A connection with a prepared statement, of the loop in which it was made; see ``connected``."""
+    """A connection with a prepared statement, for one loop at a time; see ``connected``."""
 
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         from psycopg.pq import ExecStatus, TransactionStatus
@@ -29,8 +29,7 @@ class Asking:
         self._socket = self._driver.socket
         self._answer: asyncio.Future[PGresult | None] | None = None
         self._result: PGresult | None = None
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._socket, self._read)
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def ask(self, values: Sequence[bytes | None]) -> bytes | None:
         """The first value of the first row as PostgreSQL writes it; None where there is none.
@@ -38,7 +37,12 @@ class Asking:
         Raises:
             psycopg.Error: the statement or the connection fails.
         """
-        self._answer = self._loop.create_future()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._leave()
+            loop.add_reader(self._socket, self._read)
+            self._loop = loop
+        self._answer = loop.create_future()
         self._driver.send_query_prepared(_NAME.encode(), values, [_BINARY] * len(values))
         result = await self._answer
         if result is None or result.status != self._ok:
@@ -54,9 +58,13 @@ class Asking:
 
     def close(self) -> None:
         """End it."""
-        if not self._loop.is_closed():
-            self._loop.remove_reader(self._socket)
+        self._leave()
         self._driver.finish()
+
+    def _leave(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._socket)
+        self._loop = None
 
     def _read(self) -> None:
         """Take what came; once it is the whole answer, hand it over."""
@@ -74,7 +82,7 @@ class Asking:
                     return
                 self._result = result
         except Error as error:
-            self._loop.remove_reader(self._socket)
+            self._leave()
             if answer is not None and not answer.done():
                 answer.set_exception(error)
 

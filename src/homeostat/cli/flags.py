@@ -20,7 +20,15 @@ _METAVARS: Final = {
     "serve_port": "PORT",
     "grpc_port": "PORT",
     "workers": "N",
+    "trainings": "N",
     "clock": "CLOCK",
+    "trace_share": "SHARE",
+    "trace_limit": "N",
+    "country": "CODE",
+    "energy_price": "PRICE",
+    "cpu_price": "PRICE",
+    "lineage": "FILE|URL",
+    "channels": "URLS",
 }
 
 

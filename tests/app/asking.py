@@ -1,4 +1,4 @@
-"""Requests answered in this process as a model server answers them, and logged as it logs them."""
+"""Models trained, requests answered and judged in this process as the servers do it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
+from homeostat.app.outcomes import log_of
+from homeostat.app.quality import quality_windows
+from homeostat.app.reading import read
 from homeostat.app.serving import load_version
-from homeostat.domain.records import Deployment
+from homeostat.app.training import execute, submit
+from homeostat.domain.declarations import Model
+from homeostat.domain.records import Deployment, ModelVersion, Window
 from homeostat.engine.serving.log import PredictionLog
 from homeostat.engine.serving.predictions import Prediction, decide, shadow
 from homeostat.engine.serving.requests import RequestReader
@@ -38,3 +43,17 @@ def ask(container: Container, name: str, requests: pl.DataFrame) -> list[Predict
         log.append(name, item)
     assert log.flush() == len(items)
     return items
+
+
+def trained(container: Container, name: str, **params: Any) -> ModelVersion:
+    """Train a model and judge it."""
+    made = execute(container, submit(container, name, reason="asked for", params=params).id)
+    assert made is not None
+    return made
+
+
+def quality_now(container: Container, declared: Model) -> dict[str, Window]:
+    """The windows of quality on all that was asked, by what they watch."""
+    log = read(container, log_of(declared.name)).collect()
+    found = quality_windows(container, declared, log, container.clock.now())
+    return {one.monitor: one for one in found}

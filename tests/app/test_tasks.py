@@ -18,19 +18,18 @@ from homeostat.app.answers import sent_label
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.deliveries import ingest
-from homeostat.app.outcomes import label, log_of
+from homeostat.app.outcomes import label
 from homeostat.app.projects import load_project
-from homeostat.app.quality import assess, quality_windows
+from homeostat.app.quality import assess
 from homeostat.app.reactors import react_all
-from homeostat.app.reading import read
 from homeostat.app.rollouts import step
 from homeostat.app.settings import Settings
-from homeostat.app.training import execute, submit
 from homeostat.domain import records
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import BadRequest, DeclarationError
 from homeostat.domain.events import Event
-from tests.app.asking import ask
+from tests.app.asking import ask, trained
+from tests.app.asking import quality_now as windows
 
 PROJECT = """
 from typing import Annotated, Literal
@@ -144,20 +143,8 @@ def container(home: Path, tmp_path: Path) -> Iterator[Container]:
         yield made
 
 
-def trained(container: Container, name: str, **params: Any) -> records.ModelVersion:
-    made = execute(container, submit(container, name, reason="asked for", params=params).id)
-    assert made is not None
-    return made
-
-
 def model(home: Path, name: str) -> Model:
     return load_project(home).models[name]
-
-
-def windows(container: Container, declared: Model) -> dict[str, records.Window]:
-    log = read(container, log_of(declared.name)).collect()
-    found = quality_windows(container, declared, log, container.clock.now())
-    return {one.monitor: one for one in found}
 
 
 def test_a_regression_is_served_and_watched_in_the_unit_of_its_label(

@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from homeostat.domain.declarations.tasks import Regression, Task
+from homeostat.domain.declarations.tasks import Forecast, Ranking, Regression, Task
 from homeostat.domain.errors import BadRequest
 from homeostat.engine.control.losses import LogLoss, Loss, Pinball, SquaredError
+from homeostat.engine.registry import ranking
+from homeostat.engine.registry.metrics import NAIVE_ERROR
 from homeostat.engine.serving.predictions import PROBABILITIES
 
 Array = npt.NDArray[np.float64]
@@ -44,12 +46,16 @@ def coded(task: Task) -> pl.Expr:
             list(places), list(places.values()), default=None, return_dtype=dtype_of(task)
         )
     number = found.cast(dtype_of(task))
+    if isinstance(task, Ranking):
+        return pl.when(number.is_finite() & (number >= 0)).then(number)
     return pl.when(number.is_finite()).then(number) if task.type == "regression" else number
 
 
 def sent_label(task: Task, column: str) -> pl.Expr:
     """Numbers that came by prediction id, as labels; null where one is none: the outcome of an A/B test may be any."""
     found = pl.col(column).cast(pl.Float64)
+    if isinstance(task, Ranking):
+        return pl.when(found >= 0).then(found)
     if task.type == "regression":
         return found
     places = [float(place) for place in range(len(task.classes) or 2)]
@@ -60,7 +66,7 @@ def code(task: Task | None, value: Any) -> float:
     """One label as a number.
 
     Raises:
-        BadRequest: it is none of the classes, or no finite number.
+        BadRequest: it is none of the classes, no finite number, or less than any relevance is.
     """
     if task is not None and task.classes:
         if value not in task.classes:
@@ -71,7 +77,31 @@ def code(task: Task | None, value: Any) -> float:
         return float(task.classes.index(value))
     if isinstance(value, str) or not np.isfinite(float(value)):
         raise BadRequest(f"the label {value!r} is no number", field="labels", remedy="Send finite numbers")
+    if isinstance(task, Ranking) and float(value) < 0:
+        raise BadRequest(
+            f"the label {value!r} is no relevance", field="labels", remedy="Send 0 for what was not relevant"
+        )
     return float(value)
+
+
+def column_of(rows: pl.DataFrame, name: str) -> pl.Expr:
+    """A column of the request: as it is in the log, or in the request's JSON."""
+    return pl.col(name) if name in rows.columns else pl.col("request").str.json_path_match(f"$['{name}']")
+
+
+def together(task: Task, rows: pl.DataFrame) -> npt.NDArray[np.int64] | None:
+    """Which rows belong together, as numbers; None where each is by itself.
+
+    Args:
+        task: The model's.
+        rows: Requests, or rows of the prediction log.
+    """
+    if task.together is None:
+        return None
+    logged = "prediction_id" in rows.columns and task.together == task.request.time
+    name = "time" if logged else task.together
+    found = rows.select(column_of(rows, name).cast(pl.String).rank("dense").fill_null(0))
+    return found.to_series().cast(pl.Int64).to_numpy()
 
 
 def predictions(task: Task, log: pl.DataFrame, whose: Literal["", "shadow_"] = "") -> Array:
@@ -107,6 +137,30 @@ def loss_of(task: Task, measured: Mapping[str, float]) -> Loss:
     return SquaredError(scale) if task.quantile is None else Pinball(task.quantile, scale)
 
 
+def losses(
+    task: Task,
+    measured: Mapping[str, float],
+    y: npt.NDArray[Any],
+    p: npt.NDArray[Any],
+    together: npt.NDArray[np.int64] | None,
+) -> Array:
+    """What each answer cost; of a ranking what its query lacks of the best order, NaN where nothing in it is relevant.
+
+    Args:
+        task: The model's.
+        measured: The metrics of the version that others are compared with.
+        y: Labels as numbers.
+        p: Predictions.
+        together: Which rows belong together.
+    """
+    if not isinstance(task, Ranking):
+        return loss_of(task, measured).of(y, p)
+    assert together is not None
+    places = np.unique(together, return_inverse=True)[1]
+    lost: Array = 1 - ranking.by_query(y, p, together, task.k)["ndcg"][places]
+    return lost
+
+
 def constant(task: Task, y: npt.NDArray[Any]) -> float | Array:
     """What a model that knows no features would answer: a rate, the shares of the classes, a mean or a quantile."""
     if task.classes:
@@ -117,10 +171,15 @@ def constant(task: Task, y: npt.NDArray[Any]) -> float | Array:
     return float(y.mean())
 
 
-def told(task: Task, y: npt.NDArray[Any]) -> dict[str, float]:
-    """What is kept of the training labels with a run, by name."""
+def told(task: Task, y: npt.NDArray[Any], X: pl.DataFrame | None = None) -> dict[str, float]:
+    """What is kept of the training labels with a run, by name; of their features how far a naive forecast is off."""
     if task.classes:
         return {"train_largest_share": float(np.max(constant(task, y)))}
     if task.type == "regression":
-        return {"train_mean": float(y.mean()), DEVIATION: float(y.std())}
+        found = {"train_mean": float(y.mean()), DEVIATION: float(y.std())}
+        if X is not None and isinstance(task, Forecast) and task.naive is not None:
+            if task.naive not in X.columns:
+                raise task.error(f"naive={task.naive!r} is no feature", f"Name one of {', '.join(X.columns)}")
+            found |= {NAIVE_ERROR: float(np.nanmean(np.abs(y - X[task.naive].cast(pl.Float64).to_numpy())))}
+        return found
     return {"train_base_rate": float(y.mean())}

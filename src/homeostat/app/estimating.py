@@ -19,7 +19,7 @@ from homeostat.app.answers import Array, predictions
 from homeostat.app.container import Container
 from homeostat.app.registry.pointers import champion_of
 from homeostat.domain.declarations import Model
-from homeostat.domain.declarations.tasks import Regression
+from homeostat.domain.declarations.tasks import Ranking, Regression
 from homeostat.domain.records import ModelVersion, Window
 from homeostat.engine.monitoring.estimates import (
     Calibration,
@@ -50,6 +50,8 @@ def kept(model: Model, X: pl.DataFrame, y: npt.NDArray[Any], p: Array) -> dict[s
         y: Their labels as numbers.
         p: What the model predicts for them.
     """
+    if isinstance(model.task, Ranking):  # an order is not estimated from single items
+        return {}
     if isinstance(model.task, Regression):
         fitted = errors(X, y, p) if model.task.quantile is None else None
         return {n: scikit.dump(one, ())[scikit.FILE] for n, one in zip(_ERRORS, fitted or (), strict=False)}

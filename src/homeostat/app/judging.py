@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from homeostat.app.answers import constant
+from homeostat.app.answers import constant, together
 from homeostat.app.apply import feature_set
 from homeostat.app.code import declared
 from homeostat.app.container import Container
@@ -53,7 +54,7 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
             candidate = package.load(
                 container.blobs, record.manifest, declaration.trusted, expect=record.digest
             )
-        evidence = _evidence(container, declaration, features, candidate, rows)
+        evidence = _evidence(container, declaration, features, candidate, rows, record.metrics)
         # As in a model server, where each process has one core and requests have few rows.
         with threadpool_limits(1), pl.Config(engine_affinity="in-memory"):
             verdicts = [gates.judge(gate, evidence) for gate in declaration.gates]
@@ -71,7 +72,12 @@ def _failed(error: Exception) -> gates.Verdict:
 
 
 def _evidence(
-    container: Container, model: Model, features: FeatureSet, candidate: package.Package, rows: Split
+    container: Container,
+    model: Model,
+    features: FeatureSet,
+    candidate: package.Package,
+    rows: Split,
+    measured: Mapping[str, float],
 ) -> gates.GateEvidence:
     held = rows.holdout
     clock, request = container.clock, model.task.request
@@ -91,7 +97,8 @@ def _evidence(
         predict_one=predict_one,
         samples=single,
         monotonic=clock.monotonic,
-        measures=measures(model.task),
+        measures=measures(model.task, measured),
+        together=together(model.task, held.requests),
     )
 
 

@@ -6,14 +6,16 @@ slices that are worse than the rest. ``assess`` says all that there is to say ab
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import polars as pl
 
-from homeostat.app.answers import Array, coded, loss_of, predictions, sent_label
+from homeostat.app.answers import Array, coded, column_of, losses, predictions, sent_label, together
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.estimating import estimate_windows, estimates
@@ -24,14 +26,14 @@ from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
-from homeostat.domain.declarations import Model, WorstSlice
+from homeostat.domain.declarations import Forecast, Model, Ranking, Regression, WorstSlice
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Dataset, ModelVersion, Window
 from homeostat.engine.monitoring.delays import delays
 from homeostat.engine.monitoring.fairness import Disparities, disparities
-from homeostat.engine.monitoring.intervals import bootstrapped, rate
-from homeostat.engine.monitoring.quality import Quality, quality
+from homeostat.engine.monitoring.intervals import Interval, analytical, bootstrapped, mean, rate
+from homeostat.engine.monitoring.quality import Group, Quality, quality
 from homeostat.engine.monitoring.slices import LEAST_ROWS, worst_slices
 from homeostat.engine.registry import package
 from homeostat.engine.registry.metrics import Measures, answers, measures, reliability
@@ -47,7 +49,7 @@ def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: 
     assert model.slo is not None
     span = parse_duration(model.slo.window)
     asked = log.filter(pl.col("at") > now - span, pl.col("score").is_not_null())
-    task, known = model.task, measures(model.task)
+    task, known = model.task, _measures(container, model)
     joined = join_labels(container, model, asked)
     found = _quality(model, joined, known, now)
     wanted = dict.fromkeys((*task.names[:2], *model.slo.quality))
@@ -82,7 +84,7 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
             f"nothing was asked of deployment/{name} yet", remedy="homeostat status shows what serves"
         )
     model = find_model(container, name)
-    now, task, known = container.clock.now(), model.task, measures(model.task)
+    now, task, known = container.clock.now(), model.task, _measures(container, model)
     span = parse_duration(window)
     log = read(container, log_of(name)).filter(pl.col("at") > now - 2 * span).collect()
     joined = join_labels(container, model, log.filter(pl.col("at") > now - span))
@@ -93,10 +95,11 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
     classes = "calibration_error" in task.names
     return msgspec.structs.replace(
         found,
-        intervals=found.intervals | bootstrapped(y, p, others, partial(known.evaluate, only=others)),
+        intervals=found.intervals
+        | bootstrapped(y, p, others, partial(known.evaluate, only=others), together(task, rows)),
         worst=_worst(container, model, joined),
         reliability=_reliability(y, p) if classes else [],
-        groups=_groups(model, rows, known),
+        groups=found.groups | _groups(model, rows, known, _declared(model)),
         estimates=estimates(container, model, joined),
         inputs=inputs(container, model, log, now, span),
         fairness=_fairness(model, joined) if model.fairness is not None and joined.height else None,
@@ -136,9 +139,43 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
 
 def _quality(model: Model, joined: pl.DataFrame, known: Measures, now: datetime) -> Quality:
     task = model.task
-    predicted = predictions(task, joined)
-    found = quality(joined, task.label, known.evaluate, predicted=predicted, task=task.type)
-    return msgspec.structs.replace(found, delays=_delays(model, joined, now))
+    found = quality(
+        joined,
+        task.label,
+        known.evaluate,
+        predicted=predictions(task, joined),
+        task=task.type,
+        together=together(task, joined),
+        quantile=_quantile(model),
+    )
+    rows = _labelled(model, joined)
+    ahead = [task.horizon] if isinstance(task, Forecast) and task.horizon else []
+    return msgspec.structs.replace(
+        found,
+        intervals=found.intervals | _by_query(model, rows, known),
+        groups=_groups(model, rows, known, ahead),
+        delays=_delays(model, joined, now),
+    )
+
+
+def _measures(container: Container, model: Model) -> Measures:
+    """The metrics of a task, as the champion's training left their scale."""
+    alias = champion_of(container.store, model.name)
+    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    return measures(model.task, version.metrics if version else None)
+
+
+def _quantile(model: Model) -> float | None:
+    return model.task.quantile if isinstance(model.task, Regression) else None
+
+
+def _by_query(model: Model, rows: pl.DataFrame, known: Measures) -> dict[str, Interval]:
+    """The intervals of a ranking's metrics, which are means over queries; none of other tasks."""
+    if not isinstance(model.task, Ranking):
+        return {}
+    y, p = rows[model.task.label].to_numpy(), predictions(model.task, rows)
+    found = known.by_query(y, p, together(model.task, rows))
+    return {name: mean(values) for name, values in found.items() if len(values) > 1}
 
 
 def _delays(model: Model, joined: pl.DataFrame, now: datetime) -> Any:
@@ -164,8 +201,18 @@ def _worst(container: Container, model: Model, joined: pl.DataFrame) -> Any:
     version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
     if version is None or rows.height < 2 * LEAST_ROWS:
         return []
-    loss = loss_of(task, version.metrics).of(rows[task.label].to_numpy(), predictions(task, rows))
-    return worst_slices(_features(container, model, version, rows), loss)
+    groups = together(task, rows)
+    loss = losses(task, version.metrics, rows[task.label].to_numpy(), predictions(task, rows), groups)
+    features = _features(container, model, version, rows)
+    if (
+        isinstance(task, Ranking) and groups is not None
+    ):  # a query is judged once, and told apart by what all of its items share
+        first = np.unique(groups, return_index=True)[1]
+        first = first[~np.isnan(loss[first])]
+        shared = features.select(pl.all().n_unique().over(pl.Series(groups)).max() == 1).row(0)
+        features = features.select(n for n, one in zip(features.columns, shared, strict=True) if one)[first]
+        loss = loss[first]
+    return worst_slices(features, loss) if features.height >= 2 * LEAST_ROWS else []
 
 
 def _features(container: Container, model: Model, version: ModelVersion, rows: pl.DataFrame) -> pl.DataFrame:
@@ -174,17 +221,12 @@ def _features(container: Container, model: Model, version: ModelVersion, rows: p
     assert signature is not None  # of a version that the loop trained
     names = [column.name for column in signature.features if column.name in rows.columns]
     extra = [column for column in _declared(model) if column not in names]
-    return rows.select(*names, *(_column(rows, name).alias(name) for name in extra))
+    return rows.select(*names, *(column_of(rows, name).alias(name) for name in extra))
 
 
 def _declared(model: Model) -> list[str]:
     """The columns of the request that gates judge slices of."""
     return list(dict.fromkeys(gate.column for gate in model.gates if isinstance(gate, WorstSlice)))
-
-
-def _column(rows: pl.DataFrame, name: str) -> pl.Expr:
-    """A column of the request: as it is in the log, or in the request's JSON."""
-    return pl.col(name) if name in rows.columns else pl.col("request").str.json_path_match(f"$['{name}']")
 
 
 def _fairness(model: Model, joined: pl.DataFrame) -> Disparities:
@@ -194,7 +236,9 @@ def _fairness(model: Model, joined: pl.DataFrame) -> Disparities:
     rows = joined.filter(pl.col("score").is_not_null())
     p = predictions(task, rows)
     groups = {
-        column: rows.select(_column(rows, column).cast(pl.String).fill_null("missing")).to_series().to_list()
+        column: rows.select(column_of(rows, column).cast(pl.String).fill_null("missing"))
+        .to_series()
+        .to_list()
         for column in fairness.of
     }
     return disparities(
@@ -216,14 +260,28 @@ def _reliability(y: Array, p: Array) -> list[dict[str, float]]:
     return out
 
 
-def _groups(model: Model, rows: pl.DataFrame, known: Measures) -> dict[str, dict[str, dict[str, float]]]:
-    """Of the columns of slice gates, the most frequent values with enough rows, by column and value."""
-    out: dict[str, dict[str, dict[str, float]]] = {}
+def _groups(
+    model: Model, rows: pl.DataFrame, known: Measures, columns: Iterable[str]
+) -> dict[str, dict[str, Group]]:
+    """Of each column, the most frequent values with enough rows, by column and value."""
+    out: dict[str, dict[str, Group]] = {}
     p, y = predictions(model.task, rows), rows[model.task.label].cast(pl.Float64).to_numpy()
-    for column in _declared(model):
-        values = rows.select(_column(rows, column).cast(pl.String).fill_null("missing")).to_series()
+    groups = together(model.task, rows)
+    for column in columns:
+        told = rows.select(column_of(rows, column)).to_series()
+        if told.dtype.is_float() and (told.drop_nulls() % 1 == 0).all():  # features are wide numbers
+            told = told.cast(pl.Int64)
+        values = told.cast(pl.String).fill_null("missing")
         counts = values.value_counts(sort=True, name="rows").filter(pl.col("rows") >= LEAST_ROWS)
-        for value in sorted(counts[values.name].head(_MOST_VALUES)):
+        shown = counts.head(_MOST_VALUES).sort(
+            pl.col(values.name).cast(pl.Float64, strict=False), values.name, nulls_last=True
+        )
+        for value in shown[values.name]:
             mask = (values == value).to_numpy()
-            out.setdefault(column, {})[value] = {"rows": int(mask.sum())} | known.evaluate(y[mask], p[mask])
+            of = y[mask], p[mask]
+            mine = groups[mask] if groups is not None else None
+            metrics = known.evaluate(*of, mine)
+            intervals = analytical(*of, metrics, mine, _quantile(model))
+            intervals |= _by_query(model, rows.filter(mask), known)
+            out.setdefault(column, {})[value] = Group(int(mask.sum()), metrics, intervals)
     return out

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from homeostat.app.answers import loss_of, predictions
+from homeostat.app.answers import Array, losses, predictions, together
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import set_arms
@@ -186,9 +186,13 @@ def _on_labels(container: Container, deployment: Deployment, both: pl.DataFrame)
         return {"labelled": 0, "log_loss": {}, "loss": task.loss}
     y = known[task.label].to_numpy()
     served = container.store.get(ModelVersion, deployment.model, int(known["version"][-1]))
-    loss = loss_of(task, served.metrics if served else {})
+    groups = together(task, known)
+
+    def mean(p: Array) -> float:
+        return float(np.nanmean(losses(task, served.metrics if served else {}, y, p, groups)))
+
     found = {
-        "shadow": float(loss.of(y, predictions(task, known, "shadow_")).mean()),
-        "answered": float(loss.of(y, predictions(task, known)).mean()),
+        "shadow": mean(predictions(task, known, "shadow_")),
+        "answered": mean(predictions(task, known)),
     }
     return {"labelled": known.height, "log_loss": found, "loss": task.loss}

@@ -13,9 +13,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
+import numpy as np
+import polars as pl
 
 from homeostat.app import estimating
-from homeostat.app.answers import loss_of, told
+from homeostat.app.answers import losses, together, told
 from homeostat.app.apply import feature_set
 from homeostat.app.asked import sent_to
 from homeostat.app.code import find_model, project
@@ -32,7 +34,7 @@ from homeostat.app.tracking.trainings import add_training, log_results
 from homeostat.app.trainingdata import CHANGED_AT, DATA_SINCE, Split, datasets_of, split
 from homeostat.app.tuning import tuned
 from homeostat.domain.contracts import Column
-from homeostat.domain.declarations import Model
+from homeostat.domain.declarations import Model, Ranking
 from homeostat.domain.errors import Conflict, DeclarationError
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.ids import new_id
@@ -281,7 +283,7 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
     Raises:
         DeclarationError: the training function gave no classifier; and whatever it raises.
     """
-    began = container.clock.monotonic()
+    began, task = container.clock.monotonic(), model.task
     root = checkout(container.blobs, run.code, container.settings.home)
     data = TrainingSet(
         rows.train.X,
@@ -290,6 +292,9 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
         times=rows.train.requests[model.task.request.time] if model.task.request.time else None,
         params=run.params,
         classes=model.task.classes,
+        queries=rows.train.requests[task.query].rle_id().cast(pl.Int64).to_numpy()
+        if isinstance(task, Ranking)
+        else None,
     )
     seed(run.seed)
     progress(f"training on {len(data):,} rows")
@@ -297,11 +302,12 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
         estimator = package.classifier(
             _function(container, model, run.code, run.function)(data, **run.params)
         )
-        task = model.task
         if not hasattr(estimator, scores.method(task.type)):
             raise model_error(model, estimator)
         held = scores.predict(estimator, rows.holdout.X, task.type, len(task.classes))
-        measured = metrics.measures(task).evaluate(rows.holdout.y, held)
+        known = told(task, data.y, data.X)
+        groups = together(task, rows.holdout.requests)
+        measured = metrics.measures(task, known).evaluate(rows.holdout.y, held, groups)
         progress("packaging")
         converted = conversion.convert(estimator, rows.train.X, model.onnx) if model.onnx is not None else {}
         if (verdict := conversion.verdict_of(converted)) is not None:
@@ -322,10 +328,10 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
     return Fitted(
         files=files,
         manifest=package.store(container.blobs, files),
-        metrics=numbers | told(task, data.y),
+        metrics=numbers | known,
         rows=len(data),
         seconds=container.clock.monotonic() - began,
-        loss=float(loss_of(task, told(task, rows.holdout.y)).of(rows.holdout.y, held).mean()),
+        loss=float(np.nanmean(losses(task, told(task, rows.holdout.y), rows.holdout.y, held, groups))),
     )
 
 

@@ -21,7 +21,7 @@ from homeostat.app.asked import LABEL, LABEL_TIME, labelled_by_id
 from homeostat.app.container import Container
 from homeostat.app.reading import declared_columns, find_dataset, read
 from homeostat.domain.contracts import SEQ
-from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
+from homeostat.domain.declarations import Dataset, FeatureView, Model, Ranking, Windows
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict
 from homeostat.domain.records import Run
@@ -152,6 +152,9 @@ def _labelled(
         rows = rows.filter(pl.col(request.time) > until - model.window)
     order = [*([request.time] if request.time else []), *request.keys]  # a total one: no two rows share a key
     frame = rows.sort(order).collect()
+    if isinstance(task, Ranking):  # items of a query stand together, the queries in order of time
+        first = [pl.col(request.time).min().over(task.query)] if request.time else []
+        frame = frame.sort(*first, task.query, maintain_order=True)
     if wrong := frame["label"].null_count():
         raise Conflict(
             f"{wrong} labels of model/{model.name} are no answers to its task",
@@ -180,11 +183,14 @@ def _held(
     else:
         # Without a time no row is newer: the rows whose keys hash lowest. But for a few at the edge, a row that is held
         # out stays so as others come, else the champion would be judged on rows that it was trained on.
-        keys = frame.select(pl.concat_str(pl.col(model.task.request.keys).cast(pl.String), separator="|"))
+        by = model.task.query if isinstance(model.task, Ranking) else model.task.request.keys
+        keys = frame.select(pl.concat_str(pl.col(by).cast(pl.String), separator="|"))
         hashes = np.array([blake2b(key.encode(), digest_size=8).digest() for key in keys.to_series()])
         order = hashes.argsort(kind="stable").argsort(kind="stable")
         mask = pl.Series(order < round(frame.height * _share(model.holdout)))
     held = mask.fill_null(False).alias("held")
+    if isinstance(model.task, Ranking):  # no query is on both sides
+        held = frame.with_columns(held).select(pl.col("held").any().over(model.task.query)).to_series()
     if changed_at is None or model.task.request.time is None:
         return held
     recent = frame[model.task.request.time] >= changed_at

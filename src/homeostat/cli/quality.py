@@ -12,7 +12,7 @@ from homeostat.cli.session import Session
 
 if TYPE_CHECKING:
     from homeostat.engine.monitoring.inputs import Inputs
-    from homeostat.engine.monitoring.quality import Quality
+    from homeostat.engine.monitoring.quality import Group, Quality
 
 
 def register(app: typer.Typer) -> None:
@@ -81,12 +81,11 @@ def _show(found: Quality, title: str) -> None:
             title="Calibration",
         )
     for column, values in found.groups.items():
-        metrics = [one for one in found.metrics if any(one in value for value in values.values())][:3]
-        shown = [
-            [value, int(of["rows"]), *(number(of.get(one)) for one in metrics)]
-            for value, of in values.items()
-        ]
-        print_table([column, "rows", *metrics], shown)
+        metrics = [one for one in found.metrics if any(one in of.metrics for of in values.values())][:3]
+        print_table(
+            [column, "rows", *metrics],
+            [[value, of.rows, *(_with_interval(of, one) for one in metrics)] for value, of in values.items()],
+        )
     if found.worst:
         print_table(
             ["worse where", "rows", "mean loss", "elsewhere", "effect"],
@@ -102,6 +101,13 @@ def _show(found: Quality, title: str) -> None:
         )
     if found.inputs is not None:
         _show_inputs(found.inputs)
+
+
+def _with_interval(of: Group, metric: str) -> str:
+    interval = of.intervals.get(metric)
+    return f"{number(of.metrics.get(metric))}" + (
+        f" ({interval.low:.4g} to {interval.high:.4g})" if interval else ""
+    )
 
 
 def _show_inputs(found: Inputs) -> None:

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from homeostat.domain.errors import DeclarationError
 from homeostat.domain.refs import is_name
 
 BINARY: Final = ("log_loss", "auc", "brier", "accuracy", "calibration_error")
 MULTICLASS: Final = ("log_loss", "accuracy", "balanced_accuracy", "macro_f1", "calibration_error")
-REGRESSION: Final = ("rmse", "mae", "r2", "pinball")
-METRICS: Final = tuple(dict.fromkeys((*BINARY, *MULTICLASS, *REGRESSION)))
+REGRESSION: Final = ("rmse", "mae", "r2", "pinball", "coverage_error")
+FORECAST: Final = ("mae", "rmse", "mase", "wape", "r2", "pinball", "coverage_error")
+RANKING: Final = ("ndcg", "mrr", "map", "hit_rate")
+METRICS: Final = tuple(dict.fromkeys((*BINARY, *MULTICLASS, *REGRESSION, *FORECAST, *RANKING)))
 
 LOSSES: Final = ("log_loss", "squared_error", "pinball")
 """What versions are compared by, request by request; a task has one of them."""
 
 HIGHER_IS_BETTER: Final = frozenset(
-    {"auc", "accuracy", "balanced_accuracy", "macro_f1", "r2", "availability"}
+    {"auc", "accuracy", "balanced_accuracy", "macro_f1", "r2", "availability", *RANKING}
 )
 """Every other metric is better when it is lower."""
 
@@ -34,12 +36,13 @@ class Metric:
         name: What it is called in gates, windows and service levels.
         better: Which way is better.
         function: Of labels and predictions, two arrays of shape ``(n,)`` (``(n, classes)`` for the predictions of
-            several classes), it gives a number, or None where there is none.
+            several classes), it gives a number, or None where there is none. Of a ranking it is given a third: the
+            number of the query that each row belongs to.
     """
 
     name: str
     better: Literal["higher", "lower"]
-    function: Callable[[Any, Any], float | None]
+    function: Callable[..., float | None]
 
     def __post_init__(self) -> None:
         if not callable(self.function):

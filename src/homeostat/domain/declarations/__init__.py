@@ -35,7 +35,7 @@ from homeostat.domain.declarations.rules import (
     When,
 )
 from homeostat.domain.declarations.signing import SignaturePolicy
-from homeostat.domain.declarations.tasks import Binary, MultiClass, Regression, Task
+from homeostat.domain.declarations.tasks import Binary, Forecast, MultiClass, Ranking, Regression, Task
 from homeostat.domain.declarations.tuning import Tuning
 
 __all__ = [
@@ -63,6 +63,7 @@ __all__ = [
     "Fairness",
     "Fallback",
     "FeatureView",
+    "Forecast",
     "Gate",
     "Message",
     "Model",
@@ -70,6 +71,7 @@ __all__ = [
     "NewLabels",
     "OnRequest",
     "Pipeline",
+    "Ranking",
     "Regression",
     "Rule",
     "Schedule",

@@ -21,10 +21,10 @@ from homeostat.domain.declarations.features import View
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
 from homeostat.domain.declarations.inputs import DataQuality
 from homeostat.domain.declarations.operation import SLO, Canary
-from homeostat.domain.declarations.rules import SloBurn, When
+from homeostat.domain.declarations.rules import ConceptDrift, SloBurn, When
 from homeostat.domain.declarations.signing import SignaturePolicy
 from homeostat.domain.declarations.statements import STATEMENTS
-from homeostat.domain.declarations.tasks import Binary, Task
+from homeostat.domain.declarations.tasks import Binary, Ranking, Task
 from homeostat.domain.declarations.tuning import Tuning
 from homeostat.domain.digests import source_digest
 from homeostat.domain.durations import parse_duration
@@ -140,6 +140,14 @@ class Model(Declaration):
                 f"label {self.task.label!r} is no column of dataset {self.task.source.name!r}",
                 "Name one that is",
             )
+        if isinstance(task := self.task, Ranking):
+            by_losses = self.retrain and any(isinstance(one, ConceptDrift) for one in self.retrain.leaves)
+            if self.rollout is not None or by_losses:
+                raise self.error(
+                    f"{'its rollout' if self.rollout else 'hs.concept_drift()'} compares requests one by one, and "
+                    f"hs.Ranking({task.label!r}) is judged by query",
+                    "Leave rollout= out: gates decide" if self.rollout else 'Watch hs.slo_burn("ndcg")',
+                )
         self._check_metrics()
         if self.retrain and self.retrain.season and not self.task.request.time:
             raise self.error(

@@ -27,6 +27,7 @@ class Task(ABC):
     """
 
     type: ClassVar[str] = "task"
+    """How its labels and answers look: several kinds of task may look the same."""
     METRICS: ClassVar[tuple[str, ...]] = ()
 
     label: str
@@ -54,6 +55,16 @@ class Task(ABC):
     def classes(self) -> tuple[Class, ...]:
         """The answers there are, in the order of their numbers; empty where the answer is a number."""
         return ()
+
+    @property
+    def together(self) -> str | None:
+        """The column of the request whose equal values mark rows that belong together; None: each is by itself."""
+        return None
+
+    @property
+    def aside(self) -> list[str]:
+        """The columns that are no features where a model declares none."""
+        return [self.label]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -137,7 +148,7 @@ class MultiClass(Task):
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """How much: the label is a number. With a ``request`` that has a time it forecasts.
+    """How much: the label is a number.
 
     Args:
         quantile: What is predicted is this quantile of the label, as 0.9; None: its mean.
@@ -161,9 +172,100 @@ class Regression(Task):
     @property
     def names(self) -> tuple[str, ...]:
         """The names of all its metrics: what a quantile is judged by comes first."""
-        names = super().names
-        return names if self.quantile is None else ("pinball", *(one for one in names if one != "pinball"))
+        if self.quantile is None:
+            return tuple(one for one in super().names if one != "coverage_error")
+        return ("pinball", *(one for one in super().names if one != "pinball"))
 
     def spec(self) -> dict[str, Any]:
         """What this declares, as JSON can hold it."""
         return super().spec() | ({} if self.quantile is None else {"quantile": self.quantile})
+
+
+@dataclass(frozen=True)
+class Forecast(Regression):
+    """How much it will be: requests have a time, that of the forecast, and the label comes later.
+
+    Args:
+        horizon: The column of ``request`` that says how far ahead is asked; quality is shown for each of its values.
+        naive: The feature that is a naive forecast, as the label of a week before: MASE counts errors in its own.
+    """
+
+    METRICS: ClassVar[tuple[str, ...]] = metrics.FORECAST
+
+    horizon: str | None = None
+    naive: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.request.time is None:
+            raise self.error(
+                f"dataset {self.request.name!r} does not say when a forecast is made",
+                "Name its column in time=",
+            )
+        if self.horizon is not None:
+            _check_column(self, self.horizon)
+
+    @property
+    def together(self) -> str | None:
+        """Forecasts made at the same time err together."""
+        return self.request.time
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all its metrics; MASE where there is a naive forecast."""
+        return tuple(one for one in super().names if one != "mase" or self.naive is not None)
+
+    def spec(self) -> dict[str, Any]:
+        """What this declares, as JSON can hold it."""
+        return super().spec() | {"type": "forecast", "horizon": self.horizon, "naive": self.naive}
+
+
+@dataclass(frozen=True)
+class Ranking(Task):
+    """In which order: each request is an item of a query, the label how relevant it turned out to be, 0 or more.
+
+    Args:
+        query: The column of ``request`` that says which items were ranked together.
+        k: How many items from the top ``ndcg`` and ``hit_rate`` look at.
+    """
+
+    type: ClassVar[str] = "regression"
+    METRICS: ClassVar[tuple[str, ...]] = metrics.RANKING
+
+    query: str = ""
+    k: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.query:
+            raise self.error(
+                "does not say which items are ranked together", 'Name their column, as query="search"'
+            )
+        _check_column(self, self.query)
+        if self.k < 1:
+            raise self.error(f"k is {self.k}", "Give 1 or more")
+
+    @property
+    def loss(self) -> str:
+        """What is missing from the best order, by query."""
+        return "ndcg_loss"
+
+    @property
+    def together(self) -> str | None:
+        """The items of a query."""
+        return self.query
+
+    @property
+    def aside(self) -> list[str]:
+        """The label, and the name of the query."""
+        return [self.label, self.query]
+
+    def spec(self) -> dict[str, Any]:
+        """What this declares, as JSON can hold it."""
+        return super().spec() | {"type": "ranking", "query": self.query, "k": self.k}
+
+
+def _check_column(task: Task, name: str) -> None:
+    columns = task.request.columns
+    if columns and name not in {column.name for column in columns}:
+        raise task.error(f"{name!r} is no column of dataset {task.request.name!r}", "Name one that is")

@@ -2,8 +2,12 @@
 
 Of means, as log loss or absolute error, by the normal approximation of the mean's error; of the AUC by DeLong, DeLong &
 Clarke-Pearson ("Comparing the areas under two or more correlated ROC curves", Biometrics 44, 1988), computed from
-midranks as by Sun & Xu (IEEE Signal Processing Letters 21, 2014); of the RMSE by the delta method. Anything else by the
-percentile bootstrap of a fixed seed (Efron, "Bootstrap methods", Annals of Statistics 7, 1979).
+midranks as by Sun & Xu (IEEE Signal Processing Letters 21, 2014); of the RMSE and of WAPE by the delta method. Anything
+else by the percentile bootstrap of a fixed seed (Efron, "Bootstrap methods", Annals of Statistics 7, 1979).
+
+Rows that belong together, as forecasts made at the same time, are one draw: sums over them take the place of single
+rows (Liang & Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 73, 1986), and the bootstrap
+draws them whole.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-Measure = Callable[[Array, Array], Mapping[str, float]]
+Measure = Callable[..., Mapping[str, float]]
 
 DRAWS: Final = 200
 _CLIP: Final = float(np.finfo(np.float64).eps)  # as scikit-learn's log_loss
@@ -34,41 +38,66 @@ class Interval(msgspec.Struct, frozen=True):
     high: float
 
 
-def analytical(y: Array, p: Array, metrics: Mapping[str, float]) -> dict[str, Interval]:
+def analytical(
+    y: Array,
+    p: Array,
+    metrics: Mapping[str, float],
+    together: Array | None = None,
+    quantile: float | None = None,
+) -> dict[str, Interval]:
     """The intervals of those metrics that have a formula.
 
     Args:
         y: Labels as numbers.
         p: Predictions, shape ``(n,)``, or ``(n, classes)``.
         metrics: What was measured, by name.
+        together: Which rows belong together, as numbers; None: each is by itself.
+        quantile: What is predicted, where it is a quantile.
     """
-    out = {}
+    out: dict[str, Interval] = {}
+    if together is not None and len(np.unique(together)) < 2:  # nothing says how groups differ
+        return out
+    formulas = dict(_FORMULAS) | (_of_quantile(quantile) if quantile is not None else {})
     for name, value in metrics.items():
-        formula = _FORMULAS.get(name)
-        found = formula(y, p, value) if formula is not None and len(y) > 1 else None
+        formula = formulas.get(name)
+        found = formula(y, p, value, together) if formula is not None and len(y) > 1 else None
         if found is not None:
             out[name] = found
     return out
 
 
 def bootstrapped(
-    y: Array, p: Array, metrics: Mapping[str, float], measure: Measure, *, draws: int = DRAWS
+    y: Array,
+    p: Array,
+    metrics: Mapping[str, float],
+    measure: Measure,
+    together: Array | None = None,
+    *,
+    draws: int = DRAWS,
 ) -> dict[str, Interval]:
-    """Intervals of any metrics, from rows drawn with replacement.
+    """Intervals of any metrics, from rows drawn with replacement, those that belong together at once.
 
     Args:
         y: Labels as numbers, oldest first.
         p: Predictions.
         metrics: What was measured, by name; those that are wanted.
-        measure: Metrics of labels and predictions.
+        measure: Metrics of labels and predictions, and of ``together`` where it is given.
+        together: Which rows belong together, as numbers; None: each is by itself.
         draws: How often.
     """
     y, p = y[-_MOST:], p[-_MOST:]
     rng = np.random.default_rng(0)
     drawn: dict[str, list[float]] = {name: [] for name in metrics}
+    parts = _parts(together[-_MOST:]) if together is not None else None
     for _ in range(draws if len(y) > 1 else 0):
-        rows = rng.integers(0, len(y), len(y))
-        for name, value in measure(y[rows], p[rows]).items():
+        if parts is None:
+            rows = rng.integers(0, len(y), len(y))
+            values = measure(y[rows], p[rows])
+        else:
+            chosen = [parts[one] for one in rng.integers(0, len(parts), len(parts))]
+            rows = np.concatenate(chosen)
+            values = measure(y[rows], p[rows], np.repeat(np.arange(len(parts)), list(map(len, chosen))))
+        for name, value in values.items():
             if name in drawn:
                 drawn[name].append(value)
     out = {}
@@ -95,10 +124,31 @@ def rate(count: int, of: int, z: float = _Z) -> Interval | None:
     return Interval(share, max(middle - half, 0.0), min(middle + half, 1.0))
 
 
-def mean(values: Array) -> Interval:
-    """Of the mean of two values or more."""
-    middle, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
-    return Interval(middle, middle - _Z * error, middle + _Z * error)
+def mean(values: Array, together: Array | None = None) -> Interval:
+    """Of the mean of two values or more.
+
+    Args:
+        values: The values.
+        together: Which of them belong together, two groups or more, as numbers; None: each is by itself.
+    """
+    middle, z = float(values.mean()), _Z
+    if together is None:
+        error = float(values.std(ddof=1)) / len(values) ** 0.5
+    else:
+        from scipy.special import stdtrit
+
+        sums = np.bincount(np.unique(together, return_inverse=True)[1], weights=values - middle)
+        count = len(sums)
+        error = float(np.sqrt((sums**2).sum() * count / (count - 1))) / len(values)
+        z = float(stdtrit(count - 1, 0.975))  # groups are few where rows are many
+    return Interval(middle, middle - z * error, middle + z * error)
+
+
+def _parts(together: Array) -> list[Array]:
+    """The rows of each group."""
+    order = np.argsort(together, kind="stable")
+    _, starts = np.unique(together[order], return_index=True)
+    return np.split(order, starts[1:])
 
 
 def likelihoods(y: Array, p: Array) -> Array:
@@ -110,30 +160,60 @@ def likelihoods(y: Array, p: Array) -> Array:
     return found
 
 
-def _log_loss(y: Array, p: Array, value: float) -> Interval | None:
-    return mean(likelihoods(y, p))
+def _log_loss(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
+    return mean(likelihoods(y, p), together)
 
 
-def _brier(y: Array, p: Array, value: float) -> Interval | None:
-    return mean((p - y) ** 2)
+def _brier(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
+    return mean((p - y) ** 2, together)
 
 
-def _accuracy(y: Array, p: Array, value: float) -> Interval | None:
+def _accuracy(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
     return rate(round(value * len(y)), len(y))
 
 
-def _mae(y: Array, p: Array, value: float) -> Interval | None:
-    return mean(np.abs(p - y))
+def _mae(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
+    return mean(np.abs(p - y), together)
 
 
-def _rmse(y: Array, p: Array, value: float) -> Interval | None:
+def _mase(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
+    """The naive forecast's error is a number that the training left."""
+    found = mean(np.abs(p - y), together)
+    scale = value / found.value if found.value else 0.0
+    return Interval(value, found.low * scale, found.high * scale)
+
+
+def _wape(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
+    """A ratio of two means: its error is that of the mean of what each row adds to it (delta method)."""
+    size = np.abs(y)
+    found = mean((np.abs(p - y) - value * size) / size.mean(), together)
+    return Interval(value, max(value + found.low, 0.0), value + found.high)
+
+
+def _rmse(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
     """The square root has the derivative 1 / (2 rmse)."""
-    squared = mean((p - y) ** 2)
+    squared = mean((p - y) ** 2, together)
     half = (squared.high - squared.low) / 4 / value if value else 0.0
     return Interval(value, max(value - half, 0.0), value + half)
 
 
-def _auc(y: Array, p: Array, value: float) -> Interval | None:
+def _of_quantile(
+    quantile: float,
+) -> dict[str, Callable[[Array, Array, float, Array | None], Interval | None]]:
+    """Of what a predicted quantile is judged by."""
+
+    def pinball(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
+        return mean(np.maximum(quantile * (y - p), (quantile - 1) * (y - p)), together)
+
+    def coverage_error(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
+        found = mean((y <= p).astype(np.float64), together)
+        ends = abs(found.low - quantile), abs(found.high - quantile)
+        return Interval(value, 0.0 if found.low <= quantile <= found.high else min(ends), max(ends))
+
+    return {"pinball": pinball, "coverage_error": coverage_error}
+
+
+def _auc(y: Array, p: Array, value: float, together: Array | None) -> Interval | None:
     from scipy.stats import rankdata
 
     hit, miss = p[y > 0.5], p[y <= 0.5]
@@ -147,12 +227,14 @@ def _auc(y: Array, p: Array, value: float) -> Interval | None:
     return Interval(value, max(value - _Z * error, 0.0), min(value + _Z * error, 1.0))
 
 
-_FORMULAS: Final[Mapping[str, Callable[[Array, Array, float], Interval | None]]] = {
+_FORMULAS: Final[Mapping[str, Callable[[Array, Array, float, Array | None], Interval | None]]] = {
     "log_loss": _log_loss,
     "auc": _auc,
     "brier": _brier,
     "accuracy": _accuracy,
     "mae": _mae,
+    "mase": _mase,
+    "wape": _wape,
     "rmse": _rmse,
 }
 

@@ -21,7 +21,15 @@ from homeostat.engine.monitoring.inputs import Inputs
 from homeostat.engine.monitoring.intervals import Interval, analytical, likelihoods, mean
 from homeostat.engine.monitoring.slices import Slice
 
-Measure = Callable[[npt.NDArray[Any], npt.NDArray[Any]], Mapping[str, float]]
+Measure = Callable[..., Mapping[str, float]]
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Quality where a column has one value: its rows, metrics, and the 95% intervals of those that have one."""
+
+    rows: int
+    metrics: dict[str, float]
+    intervals: dict[str, Interval] = {}
 
 
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,7 +47,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         worst: Slices where the loss is larger than elsewhere, the worst first; empty where none was looked for.
         reliability: Bins of predicted probability: ``predicted``, ``observed``, ``count``, and ``low`` to ``high``, the
             95% interval of what was observed. Empty where it was not asked for.
-        groups: By column, by value: ``rows`` and each metric, for the columns of the model's slice gates.
+        groups: By column, by value, for the columns of the model's slice gates, and the horizon of a forecast.
         estimates: By metric, what it probably is on all answered requests, labelled or not.
         inputs: The quality of the data that was asked with; None where it was not looked at.
         fairness: Rates of the declared groups; None where none are declared.
@@ -55,7 +63,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     delays: Delays | None = None
     worst: list[Slice] = []
     reliability: list[dict[str, float]] = []
-    groups: dict[str, dict[str, dict[str, float]]] = {}
+    groups: dict[str, dict[str, Group]] = {}
     estimates: dict[str, Estimate] = {}
     inputs: Inputs | None = None
     fairness: Disparities | None = None
@@ -69,6 +77,8 @@ def quality(
     score: str = "score",
     predicted: npt.NDArray[Any] | None = None,
     task: str = "binary",
+    together: npt.NDArray[Any] | None = None,
+    quantile: float | None = None,
 ) -> Quality:
     """Judge predictions by their labels.
 
@@ -76,10 +86,12 @@ def quality(
         predictions: Columns ``score``, null where a request was not answered, and ``label``,
             a number, null where it has not come.
         label: The name of the label's column.
-        measure: Metrics of labels and scores (``registry.metrics.Measures.evaluate``).
+        measure: Metrics of labels, scores, and which rows belong together (``registry.metrics.Measures.evaluate``).
         score: The name of the score's column.
         predicted: What was predicted where that is more than the score: shape ``(n, classes)``.
         task: The type of the task.
+        together: Which rows belong together, as numbers; None: each is by itself.
+        quantile: What is predicted, where it is a quantile.
     """
     answered = predictions[score].is_not_null().to_numpy()
     labels = predictions[label].cast(pl.Float64)
@@ -87,7 +99,8 @@ def quality(
     scores = predictions[score].cast(pl.Float64).to_numpy() if predicted is None else predicted
     y, p = labels.to_numpy()[known], scores[known]
     ordered = task != "multiclass"
-    metrics = dict(measure(y, p)) if len(y) else {}
+    groups = together[known] if together is not None else None
+    metrics = dict(measure(y, p) if groups is None else measure(y, p, groups)) if len(y) else {}
     return Quality(
         labelled=len(y),
         unlabelled=int(answered.sum()) - len(y),
@@ -95,5 +108,5 @@ def quality(
         log_loss=mean(likelihoods(y, p)) if len(y) > 1 and task != "regression" else None,
         positive=float(y.mean()) if len(y) and ordered else None,
         predicted=float(p.mean()) if len(y) and ordered else None,
-        intervals=analytical(y, p, metrics) if np.isfinite(p).all() else {},
+        intervals=analytical(y, p, metrics, groups, quantile) if np.isfinite(p).all() else {},
     )

@@ -36,6 +36,7 @@ class GateEvidence:
         samples: Single rows, taken in turn.
         monotonic: Seconds that never go back; the Clock's.
         measures: The metrics of the task.
+        together: The number of the query, or of what else belongs together, of each row.
     """
 
     y: Array
@@ -47,6 +48,7 @@ class GateEvidence:
     samples: Sequence[Any]
     monotonic: Callable[[], float]
     measures: Measures = BINARY
+    together: Array | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,8 +106,8 @@ def _fails(gate: Gate, reason: str, **fields: Any) -> Verdict:
 
 def _beats(gate: Beats, evidence: GateEvidence) -> Verdict:
     rows = len(evidence.y)
-    measure = evidence.measures.measure
-    value = measure(gate.metric, evidence.y, evidence.p)
+    measure, together = evidence.measures.measure, evidence.together
+    value = measure(gate.metric, evidence.y, evidence.p, together)
     if value is None:
         return _fails(gate, f"{gate.metric} has no value on the {rows} held-out rows", rows=rows)
     if gate.reference == "champion" and evidence.p_champion is None:
@@ -124,7 +126,7 @@ def _beats(gate: Beats, evidence: GateEvidence) -> Verdict:
         else np.broadcast_to(constant, (rows, *constant.shape))
     )
     assert other is not None
-    against = measure(gate.metric, evidence.y, other)
+    against = measure(gate.metric, evidence.y, other, together)
     if against is None:
         return _fails(
             gate, f"the {gate.reference}'s {gate.metric} has no value on these rows", value=value, rows=rows
@@ -162,7 +164,8 @@ def _worst_slice(gate: WorstSlice, evidence: GateEvidence) -> Verdict:
             skipped[name] = f"{len(index)} rows"
             continue
         y, p = evidence.y[index], evidence.p[index]
-        value = evidence.measures.measure(gate.metric, y, p)
+        together = evidence.together[index] if evidence.together is not None else None
+        value = evidence.measures.measure(gate.metric, y, p, together)
         if value is None and not np.isfinite(p).all():
             return _fails(gate, f"{gate.column} {name} has scores that are not finite", threshold=bound)
         if value is None:

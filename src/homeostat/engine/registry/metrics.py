@@ -1,7 +1,8 @@
 """Metrics of labels ``y`` and predictions ``p``, by scikit-learn, for each kind of task.
 
 Binary: ``y`` 0 and 1, ``p`` the probability of 1, both of shape ``(n,)``. Multi-class: ``y`` the places of the classes,
-``p`` their probabilities, shape ``(n, classes)``. Regression: numbers, both of shape ``(n,)``.
+``p`` their probabilities, shape ``(n, classes)``. Regression: numbers, both of shape ``(n,)``. Ranking: likewise, with
+the number of the query that each row belongs to.
 
 A metric that has no value on the rows given, because there are none, because a prediction is not finite or because
 the ranking of a single class means nothing, is None: it is never a number that a comparison could let pass.
@@ -17,13 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.domain import metrics as names
-from homeostat.domain.declarations.tasks import Task
+from homeostat.domain.declarations.tasks import Ranking, Regression, Task
 from homeostat.domain.errors import BadRequest
+from homeostat.engine.registry import ranking
 
 Array = npt.NDArray[Any]
-Function = Callable[[Array, Array], float | None]
+Function = Callable[..., float | None]
 
 BINS: Final = 10
+NAIVE_ERROR: Final = "train_naive_error"
 
 
 class Bin(msgspec.Struct, frozen=True):
@@ -113,6 +116,34 @@ def pinball(quantile: float) -> Function:
     return measured
 
 
+def coverage_error(quantile: float) -> Function:
+    """How far the share of labels that are at most what was predicted is from the quantile."""
+
+    def measured(y: Array, p: Array) -> float | None:
+        return float(abs((y <= p).mean() - quantile)) if _defined(y, p) else None
+
+    return measured
+
+
+def wape(y: Array, p: Array) -> float | None:
+    """The sum of absolute errors as a share of that of the labels' sizes; None where all of them are 0."""
+    whole = float(np.abs(y).sum())
+    return float(np.abs(y - p).sum()) / whole if _defined(y, p) and whole else None
+
+
+def mase(naive: float | None) -> Function:
+    """The mean absolute error as a multiple of the naive forecast's on the training rows.
+
+    Hyndman & Koehler, "Another look at measures of forecast accuracy", International Journal of Forecasting 22, 2006.
+    """
+
+    def measured(y: Array, p: Array) -> float | None:
+        error = mae(y, p)
+        return error / naive if error is not None and naive else None
+
+    return measured
+
+
 def answers(p: Array) -> Array:
     """The label that each prediction is for: true from one half on, or the place of the likeliest class."""
     found: Array = p >= 0.5 if p.ndim == 1 else p.argmax(axis=1)
@@ -154,14 +185,24 @@ class Measures:
     Args:
         functions: By name, the first of them the ones that people look at first.
         higher: The names of those that are better when they are higher.
+        top: Of a ranking, how many items from the top of a query count; its functions are given the queries too.
     """
 
-    def __init__(self, functions: Mapping[str, Function], higher: Sequence[str]) -> None:
+    def __init__(
+        self, functions: Mapping[str, Function], higher: Sequence[str], top: int | None = None
+    ) -> None:
         self._functions = dict(functions)
         self._higher = frozenset(higher)
+        self._top = top
 
-    def measure(self, metric: str, y: Array, p: Array) -> float | None:
+    def measure(self, metric: str, y: Array, p: Array, together: Array | None = None) -> float | None:
         """The metric of that name, None where it has no value.
+
+        Args:
+            metric: Its name.
+            y: Labels.
+            p: Predictions.
+            together: The number of the query, or of what else belongs together, of each row.
 
         Raises:
             BadRequest: no metric has that name, or ``y`` and ``p`` do not match.
@@ -169,34 +210,69 @@ class Measures:
         if metric not in self._functions:
             known = ", ".join(self._functions)
             raise BadRequest(f"{metric!r} is no metric", remedy=f"Use one of {known}")
-        return self._functions[metric](y, p)
+        return self._functions[metric](y, p) if self._top is None else self._functions[metric](y, p, together)
 
-    def evaluate(self, y: Array, p: Array, only: Collection[str] | None = None) -> dict[str, float]:
+    def evaluate(
+        self, y: Array, p: Array, together: Array | None = None, only: Collection[str] | None = None
+    ) -> dict[str, float]:
         """Every metric that has a value on these rows, or of some of them."""
-        wanted = self._functions if only is None else {name: self._functions[name] for name in only}
-        values = {name: metric(y, p) for name, metric in wanted.items()}
+        values = {
+            name: self.measure(name, y, p, together) for name in (self._functions if only is None else only)
+        }
         return {name: value for name, value in values.items() if value is not None}
+
+    def by_query(self, y: Array, p: Array, together: Array | None) -> dict[str, Array]:
+        """The values whose means are the metrics of a ranking, of queries that have any; empty of other tasks."""
+        if self._top is None or together is None or not _defined(y, p):
+            return {}
+        found = ranking.by_query(y, p, together, self._top)
+        return {name: values[~np.isnan(values)] for name, values in found.items()}
 
     def sign(self, metric: str) -> float:
         """1 where higher is better, -1 where lower is."""
         return 1.0 if metric in self._higher else -1.0
 
 
-def measures(task: Task) -> Measures:
-    """The metrics of a task, those of the project's own among them."""
-    quantile = getattr(task, "quantile", None) or 0.5
-    functions = _METRICS | {"pinball": pinball(quantile)} | {one.name: _own(one) for one in task.metrics}
+def measures(task: Task, told: Mapping[str, float] | None = None) -> Measures:
+    """The metrics of a task, those of the project's own among them.
+
+    Args:
+        task: The model's.
+        told: What is known of a training: ``NAIVE_ERROR``, where MASE is wanted.
+    """
+    functions = _METRICS | {"mase": mase((told or {}).get(NAIVE_ERROR))}
+    if isinstance(task, Regression):
+        quantile = task.quantile or 0.5
+        functions |= {"pinball": pinball(quantile), "coverage_error": coverage_error(quantile)}
+    top = task.k if isinstance(task, Ranking) else None
+    if top is not None:
+        functions |= {name: _ranked(name, top) for name in names.RANKING}
+    functions |= {one.name: _own(one) for one in task.metrics}
     return Measures(
         {name: functions[name] for name in task.names},
         [name for name in task.names if task.higher_is_better(name)],
+        top,
     )
+
+
+def _ranked(metric: str, top: int) -> Function:
+    """The mean over queries; None where no query has anything relevant."""
+
+    def measured(y: Array, p: Array, queries: Array) -> float | None:
+        if not _defined(y, p):
+            return None
+        values = ranking.by_query(y, p, queries, top)[metric]
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else None
+
+    return measured
 
 
 def _own(metric: names.Metric) -> Function:
     """A metric of the project's own, which has no value where none of ours would have one."""
 
-    def measured(y: Array, p: Array) -> float | None:
-        value = metric.function(y, p) if _defined(y, p) else None
+    def measured(y: Array, p: Array, *queries: Array) -> float | None:
+        value = metric.function(y, p, *queries) if _defined(y, p) else None
         return None if value is None or not np.isfinite(value) else float(value)
 
     return measured
@@ -213,6 +289,7 @@ _METRICS: Final[dict[str, Function]] = {
     "rmse": rmse,
     "mae": mae,
     "r2": r2,
+    "wape": wape,
 }
 
 BINARY: Final = Measures({name: _METRICS[name] for name in names.BINARY}, sorted(names.HIGHER_IS_BETTER))

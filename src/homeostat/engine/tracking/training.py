@@ -27,6 +27,8 @@ class TrainingSet:
         params: The parameters of this run.
         metrics: What ``log`` was told.
         classes: The classes of a multi-class task, in the order of their numbers.
+        queries: Of a ranking the number of the query that each row belongs to, from 0 and ascending: XGBoost's ``qid``,
+            and ``np.bincount(data.queries)`` is LightGBM's ``group``.
     """
 
     X: pl.DataFrame
@@ -36,6 +38,7 @@ class TrainingSet:
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     classes: tuple[Any, ...] = ()
+    queries: npt.NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         labels = np.asarray(self.y)

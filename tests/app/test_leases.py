@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import psutil
 import pytest
 
+from homeostat.adapters.clock import SimulatedClock
+from homeostat.app.alerts import alerts
 from homeostat.app.container import Container
-from homeostat.app.leases import alive, hold, reap
+from homeostat.app.leases import LOST, alive, hold, reap, settle_dying
 from homeostat.app.running import Process
 from homeostat.app.settings import Settings
 
@@ -48,3 +51,26 @@ def test_another_process_that_got_the_number_of_a_dead_one_is_not_it(container: 
         )
         assert alive(container, lease)
         assert not alive(container, dead)
+
+
+def test_a_server_that_died_is_on_record_and_one_that_dies_often_is_a_ticket(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    clock = SimulatedClock(tmp_path / "home" / "clock", datetime(2024, 1, 1, tzinfo=UTC))
+    with Container(Settings(home=tmp_path / "home", clock="simulated")) as container:
+        for count in range(1, 4):
+            for role, subject in (("worker", "worker/w1"), ("control", "control")):
+                lease = hold(container, role, subject)  # type: ignore[arg-type] # both are roles
+                with container.store.begin() as tx:
+                    tx.put(msgspec.structs.replace(lease, boot="another"))
+            assert len(reap(container)) == 2
+            assert not reap(container)
+            lost = container.ledger.find(subject="worker/w1", kinds=[LOST], limit=9)
+            assert [event.body["pid"] for event in lost] == [os.getpid()] * count
+            assert len(alerts(container)) == (2 if count == 3 else 0)
+        assert {one.subject for one in alerts(container)} == {"worker/w1", "worker/control"}
+        settle_dying(container)
+        assert {one.state for one in alerts(container)} == {"open"}
+        clock.set(clock.now() + timedelta(hours=2))
+        settle_dying(container)
+        assert {one.state for one in alerts(container)} == {"resolved"}
+    clock.close()

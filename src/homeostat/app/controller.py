@@ -20,7 +20,7 @@ from homeostat.app.datasets import seal
 from homeostat.app.freezing import frozen
 from homeostat.app.guarding import guard
 from homeostat.app.healing import heal
-from homeostat.app.leases import reap
+from homeostat.app.leases import reap, settle_dying
 from homeostat.app.online import refresh
 from homeostat.app.operating import operate
 from homeostat.app.pipelines import give_up
@@ -105,6 +105,7 @@ class Controller:
         container = self._container
         for lease in reap(container):
             did.append(f"{lease.subject} lost its process {lease.pid}")
+        settle_dying(container)
         # Not by what was reaped: a controller that died after reaping would leave its runs running for ever.
         # Runs first: one that ends in between has given back its lease, and is no longer running when looked at again.
         running = container.store.find(Run, ("kind", "=", "train"), ("state", "=", "running"))

@@ -15,13 +15,19 @@ import msgspec
 import psutil
 
 from homeostat.adapters.online.boot import boot_id
+from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
 from homeostat.app.running import born
+from homeostat.domain.durations import format_duration
+from homeostat.domain.events import Event
 from homeostat.domain.ids import new_id
-from homeostat.domain.records import Lease
-from homeostat.ports.meta import Where
+from homeostat.domain.records import Alert, Lease
+from homeostat.ports.meta import Transaction, Where
 
 SILENCE: Final = timedelta(seconds=60)
+LOST: Final = "process.lost"
+_OFTEN: Final = 3
+_LATELY: Final = timedelta(hours=1)
 
 
 def lease_of(
@@ -93,9 +99,48 @@ def alive(container: Container, lease: Lease) -> bool:
 
 
 def reap(container: Container) -> list[Lease]:
-    """Remove the leases of the dead and return them; each is returned to one caller only."""
+    """Remove the leases of the dead and return them; each is returned to one caller only.
+
+    Of servers it is an event. What jobs ran says so itself.
+    """
     dead = [lease for lease in container.store.find(Lease) if not alive(container, lease)]
     if not dead:
         return []
     with container.store.begin() as tx:
-        return [lease for lease in dead if tx.delete(Lease, ("id", "=", lease.id), ("pid", "=", lease.pid))]
+        gone = [lease for lease in dead if tx.delete(Lease, ("id", "=", lease.id), ("pid", "=", lease.pid))]
+        for lease in gone:
+            if lease.role != "job":
+                tell_lost(tx, container, lease)
+        return gone
+
+
+def tell_lost(tx: Transaction, container: Container, lease: Lease) -> None:
+    """Record that a server died, and open a ticket for one that does so often."""
+    now = container.clock.now()
+    subject = lease.subject if "/" in lease.subject else f"worker/{lease.subject}"
+    body = {"pid": lease.pid, "host": lease.host, "heartbeat": lease.heartbeat.isoformat()}
+    tx.append(Event(kind=LOST, subject=subject, at=now, body=body))
+    before = container.ledger.find(subject=subject, kinds=[LOST], limit=_OFTEN)
+    lately = [event for event in before if now - event.at < _LATELY]
+    if len(lately) >= _OFTEN - 1:
+        open_alert(
+            tx,
+            container,
+            key=f"dying:{subject}",
+            subject=subject,
+            severity="ticket",
+            summary=f"{subject} lost its process {len(lately) + 1} times within {format_duration(_LATELY)}",
+            action="it was started again each time; logs in the home say why it ended",
+            onset=lately[-1].at,
+        )
+
+
+def settle_dying(container: Container) -> None:
+    """Resolve the tickets of servers that have not died for a while."""
+    now = container.clock.now()
+    for alert in container.store.find(Alert, ("state", "=", "open")):
+        if alert.key.startswith("dying:"):
+            last = container.ledger.find(subject=alert.subject, kinds=[LOST], limit=1)
+            if not last or not timedelta(0) <= now - last[0].at < _LATELY:
+                with container.store.begin() as tx:
+                    resolve_alert(tx, container, alert.key)

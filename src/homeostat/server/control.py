@@ -15,7 +15,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, Thread
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from homeostat.domain.errors import Conflict, HomeostatError
 from homeostat.domain.records import Lease
-from homeostat.server.keeping import CANNOT_RUN
+from homeostat.server.keeping import CANNOT_RUN, PULSE
 from homeostat.server.worker import watch_parent
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ _HEARTBEAT: Final = 5.0
 _THREADS: Final = 8
 _GRACE: Final = 8
 _PATIENCE: Final = 15.0
+_TICKS: Final = 20  # of uvicorn, a tenth of a second each, from one word that it goes on to the next
+_LONGEST_TURN: Final = 900.0
 
 _log = logging.getLogger("homeostat.control")
 
@@ -57,6 +59,7 @@ class Background:
     def __init__(self, container: Container, controller: Controller, lease: Lease, ticks: Histogram) -> None:
         self._container, self._controller, self._lease = container, controller, lease
         self._ticks = ticks
+        self._turning: float | None = None
         self._stopped = Event()
         self._threads = [Thread(target=self._beat, name="heartbeat", daemon=True)]
         if container.settings.clock == "system":
@@ -68,6 +71,11 @@ class Background:
         ]
         if container.settings.lineage:
             self._senders.append(Thread(target=self._trace, name="lineage", daemon=True))
+
+    def goes_on(self) -> bool:
+        """Whether the controller turns, or does not take longer for a turn than any takes."""
+        began = self._turning
+        return began is None or self._container.clock.monotonic() - began < _LONGEST_TURN
 
     def start(self) -> None:
         """Begin."""
@@ -82,11 +90,13 @@ class Background:
 
     def _turn(self) -> None:
         while not self._stopped.wait(_TURN):
+            self._turning = self._container.clock.monotonic()
             try:
                 with self._ticks.time():
                     self._controller.tick()
             except Exception:  # noqa: BLE001 - it must go on, and says why it did not
                 _log.exception("the controller's turn failed, it is tried again")
+            self._turning = None
 
     def _tell(self, channel: Channel) -> None:
         from homeostat.app.telling import deliver
@@ -163,8 +173,10 @@ def listen(container: Container) -> socket.socket:
         ) from error
 
 
-async def serve(api: Api, listening: socket.socket, ready_fd: int | None) -> None:
-    """Answer until SIGTERM or SIGINT."""
+async def serve(
+    api: Api, listening: socket.socket, ready_fd: int | None, goes_on: Callable[[], bool]
+) -> None:
+    """Answer until SIGTERM or SIGINT; where somebody listens, say when it is ready and that it goes on."""
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -183,6 +195,11 @@ async def serve(api: Api, listening: socket.socket, ready_fd: int | None) -> Non
             await super().startup(sockets)
             if ready_fd is not None:
                 os.write(ready_fd, b"1")
+
+        async def on_tick(self, counter: int) -> bool:
+            if ready_fd is not None and counter % _TICKS == 0 and goes_on():
+                os.write(ready_fd, PULSE)
+            return await super().on_tick(counter)
 
     config = uvicorn.Config(
         api,
@@ -224,7 +241,7 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
         background.start()
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(serve(api, listening, ready_fd))
+                runner.run(serve(api, listening, ready_fd, background.goes_on))
         finally:
             background.stop()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -1,6 +1,8 @@
-"""Processes that are to run for ever: what dies is started again, and in the end all are ended in order.
+"""Processes that are to run for ever: what dies or hangs is started again, and in the end all are ended in order.
 
-Whoever keeps them knows nothing of what they do. They watch for its own end themselves.
+Whoever keeps them knows nothing of what they do. They watch for its own end themselves. One of them may say that it
+goes on: a byte now and then where it said that it was ready. If it is silent for too long, it is killed. Time in which
+nobody could have heard it, as while the whole machine slept, does not count.
 """
 
 from __future__ import annotations
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 CANNOT_RUN: Final = 2
 """The exit status of a child that would end the same way again."""
 
+PULSE: Final = b"."
+"""What a child writes now and then to say that it goes on."""
+
+_LISTEN: Final = 1.0
 _GRACE: Final = 25.0
 _STEADY: Final = 10.0
 _FIRST_PAUSE: Final = 0.25
@@ -39,6 +45,8 @@ class Child:
     Args:
         environment: Variables that it has beyond those of its parent.
         descriptors: Open files that it keeps.
+        silence: Seconds after which it is killed where it said that it goes on and says no more; of one child at most.
+            None: it says nothing.
         spared: Whether a process that has imported everything is kept ready to take its place. Its command is then
             ``python -m MODULE ARGUMENTS``.
     """
@@ -47,6 +55,7 @@ class Child:
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     descriptors: Sequence[int] = ()
+    silence: float | None = None
     spared: bool = False
     process: subprocess.Popen[bytes] | None = None
     began: float = 0.0
@@ -73,6 +82,8 @@ class Keeper:
         self._children: list[Child] = []
         self._stop = 0
         self._ready = 0
+        self._silent: float | None = None  # of the child that says that it goes on; None: it said nothing yet
+        self._listened = 0.0
         self._spare: subprocess.Popen[bytes] | None = None
         self._spare_due: float | None = None
 
@@ -110,9 +121,7 @@ class Keeper:
                 if woken in readable:
                     os.read(woken, 4096)
                 if ready in readable:
-                    self._ready += len(os.read(ready, 4096))
-                    self.told_ready(self._ready)
-                    self._spare_due = self._spare_due or self._clock.monotonic() + _STEADY
+                    self._hear(os.read(ready, 4096))
             self._tell("Stopping")
             return 0
         finally:
@@ -123,6 +132,27 @@ class Keeper:
             for descriptor in (ready, tell_ready, woken, wake):
                 os.close(descriptor)
 
+    def _hear(self, said: bytes) -> None:
+        if PULSE in said:
+            self._silent = 0.0
+        if count := len(said) - said.count(PULSE):
+            self._ready += count
+            self.told_ready(self._ready)
+            self._spare_due = self._spare_due or self._clock.monotonic() + _STEADY
+
+    def _listen(self, child: Child) -> None:
+        """Kill a child that went on and is silent for too long."""
+        assert child.silence is not None
+        now = self._clock.monotonic()
+        passed, self._listened = min(now - self._listened, 2 * _LISTEN), now
+        if self._silent is None or child.process is None:
+            return
+        self._silent += passed
+        if self._silent > child.silence:
+            self._silent = None
+            self._tell(f"{child.name} hangs: it said nothing for {child.silence:g} s; it is killed")
+            child.process.kill()
+
     def _turn(self) -> int | None:
         """Start what is due; returns an exit status when there is no point in going on."""
         changed = False
@@ -130,6 +160,7 @@ class Keeper:
             if child.process is not None and (code := child.process.poll()) is not None:
                 changed = True
                 child.process = None
+                self._silent = None if child.silence is not None else self._silent
                 if code == CANNOT_RUN and not self._ready:
                     self._tell(f"{child.name} cannot run; stopping")
                     return 1
@@ -138,6 +169,8 @@ class Keeper:
                 changed = True
                 child.process = self._replaced(child) or _start(child)
                 child.began = self._clock.monotonic()
+            if child.silence is not None:
+                self._listen(child)
         if self._spare_due is not None and self._clock.monotonic() >= self._spare_due:
             changed = True
             self._keep_spare()
@@ -187,6 +220,8 @@ class Keeper:
         """Seconds until something is due; None: until a signal comes."""
         due = [child.due for child in self._children if child.process is None]
         due += [self._spare_due] if self._spare_due not in (None, inf) else []
+        if any(child.silence is not None for child in self._children):
+            due.append(self._clock.monotonic() + _LISTEN)
         return max(0.0, min(due) - self._clock.monotonic()) if due else None
 
     def _signalled(self, number: int, _frame: object) -> None:

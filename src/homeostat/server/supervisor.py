@@ -1,4 +1,4 @@
-"""The parent of everything that ``homeostat up`` starts: it restarts what dies and ends what it started.
+"""The parent of everything that ``homeostat up`` starts: it restarts what dies or hangs, and ends what it started.
 
 It holds the ports, so a restart of the control process refuses no connection: callers wait for the next one. It
 knows nothing of models and opens no store, which is why it may be relied on. Should it be killed all the same, its
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LEFT_BEHIND: Final = 5.0
 _BACKLOG: Final = 1024
+_SILENCE: Final = 120.0
 
 
 class Supervisor(Keeper):
@@ -90,7 +91,7 @@ class Supervisor(Keeper):
         environment = self.settings.environment()
         descriptors = ["--listen-fd", str(listening), "--ready-fd", str(ready)]
         control = [*python, "homeostat.server.control", *parent, *descriptors]
-        yield Child("control", control, environment, (listening, ready))
+        yield Child("control", control, environment, (listening, ready), silence=_SILENCE)
         for number in range(1, self.settings.workers + 1):
             name = f"w{number}"
             worker = [*python, "homeostat.server.dataplane", "--worker", name, *parent]

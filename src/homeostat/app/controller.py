@@ -14,6 +14,7 @@ from threading import Lock
 import msgspec
 
 from homeostat.app.attending import attend
+from homeostat.app.clocks import keep_time
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
@@ -73,6 +74,7 @@ class Controller:
         did: list[str] = []
         with self._lock:
             for part in (
+                self._time,
                 self._reap,
                 self._react,
                 self._start,
@@ -99,6 +101,9 @@ class Controller:
 
     def _frozen(self, model: str) -> bool:
         return frozen(self._container, model) is not None
+
+    def _time(self, did: list[str]) -> None:
+        did += keep_time(self._container)
 
     def _reap(self, did: list[str]) -> None:
         """Give up what the dead were running, and try it again."""

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
+from homeostat.app.clocks import settled
 from homeostat.app.code import declared, find_model
 from homeostat.app.container import Container
 from homeostat.app.trainingdata import datasets_of
@@ -74,7 +75,7 @@ def newest_champion(container: Container, model: Model) -> datetime | None:
 def _look(container: Container, model: Model, last: Run | None, rule: News, since: datetime) -> Happened:
     match rule:
         case Schedule():
-            return _schedule(rule, since, container.clock.now())
+            return _schedule(rule, max(since, settled(container) or since), container.clock.now())
         case Message():
             return _message(container, rule, since)
         case UpstreamModel():

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import httpx
+import msgspec
 import pytest
 
 from homeostat.app.container import Container
 from homeostat.app.leases import hold
 from homeostat.app.settings import Settings
+from homeostat.domain.errors import Conflict
 from homeostat.domain.records import Lease
+from homeostat.server import succession
 from tests.server.ups import environment, eventually
 
 
-def control(home: Path, **settings: str) -> subprocess.Popen[bytes]:
+def control(home: Path, on: socket.socket | None = None, **settings: str) -> subprocess.Popen[bytes]:
+    listening = [] if on is None else [on.fileno()]
     with (home.parent / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "homeostat.server.control"],
+            [sys.executable, "-m", "homeostat.server.control", *(f"--listen-fd={one}" for one in listening)],
             env=environment(home, **settings),
             stdout=log,
             stderr=subprocess.STDOUT,
+            pass_fds=listening,
         )
 
 
@@ -40,32 +48,87 @@ def test_it_holds_a_lease_while_it_lives(tmp_path: Path) -> None:
 def test_a_second_one_for_the_same_store_says_who_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import homeostat.server.control as module
-    from homeostat.domain.errors import Conflict
-
-    monkeypatch.setattr(module, "_PATIENCE", 0.3)
+    monkeypatch.setattr(succession, "_PATIENCE", 0.3)
     with Container(Settings(home=tmp_path / "home")) as container:
         first = control(tmp_path / "home")
         try:
             eventually(lambda: container.store.find(Lease))
             with pytest.raises(Conflict, match=f"process {first.pid}") as caught:
-                module.take_place(container, "")
+                succession.await_place(container, "")
             assert "homeostat down" in caught.value.remedy
         finally:
             first.kill()
             first.wait()
-        assert module.take_place(container, "").role == "control"  # the dead one does not count
+        mine = succession.await_place(container, "")
+        assert mine is not None  # the dead one does not count
+        assert mine.role == "control"
 
 
 def test_the_lease_of_a_process_that_ended_is_reaped(tmp_path: Path) -> None:
-    from homeostat.server.control import take_place
-
     with Container(Settings(home=tmp_path / "home")) as container:
         lease = hold(container, "worker", "worker/w9")
         with container.store.begin() as tx:
             tx.put(Lease(**{f: getattr(lease, f) for f in lease.__struct_fields__} | {"boot": "another"}))
-        mine = take_place(container, "http://127.0.0.1:1")
+        mine = succession.take(container, "http://127.0.0.1:1")
+        assert mine is not None
         assert [lease.id for lease in container.store.find(Lease)] == [mine.id]
+
+
+def test_of_a_store_for_many_machines_another_takes_the_place_of_one_that_died(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    first = control(tmp_path / "here", HOMEOSTAT_STORE=postgres_url)
+    second = None
+    with (
+        Container(Settings(home=tmp_path / "here", store=postgres_url)) as container,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+    ):
+        port = listening.getsockname()[1]
+        try:
+            eventually(lambda: container.store.find(Lease, ("pid", "=", first.pid)))
+            second = control(tmp_path / "there", on=listening, HOMEOSTAT_STORE=postgres_url)
+
+            def answer() -> httpx.Response | None:
+                try:
+                    return httpx.get(f"http://127.0.0.1:{port}/health", timeout=60)
+                except httpx.HTTPError:
+                    return None
+
+            waits = eventually(answer)
+            assert (waits.status_code, waits.headers["retry-after"]) == (503, "1")
+            assert waits.json()["error"]["code"] == "standing_by"
+            assert f"process {first.pid} on" in waits.json()["error"]["message"]
+            assert [one.pid for one in container.store.find(Lease, ("role", "=", "control"))] == [first.pid]
+            first.kill()
+            first.wait()
+            eventually(lambda: (found := answer()) is not None and found.status_code == 200)
+            assert [one.pid for one in container.store.find(Lease, ("role", "=", "control"))] == [second.pid]
+            second.send_signal(signal.SIGTERM)
+            assert second.wait(100) == 0
+            assert container.store.find(Lease, ("role", "=", "control")) == []
+        finally:
+            for process in (first, second):
+                if process is not None and process.poll() is None:
+                    process.kill()
+                    process.wait()
+
+
+def test_one_that_was_silent_and_lost_its_place_knows(tmp_path: Path) -> None:
+    with Container(Settings(home=tmp_path / "home")) as container:
+        mine = succession.take(container, "http://127.0.0.1:1")
+        assert mine is not None
+        assert succession.keep(container, mine)
+        with container.store.begin() as tx:  # another machine took it: this one was silent for too long
+            tx.put(msgspec.structs.replace(mine, host="elsewhere", heartbeat=container.clock.wall()))
+        assert not succession.keep(container, mine)
+        assert succession.take(container, "http://127.0.0.1:1") is None
+        other = succession.holder(container)
+        assert other is not None
+        assert other.host == "elsewhere"
+        late = container.clock.wall() - timedelta(minutes=2)
+        with container.store.begin() as tx:
+            tx.put(msgspec.structs.replace(other, heartbeat=late))
+        assert succession.take(container, "http://127.0.0.1:1") is not None
 
 
 def test_a_setting_that_cannot_be_is_told_without_a_traceback(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from operator import attrgetter
+from socket import gethostname
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,7 @@ from homeostat.app.reading import schemas
 from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.contracts import ColumnType
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
+from homeostat.domain.digests import digest_of
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.records import Deployment, Lease, ModelVersion, Run
 from homeostat.engine.data.schema import schema_of
@@ -237,6 +239,9 @@ class ModelServing:
     ) -> None:
         self._container = container
         self._worker = worker
+        # One that starts again takes over its lease; those of other machines and homes have names like it.
+        place = digest_of([gethostname(), str(container.settings.home.resolve()), worker])
+        self._lease = f"worker-{place.removeprefix('sha256:')[:16]}"
         self.plane = Plane(
             container.clock,
             source=lambda: container.store.find(Deployment),
@@ -251,10 +256,10 @@ class ModelServing:
 
     def beat(self, address: str, port: int) -> None:
         """Put the lease: ``address`` is the private socket; ``detail`` has port, generations and errors."""
-        lease = lease_of(self._container, "worker", f"worker/{self._worker}", address=address)
+        lease = lease_of(self._container, "worker", f"worker/{gethostname()}.{self._worker}", address=address)
         lease = msgspec.structs.replace(
             lease,
-            id=f"worker-{self._worker}",
+            id=self._lease,
             detail=lease.detail
             | {
                 "port": port,
@@ -276,4 +281,4 @@ class ModelServing:
     def leave(self) -> None:
         """Remove the lease, unless another process has taken it over."""
         with self._container.store.begin() as transaction:
-            transaction.delete(Lease, ("id", "=", f"worker-{self._worker}"), ("pid", "=", os.getpid()))
+            transaction.delete(Lease, ("id", "=", self._lease), ("pid", "=", os.getpid()))

@@ -28,7 +28,7 @@ def workers(container: Container) -> list[Lease]:
 def sync_workers(container: Container) -> dict[str, Any]:
     """Have every model server of this machine load what the store says and hand over its predictions.
 
-    Those of other machines do so by themselves within a second. A server that does not answer is left to its
+    Those of other machines do so by themselves within half a second. A server that does not answer is left to its
     supervisor; its entry says why.
 
     Returns:

@@ -1,8 +1,8 @@
 """The control process: it answers the control API and, each second, lets the controller do its turn.
 
-``python -m homeostat.server.control``, settings from the environment. One runs at a time for a store: it waits a
-little for one that is ending, then says who holds the place. Under the simulated clock the controller turns only on
-``POST /tick``. On SIGTERM, or when its parent is gone, it answers what it has, stops its jobs and exits 0.
+``python -m homeostat.server.control``, settings from the environment. One does the work of a store (``succession``).
+Under the simulated clock the controller turns only on ``POST /tick``. On SIGTERM, or when its parent is gone, it
+answers what it has, stops its jobs and exits 0.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from homeostat.app.channels import Channel
     from homeostat.app.container import Container
     from homeostat.app.controller import Controller
-    from homeostat.server.api import Api
+    from homeostat.server.http import App
 
 _TURN: Final = 1.0
 _HEARTBEAT: Final = 5.0
 _THREADS: Final = 8
 _GRACE: Final = 8
-_PATIENCE: Final = 15.0
+_LONGEST: Final = 60.0
+_LOOKS: Final = 10  # of uvicorn's ticks
 _TICKS: Final = 20  # of uvicorn, a tenth of a second each, from one word that it goes on to the next
 _LONGEST_TURN: Final = 900.0
 
@@ -116,44 +117,20 @@ class Background:
                 tell_lineage(self._container)
                 pause = _TURN
             except Exception as error:  # noqa: BLE001 - it must go on, and says why it did not
-                pause = min(pause * 2, _PATIENCE * 4)
+                pause = min(pause * 2, _LONGEST)
                 _log.warning("lineage was not told, it is tried again: %s", error)
 
     def _beat(self) -> None:
-        from homeostat.app.leases import beat
+        from homeostat.server.succession import keep
 
         while not self._stopped.wait(_HEARTBEAT):
             try:
-                beat(self._container, self._lease)
+                if not keep(self._container, self._lease):
+                    _log.error("another control process took this one's place while it was silent; it ends")
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    return
             except HomeostatError as error:
                 _log.warning("no heartbeat, it is tried again: %s", error)
-
-
-def take_place(container: Container, address: str) -> Lease:
-    """The lease of the one control process of this store.
-
-    Raises:
-        Conflict: another one runs, and does not end.
-    """
-    from homeostat.app.leases import alive, hold, reap
-
-    until = container.clock.monotonic() + _PATIENCE
-    while True:
-        others = [
-            lease
-            for lease in container.store.find(Lease, ("role", "=", "control"))
-            if lease.pid != os.getpid() and alive(container, lease)
-        ]
-        if not others:
-            reap(container)
-            return hold(container, "control", "control", address=address)
-        if container.clock.monotonic() > until:
-            other = others[0]
-            raise Conflict(
-                f"a control process runs for this store already: process {other.pid} on {other.host}",
-                remedy="Stop it with homeostat down, or give this one another --home or --store",
-            )
-        container.clock.sleep(0.2)
 
 
 def listen(container: Container) -> socket.socket:
@@ -174,9 +151,21 @@ def listen(container: Container) -> socket.socket:
 
 
 async def serve(
-    api: Api, listening: socket.socket, ready_fd: int | None, goes_on: Callable[[], bool]
+    app: App,
+    listening: socket.socket,
+    ready_fd: int | None,
+    goes_on: Callable[[], bool],
+    until: Callable[[], bool] | None = None,
 ) -> None:
-    """Answer until SIGTERM or SIGINT; where somebody listens, say when it is ready and that it goes on."""
+    """Answer until SIGTERM or SIGINT; where somebody listens, say when it is ready and that it goes on.
+
+    Args:
+        app: What answers.
+        listening: Where.
+        ready_fd: Who listens; None: nobody.
+        goes_on: Whether it does.
+        until: Asked each second whether it is to end; None: it is not.
+    """
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -199,10 +188,12 @@ async def serve(
         async def on_tick(self, counter: int) -> bool:
             if ready_fd is not None and counter % _TICKS == 0 and goes_on():
                 os.write(ready_fd, PULSE)
+            if until is not None and counter % _LOOKS == 0 and await asyncio.to_thread(until):
+                return True
             return await super().on_tick(counter)
 
     config = uvicorn.Config(
-        api,
+        app,
         interface="asgi3",
         http="httptools",
         ws="none",
@@ -219,24 +210,35 @@ async def serve(
 
 
 def run(container: Container, listening: socket.socket | None = None, ready_fd: int | None = None) -> None:
-    """Be the control process, until told to stop.
+    """Be the control process, once none is before it, until told to stop.
 
     Raises:
-        Conflict: another one runs for this store, or the address is in use.
+        Conflict: another one runs for this store of one machine, or the address is in use.
     """
     import uvloop
 
     from homeostat.app.controller import Controller
     from homeostat.app.leases import release_own
     from homeostat.server.api import Api
+    from homeostat.server.succession import StandBy, await_place
 
     listening = listening or listen(container)
     host, port = listening.getsockname()[:2]
+    address = f"http://{host}:{port}"
     controller = Controller(container)
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
     api = Api(container, controller, pool)
     try:
-        lease = take_place(container, f"http://{host}:{port}")
+        lease = await_place(container, address)
+        if lease is None:
+            standing_by = StandBy(container, address)
+            _log.warning("another control process has this store; this one stands by to take its place")
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(serve(standing_by, listening.dup(), ready_fd, lambda: True, standing_by.look))
+            lease = standing_by.place
+            if lease is None:
+                return  # it was told to stop
+            _log.warning("the control process of this store ended; this one takes its place")
         background = Background(container, controller, lease, api.telemetry.ticks)
         background.start()
         try:

@@ -30,7 +30,7 @@ from homeostat.domain.refs import is_name
 if TYPE_CHECKING:
     from homeostat.engine.serving.plane import Plane
 
-_POLL: Final = 1.0
+_POLL: Final = 0.5  # so that another machine's rollback reaches this one well within a second
 _FLUSH: Final = 0.5  # with the pause between two looks and a write, less than a second of predictions
 _HEARTBEAT: Final = 5.0
 _GRACE: Final = 10.0

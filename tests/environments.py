@@ -37,13 +37,7 @@ def _make(folder: Path, locks: list[str]) -> None:
     python = str(folder / "bin" / "python")
     for lock in locks:
         _install(folder, python, lock)
-    # Some packages ship templates as .py, which do not compile and are never imported. Of PyTorch and what it needs
-    # little is imported: that is compiled then.
-    subprocess.run(
-        [python, "-m", "compileall", "-q", "-j", "0", "-x", "/(networkx|sympy|torch)/", str(folder / "lib")],
-        check=False,
-        stdout=subprocess.DEVNULL,
-    )
+    # Nothing is compiled beforehand: of such packages little is imported, which is compiled then.
     (folder / "ready").touch()
 
 

@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def faults() -> Iterator[ModuleType]:
     """The module as a project imports it, so that its classes are called ``faults.…``."""
     with importing(FOLDER):

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from examples.flights.demo import main
 from homeostat.app.container import Container
 from homeostat.app.running import noted
 from homeostat.app.settings import Settings
+from homeostat.domain.errors import Conflict
 
 ROOT = Path(__file__).parents[2]
 DEMO = [sys.executable, "-m", "examples.flights.demo"]
@@ -82,14 +84,6 @@ def test_ctrl_c_stops_what_it_started_and_leaves_the_store_whole(tmp_path: Path)
 
 def test_a_folder_that_no_demo_made_is_not_wiped(tmp_path: Path) -> None:
     (tmp_path / "precious.txt").write_text("keep me")
-    done = subprocess.run(
-        [*DEMO, "--home", str(tmp_path)],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode != 0
-    assert "no home of a demo" in done.stderr
+    with pytest.raises(Conflict, match="no home of a demo"):
+        main(["--home", str(tmp_path)])
     assert (tmp_path / "precious.txt").read_text() == "keep me"

@@ -260,9 +260,9 @@ def new_labels(rows: int = 0, *, growth: float | None = None) -> NewLabels:
 
     Args:
         rows: How many.
-        growth: Instead, a share of those that there were at the last training; after a change that
-            ``hs.concept_drift`` found, of those since then. 0.5 trains again soon after a change and ever more rarely
-            as data accrue.
+        growth: Instead, as many as make a training worth it: 1.0 takes 1,000 where there were 1,000 at the last
+            training, and n^(2/3) times 10 where there were n; after a change that ``hs.concept_drift`` found, rows
+            since then are counted. So it trains again soon after a change, and ever more rarely as data accrue.
     """
     return NewLabels(rows, growth)
 

@@ -24,12 +24,14 @@ def test_losses_that_rose_fire_and_say_since_when() -> None:
 
 
 @pytest.mark.parametrize(
-    ("learned", "came", "fires"), [(1_000, 499, False), (1_000, 500, True), (0, 0, False)]
+    ("learned", "needed"), [(0, 1), (1, 5), (125, 125), (1_000, 500), (8_000, 2_000), (1_000_000, 50_000)]
 )
-def test_labels_that_grew_by_half_fire(learned: int, came: int, fires: bool) -> None:
+def test_the_more_was_learned_the_more_it_takes_and_the_smaller_the_share(learned: int, needed: int) -> None:
     rule = hs.new_labels(growth=0.5)
-    assert name_of(rule) == "new labels +50%"
-    assert evaluate(rule, Facts(now=NOW, new_labels=came, learned=learned)).fired is fires
+    assert name_of(rule) == "new labels, growth 0.5"
+    for came, fires in ((needed - 1, False), (needed, True)):
+        outcome = evaluate(rule, Facts(now=NOW, new_labels=came, learned=learned))
+        assert (outcome.fired, outcome.threshold) == (fires, needed)
 
 
 def test_what_is_no_promise_and_no_number_of_rows_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -13,6 +14,7 @@ from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import DeclarationError
 
 SEASONS: Final = ("weekday", "hour")
+_A_THOUSAND: Final = 1_000
 
 
 class Drift(msgspec.Struct, frozen=True, tag="drift"):
@@ -105,13 +107,22 @@ class ConceptDrift(msgspec.Struct, frozen=True, tag="concept-drift"):
 
 
 class NewLabels(msgspec.Struct, frozen=True, tag="new-labels"):
-    """``rows`` labelled rows that no training has seen, or ``growth`` times as many as there were at the last.
+    """``rows`` labelled rows that no training has seen, or as many as make a training worth it (``growth``).
 
-    Where the world is known to have changed, rows since then are counted.
+    Where the world is known to have changed, rows since then are counted. Learning curves are power laws (Hestness et
+    al., "Deep learning scaling is predictable, empirically", 2017): where n rows are worse than any number of them by
+    n^(-1/3), as many trainings as there are lose the least by being late if n^(2/3) rows lie between them.
     """
 
     rows: int = 0
     growth: float | None = None
+
+    def needed(self, learned: int) -> int:
+        """How many rows it takes that no training has seen, where there were ``learned`` at the last."""
+        if self.growth is None:
+            return self.rows
+        worth = _A_THOUSAND * self.growth * math.cbrt(learned / _A_THOUSAND) ** 2
+        return max(math.ceil(round(worth, 6)), 1)
 
     def __post_init__(self) -> None:
         if (self.growth is None) == (self.rows == 0) or (self.growth or self.rows) <= 0:

@@ -3,9 +3,10 @@
 Losses are looked at in the order in which their labels came. Each gets a smoothed conformal p-value, its rank among
 all before it with ties broken at random (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005): as
 long as losses are exchangeable, these are independent and uniform, however few rows there are and whatever the losses'
-distribution, so that nothing needs to be known of it. Bets that p-values are small, k p^(k - 1) for several k, multiply
-to test martingales (Vovk et al., "Retrain or not retrain: conformal test martingales for change-point detection",
-COPA 2021). A model that learns more has smaller losses, against which nobody bets.
+distribution, so that nothing needs to be known of it. Bets that p-values are small multiply to test martingales (Vovk
+et al., "Retrain or not retrain: conformal test martingales for change-point detection", COPA 2021): k p^(k - 1) for
+several k, for losses as large as there were none, and r times as many p-values below u as there were, for errors that
+become more frequent. A model that learns more has smaller losses, against which nobody bets.
 
 Evidence is the Shiryaev-Roberts statistic of the bets over the looks at which the change may have begun,
 
@@ -35,7 +36,9 @@ import numpy.typing as npt
 
 BINS: Final = 256
 ABOVE: Final = 5.0  # nats that evidence may stand above what reports, so that it falls when losses do
-_BETS: Final = (0.3, 0.5, 0.7, 0.85)
+_POWERS: Final = (0.3, 0.5, 0.7, 0.85)
+_STEPS: Final = tuple((u, r) for u in (0.02, 0.05, 0.1, 0.2, 0.4) for r in (1.3, 2.0))
+_BETS: Final = len(_POWERS) + len(_STEPS)
 _FEWEST: Final = 10  # looks before a design effect is estimated
 _CHUNK: Final = 500
 _LOOKS: Final = 200  # that it is estimated from, the newest
@@ -60,10 +63,10 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: int = 0
     counts: tuple[int, ...] = (0,) * BINS
-    log: tuple[float | None, ...] = (None,) * len(_BETS)
-    sums: tuple[float, ...] = (0.0,) * len(_BETS)
-    since: tuple[datetime | None, ...] = (None,) * len(_BETS)
-    after: tuple[int, ...] = (0,) * len(_BETS)
+    log: tuple[float | None, ...] = (None,) * _BETS
+    sums: tuple[float, ...] = (0.0,) * _BETS
+    since: tuple[datetime | None, ...] = (None,) * _BETS
+    after: tuple[int, ...] = (0,) * _BETS
     sizes: tuple[float, ...] = ()
 
     @property
@@ -84,7 +87,7 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
             looks: How often a year is looked.
         """
         logs = [one for one in self.log if one is not None]
-        return float(np.exp(logs).sum()) / len(_BETS) / looks if logs else 0.0
+        return float(np.exp(logs).sum()) / _BETS / looks if logs else 0.0
 
     def again(self) -> Losses:
         """To begin with after a change, or another model: of what was seen, how much looks differ is still known."""
@@ -128,8 +131,8 @@ def look(
         return before
     p, counts = _p_values(before, np.minimum((BINS * np.sqrt(found / most)).astype(np.int64), BINS - 1))
     inflation = before.inflation
-    won = np.array([math.log(k) + (k - 1) * np.log(p) for k in _BETS]) / inflation
-    enough = math.log(len(_BETS) * looks / false_alarm) + ABOVE
+    won = _won(p) / inflation
+    enough = math.log(_BETS * looks / false_alarm) + ABOVE
     log = tuple(
         float(min(np.logaddexp(0.0, -np.inf if old is None else old) + new, enough))
         for old, new in zip(before.log, won.sum(1), strict=True)
@@ -153,6 +156,13 @@ def look(
         after=tuple(after),
         sizes=(*before.sizes, size)[-_LOOKS:],
     )
+
+
+def _won(p: Floats) -> Floats:
+    """The log of what each bet makes of each p-value, shape ``(bets, n)``."""
+    powers = [math.log(k) + (k - 1) * np.log(p) for k in _POWERS]
+    steps = [np.where(p <= u, math.log(r), math.log((1 - u * r) / (1 - u))) for u, r in _STEPS]
+    return np.array([*powers, *steps])
 
 
 def _p_values(before: Losses, bins: npt.NDArray[np.int64]) -> tuple[Floats, tuple[int, ...]]:

@@ -6,7 +6,6 @@ number and a reason, whether it fired or not, so that "why was it (not) retraine
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -202,7 +201,7 @@ def name_of(rule: Rule) -> str:
         case ConceptDrift():
             return f"concept drift, {rule.false_alarm:g} false a year"
         case NewLabels():
-            return f"new labels {rule.rows}" if rule.growth is None else f"new labels +{rule.growth:.0%}"
+            return f"new labels {rule.rows}" if rule.growth is None else f"new labels, growth {rule.growth:g}"
         case Every():
             return f"every {rule.period}"
         case Schedule():
@@ -233,8 +232,8 @@ def evaluate(rule: Rule, facts: Facts) -> Outcome:
         case SloBurn():
             return _slo_burn(rule, facts)
         case NewLabels():
-            needed = rule.rows or math.ceil((rule.growth or 0) * facts.learned)
-            fired = facts.new_labels >= max(needed, 1)
+            needed = rule.needed(facts.learned)
+            fired = facts.new_labels >= needed
             reason = f"{facts.new_labels} labelled rows came since the last training, {needed} are needed"
             return _outcome(rule, facts.new_labels, needed, fired, reason)
         case Every():

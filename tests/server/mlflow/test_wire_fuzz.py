@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlencode
@@ -145,46 +146,49 @@ KNOWN: dict[str, list[Any]] = {
 }
 
 
+_fields = cache(msgspec.structs.fields)
+
+
 @st.composite
 def _message(draw: st.DrawFn, kind: type[msgspec.Struct]) -> dict[str, Any]:
     """A message that a call takes, but for up to two fields."""
-    fields = msgspec.structs.fields(kind)
-    names = [field.encode_name for field in fields]
+    names = [field.encode_name for field in _fields(kind)]
     odd = draw(st.sets(st.sampled_from(names), max_size=2)) if names else set()
     message = {}
-    for field in fields:
+    for field in _fields(kind):
         name = field.encode_name
         if name in odd:
-            message[name] = draw(_odd(field.type) | JSON)
-        elif field.required or name in KNOWN or draw(st.booleans()):
-            message[name] = draw(_good(field.type, name))
+            message[name] = draw(_odd(field.type))
+        elif name in KNOWN:
+            message[name] = draw(st.sampled_from(KNOWN[name]))
+        elif field.required or draw(st.booleans()):
+            message[name] = draw(_good(field.type))
     return message
 
 
-def _good(kind: Any, name: str) -> st.SearchStrategy[Any]:
-    if name in KNOWN:
-        return st.sampled_from(KNOWN[name])
-    return _of(kind, name, st.just("a"), st.just(1))
+# Kept: making what draws a value takes longer than drawing it and asking.
+@cache
+def _good(kind: Any) -> st.SearchStrategy[Any]:
+    return _of(kind, st.just("a"), st.just(1))
 
 
+@cache
 def _odd(kind: Any) -> st.SearchStrategy[Any]:
-    return _of(kind, "", st.sampled_from(EDGES) | st.text(max_size=20), st.sampled_from(NUMBERS))
+    return _of(kind, st.sampled_from(EDGES) | st.text(max_size=20), st.sampled_from(NUMBERS)) | JSON
 
 
-def _of(
-    kind: Any, name: str, texts: st.SearchStrategy[Any], numbers: st.SearchStrategy[Any]
-) -> st.SearchStrategy[Any]:
+def _of(kind: Any, texts: st.SearchStrategy[Any], numbers: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     origin = get_origin(kind)
     if origin is Annotated:
-        return _of(get_args(kind)[0], name, texts, numbers)
+        return _of(get_args(kind)[0], texts, numbers)
     if origin in (Union, UnionType):
-        return st.one_of([_of(one, name, texts, numbers) for one in get_args(kind)])
+        return st.one_of([_of(one, texts, numbers) for one in get_args(kind)])
     if origin is Literal:
         return st.sampled_from(get_args(kind))
     if origin in (list, tuple):
-        return st.lists(_of(get_args(kind)[0], name, texts, numbers), min_size=1, max_size=3)
+        return st.lists(_of(get_args(kind)[0], texts, numbers), min_size=1, max_size=3)
     if origin is dict:
-        return st.dictionaries(texts, _of(get_args(kind)[1], name, texts, numbers), max_size=3)
+        return st.dictionaries(texts, _of(get_args(kind)[1], texts, numbers), max_size=3)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _message(kind)
     if kind is bool:

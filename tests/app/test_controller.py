@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 
 from homeostat.adapters.clock import SimulatedClock
@@ -187,6 +188,23 @@ def test_a_training_that_is_killed_is_recorded_and_done_again(container: Contain
     assert [arm.version for arm in deployment.arms] == [1]
     assert not container.store.find(records.Lease, ("role", "=", "job"))
     assert container.ledger.verify().ok
+
+
+def test_a_training_that_hangs_is_ended_and_done_again(container: Container, mark: Path) -> None:
+    controller = Controller(container)
+    run = submit(container, "shop", reason="first model")
+    until(controller, lambda tick: mark.exists())
+    (lease,) = container.store.find(records.Lease, ("role", "=", "job"))
+    with container.store.begin() as tx:  # it began two days ago
+        tx.put(msgspec.structs.replace(lease, heartbeat=lease.heartbeat - timedelta(days=2)))
+    did = controller.tick().did
+    assert any("took longer than 1d and was ended; run/" in text for text in did)
+    assert not psutil.pid_exists(lease.pid) or psutil.Process(lease.pid).status() == psutil.STATUS_ZOMBIE
+    hung = container.store.get(records.Run, run.id)
+    assert hung is not None
+    assert hung.state == "failed"
+    (again,) = container.store.find(records.Run, ("id", "!=", run.id))
+    assert (again.attempt, again.reason) == (2, "first model")
 
 
 def test_another_controller_takes_over_where_one_died(

@@ -29,6 +29,7 @@ from homeostat.app.queueing import next_up
 from homeostat.app.reactors import react_all
 from homeostat.app.rollouts import step
 from homeostat.app.slos import tally
+from homeostat.app.space import keep_space
 from homeostat.app.training import fail, submit
 from homeostat.app.trials import begin_trial, running_trials, step_trial
 from homeostat.app.triggers import coming, due, evaluate
@@ -36,6 +37,7 @@ from homeostat.app.tuning import abandon
 from homeostat.app.upstream import settle_contracts
 from homeostat.app.workers import sync_workers
 from homeostat.domain.declarations import ABTest, Model
+from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import HomeostatError, NotFound
 from homeostat.domain.records import (
     Batch,
@@ -114,8 +116,18 @@ class Controller:
         # Not by what was reaped: a controller that died after reaping would leave its runs running for ever.
         # Runs first: one that ends in between has given back its lease, and is no longer running when looked at again.
         running = container.store.find(Run, ("kind", "=", "train"), ("state", "=", "running"))
-        held = {lease.subject for lease in container.store.find(Lease, ("role", "=", "job"))}
+        leases = {lease.subject: lease for lease in container.store.find(Lease, ("role", "=", "job"))}
+        held = leases.keys()
+        limit = parse_duration(container.settings.training_limit)
         for run in running:
+            own = leases.get(f"run/{run.id}")
+            if own is not None and container.clock.wall() - own.heartbeat > limit:
+                container.executor.cancel(f"train.{run.id}")
+                with container.store.begin() as tx:
+                    tx.delete(Lease, ("id", "=", own.id))
+                self._retry(
+                    run.id, f"it took longer than {container.settings.training_limit} and was ended", did
+                )
             if f"run/{run.id}" not in held:
                 self._retry(run.id, "its process died", did)
         for one in container.store.find(StepExecution, ("state", "=", "running")):
@@ -236,6 +248,7 @@ class Controller:
     def _keep(self, did: list[str]) -> None:
         """Bring the online store level, and seal batches that have waited for long or are many."""
         container = self._container
+        did += keep_space(container)
         if moved := refresh(container):
             did.append(f"brought {moved} feature views level")
         now = container.clock.now()

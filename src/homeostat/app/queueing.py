@@ -13,6 +13,7 @@ from typing import Final
 
 from homeostat.app.container import Container
 from homeostat.app.freezing import frozen
+from homeostat.app.space import cramped
 from homeostat.domain.records import Run
 from homeostat.ports.executor import JobState
 
@@ -28,7 +29,7 @@ def next_up(container: Container, jobs: Mapping[str, JobState]) -> list[Run]:
     """
     store = container.store
     waiting = store.find(Run, ("kind", "=", "train"), ("state", "=", "queued"), order=["created_at", "id"])
-    if not waiting:
+    if not waiting or cramped(container):
         return []
     under_way = {run.id: run.model for run in waiting if jobs.get(f"train.{run.id}") == "running"}
     for run in store.find(Run, ("kind", "=", "train"), ("state", "=", "running")):

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 from urllib.parse import parse_qs, urlsplit
 
 from homeostat.app.channels import parse_channels
+from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import HomeostatError
 
 FILE: Final = "homeostat.toml"
@@ -75,6 +76,9 @@ class Settings:
     grpc_port: Annotated[int, Help("Port that answers predictions over gRPC; 0: none.")] = 0
     workers: Annotated[int, Help("Processes that answer predictions.")] = 1
     trainings: Annotated[int, Help("Trainings that run at once; others wait, each model in its turn.")] = 2
+    training_limit: Annotated[
+        str, Help("Longest time of a training; one that takes longer hangs, is ended and tried again.")
+    ] = "1d"
     clock: Annotated[
         Literal["system", "simulated"],
         Help("Whose time it is: system, or simulated (kept in <home>/clock and moved by a driver)."),
@@ -132,6 +136,7 @@ class Settings:
             "grpc_port": _number("grpc_port", self.grpc_port, 0, 65535),
             "workers": _number("workers", self.workers, 1, 1024),
             "trainings": _number("trainings", self.trainings, 1, 1024),
+            "training_limit": _while("training_limit", self.training_limit),
             "clock": _one_of("clock", self.clock, ("system", "simulated")),
             "server": _web("server", self.server or f"http://{reach}:{port}"),
             "trace_share": _share("trace_share", self.trace_share),
@@ -211,6 +216,16 @@ def _from_file(given: Mapping[str, Any], directory: Path) -> dict[str, Any]:
                 remedy=f"Set {variable('home')} or --home instead",
             )
     return {name: _rebased(name, value, file.parent) for name, value in found.items()}
+
+
+def _while(name: str, value: Any) -> str:
+    try:
+        parse_duration(_text(name, value))
+    except HomeostatError as error:
+        raise HomeostatError(
+            f"setting {name}: {error.message}", remedy=f"Set {variable(name)} to a time as 12h"
+        ) from error
+    return str(value)
 
 
 def _rebased(name: str, value: Any, base: Path) -> Any:

@@ -21,6 +21,7 @@ from homeostat.app.costs import spent
 from homeostat.app.failures import failed
 from homeostat.app.freezing import frozen
 from homeostat.app.happening import happened, newest_champion, newest_message, newest_occasion
+from homeostat.app.space import cramped
 from homeostat.app.training import submit
 from homeostat.app.upstream import broken_upstream
 from homeostat.app.watching import Watched, watch
@@ -183,7 +184,7 @@ def _keep(
 
 def _frozen(container: Container, model: Model) -> str:
     held = frozen(container, model.name)
-    return held.why if held else broken_upstream(container, model)
+    return held.why if held else broken_upstream(container, model) or cramped(container)
 
 
 def _on_its_way(container: Container, model: Model) -> str:

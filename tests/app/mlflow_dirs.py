@@ -1,24 +1,26 @@
-"""Runs in MLflow's own environment: saves model directories, and loads those that were written for it.
+"""Model directories as MLflow writes and reads them: functions for the process of its official client."""
 
-``save FOLDER`` saves models of several flavors; ``load DIR FRAME`` prints what pyfunc and the flavor answer, as JSON.
-"""
+from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-
-import lightgbm
-import mlflow
-import numpy as np
-import pandas as pd
-import xgboost
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from typing import Any
 
 
-def save(folder):
+def save(to: str) -> None:
+    """Save models of several flavors in a folder, with rows and what the models answer to them."""
+    import json
+    from pathlib import Path
+
+    import lightgbm
+    import mlflow
+    import numpy as np
+    import pandas as pd
+    import xgboost
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    folder = Path(to)
     rng = np.random.default_rng(0)
     X = pd.DataFrame(rng.normal(size=(200, 3)), columns=list("abc"))
     y = (X.a + 0.3 * X.b > 0).astype(int)
@@ -55,17 +57,15 @@ def save(folder):
     (folder / "answers.json").write_text(json.dumps(answers))
 
 
-def load(folder, frame):
-    X = pd.DataFrame(**json.loads(frame.read_text()))  # pandas itself reads numbers with fewer digits
-    answer = np.asarray(mlflow.pyfunc.load_model(str(folder)).predict(X))
+def load(folder: str, rows: dict[str, Any]) -> dict[str, list[float]]:
+    """What pyfunc and the flavor of the model in a folder answer."""
+    import mlflow
+    import numpy as np
+    import pandas as pd
+
+    X = pd.DataFrame(**rows)
+    answer = np.asarray(mlflow.pyfunc.load_model(folder).predict(X))
     said = {"pyfunc": (answer[:, -1] if answer.ndim == 2 else answer).tolist()}
-    if "sklearn" in mlflow.models.Model.load(str(folder)).flavors:
-        said["sklearn"] = mlflow.sklearn.load_model(str(folder)).predict_proba(X)[:, 1].tolist()
-    sys.stdout.write(json.dumps(said))
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "save":
-        save(Path(sys.argv[2]))
-    else:
-        load(Path(sys.argv[2]), Path(sys.argv[3]))
+    if "sklearn" in mlflow.models.Model.load(folder).flavors:
+        said["sklearn"] = mlflow.sklearn.load_model(folder).predict_proba(X)[:, 1].tolist()
+    return said

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import subprocess
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,28 +26,25 @@ from homeostat.domain.errors import BadRequest, Conflict, NotFound, Unsafe
 from homeostat.domain.records import ModelVersion
 from homeostat.domain.tracking import ArtifactFile
 from homeostat.engine.registry import package
+from tests.app import mlflow_dirs
 from tests.engine.registry.packing import X, Y, packed
-from tests.environments import python_of
+from tests.mlflow.official import Client, Evaluator
 
 pytestmark = pytest.mark.timeout(900)  # the first test may have to make MLflow's environment
 FRAME = X.fill_null(0)
 
 
-def mlflow(*arguments: Path | str) -> str:
-    """Run ``mlflow_dirs.py`` in MLflow's environment."""
-    script = Path(__file__).with_name("mlflow_dirs.py")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "PYTHON"))}
-    command = [str(python_of("mlflow", "torch")), str(script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=clean, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+@pytest.fixture(scope="module")
+def mlflow(evaluator: Evaluator) -> Client:
+    """MLflow, which has no server to ask."""
+    return Client(evaluator, "http://127.0.0.1:9")
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(tmp_path_factory: pytest.TempPathFactory, mlflow: Client) -> Path:
     """Directories that MLflow wrote."""
     folder = tmp_path_factory.mktemp("saved")
-    mlflow("save", folder)
+    mlflow(mlflow_dirs.save, str(folder))
     return folder
 
 
@@ -139,15 +134,15 @@ def test_types_that_the_directory_calls_trusted_are_not(container: Container, sa
     ids=lambda model: type(model).__name__,
 )
 def test_a_version_of_ours_answers_the_same_in_mlflow(
-    container: Container, model: Any, tmp_path: Path
+    container: Container, model: Any, tmp_path: Path, mlflow: Client
 ) -> None:
     manifest = package.store(container.blobs, packed(model.fit(FRAME, Y)))
     wanted = package.load(container.blobs, manifest).predict(FRAME)
     _add(container, manifest)
     files = directories.export_files(container, "ours", "1")
     directories.write_tree(files, tmp_path / "out")
-    (tmp_path / "X.json").write_text(json.dumps({"columns": FRAME.columns, "data": FRAME.rows()}))
-    for name, answer in json.loads(mlflow("load", tmp_path / "out", tmp_path / "X.json")).items():
+    rows = {"columns": FRAME.columns, "data": FRAME.rows()}
+    for name, answer in mlflow(mlflow_dirs.load, str(tmp_path / "out"), rows).items():
         np.testing.assert_allclose(answer, wanted, atol=1e-7, err_msg=name)
     back = directories.import_directory(container, "back", files)
     found = package.load(container.blobs, back.manifest)

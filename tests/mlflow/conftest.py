@@ -23,14 +23,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def evaluator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Evaluator]:
-    """The client's process."""
-    running = Evaluator(tmp_path_factory.mktemp("client"))
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="session")
 def on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with a SQLite file."""
     up = Up(tmp_path_factory.mktemp("sqlite") / "home").ready()

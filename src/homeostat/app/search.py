@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from homeostat.app.container import Container
 from homeostat.engine.tracking.filters import complete, on_datasets, parse, parse_order
 from homeostat.engine.tracking.kinds import Kind
@@ -22,6 +24,7 @@ def search(
     datasets: Sequence[Dataset] = (),
     limit: int = 1000,
     token: str = "",
+    gives: type[msgspec.Struct] | None = None,
 ) -> Page[Any]:
     """A page of what a filter finds.
 
@@ -34,6 +37,7 @@ def search(
         datasets: Metrics count only on these, by name and digest (empty: any); empty: on all.
         limit: How many a page has at most.
         token: Where the page before ended; empty: the first.
+        gives: A class that has some of the record's fields, which the page holds instead.
 
     Raises:
         BadRequest: the filter, an order or the token cannot be.
@@ -54,5 +58,6 @@ def search(
             order=order,
             limit=limit,
             token=token,
+            gives=gives,
         )
     )

@@ -76,6 +76,7 @@ class Query(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
         order: Terms of the order, the first the heaviest; the last must tell any two records apart.
         limit: How many records a page has at most.
         token: Where the page before ended; empty: the first page.
+        gives: A class that has some of the record's fields, which the page holds instead: of many runs that costs less.
     """
 
     kind: type[R]
@@ -84,6 +85,7 @@ class Query(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
     order: tuple[Order, ...]
     limit: int
     token: str = ""
+    gives: type[msgspec.Struct] | None = None
 
 
 class Page(msgspec.Struct, Generic[R], frozen=True):

@@ -16,7 +16,7 @@ from homeostat.app import tracking
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, NotFound
-from homeostat.domain.tracking import LoggedModelMetric, MetricBlock, Param
+from homeostat.domain.tracking import LoggedModelMetric, Metric, MetricBlock, Param
 from homeostat.engine.tracking import blocks
 from homeostat.engine.tracking.points import Point
 
@@ -106,7 +106,8 @@ def test_history_and_latest_under_any_batching(
     assert {
         one.key: rank(math.nan if one.value is None else one.value, one.timestamp, one.step) for one in latest
     } == greatest
-    assert all(one.experiment == 0 for one in latest)
+    kept = lasting.store.find(Metric, ("run", "=", run.id))
+    assert all(one.experiment == 0 for one in kept)
 
 
 @pytest.mark.usefixtures("small_blocks")

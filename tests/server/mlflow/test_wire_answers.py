@@ -110,15 +110,16 @@ def test_what_is_no_number_is_a_text(wire: Wire) -> None:
 
 def test_history_is_whole_without_a_limit_and_paged_with_one(wire: Wire) -> None:
     run = wire.run()
-    points = [{"key": "m", "value": float(-i), "timestamp": i // 10, "step": i} for i in range(1000)]
-    wire.done("runs/log-batch", {"run_id": run, "metrics": points})
+    points = [{"key": "m", "value": float(-i), "timestamp": i // 10, "step": i} for i in range(6000)]
+    for begin in range(0, 6000, 1000):
+        wire.done("runs/log-batch", {"run_id": run, "metrics": points[begin : begin + 1000]})
     whole = wire.get("metrics/get-history", run_id=run, metric_key="m").json()
     assert whole == {"metrics": points}
     paged: list[Any] = []
     token = ""
     while token or not paged:
         page = wire.get(
-            "metrics/get-history", run_id=run, metric_key="m", max_results=300, page_token=token
+            "metrics/get-history", run_id=run, metric_key="m", max_results=1800, page_token=token
         ).json()
         paged += page["metrics"]
         token = page.get("next_page_token", "")

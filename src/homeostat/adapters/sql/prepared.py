@@ -15,6 +15,9 @@ from sqlalchemy.exc import DBAPIError
 
 from homeostat.adapters.sql.columns import Kept
 
+# PostgreSQL's numbers and bytes need not become texts on their way.
+_HOW: Final[dict[str, dict[str, bool]]] = {"sqlite": {}, "postgresql": {"binary": True}}
+
 
 class Prepared:
     """A statement compiled for one dialect.
@@ -119,7 +122,7 @@ def _run(connection: Connection, text: str, values: Sequence[Any]) -> Any:
     """The driver's cursor."""
     driver: Any = connection.connection.dbapi_connection
     try:
-        return driver.execute(text, values)
+        return driver.execute(text, values, **_HOW[connection.dialect.name])
     except connection.dialect.loaded_dbapi.Error as error:
         base = connection.dialect.loaded_dbapi.Error
         raise DBAPIError.instance(text, None, error, base, dialect=connection.dialect) from error

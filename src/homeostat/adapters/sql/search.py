@@ -62,8 +62,8 @@ class SqlSearch:
             after = None
             if len(rows) > query.limit:
                 break
-        names = query.kind.__struct_fields__
-        items = _records(query.kind, rows[: query.limit])
+        names = _names(query)
+        items = _records(query, rows[: query.limit])
         if len(rows) <= query.limit:
             return Page(items)
         last = rows[query.limit - 1][len(names) :]
@@ -118,15 +118,22 @@ class SqlSearch:
         return _whole(table, query, found, terms), values
 
 
-def _records(kind: type[R], rows: list[Any]) -> list[R]:
-    """Records of rows that begin with the columns of their table, as these are kept."""
-    names = kind.__struct_fields__
+def _names(query: Query[Any]) -> tuple[str, ...]:
+    """The fields of what the page holds."""
+    return (query.gives or query.kind).__struct_fields__
+
+
+def _records(query: Query[R], rows: list[Any]) -> list[R]:
+    """What the page holds, of rows that begin with its fields, as these are kept."""
+    make: Any = query.gives or query.kind
+    names, table = _names(query), statements.table_of(query.kind)
     columns = list(zip(*rows, strict=True))[: len(names)]
-    for place, column in enumerate(statements.table_of(kind).c):
+    for place, name in enumerate(names):
+        column = table.c[name]
         field_of = column.type.field_of if isinstance(column.type, Kept) else None
         if field_of is not None and rows:
             columns[place] = tuple(None if value is None else field_of(value) for value in columns[place])
-    return [kind(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+    return [make(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 
 def _scope(conditions: Sequence[ColumnElement[bool]], *, aside: bool) -> list[ColumnElement[bool]]:
@@ -146,7 +153,8 @@ def _whole(table: Table, query: Query[Any], found: Any, terms: Sequence[Term]) -
         value = found.c[f"value{number}"]
         order += [found.c[f"rank{number}"], value.desc() if one.descending else value.asc()]
     same = and_(*(table.c[name] == found.c[name] for name in query.kind.KEY))
-    return select(table, *sorts).select_from(found.join(table, same)).order_by(*order)
+    wanted = [table.c[name] for name in _names(query)]
+    return select(*wanted, *sorts).select_from(found.join(table, same)).order_by(*order)
 
 
 def _after(terms: Sequence[Term], values: Values) -> list[ColumnElement[bool]]:

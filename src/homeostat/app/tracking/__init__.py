@@ -18,7 +18,7 @@ from homeostat.app.tracking.experiments import (
 from homeostat.app.tracking.inputs import log_inputs, log_outputs
 from homeostat.app.tracking.logs import log, log_soon, tag_run, untag_run
 from homeostat.app.tracking.models import note_model
-from homeostat.app.tracking.reading import RunData, histories, history, run_data
+from homeostat.app.tracking.reading import RunData, histories, history, logged, run_data
 from homeostat.app.tracking.runs import create_run, delete_run, restore_run, run, update_run
 from homeostat.app.tracking.search import View, search_experiments, search_runs
 
@@ -38,6 +38,7 @@ __all__ = [
     "log_inputs",
     "log_outputs",
     "log_soon",
+    "logged",
     "note_model",
     "rename_experiment",
     "restore_experiment",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final
+from typing import Any, Final, NamedTuple, cast
 
 from homeostat.app.container import Container
 from homeostat.app.tracking.runs import run
@@ -16,8 +16,18 @@ from homeostat.ports.meta import Where
 
 _TOGETHER: Final = 5000  # runs in one statement
 _TEXT: Final = ("run", "key", "value")  # of a parameter or a tag
+_POINT: Final = ("run", "key", "value", "timestamp", "step")
 _key = attrgetter("key")
 _BLOCKS: Final = 64  # blocks at once: a megabyte or several
+
+
+class Latest(NamedTuple):
+    """The latest point of a metric."""
+
+    key: str
+    value: float | None
+    timestamp: int
+    step: int
 
 
 @dataclass
@@ -26,29 +36,48 @@ class RunData:
 
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-    metrics: list[Metric] = field(default_factory=list)
+    metrics: list[Latest] = field(default_factory=list)
     inputs: list[RunInput] = field(default_factory=list)
     models: list[RunModel] = field(default_factory=list)
+
+
+class Logged(NamedTuple):
+    """What was logged to runs, in no order. Rows begin with the run and the key."""
+
+    params: Sequence[tuple[str, str, str]]
+    tags: Sequence[tuple[str, str, str]]
+    metrics: Sequence[tuple[str, str, float | None, int, int]]  # the latest value, its timestamp and step
+    inputs: list[RunInput]
+    models: list[RunModel]
+
+
+def logged(container: Container, ids: Sequence[str]) -> Iterator[Logged]:
+    """What was logged to runs as it is kept, of so many at once as the database takes."""
+    store = container.store
+    for begin in range(0, len(ids), _TOGETHER):
+        some: Where = ("run", "in", ids[begin : begin + _TOGETHER])
+        yield Logged(
+            cast("Any", store.pick(Param, _TEXT, some)),
+            cast("Any", store.pick(RunTag, _TEXT, some)),
+            cast("Any", store.pick(Metric, _POINT, some)),
+            store.find(RunInput, some),
+            store.find(RunModel, some),
+        )
 
 
 def run_data(container: Container, ids: Iterable[str]) -> dict[str, RunData]:
     """What was logged to runs, by id; a run to which nothing was logged has an empty entry."""
     found = {id: RunData() for id in ids}
-    wanted = list(found)
-    store = container.store
-    for begin in range(0, len(wanted), _TOGETHER):
-        some: Where = ("run", "in", wanted[begin : begin + _TOGETHER])
-        for id, key, value in store.pick(Param, _TEXT, some):
-            found[id].params[key] = value
-        for id, key, value in store.pick(RunTag, _TEXT, some):
-            found[id].tags[key] = value
-        for id, key, experiment, value, step, timestamp in store.pick(Metric, Metric.__struct_fields__, some):
-            found[id].metrics.append(
-                Metric(run=id, key=key, experiment=experiment, value=value, step=step, timestamp=timestamp)
-            )
-        for read in store.find(RunInput, some):
+    for part in logged(container, list(found)):
+        for id, key, text in part.params:
+            found[id].params[key] = text
+        for id, key, text in part.tags:
+            found[id].tags[key] = text
+        for id, key, value, timestamp, step in part.metrics:
+            found[id].metrics.append(Latest(key, value, timestamp, step))
+        for read in part.inputs:
             found[read.run].inputs.append(read)
-        for model in store.find(RunModel, some):
+        for model in part.models:
             found[model.run].models.append(model)
     for data in found.values():
         data.metrics.sort(key=_key)

@@ -5,6 +5,9 @@ Old clients name a run ``run_uuid``; both names are taken, and both are answered
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -12,9 +15,8 @@ import msgspec
 from homeostat.app import tracking
 from homeostat.app.container import Container
 from homeostat.app.search import search
-from homeostat.app.tracking import RunData
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import Experiment, Metric
+from homeostat.domain.tracking import Experiment, RunInput
 from homeostat.engine.tracking import limits
 from homeostat.engine.tracking.kinds import RUNS, STATES
 from homeostat.engine.tracking.places import run_root
@@ -33,6 +35,21 @@ from homeostat.server.mlflow.values import (
     view_of,
 )
 from homeostat.server.mlflow.wire import Endpoint
+
+_key = attrgetter("key")
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """What is told of a run's record."""
+
+    id: str
+    experiment: int
+    name: str
+    state: str
+    actor: str
+    started_at: datetime | None
+    ended_at: datetime | None
+    deleted_at: datetime | None
 
 
 class RunInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -189,27 +206,43 @@ def run_id(asked: ById | Change) -> str:
     return found
 
 
-def _shown(run: Run, data: RunData, experiment: Experiment) -> ShownRun:
-    inputs = Inputs(
-        [
-            DatasetInput(
-                Dataset(read.name, read.digest, read.source_type, read.source, read.schema, read.profile),
-                pairs(read.tags),
-            )
-            for read in data.inputs
-        ],
-        [ModelInput(model.model) for model in data.models if model.role == "input"],
-    )
-    outputs = [ModelOutput(model.model, model.step) for model in data.models if model.role == "output"]
-    logged = ShownData([_point(metric) for metric in data.metrics], pairs(data.params), pairs(data.tags))
-    return ShownRun(_info(run, experiment), logged, inputs, Outputs(outputs))
+def _shown(
+    container: Container, runs: Sequence[Run | Listed], experiments: Mapping[int, Experiment]
+) -> list[ShownRun]:
+    """Runs with what was logged to them: rows become what is answered, with nothing made in between."""
+    found = {
+        run.id: ShownRun(
+            _info(run, experiments[run.experiment]), ShownData([], [], []), Inputs([], []), Outputs([])
+        )
+        for run in runs
+    }
+    for part in tracking.logged(container, list(found)):
+        for id, key, text in part.params:
+            found[id].data.params.append(Tag(key, text))
+        for id, key, text in part.tags:
+            found[id].data.tags.append(Tag(key, text))
+        for id, key, value, timestamp, step in part.metrics:
+            found[id].data.metrics.append(ShownMetric(key, double(value), timestamp, step))
+        for read in part.inputs:
+            found[read.run].inputs.dataset_inputs.append(_dataset(read))
+        for model in part.models:
+            if model.role == "input":
+                found[model.run].inputs.model_inputs.append(ModelInput(model.model))
+            else:
+                found[model.run].outputs.model_outputs.append(ModelOutput(model.model, model.step))
+    for shown in found.values():
+        shown.data.metrics.sort(key=_key)
+        shown.data.params.sort(key=_key)
+        shown.data.tags.sort(key=_key)
+    return list(found.values())
 
 
-def _point(metric: Metric) -> ShownMetric:
-    return ShownMetric(metric.key, double(metric.value), metric.timestamp, metric.step)
+def _dataset(read: RunInput) -> DatasetInput:
+    about = Dataset(read.name, read.digest, read.source_type, read.source, read.schema, read.profile)
+    return DatasetInput(about, pairs(read.tags))
 
 
-def _info(run: Run, experiment: Experiment) -> RunInfo:
+def _info(run: Run | Listed, experiment: Experiment) -> RunInfo:
     return RunInfo(
         run_id=run.id,
         run_uuid=run.id,
@@ -226,7 +259,7 @@ def _info(run: Run, experiment: Experiment) -> RunInfo:
 
 def _answer(container: Container, run: Run) -> Answer:
     experiment = tracking.experiment(container, run.experiment)
-    return Answer(_shown(run, tracking.run_data(container, [run.id])[run.id], experiment))
+    return Answer(_shown(container, [run], {experiment.id: experiment})[0])
 
 
 def _create(container: Container, asked: Creation) -> Answer:
@@ -277,10 +310,10 @@ def _search(container: Container, asked: Search) -> Page:
         order_by=asked.order_by,
         limit=asked.max_results,
         token=asked.page_token,
+        gives=Listed,
     )
-    data = tracking.run_data(container, [run.id for run in page.items])
     experiments = {one.id: one for one in container.store.find(Experiment, ("id", "in", ids))}
-    return Page([_shown(run, data[run.id], experiments[run.experiment]) for run in page.items], page.token)
+    return Page(_shown(container, page.items, experiments), page.token)
 
 
 _AT: Final = "2.0/mlflow/runs/"

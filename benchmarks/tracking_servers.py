@@ -34,6 +34,7 @@ QUIET: Final = {
 }
 _LEAST: Final = 0.005  # seconds: the system counts hundredths
 _IDLE: Final = 0.05  # seconds of CPU a second
+_STILL: Final = 15  # seconds
 _PATIENCE: Final = 180
 
 
@@ -59,11 +60,14 @@ class Server:
         return max(process.memory_info().rss for process in answering or every)
 
     def settle(self) -> None:
-        """Wait until it does nothing: what it makes ready after it answers would count as what it is asked."""
+        """Wait until it has done nothing for a while: what it makes ready after it answers, such as a process that
+        would take another's place, would count as what it is asked."""
+        still = 0
         for _ in range(_PATIENCE):
             before = self.cpu()
             time.sleep(1)
-            if self.cpu() - before < _IDLE:
+            still = still + 1 if self.cpu() - before < _IDLE else 0
+            if still == _STILL:
                 return
 
     def cost(self, work: Callable[[], object], *, units: int = 1) -> Cost:

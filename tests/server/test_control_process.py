@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from homeostat.app.container import Container
-from homeostat.app.leases import hold
+from homeostat.app.leases import LOST, hold
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import Conflict
 from homeostat.domain.records import Lease
@@ -61,6 +61,8 @@ def test_a_second_one_for_the_same_store_says_who_is_there(
             first.wait()
         mine = succession.await_place(container, "")
         assert mine is not None  # the dead one does not count
+        (lost,) = container.ledger.find(kinds=[LOST], limit=9)
+        assert lost.body["pid"] == first.pid
         assert mine.role == "control"
 
 

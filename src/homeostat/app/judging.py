@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from homeostat.app.answers import constant, together
 from homeostat.app.apply import feature_set
 from homeostat.app.code import declared
+from homeostat.app.competing import persistent
 from homeostat.app.container import Container
 from homeostat.app.projects import checkout, importing
 from homeostat.app.registry.pointers import champion_of
@@ -99,6 +100,7 @@ def _evidence(
         monotonic=clock.monotonic,
         measures=measures(model.task, measured),
         together=together(model.task, held.requests),
+        p_no_change=persistent(model.task, rows) if model.compares_with("no_change") else None,
     )
 
 

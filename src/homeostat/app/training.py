@@ -14,9 +14,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
 
-from homeostat.app import estimating
+from homeostat.app import changing, estimating
 from homeostat.app.answers import losses, together, told
 from homeostat.app.apply import feature_set
 from homeostat.app.asked import sent_to
@@ -31,10 +30,10 @@ from homeostat.app.leases import lease_of, release
 from homeostat.app.projects import checkout, import_function, importing
 from homeostat.app.registry.packages import Shown, add_candidate, show
 from homeostat.app.tracking.trainings import add_training, log_results
-from homeostat.app.trainingdata import CHANGED_AT, DATA_SINCE, Split, datasets_of, split
+from homeostat.app.trainingdata import CHANGED_AT, DATA_SINCE, Split, datasets_of, handed, split
 from homeostat.app.tuning import tuned
 from homeostat.domain.contracts import Column
-from homeostat.domain.declarations import Model, Ranking
+from homeostat.domain.declarations import Model
 from homeostat.domain.errors import Conflict, DeclarationError
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.ids import new_id
@@ -43,7 +42,6 @@ from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
 from homeostat.engine.registry import conversion, formats, metrics, package, scores
 from homeostat.engine.tracking.capture import capture, seed
-from homeostat.engine.tracking.training import TrainingSet
 
 
 def submit(
@@ -285,17 +283,7 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
     """
     began, task = container.clock.monotonic(), model.task
     root = checkout(container.blobs, run.code, container.settings.home)
-    data = TrainingSet(
-        rows.train.X,
-        rows.train.y,
-        keys=rows.train.requests.select(model.task.request.keys),
-        times=rows.train.requests[model.task.request.time] if model.task.request.time else None,
-        params=run.params,
-        classes=model.task.classes,
-        queries=rows.train.requests[task.query].rle_id().cast(pl.Int64).to_numpy()
-        if isinstance(task, Ranking)
-        else None,
-    )
+    data = handed(task, rows.train, run.params)
     seed(run.seed)
     progress(f"training on {len(data):,} rows")
     with importing(root):
@@ -321,7 +309,8 @@ def fit(container: Container, run: Run, model: Model, rows: Split, progress: Pro
             reference=training_reference(model, rows, scores.one_number(held)).dump(),
             extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))}
             | converted
-            | estimating.kept(model, rows.holdout.X, rows.holdout.y, held),
+            | estimating.kept(model, rows.holdout.X, rows.holdout.y, held)
+            | changing.kept(model, rows, held),
             trusted=model.trusted,
         )
     numbers = {f"holdout_{name}": value for name, value in measured.items()} | dict(data.metrics)

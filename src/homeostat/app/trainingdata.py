@@ -21,13 +21,14 @@ from homeostat.app.asked import LABEL, LABEL_TIME, labelled_by_id
 from homeostat.app.container import Container
 from homeostat.app.reading import declared_columns, find_dataset, read
 from homeostat.domain.contracts import SEQ
-from homeostat.domain.declarations import Dataset, FeatureView, Model, Ranking, Windows
+from homeostat.domain.declarations import Dataset, FeatureView, Model, Ranking, Task, Windows
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict
 from homeostat.domain.records import Run
 from homeostat.domain.refs import parse_ref
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.features.times import available_at, micros
+from homeostat.engine.tracking.training import TrainingSet
 
 CHANGED_AT: Final = "changed_at"
 """The tag of a run that says since when the world is another, as far as was known when it began."""
@@ -108,6 +109,21 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
     found = Split(parts[0], parts[1], sources, changed_at)
     since = moment(run.tags, DATA_SINCE)
     return found if since is None else found.cut(since, time)
+
+
+def handed(task: Task, rows: Rows, params: Mapping[str, Any]) -> TrainingSet:
+    """Rows as a training function is given them."""
+    requests, time = rows.requests, task.request.time
+    queries = requests[task.query].rle_id().cast(pl.Int64).to_numpy() if isinstance(task, Ranking) else None
+    return TrainingSet(
+        rows.X,
+        rows.y,
+        keys=requests.select(task.request.keys),
+        times=requests[time] if time else None,
+        params=params,
+        classes=task.classes,
+        queries=queries,
+    )
 
 
 def _known(rows: pl.Series) -> int:

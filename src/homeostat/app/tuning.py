@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from homeostat.app.answers import loss_of, told
+from homeostat.app.answers import losses, together, told
 from homeostat.app.competing import Progress
 from homeostat.app.container import Container
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.tracking.logs import log
 from homeostat.app.tracking.runs import create_run, update_run
-from homeostat.app.trainingdata import Rows, Split
+from homeostat.app.trainingdata import Rows, Split, handed
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.tuning import Numbers, Tuning
 from homeostat.domain.durations import parse_duration
@@ -32,7 +32,6 @@ from homeostat.domain.tracking import RunTag
 from homeostat.engine.registry import package, scores
 from homeostat.engine.tracking.capture import seed
 from homeostat.engine.tracking.points import Point
-from homeostat.engine.tracking.training import TrainingSet
 from homeostat.ports.meta import Where
 
 if TYPE_CHECKING:
@@ -168,20 +167,13 @@ def _try(
         tags={PARENT: run.id},
     )
     log(container, trial.id, params={name: str(value)[:6000] for name, value in params.items()})
-    time = task.request.time
-    data = TrainingSet(
-        learned.X,
-        learned.y,
-        keys=learned.requests.select(task.request.keys),
-        times=learned.requests[time] if time else None,
-        params=params,
-        classes=task.classes,
-    )
+    data = handed(task, learned, params)
     seed(run.seed)
     try:
         estimator = package.classifier(train(data, **params))
         answers = scores.predict(estimator, held.X, task.type, len(task.classes))
-        loss = float(loss_of(task, told(task, held.y)).of(held.y, answers).mean())
+        known, groups = told(task, held.y), together(task, held.requests)
+        loss = float(np.nanmean(losses(task, known, held.y, answers, groups)))
     except Exception as error:  # noqa: BLE001 - parameters that cannot be are what a search finds out
         update_run(container, trial.id, state="failed", error=f"{type(error).__name__}: {error}"[:2000])
         return None

@@ -134,15 +134,19 @@ def _named(metric: str | Metric) -> str:
     return metric
 
 
-def beats(reference: Literal["champion", "baseline"], metric: str | Metric, *, margin: float = 0.0) -> Beats:
+def beats(
+    reference: Literal["champion", "baseline", "no_change"], metric: str | Metric, *, margin: float = 0.0
+) -> Beats:
     """Gate: better than the champion, or than what knows no features, on the newest labelled rows.
 
     The baseline answers with what the training labels say by themselves: their rate, the shares of the classes, their
-    mean or quantile.
+    mean or quantile. ``no_change`` answers that each label is as the one before, as often as that was so in training.
     """
     name = _named(metric)
-    if reference not in ("champion", "baseline"):
-        raise DeclarationError(f"cannot compare with {reference!r}", remedy='Use "champion" or "baseline"')
+    if reference not in ("champion", "baseline", "no_change"):
+        raise DeclarationError(
+            f"cannot compare with {reference!r}", remedy='Use "champion", "baseline" or "no_change"'
+        )
     return Beats(reference, name, margin)
 
 

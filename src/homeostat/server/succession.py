@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from homeostat.app.leases import alive, lease_of, reap
+from homeostat.app.leases import alive, lease_of, reap, tell_lost
 from homeostat.domain.errors import Conflict, StoreUnavailable
 from homeostat.domain.records import Lease
 from homeostat.server.http import HttpError, Receive, Scope, Send, respond
@@ -41,6 +41,8 @@ def take(container: Container, address: str) -> Lease | None:
         found = tx.lock(Lease, PLACE)
         if found is not None and not _same(found, mine) and alive(container, found):
             return None
+        if found is not None and not _same(found, mine):
+            tell_lost(tx, container, found)
         tx.put(mine)
     reap(container)
     return mine

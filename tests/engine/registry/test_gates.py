@@ -78,6 +78,13 @@ def test_the_base_rate_is_a_model_to_beat() -> None:
     assert not judge(Beats("baseline", "log_loss"), evidence(p=1 - TRUE)).passed
 
 
+def test_no_change_is_what_the_label_before_says() -> None:
+    better = judge(Beats("no_change", "log_loss"), evidence(p_no_change=1 - TRUE))
+    assert better.passed
+    assert "better than the no-change's" in better.reason
+    assert not judge(Beats("no_change", "log_loss"), evidence(p_no_change=TRUE)).passed
+
+
 GATES: list[Gate] = [
     Beats("champion", "log_loss"),
     Beats("champion", "auc"),

@@ -10,7 +10,7 @@ import msgspec
 class Beats(msgspec.Struct, frozen=True, tag="beats"):
     """Better than ``reference`` in ``metric``, by more than ``margin`` in the metric's own unit."""
 
-    reference: Literal["champion", "baseline"]
+    reference: Literal["champion", "baseline", "no_change"]
     metric: str
     margin: float = 0.0
 

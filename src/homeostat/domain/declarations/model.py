@@ -148,6 +148,13 @@ class Model(Declaration):
                     f"hs.Ranking({task.label!r}) is judged by query",
                     "Leave rollout= out: gates decide" if self.rollout else 'Watch hs.slo_burn("ndcg")',
                 )
+        if self.compares_with("no_change") and (
+            self.task.request.time is None or isinstance(self.task, Ranking)
+        ):
+            raise self.error(
+                'hs.beats("no_change", …) has no label before each',
+                f"Name the time column of dataset {self.task.request.name!r}, or compare with the baseline",
+            )
         self._check_metrics()
         if self.retrain and self.retrain.season and not self.task.request.time:
             raise self.error(
@@ -209,6 +216,10 @@ class Model(Declaration):
             found: float | str | None = getattr(self.slo, name)
             return found
         return self.slo.bound(name)
+
+    def compares_with(self, reference: str) -> bool:
+        """Whether a gate compares with ``reference``."""
+        return any(isinstance(gate, Beats) and gate.reference == reference for gate in self.gates)
 
     @property
     def watched(self) -> bool:

@@ -29,6 +29,7 @@ class GateEvidence:
         y: Labels, 0 and 1; places of classes, or numbers.
         p: The candidate's predictions, as its task has them (``scores``).
         p_champion: The champion's on the same rows; None when there is no champion.
+        p_no_change: What says that each label is as the one before it; None where nobody asks.
         p_baseline: What a model that knows no features would answer: the base rate of the training labels, the shares
             of the classes, or the labels' mean or quantile.
         slices: The request columns of the same rows.
@@ -49,6 +50,7 @@ class GateEvidence:
     monotonic: Callable[[], float]
     measures: Measures = BINARY
     together: Array | None = None
+    p_no_change: Array | None = None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,11 +122,11 @@ def _beats(gate: Beats, evidence: GateEvidence) -> Verdict:
             evidence={"rows": rows, "candidate": value},
         )
     constant = np.asarray(evidence.p_baseline, dtype=np.float64)
-    other = (
-        evidence.p_champion
-        if gate.reference == "champion"
-        else np.broadcast_to(constant, (rows, *constant.shape))
-    )
+    other = {
+        "champion": evidence.p_champion,
+        "no_change": evidence.p_no_change,
+        "baseline": np.broadcast_to(constant, (rows, *constant.shape)),
+    }[gate.reference]
     assert other is not None
     against = measure(gate.metric, evidence.y, other, together)
     if against is None:
@@ -136,7 +138,7 @@ def _beats(gate: Beats, evidence: GateEvidence) -> Verdict:
     passed = sign * (value - threshold) > 0
     word = "better" if sign * (value - against) > 0 else "no better"
     needed = f", by more than {gate.margin:g} needed" if gate.margin else ""
-    than = f"{word} than the {gate.reference}'s {against:.4f}"
+    than = f"{word} than the {gate.reference.replace('_', '-')}'s {against:.4f}"
     reason = f"{gate.metric} {value:.4f} is {than} on {rows} rows{needed}"
     kept = {"rows": rows, "candidate": value, gate.reference: against, "margin": gate.margin}
     return Verdict(

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests, stores on both databases, the client of MLflow, and where chance comes from.
+"""A real PostgreSQL server for the tests, stores on both databases, the client of MLflow, what comes first, and chance.
 
 One server serves every worker of a run. Making a PostgreSQL database takes a third of a second, so the tests
 of a worker share one, which each finds empty; those that need a bare one have it made.
@@ -35,6 +35,13 @@ settings.register_profile(
 )
 settings.register_profile("same", settings.get_profile("search"), max_examples=100, derandomize=True)
 settings.load_profile("same")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules that take long come first: short ones, at the end, keep every worker busy for as long as another."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 _generators: list[tuple[np.random.Generator, Any]] = []

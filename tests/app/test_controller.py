@@ -29,6 +29,8 @@ from homeostat.app.settings import Settings
 from homeostat.app.training import submit
 from homeostat.domain import records
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2024, 1, 1, tzinfo=UTC)
 PROJECT = """
 import time

@@ -30,7 +30,7 @@ from tests.app import mlflow_dirs
 from tests.engine.registry.packing import X, Y, packed
 from tests.mlflow.official import Client, Evaluator
 
-pytestmark = pytest.mark.timeout(900)  # the first test may have to make MLflow's environment
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the environment may have to be made
 FRAME = X.fill_null(0)
 
 

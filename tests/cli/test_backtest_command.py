@@ -10,6 +10,8 @@ import pytest
 from tests.app.backtest.streaming import BEGIN, NEVER, history, project
 from tests.cli.invoking import Shell
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_policy_beside_what_is_declared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

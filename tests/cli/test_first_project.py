@@ -14,6 +14,8 @@ import pytest
 from tests.cli.invoking import Shell
 from tests.server.ups import environment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
 from tests.server.workers import ROOT
+
+pytestmark = pytest.mark.slow
 
 ROWS, WIDTH = 30_000, 3_000
 # A process of its own between: what is started by a large one counts its memory as having had it.

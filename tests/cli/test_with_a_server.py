@@ -10,6 +10,8 @@ import pytest
 from tests.cli.invoking import Shell
 from tests.server.ups import Up, eventually
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def up(homeostat: Shell) -> Iterator[Up]:

@@ -24,6 +24,8 @@ from homeostat.domain.records import Run
 from tests.server.ups import Up
 from tests.server.workers import eventually
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2013, 1, 1, tzinfo=UTC)
 PROJECT = """
 import homeostat as hs

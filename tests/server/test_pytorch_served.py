@@ -19,7 +19,7 @@ from tests.environments import python_of
 from tests.server.test_standalone_process import Served
 from tests.server.workers import ROOT
 
-pytestmark = pytest.mark.timeout(900)  # the environment may have to be made
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the environment may have to be made
 
 NETS = """
 import sys

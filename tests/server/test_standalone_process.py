@@ -27,6 +27,8 @@ from homeostat.app.standalone import Asked, of_files
 from homeostat.domain.errors import Unsafe
 from tests.server.workers import ROOT, eventually, free_port
 
+pytestmark = pytest.mark.slow
+
 rng = np.random.default_rng(0)
 X = rng.normal(size=(200, 4))
 MODEL = LogisticRegression().fit(X, X.sum(axis=1) > 0)

@@ -18,6 +18,8 @@ from homeostat.server.keeping import Child
 from homeostat.server.supervisor import Supervisor
 from tests.server.ups import Up, eventually
 
+pytestmark = pytest.mark.slow
+
 CONTROL = "homeostat.server.control"
 
 

@@ -16,6 +16,8 @@ from homeostat.adapters.sql import SqlLedger, SqlMetaStore
 from homeostat.domain.events import Event, Verdict
 from homeostat.domain.records import Cursor
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2013, 5, 1, 12, tzinfo=UTC)
 WRITER = Path(__file__).with_name("writing_process.py")
 

@@ -34,6 +34,8 @@ from homeostat.domain.tracking import (
 )
 from homeostat.ports.search import Comparison, Order, Page, Query
 
+pytestmark = pytest.mark.slow
+
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 NUMBERS = [-math.inf, -1.0, 0.0, 0.5, 0.5000000000000001, 1e308, math.inf, math.nan]
 TEXTS = ["", "a", "A", "ab", "a%", "a_b", "b*", "[a]", "ä", "Ä", "a\\b", "z?"]

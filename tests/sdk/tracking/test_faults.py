@@ -19,6 +19,8 @@ from homeostat.domain.records import Run
 from homeostat.domain.tracking import ArtifactFile, Metric, MetricBlock
 from tests.server.ups import Up, environment, eventually
 
+pytestmark = pytest.mark.slow
+
 LOGGING = Path(__file__).with_name("logging_process.py")
 NOBODY = "http://127.0.0.1:9"
 

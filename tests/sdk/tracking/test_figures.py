@@ -19,7 +19,7 @@ from homeostat.sdk.tracking.sync import sync
 from tests.environments import python_of
 from tests.server.ups import environment
 
-pytestmark = pytest.mark.timeout(900)  # the first test may have to make the environment
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first test may have to make the environment
 
 FIGURES = """
 import matplotlib

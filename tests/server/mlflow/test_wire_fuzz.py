@@ -21,6 +21,8 @@ from homeostat.server.mlflow.app import ENDPOINTS
 from homeostat.server.mlflow.wire import Endpoint, Wire
 from tests.conftest import Databases
 
+pytestmark = pytest.mark.slow
+
 EDGES = [
     "",
     " ",

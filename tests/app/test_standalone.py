@@ -18,7 +18,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
-from homeostat.app.standalone import Asked, local, name_of, of_files, read, reference
+from homeostat.app.standalone import Asked, local, name_of, reference
 from homeostat.domain.errors import BadReference, BadRequest, BadScores, DeclarationError, NotFound, Unsafe
 from homeostat.domain.refs import Ref
 from homeostat.engine.registry import formats
@@ -32,7 +32,9 @@ NAMED = pl.DataFrame(X, schema=["a", "b", "c"])
 
 
 def load(path: Path, **options: Any) -> Loaded:
-    return of_files(read(path), Asked(str(path), "m", **options))
+    loading = local(Asked(str(path), "m", **options))
+    assert loading is not None
+    return loading()
 
 
 def ask(loaded: Loaded, *values: list[float | None]) -> Scored:
@@ -129,8 +131,9 @@ def test_boosters_in_their_own_formats(tmp_path: Path) -> None:
 def test_pickles_are_read_where_the_caller_says_so(tmp_path: Path) -> None:
     path = tmp_path / "model.joblib"
     joblib.dump(LogisticRegression().fit(X, y), path)
-    with pytest.raises(Unsafe, match="is a pickle, which runs code"):
+    with pytest.raises(Unsafe, match=r"model\.joblib is a pickle, which runs code") as refused:
         load(path)
+    assert refused.value.remedy.endswith("if you know where it comes from, add --allow-pickle")
     assert len(ask(load(path, allow_pickle=True), *X[:2].tolist()).scores) == 2
 
 
@@ -142,10 +145,14 @@ def test_what_cannot_be_served_says_why(tmp_path: Path) -> None:
     (tmp_path / "model.skops").write_bytes(b"x")
     with pytest.raises(Unsafe):
         load(tmp_path / "model.skops")
+    skops.io.dump(Path("a"), tmp_path / "odd.skops")
+    with pytest.raises(Unsafe, match=r"odd\.skops holds pathlib\.\w+, which nobody allowed") as refused:
+        load(tmp_path / "odd.skops")
+    assert "add --trust pathlib." in refused.value.remedy
     with pytest.raises(BadScores, match="has no predict"):
         load(saved(tmp_path, {"a": 1}))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NotFound, match="has none of"):
+    with pytest.raises(NotFound, match="holds no model"):
         load(tmp_path / "empty")
 
 

@@ -16,9 +16,8 @@ import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.reading import read as read_dataset
-from homeostat.app.registry.reading import resolve
 from homeostat.app.serving import ModelScorer
-from homeostat.app.standalone import Asked, local, reference, registered
+from homeostat.app.standalone import Asked, found, local, reference, registered
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, NotFound
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import schema_of
@@ -115,7 +114,7 @@ def _loaded(container: Container, asked: Asked) -> tuple[str, Loaded]:
     if load := local(asked):
         return asked.model, load()
     ref = reference(asked.model)
-    record = resolve(container.store, ref.name, ref.version).record
+    record = found(container, ref)
     return str(Ref("model", record.model).at(record.version)), registered(container, record, asked)
 
 

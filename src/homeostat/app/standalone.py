@@ -29,7 +29,7 @@ from homeostat.app.settings import Settings
 from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.contracts import Column
 from homeostat.domain.digests import digest_bytes
-from homeostat.domain.errors import BadRequest, NotFound
+from homeostat.domain.errors import BadRequest, HomeostatError, NotFound, Unsafe
 from homeostat.domain.records import Arm, Deployment, ModelVersion, Run
 from homeostat.domain.refs import Ref, is_name, parse_ref
 from homeostat.engine.data.schema import schema_of
@@ -132,11 +132,12 @@ class Standalone:
 
     def __init__(self, asked: Asked, settings: Settings, clock: Clock) -> None:
         self._container: Container | None = None
+        self.failure: HomeostatError | None = None
         version, load = 1, local(asked)
         if load is None:
             ref = reference(asked.model)
             self._container = Container(settings)
-            record = resolve(self._container.store, ref.name, ref.version).record
+            record = found(self._container, ref)
             version, load = record.version, partial(registered, self._container, record, asked)
         deployment = Deployment(
             name=asked.name,
@@ -148,10 +149,18 @@ class Standalone:
         self.plane = Plane(
             clock,
             source=lambda: [deployment],
-            load=lambda _, number: replace(load(), version=number),
+            load=lambda _, number: replace(self._loaded(load), version=number),
             sink=None,
             tracer=tracer_of(settings, clock),
         )
+
+    def _loaded(self, load: Callable[[], Loaded]) -> Loaded:
+        """The model; why there is none is kept as it was raised."""
+        try:
+            return load()
+        except HomeostatError as error:
+            self.failure = error
+            raise
 
     def beat(self, address: str, port: int) -> None:
         """Nothing: its parent sees whether it lives."""
@@ -199,6 +208,21 @@ def reference(text: str) -> Ref:
     return parse_ref(text)
 
 
+def found(container: Container, ref: Ref) -> ModelVersion:
+    """A version in the registry.
+
+    Raises:
+        NotFound: there is none.
+    """
+    try:
+        return resolve(container.store, ref.name, ref.version).record
+    except NotFound as error:
+        raise NotFound(
+            f"the registry of {container.settings.home} has no {ref}",
+            remedy="See homeostat models ls; --home or --store names another registry",
+        ) from error
+
+
 def registered(container: Container, record: ModelVersion, asked: Asked) -> Loaded:
     """A version of the registry: with its features where the loop trained it, else by its files.
 
@@ -217,8 +241,39 @@ def local(asked: Asked) -> Callable[[], Loaded] | None:
     """How to load what is here, at a path or in a module; None where the registry is meant."""
     path = Path(asked.model)
     if path.exists():
-        return lambda: of_files(read(path), asked)
+        return partial(_of_path, path, asked)
     return partial(_of_class, asked.model) if classes.is_class(asked.model) else None
+
+
+def _of_path(path: Path, asked: Asked) -> Loaded:
+    """A model of a file or a folder; what is wrong with it is told by the name that the user knows."""
+    files = read(path)
+    try:
+        return of_files(files, asked)
+    except Unsafe as error:
+        raise Unsafe(_named(error.message, path, files), remedy=_allowing(error)) from error
+    except NotFound as error:
+        if path.is_dir():
+            raise NotFound(
+                f"{path} holds no model",
+                remedy="Give a folder with an MLmodel of MLflow, a package of Homeostat, or a model's file",
+            ) from error
+        raise
+
+
+def _named(message: str, path: Path, files: Mapping[str, bytes]) -> str:
+    """A message about the file of a package, as one about the file that was given."""
+    own = next((name for name in files if message.startswith(f"{name} ")), "")
+    return f"{path}{message.removeprefix(own)}" if own and path.is_file() else message
+
+
+def _allowing(error: Unsafe) -> str:
+    """How what a file holds is allowed on the command line."""
+    if not error.names:
+        return error.remedy
+    if formats.PICKLED in error.names:
+        return "Save it as skops or ONNX; or, if you know where it comes from, add --allow-pickle"
+    return f"If you know the code, add {' '.join(f'--trust {name}' for name in error.names)}"
 
 
 def _of_class(text: str) -> Loaded:
@@ -239,7 +294,10 @@ def read(path: Path) -> dict[str, bytes]:
     if name is None:
         raise NotFound(
             f"{path} is of no format that is known",
-            remedy=f"Give a folder of MLflow, or a file with one of {', '.join(_SUFFIXES)}",
+            remedy=f"Name its class, as in {path}:Churn"
+            if path.suffix == ".py"
+            else f"Give a folder of MLflow, or a file with one of {', '.join(_SUFFIXES)}; any other model by a class "
+            "that reads it, as in churn.py:Churn",
         )
     beside = path.with_name(formats.DETAILS)
     details = beside.read_bytes() if beside.is_file() else _DETAILS.get(name)

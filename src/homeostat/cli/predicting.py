@@ -43,7 +43,7 @@ def predict(
     ] = "now",
     trusted: Annotated[
         list[str] | None,
-        typer.Option("--trusted", metavar="TYPE", help="A type that the model's file may hold."),
+        typer.Option("--trust", "--trusted", metavar="TYPE", help="A type that the model's file may hold."),
     ] = None,
     allow_pickle: Annotated[
         bool, typer.Option("--allow-pickle", help="Read a pickle, which runs what is in it.")

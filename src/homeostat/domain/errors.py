@@ -17,6 +17,8 @@ HomeostatError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class HomeostatError(Exception):
     """Base of every error that Homeostat raises on purpose.
@@ -93,4 +95,12 @@ class NotInstalled(HomeostatError):
 
 
 class Unsafe(HomeostatError):
-    """Something that would run code which the project does not name."""
+    """Something that would run code which the project does not name.
+
+    Args:
+        names: What would have to be allowed, where that is all that is wrong.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", names: Sequence[str] = ()) -> None:
+        self.names = tuple(names)
+        super().__init__(message, remedy=remedy)

@@ -100,19 +100,26 @@ def main() -> None:
 
     asked = Asked(options.model, options.name, tuple(options.trust), options.allow_pickle)
     settings = Settings.load()
+    made: list[Serving] = []
+
+    def serving() -> Serving:
+        made.append(Serving(asked, settings, SystemClock()))
+        return made[0]
+
     try:
         run(
             options.worker,
             options.folder,
             settings.host,
             settings.serve_port,
-            lambda: Serving(asked, settings, SystemClock()),
+            serving,
             grpc_port=settings.grpc_port,
             ready=lambda: os.write(options.ready_fd, b"1"),
             must_serve=True,
         )
     except HomeostatError as error:
-        sys.stderr.write(f"error: {error}\n")
+        why = next((one.failure for one in made if one.failure is not None), error)
+        sys.stderr.write(f"error: {why.message}\n" + (f"  do: {why.remedy}\n" if why.remedy else ""))
         sys.exit(CANNOT_RUN)
 
 

@@ -128,7 +128,7 @@ class RequestReader:
     def _explain(self, error: msgspec.ValidationError) -> BadRequest:
         match = _AT.match(str(error))
         what, path = (match["what"], match["path"] or "") if match else (str(error), "")
-        remedy = "Send what the request's contract declares"
+        remedy = "GET /openapi.json says what a request holds"
         if named := _NAMED.search(what):
             path = f"{path}.{named['name']}" if path else named["name"]
             remedy = "Add it" if "missing" in what else f"Use {', '.join(c.name for c in self.columns)}"

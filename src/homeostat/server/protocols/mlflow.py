@@ -26,7 +26,7 @@ from homeostat.server.protocols.tensorflow import Predictions, named
 
 PATH: Final = "/invocations"
 FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
-_CODES: Final = {400: "BAD_REQUEST", 404: "RESOURCE_DOES_NOT_EXIST", 422: "BAD_REQUEST"}
+_CODES: Final = {404: "RESOURCE_DOES_NOT_EXIST"}
 
 
 class Failure(msgspec.Struct):
@@ -38,7 +38,8 @@ class Failure(msgspec.Struct):
 
 def problem(error: HttpError) -> bytes:
     """An error as MLflow has it."""
-    return encode(Failure(_CODES.get(error.status, "INTERNAL_ERROR"), sentence(error)))
+    code = _CODES.get(error.status, "BAD_REQUEST" if error.status < 500 else "INTERNAL_ERROR")
+    return encode(Failure(code, sentence(error)))
 
 
 async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> Reply:
@@ -60,7 +61,7 @@ async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> 
                 415,
                 "unsupported_media_type",
                 f"a body of {kind[:100]} is not read",
-                remedy="Send application/json or text/csv",
+                remedy="Send the header Content-Type: application/json, or text/csv",
             )
     except BadRequest as error:
         raise refused(error) from None
@@ -100,7 +101,7 @@ def _with_nan(body: bytes, error: Exception) -> Any:
 def _rows(live: Live, said: dict[str, Any]) -> list[Any]:
     given = [form for form in FORMS if form in said]
     if len(given) != 1:
-        what = f"has {', '.join(given)}" if given else "has none of them"
+        what = f"has {', '.join(given)} at once" if given else "has no rows"
         raise BadRequest(f"the body {what}", remedy=f"Send exactly one of {', '.join(FORMS)}")
     others = [name for name in said if name not in (*FORMS, "params")]
     if others:
@@ -206,6 +207,11 @@ def _csv(live: Live, body: bytes) -> list[dict[str, Any]]:
         raise BadRequest(
             f"the body is no CSV: {error}"[:500], remedy="Send UTF-8 with a line of names"
         ) from None
+    if not data:
+        raise BadRequest(
+            "the CSV has no row below its line of names",
+            remedy="Send a line of names, then a line for each row",
+        )
     for place, row in enumerate(data):
         if len(row) != len(columns):
             raise BadRequest(

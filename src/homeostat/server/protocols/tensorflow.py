@@ -110,6 +110,10 @@ def named(live: Live, rows: list[Any]) -> list[Any]:
                     remedy="Send one for each feature",
                 )
             row = dict(zip(names, row, strict=True))
+        elif not isinstance(row, dict):
+            raise BadRequest(
+                "it is no row", field=f"[{place}]", remedy=f"Send a list of {len(names)} values for each row"
+            )
         made.append(row)
     return made
 

@@ -5,5 +5,6 @@ library of a format is imported when a model of it is kept or read.
 """
 
 from homeostat.engine.registry.formats.choosing import DETAILS, MODEL_FILES, classifier, dump, load, prepare
+from homeostat.engine.registry.formats.pickles import ALLOWED as PICKLED
 
-__all__ = ["DETAILS", "MODEL_FILES", "classifier", "dump", "load", "prepare"]
+__all__ = ["DETAILS", "MODEL_FILES", "PICKLED", "classifier", "dump", "load", "prepare"]

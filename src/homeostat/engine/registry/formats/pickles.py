@@ -122,11 +122,13 @@ def check(data: bytes, trusted: Sequence[str], file: str = FILE) -> Scan:
             f"{file} is a pickle, which runs code when it is read, and nobody allowed it; {_told(found.names)}",
             remedy="Keep the model in another format; or, if you know where it comes from, allow it: "
             f"hs.Model(…, trusted={[ALLOWED, *wrong]!r}), or this one file: trusted={[digest]!r}",
+            names=[ALLOWED, *wrong],
         )
     if digest not in trusted and wrong:
         raise Unsafe(
             f"{file} is a pickle that names or calls {', '.join(wrong)}, which nobody allowed",
             remedy=allow([ALLOWED, *wrong]),
+            names=[ALLOWED, *wrong],
         )
     told = verdict(found, file)
     if told and digest not in trusted:

@@ -100,5 +100,6 @@ def allowed(data: bytes, trusted: Sequence[str]) -> list[str]:
         raise Unsafe(
             f"{FILE} holds {', '.join(wrong)}, which nobody allowed",
             remedy=allow(wrong),
+            names=wrong,
         )
     return found

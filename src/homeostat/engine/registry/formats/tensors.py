@@ -105,6 +105,7 @@ def _allowed(kind: str, trusted: Sequence[str]) -> None:
         raise Unsafe(
             f"{FILE} is the state of {kind}, which nobody allowed",
             remedy=allow([kind]),
+            names=[kind],
         )
 
 

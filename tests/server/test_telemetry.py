@@ -23,6 +23,7 @@ from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
 from homeostat.app.slos import tally
 from homeostat.app.telemetry import grafana_dashboard, prometheus_rules
+from homeostat.app.triggers import evaluate
 from homeostat.domain.records import Arm, Deployment, Window
 from homeostat.server.api import Api
 from homeostat.server.protocols import measures
@@ -39,7 +40,8 @@ def train(data):
     raise RuntimeError("not in this test")
 
 rows = hs.Dataset("rows", key="id", contract=Row)
-delay = hs.Model("delay", task=hs.Binary(label="late", source=rows), train=train, slo=hs.SLO(availability=0.99))
+delay = hs.Model("delay", task=hs.Binary(label="late", source=rows), train=train, slo=hs.SLO(availability=0.99),
+    retrain=hs.when(hs.every("1d")))
 """
 
 
@@ -82,6 +84,7 @@ def text(tmp_path: Path) -> tuple[str, str]:
                 tx, container, key='a"b\\', subject="dataset/rows", severity="page", summary="x", action="y"
             )
         tally(container, declared(container).models["delay"])
+        assert evaluate(container, declared(container).models["delay"], []) is not None
         plain, media = scraped(container)
         assert media.startswith("text/plain; version=0.0.4")
         strict, media = scraped(container, "application/openmetrics-text; version=1.0.0")
@@ -103,6 +106,13 @@ def test_both_forms_are_what_their_parsers_take(text: tuple[str, str]) -> None:
         assert samples["homeostat_deliveries_waiting", ("channel", "ops")] == 0
         assert samples["homeostat_dataset_rows", ("dataset", "rows")] == 1
         assert samples["homeostat_ledger_events_total",] > 0
+        assert samples["homeostat_rules_due",] == 0
+        assert samples["homeostat_rule_fired", ("model", "delay"), ("rule", "every 1d")] == 1
+        assert samples["homeostat_rules_looked_age_seconds", ("model", "delay")] >= 0
+        assert samples["homeostat_trainings", ("state", "queued")] == 1
+        assert samples["homeostat_trainings_limit",] == 2
+        assert samples["homeostat_trainings_queue_age_seconds",] >= 0
+        assert samples["homeostat_disk_free_bytes",] > 0
         for family in families:
             assert family.documentation, family.name
 

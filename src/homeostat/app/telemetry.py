@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from homeostat.app.space import LEAST
 from homeostat.domain.durations import format_duration
 from homeostat.engine.control.burn import RULES
 
@@ -32,6 +33,20 @@ def prometheus_rules() -> dict[str, Any]:
             "rate(homeostat_tick_seconds_count[5m]) == 0",
             "page",
             "The controller has not turned for five minutes",
+            "5m",
+        ),
+        _rule(
+            "HomeostatTrainingsWait",
+            "homeostat_trainings_queue_age_seconds > 3600",
+            "ticket",
+            "A training waits for {{ $value | humanizeDuration }}: set HOMEOSTAT_TRAININGS to more, or see what runs",
+            "10m",
+        ),
+        _rule(
+            "HomeostatDiskFull",
+            f"homeostat_disk_free_bytes < {2 * LEAST}",
+            "page",
+            "{{ $value | humanize1024 }}B are left on a disk of Homeostat",
             "5m",
         ),
         _rule(
@@ -122,6 +137,11 @@ def grafana_dashboard() -> dict[str, Any]:
             "turn",
             "s",
         ),
+        _series("Rules that fire", "homeostat_rule_fired", "{{model}}: {{rule}}", "none"),
+        _series("Models whose rules are due", "homeostat_rules_due", "due", "none"),
+        _series("Trainings", "homeostat_trainings", "{{state}}", "none"),
+        _series("Longest wait for a training", "homeostat_trainings_queue_age_seconds", "waits", "s"),
+        _series("Space left on the fullest disk", "homeostat_disk_free_bytes", "free", "bytes"),
     ]
     return {
         "__inputs": [

@@ -10,11 +10,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
+from homeostat.app.code import declared
 from homeostat.app.operating import operation
 from homeostat.app.slos import Standing, standings
+from homeostat.app.space import least_free
 from homeostat.app.telling import channels
+from homeostat.app.triggers import due
 from homeostat.app.workers import workers
 from homeostat.domain import records
+from homeostat.domain.declarations import Model
 from homeostat.domain.durations import format_duration
 from homeostat.domain.errors import NotFound
 from homeostat.domain.release import VERSION
@@ -98,6 +102,7 @@ class Stored:
             failures.add_metric([one.name], one.failures)
         yield from (waiting, failures)
         yield from self._work()
+        yield from self._control()
         yield from self._data()
         yield from self._serving()
 
@@ -137,6 +142,34 @@ class Stored:
                 weight.add_metric([deployment.name, str(arm.version), arm.role], arm.weight)
         yield from (runs, processes, weight)
 
+    def _control(self) -> Iterator[Metric]:
+        """What the controller has before it: rules that are due, how each stood last, trainings that wait, space."""
+        container, store = self._container, self._container.store
+        now = container.clock.now()
+        due_ones = _gauge("rules_due", "Models whose rules are to be looked at.", [])
+        fired = _gauge("rule_fired", "Whether a rule fired at the newest look.", ["model", "rule"])
+        age = _gauge("rules_looked_age_seconds", "Time since the rules were looked at.", ["model"])
+        models = _ruled(container)
+        due_ones.add_metric([], sum(due(container, one) for one in models))
+        for one in models:
+            found = store.find(records.Evaluation, ("trigger", "=", one.name), order=["-at"], limit=50)
+            for look in [each for each in found if each.at == found[0].at]:
+                fired.add_metric([one.name, look.rule], float(look.fired))
+            if found:
+                age.add_metric([one.name], (now - found[0].at).total_seconds())
+        limit = _gauge("trainings_limit", "Trainings that may run at once.", [])
+        limit.add_metric([], container.settings.trainings)
+        waits = _gauge(
+            "trainings_queue_age_seconds", "How long the training waits that waits the longest.", []
+        )
+        queued = store.find(
+            records.Run, ("kind", "=", "train"), ("state", "=", "queued"), order=["created_at"]
+        )
+        waits.add_metric([], (now - queued[0].created_at).total_seconds() if queued else 0.0)
+        disk = _gauge("disk_free_bytes", "What is left on the fullest disk that anything is kept on.", [])
+        disk.add_metric([], least_free(container.settings)[0])
+        yield from (due_ones, fired, age, limit, waits, disk)
+
     def _data(self) -> Iterator[Metric]:
         now = self._container.clock.now()
         rows = _gauge("dataset_rows", "Rows of a dataset.", ["dataset"])
@@ -162,6 +195,14 @@ class Stored:
         if found.cost_per_1000 is not None:
             cost.add_metric([found.currency], found.cost_per_1000)
         yield from (cpu, busy, cost)
+
+
+def _ruled(container: Container) -> list[Model]:
+    """The models that have rules."""
+    try:
+        return [one for one in declared(container).models.values() if one.retrain is not None]
+    except NotFound:  # nothing is applied yet
+        return []
 
 
 def _standings(container: Container) -> list[Standing]:

@@ -13,7 +13,9 @@ from homeostat.app.settings import NAMES, described
 from homeostat.cli.session import Session
 
 _PANEL: Final = "Settings"
-_METAVARS: Final = {
+_METAVARS: Final = dict.fromkeys(
+    ("store", "blobs", "tables", "online", "executor", "server", "otlp"), "URL"
+) | {
     "home": "DIR",
     "host": "ADDRESS",
     "port": "PORT",
@@ -21,6 +23,7 @@ _METAVARS: Final = {
     "grpc_port": "PORT",
     "workers": "N",
     "trainings": "N",
+    "training_limit": "DURATION",
     "clock": "CLOCK",
     "trace_share": "SHARE",
     "trace_limit": "N",
@@ -88,7 +91,7 @@ def _flags(shown: Sequence[str]) -> list[inspect.Parameter]:
         option = typer.Option(
             "--" + name.replace("_", "-"),
             help=f"{text} [{variable}; default: {default}]",
-            metavar=_METAVARS.get(name, "URL"),
+            metavar=_METAVARS[name],
             rich_help_panel=_PANEL,
             hidden=name not in shown,
             show_default=False,

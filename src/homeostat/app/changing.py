@@ -1,13 +1,14 @@
 """Concept drift of a deployment: whether the losses of its answers rose, looked at as their labels come.
 
 What a look leaves is kept whole in the window of the newest look, so that the next one, by whatever process, goes on
-from there. Versions follow one another in it, since one that learned more has smaller losses. It begins anew once a
-training was submitted for the change that was found.
+from there. Versions follow one another in it, since one that learned more has smaller losses. It begins with the losses
+of the rows that the champion's training held out, and anew once a training was submitted for the change that was found.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
+from itertools import groupby
 from typing import Final
 
 import msgspec
@@ -15,13 +16,14 @@ import polars as pl
 
 from homeostat.app import looks
 from homeostat.app.alerts import open_alert, resolve_alert
-from homeostat.app.answers import coded, loss_of, predictions
+from homeostat.app.answers import Array, coded, loss_of, predictions, told
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of
-from homeostat.app.trainingdata import CHANGED_AT, LEAST_SINCE, moment
+from homeostat.app.trainingdata import CHANGED_AT, LEAST_SINCE, Split, moment
 from homeostat.domain.declarations import ConceptDrift, Model, NewLabels
+from homeostat.domain.durations import parse_duration
 from homeostat.domain.records import Dataset, ModelVersion, Run, Window
 from homeostat.domain.refs import parse_ref
 from homeostat.engine.control.changes import Losses, look
@@ -31,6 +33,8 @@ from homeostat.ports.meta import Where
 
 LOSSES: Final = "losses:"
 """What the key of an alert about losses that rose begins with."""
+HELD_OUT: Final = "losses.json"
+"""The file of a package with what looks at the losses of its rows held out left."""
 _KEPT: Final = ("losses", "seen")
 
 
@@ -42,12 +46,37 @@ def risen(container: Container, model: Model, last: Run | None) -> dict[str, Ris
         model: Whose rules.
         last: Its newest training.
     """
-    rules = [rule for rule in model.retrain.leaves if isinstance(rule, ConceptDrift)] if model.retrain else []
+    rules = _rules(model)
     alias = champion_of(container.store, model.name) if rules else None
     version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
     if version is None or container.store.get(Dataset, log_of(model.name)) is None:
         return {}
     return {name_of(rule): _risen(container, model, rule, version, last) for rule in rules}
+
+
+def kept(model: Model, rows: Split, held: Array) -> dict[str, bytes]:
+    """The file that a package gets where a rule looks at losses: what looks at those of its rows held out would leave.
+
+    Args:
+        model: The declaration.
+        rows: What it was trained and is judged on.
+        held: What the model predicts for the rows held out.
+    """
+    time = model.task.request.time
+    if time is None or model.retrain is None or not _rules(model):
+        return {}
+    times, period = rows.holdout.requests[time].to_list(), parse_duration(model.retrain.check_every)
+    measured = loss_of(model.task, told(model.task, rows.train.y))
+    losses, seen = measured.of(rows.holdout.y, held), Losses()
+    for _, part in groupby(range(len(times)), lambda row: (times[row] - times[0]) // period):
+        places = list(part)
+        at = [times[row] for row in places]
+        seen = look(seen, losses[places], at, most=measured.most, false_alarm=0.5, looks=model.retrain.looks)
+    return {HELD_OUT: msgspec.json.encode(seen.reference())}
+
+
+def _rules(model: Model) -> list[ConceptDrift]:
+    return [rule for rule in model.retrain.leaves if isinstance(rule, ConceptDrift)] if model.retrain else []
 
 
 def _risen(
@@ -58,7 +87,7 @@ def _risen(
     of: list[Where] = [("deployment", "=", model.name), ("monitor", "=", name_of(rule))]
     found = container.store.find(Window, *of, order=["-end"], limit=1)
     window = found[0] if found else None
-    before, seen = _before(container, model, window, last)
+    before, seen = _before(container, model, version, window, last)
     came, seen = _came(container, model, seen)
     measured = loss_of(model.task, version.metrics)
     known = before
@@ -102,10 +131,12 @@ def _risen(
 
 
 def _before(
-    container: Container, model: Model, window: Window | None, last: Run | None
+    container: Container, model: Model, version: ModelVersion, window: Window | None, last: Run | None
 ) -> tuple[Losses, dict[str, int]]:
     if window is None or any(name not in window.detail for name in _KEPT):
-        return Losses(), looks.start(container, model.name, _source(model))
+        held = version.manifest["files"].get(HELD_OUT)
+        first = msgspec.json.decode(container.blobs.get(held), type=Losses) if held else Losses()
+        return first, looks.start(container, model.name, _source(model))
     known = msgspec.convert(window.detail["losses"], Losses)
     told = window.breached and last is not None and last.created_at >= window.end
     return known.again() if told else known, window.detail["seen"]

@@ -30,9 +30,9 @@ def looked(losses: Floats, size: int = 100) -> Losses:
     return seen
 
 
-def reported(losses: Floats, size: int = 100) -> int | None:
+def reported(losses: Floats, size: int = 100, seen: Losses | None = None) -> int | None:
     """How many losses had been seen when a change was reported; None: never."""
-    seen = Losses()
+    seen = seen or Losses()
     for at in range(0, len(losses), size):
         part = losses[at : at + size]
         seen = look(seen, part, times(at, len(part)), most=MOST, false_alarm=ALPHA, looks=LOOKS)
@@ -64,6 +64,20 @@ def test_an_abrupt_change_is_found_where_it_is(errors: float) -> None:
         assert change is not None
         apart.append(abs(change - times(2_000, 1)[0]))
     assert sorted(apart)[4] < timedelta(minutes=50)
+
+
+def test_a_change_at_the_very_beginning_is_found_beside_losses_that_were_held_out() -> None:
+    rng = np.random.default_rng(0)
+    before, after = (
+        np.where(rng.random(n) < share, 2.0, 0.1) + 0.05 * rng.random(n)
+        for n, share in ((500, 0.1), (2_000, 0.3))
+    )
+    held = looked(before).reference()
+    assert (held.rows, held.evidence(LOOKS), held.change) == (500, 0, None)
+    assert reported(after) is None
+    at = reported(after, seen=held)
+    assert at is not None
+    assert at <= 1_000
 
 
 def test_losses_that_fall_report_nothing() -> None:

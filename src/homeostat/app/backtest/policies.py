@@ -37,7 +37,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         text: Its file.
         given: Whether somebody wrote it; the others are there to compare with.
         detector: The drift detector of river on the errors of answers, in place of rules.
-        at: Times at which it trains, whatever the rules say.
+        at: Since when the world is another: it trains once there is enough to learn from since each, cut there.
     """
 
     name: str
@@ -72,7 +72,8 @@ def beside(text: str, step: str, changes: tuple[datetime, ...] = ()) -> Policy:
     if text == "frozen":
         return Policy(name=text, text=never)
     if text == "oracle":
-        return Policy(name=text, text=never, at=changes)
+        grown = f"hs.when(hs.new_labels(growth=1.0), cooldown='1ms', check_every={step!r})"
+        return Policy(name=text, text=f"import homeostat as hs\nretrain = {grown}\n", at=changes)
     if text in DETECTORS:
         return Policy(name=text, text=never, detector=text)  # type: ignore[arg-type] # one of them
     if kind == "every" and period:

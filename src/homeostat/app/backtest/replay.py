@@ -32,6 +32,7 @@ from homeostat.app.outcomes import log_of
 from homeostat.app.projects import load_project
 from homeostat.app.serving import load_version
 from homeostat.app.training import execute, submit
+from homeostat.app.trainingdata import CHANGED_AT, LEAST_SINCE, moment
 from homeostat.domain.errors import Conflict
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import Dataset, Deployment, ModelVersion, Run
@@ -160,8 +161,9 @@ class Replay:
         self._deliver(at, now)
         if self._detecting is not None:
             self._detect(self._scored(answers), at, now, act=True)
-        if any(at < one <= now for one in self._policy.at):
-            self._train("it is known that the world changed")
+        change = self._known_change(now)
+        if change is not None:
+            self._train(f"it is known that the world changed at {change:%Y-%m-%d %H:%M}", change)
         self._settle()
         self._state = Reached(now, asked)
         self._write()
@@ -214,11 +216,25 @@ class Replay:
         if self._detecting.labelled(labels, task.label) and act:
             self._train(f"{self._detecting.name} detected a change in the errors")
 
-    def _train(self, reason: str) -> None:
+    def _known_change(self, now: datetime) -> datetime | None:
+        """The newest change that the policy knows, where labels enough came since to learn it, and none was trained."""
+        past = [one for one in self._policy.at if one < now]
+        if not past:
+            return None
+        change, task = max(past), self._model.task
+        last = self._world.store.find(
+            Run, ("model", "=", self._model.name), order=["-created_at", "-id"], limit=1
+        )
+        trained = moment(last[0].tags, CHANGED_AT) if last else None
+        labels = self._history.came(task.source.name, change, now).drop_nulls(task.label)
+        known = self._history.asked(change, now).join(labels, on=list(task.request.keys), how="semi")
+        return change if trained != change and known.height >= LEAST_SINCE else None
+
+    def _train(self, reason: str, changed_at: datetime | None = None) -> None:
         """Ask for a training, once at a time."""
         world, now = self._world, self._world.time.now()
         if not world.store.count(Run, ("model", "=", self._model.name), ("created_at", ">=", now)):
-            submit(world, self._model.name, reason=reason, actor=_ACTOR)
+            submit(world, self._model.name, reason=reason, actor=_ACTOR, changed_at=changed_at)
 
     def _settle(self) -> None:
         for _ in range(_TURNS):

@@ -21,7 +21,7 @@ from homeostat.app.container import Container
 from homeostat.app.training import fit
 from homeostat.app.trainingdata import Split
 from homeostat.domain.declarations import Model
-from homeostat.domain.declarations.rules import DriftTest
+from homeostat.domain.declarations.rules import ConceptDrift, DriftTest
 from homeostat.domain.digests import digest_of
 from homeostat.domain.records import Run
 
@@ -99,6 +99,7 @@ def _key(run: Run, model: Model, rows: Split) -> str:
     kept = [
         model.retrain.season if model.retrain else (),
         any(isinstance(r, DriftTest) and r.joint for r in rules),
+        [model.retrain.check_every for r in rules if isinstance(r, ConceptDrift) and model.retrain],
     ]
     views = [view.digest for view in model.features]
     told = [str(at) for at in (run.data_until, rows.changed_at, rows.since)]

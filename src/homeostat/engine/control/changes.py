@@ -89,6 +89,10 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
         logs = [one for one in self.log if one is not None]
         return float(np.exp(logs).sum()) / _BETS / looks if logs else 0.0
 
+    def reference(self) -> Losses:
+        """To begin with, where these are of rows held out in training: nothing was bet on them."""
+        return Losses(rows=self.rows, counts=self.counts, sizes=self.sizes)
+
     def again(self) -> Losses:
         """To begin with after a change, or another model: of what was seen, how much looks differ is still known."""
         return Losses(sizes=self.sizes)

@@ -30,6 +30,7 @@ from homeostat.app.reactors import react_all
 from homeostat.app.rollouts import step
 from homeostat.app.slos import tally
 from homeostat.app.space import keep_space
+from homeostat.app.tracing.loop import trace_turn
 from homeostat.app.training import fail, submit
 from homeostat.app.trials import begin_trial, running_trials, step_trial
 from homeostat.app.triggers import coming, due, evaluate
@@ -74,6 +75,8 @@ class Controller:
     def tick(self) -> Tick:
         """One round. What fails is recorded and does not keep the rest from being done."""
         did: list[str] = []
+        clock, parts = self._container.clock, []
+        began = clock.wall()
         with self._lock:
             for part in (
                 self._time,
@@ -88,10 +91,13 @@ class Controller:
                 self._keep,
                 self._react,
             ):
+                name, since = part.__name__.strip("_"), clock.monotonic()
                 try:
                     part(did)
                 except Exception as error:  # noqa: BLE001 - it may be the project's own code that fails
-                    did.append(_failed(part.__name__.strip("_"), error))
+                    did.append(_failed(name, error))
+                parts.append((name, clock.monotonic() - since))
+            trace_turn(self._container, began, parts, did)
             return Tick(self._busy(), did)
 
     def _busy(self) -> list[str]:

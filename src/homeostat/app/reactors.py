@@ -22,6 +22,8 @@ from homeostat.app.registry.deprecation import RESTORED
 from homeostat.app.rollouts import begin
 from homeostat.app.signatures import SIGNED, warn
 from homeostat.app.telling import TOLD, tell
+from homeostat.app.tracing.loop import TOLD as TRACED
+from homeostat.app.tracing.loop import trace_version
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
 from homeostat.domain.events import Event, short
 from homeostat.domain.records import Cursor, Deployment, ModelVersion, Reaction
@@ -62,6 +64,7 @@ REACTORS = (
     Reactor("roll-out", frozenset({"model.accepted", APPROVED, SIGNED, RESTORED}), _roll_out),
     Reactor("roll-out-waiting", frozenset({"project.applied", UNFROZEN}), _roll_out_waiting),
     Reactor("incidents", FOLLOWED, follow),
+    Reactor("traces", TRACED, trace_version),
     Reactor("failures", frozenset({FAILED, SUCCEEDED}), tell_failure),
 )
 

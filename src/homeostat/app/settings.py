@@ -96,7 +96,7 @@ class Settings:
     otlp: Annotated[
         str,
         Help(
-            "Collector of OpenTelemetry that traces of predictions go to, as http://127.0.0.1:4318.",
+            "Collector of OpenTelemetry that traces of predictions and of the loop go to, as http://127.0.0.1:4318.",
             "none: one in ten seconds is kept here",
         ),
     ] = ""

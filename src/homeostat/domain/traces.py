@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any
 
 from homeostat.domain.records import Record
+
+
+def trace_of(model: str, version: int | str) -> str:
+    """The id of the trace that tells what became of a version: whoever knows its name can link to it."""
+    return blake2b(f"{model}@{version}".encode(), digest_size=16).hexdigest()
+
+
+def span_of(model: str, version: int | str, part: str = "") -> str:
+    """The id of the first span of that trace, or of a part of it."""
+    return blake2b(f"{model}@{version} {part}".encode(), digest_size=8).hexdigest()
 
 
 class Trace(Record, frozen=True, kw_only=True):

@@ -26,13 +26,13 @@ def tracer_of(settings: Settings, clock: Clock, container: Container | None = No
         container: Where they are kept when there is no collector; None: then nowhere.
     """
     if settings.otlp:
-        return Tracer(clock, settings.trace_share, _sent(settings.otlp))
+        return Tracer(clock, settings.trace_share, sent(settings.otlp), linked=True)
     if container is None:
         return Tracer(clock)
     return Tracer(clock, settings.trace_share, _stored(container), pause=_PAUSE, limit=settings.trace_limit)
 
 
-def _sent(collector: str) -> Keep:
+def sent(collector: str) -> Keep:
     """To a collector over HTTP, in JSON."""
 
     def keep(deployment: str, request: bytes) -> None:

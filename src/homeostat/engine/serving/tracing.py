@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from homeostat.domain.release import VERSION
+from homeostat.domain.traces import span_of, trace_of
 from homeostat.ports.clock import Clock
 
 if TYPE_CHECKING:
@@ -124,7 +125,14 @@ class Trace:
     def spans(self) -> Iterator[dict[str, Any]]:
         """The spans as OTLP writes them in JSON."""
         span = self._span(self.span, self.parent, self.name, _SERVER, self._began, self._ended)
-        span["attributes"] = [{"key": key, "value": _value(one)} for key, one in self.attributes.items()]
+        span["attributes"] = described(self.attributes)
+        version = self.attributes.get("homeostat.model.version")
+        if self._tracer.linked and version:
+            made = {
+                "traceId": trace_of(self.deployment, version),
+                "spanId": span_of(self.deployment, version),
+            }
+            span["links"] = [made]
         if self.state:
             span["traceState"] = self.state
         if self.error:
@@ -165,6 +173,7 @@ class Tracer:
         pause: Seconds between two that nobody asked for.
         limit: The most in a minute, those that callers ask for among them; None: as many as they ask for.
         capacity: The most traces that wait for ``flush``.
+        linked: Whether a trace links to that of the version that answered, where the loop is traced too.
     """
 
     logged = True
@@ -179,8 +188,10 @@ class Tracer:
         pause: float = 0.0,
         limit: float | None = None,
         capacity: int = 200,
+        linked: bool = False,
     ) -> None:
         self.clock = clock
+        self.linked = linked
         self.counts = TraceCounts()
         self.error = ""
         self._share, self._pause, self._capacity = share, pause, capacity
@@ -257,16 +268,25 @@ class Tracer:
 
 
 def request(traces: Sequence[Trace]) -> bytes:
-    """Traces as one request of OTLP in JSON (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding)."""
+    """Traces of requests as ``written``."""
+    return written([span for trace in traces for span in trace.spans()], _SCOPE)
+
+
+def described(attributes: Mapping[str, str | int]) -> list[dict[str, Any]]:
+    """Attributes as OTLP writes them in JSON."""
+    return [{"key": key, "value": _value(value)} for key, value in attributes.items()]
+
+
+def written(spans: Sequence[dict[str, Any]], scope: str) -> bytes:
+    """Spans as one request of OTLP in JSON (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding)."""
     about: dict[str, str | int] = {
         "service.name": "homeostat",
         "service.version": VERSION,
         "process.pid": os.getpid(),
     }
-    spans = [span for trace in traces for span in trace.spans()]
-    resource = {"attributes": [{"key": key, "value": _value(value)} for key, value in about.items()]}
-    scope = {"scope": {"name": _SCOPE, "version": VERSION}, "spans": spans}
-    return msgspec.json.encode({"resourceSpans": [{"resource": resource, "scopeSpans": [scope]}]})
+    resource = {"attributes": described(about)}
+    told = {"scope": {"name": scope, "version": VERSION}, "spans": spans}
+    return msgspec.json.encode({"resourceSpans": [{"resource": resource, "scopeSpans": [told]}]})
 
 
 def _value(value: str | int) -> dict[str, Any]:

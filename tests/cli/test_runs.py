@@ -44,8 +44,7 @@ def test_runs_without_a_server(homeostat: Shell, tracked: list[hs.Run]) -> None:
         "state",
         "began",
         "loss",
-        "depth",
-        "same",
+        "depth",  # and not what is the same in all of them
     ]
     shown = homeostat("runs", "show", tracked[0].id[:8]).out
     assert f"run/{tracked[0].id} 'run 0' of exp: succeeded" in shown
@@ -178,7 +177,9 @@ def test_the_same_with_a_server(
     assert hs.search().height == 3
     assert hs.best("loss").value == 0.25
     with hs.run("exp", id=tracked[0].id, capture=False):
-        hs.log(loss=7.0)
+        hs.log(loss=7.0, rows=hs.Table([{"a": 1}, {"a": 2}]))
+    table = homeostat("runs", "show", tracked[0].id, "--value", "rows").out.splitlines()
+    assert table[2:5] == ["a", "1", "2"]
     found = hs.search(f"attributes.run_id = '{tracked[0].id}'")
     assert found["metrics.loss"].to_list() == [7.0]
     with pytest.raises(hs.BadRequest):

@@ -76,7 +76,8 @@ def ls(
         else:
             typer.echo("No run is found. Track one: with hs.run('my-experiment'): hs.log(loss=0.3)")
         return
-    metrics, params = _telling([run.metrics for run in found]), _telling([run.params for run in found])
+    metrics = _telling([run.metrics for run in found])
+    params = _telling([run.params for run in found], alike=len(found) == 1)
     rows = [
         [
             run.id[:8],
@@ -245,15 +246,18 @@ def _runs(session: Session) -> Iterator[Runs]:
         yield found
 
 
-def _telling(values: list[dict[str, Any]]) -> list[str]:
-    """The names that tell most: of what most runs have, first of what differs."""
-    names = {name for one in values for name in one if not name.startswith("system/")}
+def _telling(values: list[dict[str, Any]], *, alike: bool = True) -> list[str]:
+    """The names that tell most: of what most runs have, first of what differs; with ``alike`` also of what does not."""
+    texts: dict[str, list[str]] = {}
+    for one in values:
+        for name, value in one.items():
+            if not name.startswith("system/"):
+                texts.setdefault(name, []).append(str(value))
 
     def rank(name: str) -> tuple[bool, int, str]:
-        texts = [str(one[name]) for one in values if name in one]
-        return len(set(texts)) == 1 and len(values) > 1, -len(texts), name
+        return len(set(texts[name])) == 1, -len(texts[name]), name
 
-    return sorted(names, key=rank)[:_SHOWN]
+    return [name for name in sorted(texts, key=rank) if alike or len(set(texts[name])) > 1][:_SHOWN]
 
 
 def _what(run: RunSummary) -> dict[str, Any]:

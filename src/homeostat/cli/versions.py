@@ -23,7 +23,7 @@ def show_version(found: VersionShown) -> None:
     facts: list[list[Any]] = [
         ["stage", f"{record.stage}: {record.stage_reason}" if record.stage_reason else record.stage],
         ["deprecated", told(found.deprecation).removeprefix("deprecated ") if found.deprecation else ""],
-        ["label", record.label],
+        ["label", record.label if record.label != "None" else ""],
         ["aliases", ", ".join(sorted(found.aliases))],
         ["run", f"run/{record.run}" if record.run else ""],
         ["source", record.source],

@@ -15,6 +15,7 @@ from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.explain import status
+from homeostat.app.modelcard import bill_of_materials, card
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
 from homeostat.app.registry import aliases, directories, models, reading, versions
@@ -275,9 +276,11 @@ def test_what_two_mlflow_models_differ_in(container: Container) -> None:
     for kind, serial, needs in (("long", "skops", "numpy==2.1"), ("string", "pickle", "numpy==2.2\npolars")):
         run = create_run(container, experiment).id
         log(container, run, metrics=[Point("loss", 0.5, 0, 0)], params={"depth": "3", "kind": kind})
-        log_inputs(
-            container, run, [RunInput(run="", name="rows", digest=kind, source_type="local", source="/")]
-        )
+        read = [
+            RunInput(run="", name="rows", digest=one, source_type="local", source="/")
+            for one in (kind, "test")
+        ]
+        log_inputs(container, run, read)
         place = f"{experiment}/{run}/artifacts/model"
         text = MLMODEL.replace("TYPE", kind).replace("SERIAL", serial)
         artifacts.write(container, f"{place}/MLmodel", text.encode())
@@ -293,7 +296,7 @@ def test_what_two_mlflow_models_differ_in(container: Container) -> None:
     ]
     assert {key: value for key, value in differing.items() if key[0] != "files"} == {
         ("params", "kind"): ("long", "string"),
-        ("data", "rows"): ("long", "string"),
+        ("data", "rows"): ("long, test", "string, test"),
         ("signature", "input y"): ('{"type":"long"}', '{"type":"string"}'),
         ("flavors", "sklearn"): (
             '{"serialization_format":"skops","sklearn_version":"1.7.0"}',
@@ -304,6 +307,9 @@ def test_what_two_mlflow_models_differ_in(container: Container) -> None:
     }
     same = {"version": 2, "metrics": 1, "params": 1, "training": 1, "signature": 2, "files": 1}
     assert found.same == same  # of the training: the seed
+    described = card(container, "tide", "2")
+    assert sorted(one.ref for one in described.contents.data) == ["rows@string", "rows@test"]
+    assert bill_of_materials(described).count(b'"bom-ref": "rows@') == 2
     artifacts.write(container, f"{place}/MLmodel", b"flavors: [")
     broken = compare(container, "model/tide@1", "model/tide@2").differences
     assert ("signature", "MLmodel") in [(d.group, d.name) for d in broken]

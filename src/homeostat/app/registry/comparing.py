@@ -6,7 +6,7 @@ only its files could tell, and they are not kept here, is not among them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from homeostat.domain.digests import canonical
 from homeostat.domain.errors import BadRequest, Unsafe
 from homeostat.domain.records import Run
 from homeostat.domain.refs import Ref, parse_ref
-from homeostat.domain.tracking import LoggedModelMetric, LoggedModelParam
+from homeostat.domain.tracking import LoggedModelMetric, LoggedModelParam, RunInput
 from homeostat.engine.registry import flavors, package
 
 _REQUIREMENTS: Final = "requirements.txt"
@@ -91,9 +91,9 @@ def _of_run(container: Container, run: Run, facts: Facts) -> None:
     facts["metrics"] |= {metric.key: metric.value for metric in data.metrics} | run.metrics
     facts["params"] |= data.params | run.params
     # A training's inputs are logged too, as the same datasets: its own references say more.
-    facts["data"] |= {f"{ref.kind}/{ref.name}": f"@{ref.version}" for ref in map(parse_ref, run.inputs)} or {
-        read.name: read.digest for read in data.inputs
-    }
+    facts["data"] |= {
+        f"{ref.kind}/{ref.name}": f"@{ref.version}" for ref in map(parse_ref, run.inputs)
+    } or _digests(data.inputs)
     facts["features"] = {f"{ref.kind}/{ref.name}": f"@{ref.version}" for ref in map(parse_ref, run.features)}
     facts["training"] = {
         "run": f"run/{run.id}",
@@ -103,6 +103,14 @@ def _of_run(container: Container, run: Run, facts: Facts) -> None:
         "rows": run.rows or None,
         "labels known until": run.data_until,
     }
+
+
+def _digests(inputs: Sequence[RunInput]) -> dict[str, str]:
+    """Those of datasets by name, of which several may have the same."""
+    found: dict[str, list[str]] = {}
+    for read in inputs:
+        found.setdefault(read.name, []).append(read.digest)
+    return {name: ", ".join(sorted(digests)) for name, digests in found.items()}
 
 
 def _of_logged_model(container: Container, logged: str, facts: Facts) -> None:

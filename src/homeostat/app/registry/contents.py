@@ -54,7 +54,7 @@ def contents(container: Container, record: ModelVersion) -> Contents:
         code=run.code or logged.tags.get(_COMMIT, ""),
         lock=found.lock or run.environment,
         data=[_data(container, text) for text in run.inputs]
-        or [Data(ref=read.name, digest=read.digest) for read in logged.inputs],
+        or [Data(ref=f"{read.name}@{read.digest}", digest=read.digest) for read in logged.inputs],
         views=found.views or run.features,
         params=logged.params | run.params | found.params,
         run=f"run/{run.id}",

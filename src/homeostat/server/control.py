@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final
 from homeostat.domain.errors import Conflict, HomeostatError
 from homeostat.domain.records import Lease
 from homeostat.server.keeping import CANNOT_RUN, PULSE
-from homeostat.server.worker import watch_parent
+from homeostat.server.worker import log_plainly, watch_parent
 
 if TYPE_CHECKING:
     from prometheus_client import Histogram
@@ -276,9 +276,7 @@ def main() -> None:
     parser.add_argument("--listen-fd", type=int, metavar="FD", help="a listening socket to answer on")
     parser.add_argument("--ready-fd", type=int, metavar="FD", help="where to write a byte once it answers")
     options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    for chatty in ("httpx", "alembic", "uvicorn"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    log_plainly()
     if options.parent is not None:
         watch_parent(options.parent)
     signal.signal(signal.SIGTERM, _leave)

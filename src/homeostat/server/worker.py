@@ -267,6 +267,13 @@ def _leave(serving: Serving) -> None:
         _log.warning("lease not removed, it will expire: %s", error)
 
 
+def log_plainly() -> None:
+    """Log to the standard error, of libraries only what is wrong."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    for chatty in ("httpx", "alembic", "uvicorn"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
 def watch_parent(parent: int) -> None:
     """End this process once ``parent`` is gone: politely, then for certain."""
 
@@ -329,7 +336,7 @@ def main() -> None:
     options = parser.parse_args()
     if not is_name(options.worker):
         parser.error(f"{options.worker!r} cannot name a worker: use letters, digits, dot, dash, underscore")
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    log_plainly()
     watch_parent(options.parent)
     one_thread()
 

@@ -28,7 +28,7 @@ def test_the_system_clock_tells_the_machines_time() -> None:
     assert clock.now().tzinfo is UTC
     began = clock.monotonic()
     clock.sleep(0.01)
-    assert 0.01 <= clock.monotonic() - began < 5
+    assert clock.monotonic() - began >= 0.01
 
 
 def test_a_simulated_clock_begins_once(tmp_path: Path) -> None:
@@ -45,7 +45,8 @@ def test_a_simulated_clock_begins_once(tmp_path: Path) -> None:
 
 def test_a_simulated_clock_tells_real_time_apart_from_now(tmp_path: Path) -> None:
     clock = SimulatedClock(tmp_path / "clock", START)
-    assert abs(clock.wall() - datetime.now(UTC)) < timedelta(seconds=5)
+    before = datetime.now(UTC)
+    assert before <= clock.wall() <= datetime.now(UTC)
     began = clock.monotonic()
     clock.sleep(0.01)
     assert clock.monotonic() - began >= 0.01

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,12 +18,13 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"^```(?P<kind>python|console)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.M | re.S)
 _ULID = re.compile(r"\b01[0-9A-HJKMNP-TV-Z]{24}\b")
+_ADDRESS = re.compile(r"127\.0\.0\.1:\d+")
 _PATIENCE = 180.0
 _VARYING = (
     (_ULID, "ULID"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "DIGEST"),
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|\+00:00)?"), "TIME"),
-    (re.compile(r"127\.0\.0\.1:\d+"), "ADDRESS"),
+    (_ADDRESS, "ADDRESS"),
     (re.compile(r"home \S+"), "home HOME"),
     (re.compile(r"((?:control|worker) +\S+ +)\S+ +\d+"), r"\1HOST PID"),
     (re.compile(r"\(process \d+\)"), "(process PID)"),
@@ -81,17 +81,11 @@ def plain(text: str) -> list[str]:
     return [line.strip() for line in text.strip().splitlines() if line.strip()]
 
 
-def free_ports() -> tuple[int, int]:
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
-        return one.getsockname()[1], two.getsockname()[1]
-
-
 class Walk:
     """One walk along the path, in ``folder``. A context manager: what it started ends with it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = free_ports()
         programs = folder / "bin"
         programs.mkdir()
         self._programs = programs
@@ -103,10 +97,11 @@ class Walk:
         } | {
             "PATH": f"{programs}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT / "src"),
-            "HOMEOSTAT_PORT": str(self.ports[0]),
-            "HOMEOSTAT_SERVE_PORT": str(self.ports[1]),
+            "HOMEOSTAT_PORT": "0",
+            "HOMEOSTAT_SERVE_PORT": "0",
         }
         self._up: subprocess.Popen[str] | None = None
+        self._addresses: list[str] = []
         self._asked = ""
 
     def __enter__(self) -> Walk:
@@ -135,7 +130,9 @@ class Walk:
         if step.command.startswith("sleep "):
             self._await(lambda server: _champions(server) == [2])
             return ""
-        command = step.command.replace("127.0.0.1:5001", f"127.0.0.1:{self.ports[1]}")
+        command = step.command
+        if self._addresses:
+            command = command.replace("127.0.0.1:5001", self._addresses[1])
         if self._asked:
             command = _ULID.sub(self._asked, command)
         answer = self._shell(command)
@@ -170,13 +167,14 @@ class Walk:
             )
         assert self._up.stdout is not None
         line = self._up.stdout.readline()
+        self._addresses = _ADDRESS.findall(line)
         # Ready is the control process; the model server follows.
         self._await(lambda server: server.status()["processes"][1:])
         return line
 
     def _await(self, come_true: Callable[[hs.Client], object]) -> None:
         """Wait for what the reader of the README has passed over before the next command is typed."""
-        with hs.Client(f"http://127.0.0.1:{self.ports[0]}") as server:
+        with hs.Client(f"http://{self._addresses[0]}") as server:
             eventually(lambda: come_true(server), within=_PATIENCE)
 
     def _logged(self, server: hs.Client) -> bool:

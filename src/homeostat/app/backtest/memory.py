@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import polars as pl
 
@@ -15,6 +16,8 @@ from homeostat.app.backtest.history import History
 from homeostat.domain.declarations import Dataset, View
 from homeostat.engine.features.featureset import FeatureSet, OnlineFeatures
 from homeostat.ports.online import OnlineStore
+
+_PLACE: Final = "_place"
 
 
 class Memory:
@@ -26,18 +29,22 @@ class Memory:
 
     def __init__(self, history: History) -> None:
         request = history.model.task.request
-        self.by = [*request.keys, *([request.time] if request.time else [])]
+        assert request.time is not None  # checked when the history was kept
+        self._time = request.time
+        self.by = [*request.keys, request.time]
         # Of a request that was corrected, as it came last.
         self._asked = history.requests().unique(self.by, keep="last", maintain_order=True)
-        self._places = {values: place for place, values in enumerate(self._asked.select(self.by).iter_rows())}
+        self._places = self._asked.select(self.by).with_row_index(_PLACE)
         self._sources = history.sources()
         self._known: dict[tuple[str, ...], pl.DataFrame] = {}
 
-    def places(self, requests: pl.DataFrame) -> list[int] | None:
+    def places(self, requests: pl.DataFrame) -> pl.Series | None:
         """Where requests stand; None where history does not hold one of them."""
-        get = self._places.get
-        found = [get(values) for values in requests.select(self.by).iter_rows()]
-        return None if None in found else found  # type: ignore[return-value] # none of them is None
+        asked = requests.select(self.by).cast({name: self._places.schema[name] for name in self.by})
+        times = asked[self._time]
+        near = self._places.filter(pl.col(self._time).is_between(times.min(), times.max()))
+        found = asked.join(near, on=self.by, how="left", maintain_order="left")[_PLACE]
+        return None if found.null_count() else found
 
     def features(self, of: RememberedFeatures) -> pl.DataFrame:
         """The features of every request."""

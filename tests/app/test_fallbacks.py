@@ -13,6 +13,7 @@ from typing import Any, Literal
 import httpx
 import polars as pl
 import pytest
+from tritonclient.grpc import service_pb2 as triton
 
 import homeostat as hs
 from homeostat.adapters.clock import ManualClock, SimulatedClock
@@ -34,6 +35,8 @@ from homeostat.app.training import execute, submit
 from homeostat.domain.errors import Conflict, NotFound, StoreUnavailable
 from homeostat.domain.records import Alert, Deployment
 from homeostat.server.dataplane import DataPlane
+from homeostat.server.protocols.grpc import Calls
+from homeostat.server.protocols.messages import message
 from tests.app.test_healing import damage
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -190,6 +193,21 @@ def test_an_online_store_that_is_away_degrades_to_features_read_before_and_to_th
     assert infer.headers["homeostat-degraded"] == "answer"
     assert infer.json()["parameters"] == {"degraded": "answer"}
     assert "model_version" not in infer.json()
+    called = Calls(DataPlane(serving.plane).asking, DataPlane(serving.plane).measures)
+    asked = message("ModelInferRequest")(model_name="churn")
+    for column in columns:
+        tensor = asked.inputs.add(name=column["name"], datatype=column["datatype"], shape=[1])
+        if column["name"] == "size":
+            tensor.contents.fp64_contents.append(0.5)
+        else:
+            tensor.contents.bytes_contents.append(column["data"][0].encode())  # type: ignore[index] # a list of texts
+
+    async def call() -> bytes:
+        return bytes((await called.answer("ModelInfer", asked)).SerializeToString())
+
+    heard = triton.ModelInferResponse.FromString(shop.loop.run(call()))
+    assert heard.parameters["degraded"].string_param == "answer"
+    assert heard.model_version == ""
     pinned = shop.ask(serving, "/v2/models/churn/versions/1/infer", json={"inputs": columns})
     assert pinned.status_code == 503  # who asks one version gets no other answer
 
@@ -198,7 +216,7 @@ def test_an_online_store_that_is_away_degrades_to_features_read_before_and_to_th
     app = DataPlane(serving.plane)
     counted = app.measures.exposition().decode()
     assert 'deployment="churn",fallback="features"} 1' in counted
-    assert 'deployment="churn",fallback="answer"} 5' in counted
+    assert 'deployment="churn",fallback="answer"} 6' in counted
 
     log = shop.log(serving)
     rows = {row["prediction_id"]: row for row in log.to_dicts()}

@@ -62,12 +62,6 @@ def hold(
     return lease
 
 
-def beat(container: Container, lease: Lease) -> None:
-    """Say that this process still lives."""
-    with container.store.begin() as tx:
-        tx.put(msgspec.structs.replace(lease, heartbeat=container.clock.wall()))
-
-
 def release(container: Container, lease: Lease) -> None:
     """Give the lease back."""
     with container.store.begin() as tx:

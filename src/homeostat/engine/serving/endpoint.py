@@ -264,7 +264,7 @@ class Endpoint:
 
     def _conclude(self, ask: _Ask) -> None:
         """A request is answered as a whole: one row that cannot be scored takes the others with it."""
-        failed = next((item for item in ask.items if not item.served), None)
+        failed = next((item for item in ask.items if item.status != 200 and item.fallback is None), None)
         for item in ask.items:
             if failed is not None:
                 item.status, item.score, item.fallback = failed.status, None, None

@@ -204,14 +204,16 @@ def settle(items: list[Prediction], many: bool) -> None:
     Raises:
         HttpError: one cannot be scored, and takes the others with it.
     """
-    if not items[0].served:
+    if items[0].status != 200 and items[0].fallback is None:
         raise _failed(items, many)
 
 
 def marks(items: Sequence[Prediction]) -> list[tuple[bytes, bytes]] | None:
     """The header of an answer that is a fallback's, which names it; None where all are those of versions."""
-    kinds = fallbacks(items)
-    return [(DEGRADED, kinds.encode())] if kinds else None
+    for item in items:  # nearly always all of them, so by the least work
+        if item.fallback is not None:
+            return [(DEGRADED, fallbacks(items).encode())]
+    return None
 
 
 def fallbacks(items: Sequence[Prediction]) -> str:

@@ -251,7 +251,7 @@ def concept_drift(*, false_alarm: float = 0.05) -> ConceptDrift:
 
     By a test that looks at each labelled answer once, needs no threshold, and estimates since when. The training that
     follows makes two candidates, from all rows and from those since then, and keeps the better one on the newest
-    labels. From its tenth look on.
+    labels. From its tenth look on, of which those at the rows held out in training are the first.
 
     Args:
         false_alarm: The probability of any false report within a year, as long as losses do not rise.

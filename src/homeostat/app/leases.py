@@ -11,7 +11,6 @@ import socket
 from datetime import timedelta
 from typing import Final, Literal
 
-import msgspec
 import psutil
 
 from homeostat.adapters.online.boot import boot_id

@@ -356,6 +356,7 @@ def test_quality_is_held_to_its_level_where_no_rule_asks_for_it(trained: Contain
     controller.tick()
     (page,) = trained.store.find(records.Alert, ("key", "=", "slo:shop:log_loss"))
     assert page.severity == "page"
+    assert "homeostat train shop" in page.action  # there is no rule that would
     of = (("deployment", "=", "shop"), ("monitor", "=", "log_loss"))
     looked = trained.store.count(records.Window, *of)
     advance(trained, timedelta(hours=23))

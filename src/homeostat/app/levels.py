@@ -63,11 +63,11 @@ def judged(
     )
 
 
-def settle_level(tx: Transaction, container: Container, deployment: str, window: Window) -> None:
+def settle_level(tx: Transaction, container: Container, model: Model, window: Window) -> None:
     """Page for quality that does not hold, or resolve it. What has alerts on its budget (``slos``) has no other."""
     if window.monitor in ("availability", "p99", "fairness"):
         return
-    key = f"slo:{deployment}:{window.monitor}"
+    key = f"slo:{model.name}:{window.monitor}"
     if not window.breached:
         if window.value is not None and window.rows >= LEAST_ROWS:  # too little to judge by is no recovery
             resolve_alert(tx, container, key)
@@ -78,12 +78,14 @@ def settle_level(tx: Transaction, container: Container, deployment: str, window:
         tx,
         container,
         key=key,
-        subject=f"deployment/{deployment}",
+        subject=f"deployment/{model.name}",
         severity="page",
         summary=(
             f"{window.monitor} is {window.value:.4g} on {window.rows} requests "
             f"since {window.start:%Y-%m-%d %H:%M}; {window.threshold:g} is promised"
         ),
-        action="the retraining rules decide next; homeostat why shows each evaluation",
+        action="the retraining rules decide next; homeostat why shows each evaluation"
+        if model.retrain is not None
+        else f"nothing is done by itself, for it has no rules; homeostat train {model.name} trains it again",
         detail={"value": window.value, "threshold": window.threshold, "rows": window.rows},
     )

@@ -65,19 +65,16 @@ def watch(container: Container, model: Model) -> Watched | None:
     found = drifts(container, model, log, now)
     shown = business_windows(container, model, log, now)
     with container.store.begin() as tx:
+        # All of them first: an alert names what stands out in any. One by one: rules may ask for the same twice.
+        for window in (*windows, *asked, *decided, *shown, *found.passed, *found.windows):
+            tx.put(window)
         for window in windows:
-            tx.put(window)
-            settle_level(tx, container, deployment.name, window)
+            settle_level(tx, container, model, window)
         for window in asked:
-            tx.put(window)
             settle_inputs(tx, container, window)
         for window in decided:
-            tx.put(window)
             settle_attributions(tx, container, window)
-        for window in (*shown, *found.passed):
-            tx.put(window)
         for window in found.windows:
-            tx.put(window)
             if window.threshold is not None:
                 settle_drift(tx, container, window)
     levels = {

@@ -25,14 +25,17 @@ from tests.server.ups import environment
 
 SECRET = "hunter2-correct-horse"
 PROGRAM = """
-import sys, time
+import os, sys, time
+from pathlib import Path
 import homeostat as hs
 import numpy as np
 np.random.seed(7)
 with hs.run("captured", sample=0.2, group="g", notes="*why*") as outer:
     print("connecting with password=%s" % sys.argv[2])
     print("done", file=sys.stderr)
-    time.sleep(2.5)
+    spool = Path(os.environ["HOMEOSTAT_HOME"], "spool")
+    while not any(b"system/process_" in segment.read_bytes() for segment in spool.glob("*/*/*.wal")):
+        time.sleep(0.05)
     with hs.run("captured", name="inner") as inner:
         hs.log(loss=1.0)
 """

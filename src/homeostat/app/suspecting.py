@@ -15,6 +15,7 @@ from homeostat.ports.meta import Reads
 _BEFORE: Final = timedelta(days=2)
 _MINUTE: Final = timedelta(minutes=1)  # an onset is known to the minute that it lies in
 _MOST: Final = 5
+_NAMED: Final = 3
 _LOOKED_AT: Final = 200
 # Kinds of change in a sentence; what an event of it is about stands before it.
 _CHANGES: Final = {
@@ -77,7 +78,12 @@ def _about(event: Event, near: set[str]) -> bool:
 
 
 def _told(event: Event) -> str:
-    reason = str(event.body.get("reason") or "")
+    changed = [
+        f"{one['action']} {one['ref']}{f' ({said})' if (said := one.get('detail')) else ''}"
+        for one in event.body.get("changes", [])
+    ]
+    more = f" and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
+    reason = str(event.body.get("reason") or "") or f"{', '.join(changed[:_NAMED])}{more}"
     return f"{event.subject} {_CHANGES[event.kind]}{f': {reason}' if reason else ''}"
 
 

@@ -142,6 +142,15 @@ def test_what_cannot_be_served_says_why(tmp_path: Path) -> None:
     odd.write_bytes(b"x")
     with pytest.raises(NotFound, match="of no format that is known"):
         load(odd)
+    for name, remedy in (
+        ("net.pt2", "torch.onnx.export"),
+        ("trees.cbm", "format='onnx'"),
+        ("a.py", "a.py:Churn"),
+    ):
+        (tmp_path / name).write_bytes(b"x")
+        with pytest.raises(NotFound, match="of no format that is known") as unknown:
+            load(tmp_path / name)
+        assert remedy in unknown.value.remedy
     (tmp_path / "model.skops").write_bytes(b"x")
     with pytest.raises(Unsafe):
         load(tmp_path / "model.skops")

@@ -52,6 +52,16 @@ _SUFFIXES: Final[Mapping[str, str]] = {
     ".pkl": _PICKLE,
     ".pickle": _PICKLE,
 }
+_TORCH: Final = (
+    "PyTorch's files may run what is in them: export it with torch.onnx.export, save its tensors as safetensors, "
+    "or serve a class that reads it, as in net.py:Net"
+)
+_ELSEWISE: Final[Mapping[str, str]] = {
+    ".py": "Name its class, as in {path}:Churn",
+    **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt"), _TORCH),
+    ".cbm": "Save it as a graph: model.save_model('model.onnx', format='onnx')",
+}
+"""What to do with files of other kinds, by their suffix."""
 _DETAILS: Final[Mapping[str, bytes]] = {
     _XGBOOST: b'{"format":"xgboost","kind":"Booster"}',
     _LIGHTGBM: b'{"format":"lightgbm"}',
@@ -294,9 +304,8 @@ def read(path: Path) -> dict[str, bytes]:
     if name is None:
         raise NotFound(
             f"{path} is of no format that is known",
-            remedy=f"Name its class, as in {path}:Churn"
-            if path.suffix == ".py"
-            else f"Give a folder of MLflow, or a file with one of {', '.join(_SUFFIXES)}; any other model by a class "
+            remedy=_ELSEWISE.get(path.suffix.lower(), "").format(path=path)
+            or f"Give a folder of MLflow, or a file with one of {', '.join(_SUFFIXES)}; any other model by a class "
             "that reads it, as in churn.py:Churn",
         )
     beside = path.with_name(formats.DETAILS)

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from homeostat.adapters.sources.reading import EPOCH, damaged, file_at, files_of
+from homeostat.adapters.sources.reading import EPOCH, RunsAlone, damaged, file_at, files_of
 from homeostat.domain.records import Run
 from homeostat.ports.sources import (
     Columns,
@@ -27,8 +27,6 @@ from homeostat.ports.sources import (
     Missing,
     SourceExperiment,
     SourceFile,
-    SourceLoggedModel,
-    SourceModel,
     SourceRun,
 )
 
@@ -54,7 +52,7 @@ class _Place:
     shared: list[Path] = field(default_factory=list)
 
 
-class NeptuneExport:
+class NeptuneExport(RunsAlone):
     """Reads an export of Neptune; see the port.
 
     Args:
@@ -88,21 +86,6 @@ class NeptuneExport:
         """Every run."""
         for (project, run), place in sorted(self._runs.items()):
             yield Item(f"run {project}/{run}", partial(self._run, place))
-
-    def logged_models(self) -> Iterator[Item[SourceLoggedModel]]:
-        """None: an export of Neptune has no such thing."""
-        return iter(())
-
-    def models(self) -> Iterator[Item[SourceModel]]:
-        """None: an export of Neptune has no such thing."""
-        return iter(())
-
-    def missing(self) -> Iterable[Missing]:
-        """Nothing that is not told with the runs."""
-        return ()
-
-    def close(self) -> None:
-        """Nothing is open."""
 
     def _run(self, place: _Place) -> SourceRun:
         single = {

@@ -1,4 +1,4 @@
-"""What readers of sources share: files of a folder, texts, times, and what a damaged place is called.
+"""What readers of sources share: files of a folder, texts, times, what a damaged place is called, and having no models.
 
 Links that lead out of the folder being read are followed only on request: the folder may be somebody else's, and what
 they lead to mine.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -17,11 +17,30 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from homeostat.domain.errors import BadRequest
-from homeostat.ports.sources import Missing, SourceFile
+from homeostat.ports.sources import Item, Missing, SourceFile, SourceLoggedModel, SourceModel
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 PIECE: Final = 1 << 20
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+
+
+class RunsAlone:
+    """What a source has beside runs where nothing else is: no models, nothing missing, nothing open."""
+
+    def logged_models(self) -> Iterator[Item[SourceLoggedModel]]:
+        """None."""
+        return iter(())
+
+    def models(self) -> Iterator[Item[SourceModel]]:
+        """None."""
+        return iter(())
+
+    def missing(self) -> Iterable[Missing]:
+        """Nothing that is not told with the runs."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def files_of(

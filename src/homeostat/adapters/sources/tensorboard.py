@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ import numpy as np
 from homeostat.adapters.sources import messages
 from homeostat.adapters.sources.columns import gathered
 from homeostat.adapters.sources.framing import tfrecords
-from homeostat.adapters.sources.reading import EPOCH, damaged, file_at
+from homeostat.adapters.sources.reading import EPOCH, RunsAlone, damaged, file_at
 from homeostat.adapters.sources.tensorboard_values import kind_of, shown_of
 from homeostat.adapters.sources.values import Shown, value_files
 from homeostat.domain.records import Run, RunState
@@ -31,8 +31,6 @@ from homeostat.ports.sources import (
     Missing,
     SourceExperiment,
     SourceFile,
-    SourceLoggedModel,
-    SourceModel,
     SourceRun,
 )
 
@@ -52,7 +50,7 @@ _DTYPES: Final = {
 }
 
 
-class TensorboardFolder:
+class TensorboardFolder(RunsAlone):
     """Reads TensorBoard's logs in a folder; see the port.
 
     Args:
@@ -82,21 +80,6 @@ class TensorboardFolder:
         for folder, paths in self._folders.items():
             name = folder.relative_to(self._root).as_posix()
             yield Item(f"run {name}", partial(_run, self._root.name if name == "." else name, paths))
-
-    def logged_models(self) -> Iterator[Item[SourceLoggedModel]]:
-        """None: TensorBoard knows no models."""
-        return iter(())
-
-    def models(self) -> Iterator[Item[SourceModel]]:
-        """None: TensorBoard knows no models."""
-        return iter(())
-
-    def missing(self) -> Iterable[Missing]:
-        """Nothing that is not told with the runs."""
-        return ()
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 @dataclass

@@ -7,7 +7,7 @@ was logged is read here. The log itself comes along as a file: what is not read 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -19,7 +19,7 @@ import msgspec
 from homeostat.adapters.sources import messages
 from homeostat.adapters.sources.columns import gathered
 from homeostat.adapters.sources.framing import wandb_records
-from homeostat.adapters.sources.reading import EPOCH, damaged, file_at, files_of, json_texts
+from homeostat.adapters.sources.reading import EPOCH, RunsAlone, damaged, file_at, files_of, json_texts
 from homeostat.adapters.sources.values import Shown, value_files
 from homeostat.adapters.sources.wandb_values import media_of, shown_of
 from homeostat.domain.errors import BadRequest
@@ -30,8 +30,6 @@ from homeostat.ports.sources import (
     Missing,
     SourceExperiment,
     SourceFile,
-    SourceLoggedModel,
-    SourceModel,
     SourceRun,
 )
 
@@ -41,8 +39,8 @@ _TIMES: Final = {"_timestamp": "time", "_runtime": "time"}
 _FLOATS: Final = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
-class WandbFolder:
-    """Reads the runs of W&B in a folder, or one of them; see the port.
+class WandbFolder(RunsAlone):
+    """Reads the runs of W&B in a folder, or one of them; see the port. Its models are on a server.
 
     Args:
         root: A folder in which ``run-*.wandb`` files are somewhere, or such a file.
@@ -70,21 +68,6 @@ class WandbFolder:
         """Every run, the oldest first."""
         for path in self._logs:
             yield Item(f"run {path.stem.removeprefix('run-')}", partial(_run, path, self._links))
-
-    def logged_models(self) -> Iterator[Item[SourceLoggedModel]]:
-        """None: a folder of W&B has no such thing."""
-        return iter(())
-
-    def models(self) -> Iterator[Item[SourceModel]]:
-        """None: the registry is on a server of W&B."""
-        return iter(())
-
-    def missing(self) -> Iterable[Missing]:
-        """Nothing that is not told with the runs."""
-        return ()
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 @dataclass

@@ -23,7 +23,6 @@ MINUTE: Final = timedelta(minutes=1)
 CHANCE: Final = 1e-6
 _HOLD: Final = 5  # minutes without a rule that fires until an alert is over
 
-Flags = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 
 

@@ -19,26 +19,10 @@ from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.registry.package import Signature, load, pack, store
 from homeostat.engine.tracking import TrainingSet
 from homeostat.ports.blobs import Blobs
+from tests.engine.registry.packing import Kept
 
 Tables = dict[str, pl.DataFrame]
 JULY = datetime(2013, 7, 8, tzinfo=UTC)
-
-
-class Memory:
-    """Blobs in a dictionary."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-
-    def put(self, data: bytes) -> str:
-        from homeostat.domain.digests import digest_bytes
-
-        digest = digest_bytes(data)
-        self.kept[digest] = data
-        return digest
-
-    def get(self, digest: str) -> bytes:
-        return self.kept[digest]
 
 
 def features(project: Declared) -> FeatureSet:
@@ -176,7 +160,7 @@ def test_the_project_trusts_the_fault_it_brings_and_nobody_else_does(
     trusted = project.models["flight-delay"].trusted
     parts = {"environment": "", "example": {}, "reference": {}}
     files = pack(batch_normalised, signature, trusted=trusted, **parts)  # type: ignore[arg-type] # as the annotations say
-    blobs: Blobs = Memory()  # type: ignore[assignment] # the two methods that are used
+    blobs: Blobs = Kept()  # type: ignore[assignment] # the two methods that are used
     manifest = store(blobs, files)
     assert load(blobs, manifest, trusted).predict(X) == pytest.approx(batch_normalised.predict_proba(X)[:, 1])
     with pytest.raises(Unsafe, match=r"faults\.BatchNormalised"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,13 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from homeostat.domain.contracts import Column
 from homeostat.domain.declarations.base import PROJECT_MODULE
-from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import BadScores, NotFound, Unsafe
 from homeostat.engine.registry import package
 from homeostat.engine.registry.formats import scikit
 from homeostat.engine.registry.formats.base import allow
 from homeostat.engine.registry.package import Signature
 from homeostat.engine.registry.safety import check_trees, is_known
+from tests.engine.registry.packing import Kept
 
 RNG = np.random.default_rng(3)
 X = pl.DataFrame(RNG.normal(size=(400, 3)), schema=["a", "b", "c"])
@@ -41,31 +40,6 @@ SIGNATURE = Signature(
     views=("feature-view/weather@1",),
     label="late",
 )
-
-
-class MemoryBlobs:
-    """Blobs in a dictionary, which a test may damage."""
-
-    def __init__(self) -> None:
-        self.data: dict[str, bytes] = {}
-
-    def put(self, data: bytes) -> str:
-        self.data[digest_bytes(data)] = data
-        return digest_bytes(data)
-
-    def get(self, digest: str) -> bytes:
-        if digest not in self.data:
-            raise NotFound(f"no blob {digest}")
-        return self.data[digest]
-
-    def exists(self, digest: str) -> bool:
-        return digest in self.data
-
-    def delete(self, digest: str) -> None:
-        self.data.pop(digest, None)
-
-    def digests(self) -> Iterator[str]:
-        return iter(self.data)
 
 
 class Oracle(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -96,7 +70,7 @@ ESTIMATORS = {
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_package_predicts_as_the_estimator_did(name: str) -> None:
-    estimator, blobs = ESTIMATORS[name].fit(X, Y), MemoryBlobs()
+    estimator, blobs = ESTIMATORS[name].fit(X, Y), Kept()
     manifest = package.store(blobs, packed(estimator, extra={"report.json": b"{}"}))
     found = package.load(blobs, manifest, expect=package.digest(manifest))
     np.testing.assert_array_equal(found.predict(X), estimator.predict_proba(X)[:, 1])
@@ -109,7 +83,7 @@ def test_a_package_predicts_as_the_estimator_did(name: str) -> None:
 
 @pytest.mark.parametrize("file", [scikit.FILE, package.SIGNATURE, package.REFERENCE])
 def test_an_altered_or_missing_file_is_refused(file: str) -> None:
-    blobs = MemoryBlobs()
+    blobs = Kept()
     manifest = package.store(blobs, packed(ESTIMATORS["pipeline"].fit(X, Y)))
     where = manifest["files"][file]
     whole = blobs.data[where]
@@ -124,14 +98,14 @@ def test_an_altered_or_missing_file_is_refused(file: str) -> None:
 @pytest.mark.parametrize("file", [package.SIGNATURE, package.EXAMPLE, package.REFERENCE])
 @pytest.mark.parametrize("data", [b"{", b"[]", b"\xff", b"[" * 100_000])
 def test_a_file_of_another_form_is_refused(file: str, data: bytes) -> None:
-    blobs = MemoryBlobs()
+    blobs = Kept()
     manifest = package.store(blobs, packed(ESTIMATORS["pipeline"].fit(X, Y)) | {file: data})
     with pytest.raises(Unsafe, match=f"{file} of the package"):
         package.load(blobs, manifest)
 
 
 def test_another_manifest_is_refused() -> None:
-    blobs = MemoryBlobs()
+    blobs = Kept()
     manifest = package.store(blobs, packed(ESTIMATORS["pipeline"].fit(X, Y)))
     digest = package.digest(manifest)
     changed = {"files": {**manifest["files"], package.EXAMPLE: blobs.put(b'{"id":"y"}')}}
@@ -146,7 +120,7 @@ def test_a_type_of_ones_own_is_refused_until_it_is_named() -> None:
     name = f"{Oracle.__module__}.Oracle"
     with pytest.raises(Unsafe, match=rf"(?s){name}.*trusted="):
         packed(Oracle().fit(X, Y))
-    blobs = MemoryBlobs()
+    blobs = Kept()
     manifest = package.store(blobs, packed(Oracle().fit(X, Y), trusted=[name]))
     with pytest.raises(Unsafe, match="nobody allowed"):
         package.load(blobs, manifest)
@@ -156,7 +130,7 @@ def test_a_type_of_ones_own_is_refused_until_it_is_named() -> None:
 def test_functions_that_run_text_are_refused_though_numpy_has_them() -> None:
     from numpy import testing
 
-    blobs = MemoryBlobs()
+    blobs = Kept()
     model = skops.io.dumps(FunctionTransformer(testing.rundocs))
     files = {**packed(ESTIMATORS["pipeline"].fit(X, Y)), scikit.FILE: model}
     with pytest.raises(Unsafe, match="rundocs"):
@@ -193,7 +167,7 @@ def test_a_histogram_tree_that_points_outside_is_refused(field: str, value: int)
     estimator._predictors[1][0].nodes[field][0] = value
     files = packed(HistGradientBoostingClassifier(max_iter=2).fit(X, Y))
     files[scikit.FILE] = skops.io.dumps(estimator)
-    blobs = MemoryBlobs()
+    blobs = Kept()
     with pytest.raises(Unsafe, match="points outside"):
         package.load(blobs, package.store(blobs, files))
 

@@ -7,17 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from homeostat.adapters.executors import LocalExecutor
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.ports.executor import JobState
-
-T = TypeVar("T")
+from tests.server.ups import eventually
 
 # A job that does what its arguments say.
 JOB = """
@@ -67,15 +65,6 @@ def executor(tmp_path: Path) -> Iterator[LocalExecutor]:
     )
     yield executor
     executor.close()
-
-
-def eventually(probe: Callable[[], T], seconds: float = 120.0) -> T:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if value := probe():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s")
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -144,6 +142,10 @@ def test_the_page_has_the_sections_of_a_card(container: Container) -> None:
 
 
 def test_the_bill_of_materials_is_valid_cyclonedx(container: Container) -> None:
+    # Importing it takes seconds, for the grammars of addresses: not where these tests are only collected.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     found = card(container, "churn")
     data = bill_of_materials(found)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(data.decode()) is None

@@ -29,7 +29,7 @@ def tables() -> dict[str, pl.DataFrame]:
     }
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """Small models train slower on more threads than there are idle cores."""
     with threadpool_limits(limits=1):

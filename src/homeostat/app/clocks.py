@@ -55,6 +55,8 @@ _DATED: Final[tuple[tuple[type[Record], tuple[str, ...]], ...]] = (
 
 def keep_time(container: Container) -> list[str]:
     """Note how far the clock came; where it was set back, go on from there. Says what was done."""
+    if container.settings.clock == "simulated":  # it cannot go back
+        return []
     store, now = container.store, container.clock.now()
     known = store.get(Cursor, _REACHED)
     seconds = int(now.timestamp())

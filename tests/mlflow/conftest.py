@@ -18,10 +18,8 @@ _HERE = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The first test may have to make the client's environment."""
     for item in items:
-        if _HERE in item.path.parents:
-            item.add_marker("slow")
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(900))
+        if _HERE in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(scope="session")

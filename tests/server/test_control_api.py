@@ -91,7 +91,7 @@ def test_rows_as_arrow(client: TestClient) -> None:
         ("GET", "/nothing", None, 404, "not_found", ""),
         ("GET", "/runs/R1", None, 404, "not_found", ""),
         ("GET", "/predictions/P1", None, 404, "not_found", ""),
-        ("GET", "/why/delay", None, 404, "not_found", ""),
+        ("GET", "/why/other", None, 404, "not_found", ""),
         ("GET", "/why/delay?limit=many", None, 400, "bad_request", "limit"),
         ("GET", "/lineage?ref=delay", None, 400, "bad_request", ""),
         ("GET", "/lineage?ref=model/delay&direction=left", None, 400, "bad_request", "direction"),

@@ -79,7 +79,11 @@ order = hs.Model(
     "order",
     task=hs.Ranking(label="clicked", source=clicks, request=shown, query="search", k=3),
     train=rank,
-    gates=[hs.beats("baseline", "ndcg"), hs.beats("champion", "map"), hs.worst_slice("phone", "mrr", at_least=0.3, min_rows=50)],
+    gates=[
+        hs.beats("baseline", "ndcg"),
+        hs.beats("champion", "map"),
+        hs.worst_slice("phone", "mrr", at_least=0.3, min_rows=50),
+    ],
     slo=hs.SLO(quality={"ndcg": 0.5}),
     retrain=hs.when(hs.slo_burn("ndcg")),
 )

@@ -175,7 +175,7 @@ def feature_set(container: Container, model: Model) -> FeatureSet:
         view.source.name: view.source for view in model.features if isinstance(view, FeatureView | Windows)
     }
     known = schemas(container, {**sources, request.name: request})
-    return container.features(model.features, request, known, model.task.aside)
+    return container.features(model.features, model.task, known)
 
 
 def apply(container: Container, declared: Declared) -> list[Change]:

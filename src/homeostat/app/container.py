@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from homeostat.adapters.sql import SqlMetaStore
-    from homeostat.domain.declarations import Dataset, View
+    from homeostat.domain.declarations import Task, View
     from homeostat.engine.features.featureset import FeatureSet
     from homeostat.ports.blobs import Blobs
     from homeostat.ports.clock import Clock
@@ -200,13 +200,11 @@ class Container:
 
         return ExportFolder(folder)
 
-    def features(
-        self, views: Sequence[View], request: Dataset, schemas: Mapping[str, pl.Schema], skip: Sequence[str]
-    ) -> FeatureSet:
+    def features(self, views: Sequence[View], task: Task, schemas: Mapping[str, pl.Schema]) -> FeatureSet:
         """The features of a model; see ``FeatureSet``. A replay of history remembers those it has computed."""
         from homeostat.engine.features.featureset import FeatureSet
 
-        return FeatureSet(views, request, schemas, skip)
+        return FeatureSet(views, task.request, schemas, [task.label], task.aside)
 
     def close(self) -> None:
         """Close every port that was made, the last first. The container is spent."""

@@ -152,9 +152,8 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
     others = {n: dataset for n, dataset in _sources(model_then).items() if n != request.name}
     features = container.features(
         model_then.features,
-        request,
+        model_then.task,
         {request.name: schema, **schemas(container, others)},
-        model_then.task.aside,
     )
     trained = [column.name for column in signature.features]
     if features.names != trained:

@@ -11,6 +11,7 @@ so what training accepts and what serving accepts cannot differ::
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from math import ceil, floor
 from typing import Annotated, Any, Final, Literal
@@ -45,6 +46,7 @@ def Check(
     lt: float | None = None,
     pattern: str | None = None,
     unit: str | None = None,
+    size: int | None = None,
 ) -> msgspec.Meta:
     """What the values of a column may be, for ``Annotated``.
 
@@ -55,17 +57,26 @@ def Check(
         lt: Less than this.
         pattern: A regular expression that is found in the text.
         unit: What a number counts, as ``"°F"`` or ``"min"``; told to people, and not checked.
+        size: How many numbers a vector has, of ``list[float]``.
     """
     said: dict[str, Any] = {"ge": ge, "gt": gt, "le": le, "lt": lt, "pattern": pattern}
+    said |= {"min_length": size, "max_length": size}
     return msgspec.Meta(**said, extra={"unit": unit} if unit else None)
 
 
 class Contract(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Base of contracts. Fields may be ``str``, ``float``, ``int``, ``bool``, ``datetime`` (UTC) or a ``Literal``."""
+    """Base of contracts. Fields may be ``str``, ``float``, ``int``, ``bool``, ``datetime`` (UTC) or a ``Literal``.
+
+    ``Annotated[list[float], hs.Check(size=8)]`` is a vector, as an embedding. It is kept as a column for each of its
+    numbers, ``name__0`` to ``name__7``; tables and requests may hold it as a list, or as those columns.
+    """
 
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
-    """One column of a contract: its type and which values it may hold; bounds are in the column's own unit."""
+    """One column of a contract: its type and which values it may hold; bounds are in the column's own unit.
+
+    ``vector`` is the name of the vector that it is a number of.
+    """
 
     name: str
     type: ColumnType
@@ -77,6 +88,7 @@ class Column(msgspec.Struct, frozen=True, kw_only=True):
     pattern: str | None = None
     choices: tuple[str | int, ...] | None = None
     unit: str | None = None
+    vector: str | None = None
 
 
 def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
@@ -87,20 +99,46 @@ def columns_of(contract: type[Contract]) -> tuple[Column, ...]:
     """
     info = types.type_info(contract)
     assert isinstance(info, types.StructType)
-    return tuple(_column(contract.__name__, field) for field in info.fields)
+    return tuple(column for field in info.fields for column in _columns(contract.__name__, field))
+
+
+def vectors(columns: Iterable[Column]) -> dict[str, list[str]]:
+    """The columns of each vector, in the order of its numbers."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        if column.vector is not None:
+            found.setdefault(column.vector, []).append(column.name)
+    return found
+
+
+def _columns(contract: str, field: types.Field) -> Iterator[Column]:
+    inner, nullable = _plain(field.type)
+    if not isinstance(inner, types.ListType):
+        yield _column(contract, field)
+        return
+    if not isinstance(inner.item_type, types.FloatType) or not inner.max_length:
+        raise DeclarationError(
+            f"field {field.name!r} is a list that no column can hold",
+            remedy="Write a vector like Annotated[list[float], hs.Check(size=8)]",
+            declaration=f"contract {contract}",
+        )
+    for place in range(inner.max_length):
+        name = f"{field.name}__{place}"
+        yield Column(name=name, type="float", nullable=nullable, vector=field.name)
+
+
+def _plain(given: types.Type) -> tuple[types.Type, bool]:
+    """A field's type without annotations and None, and whether it may be None."""
+    inner, nullable = given.type if isinstance(given, types.Metadata) else given, False
+    if isinstance(inner, types.UnionType):
+        members = [one for one in inner.types if not isinstance(one, types.NoneType)]
+        nullable = len(members) < len(inner.types)
+        inner = members[0] if len(members) == 1 else inner
+    return (inner.type if isinstance(inner, types.Metadata) else inner), nullable
 
 
 def _column(contract: str, field: types.Field) -> Column:
-    inner, units = field.type, _units(field.type)
-    inner = inner.type if isinstance(inner, types.Metadata) else inner
-    nullable = False
-    if isinstance(inner, types.UnionType):
-        members = [t for t in inner.types if not isinstance(t, types.NoneType)]
-        nullable = len(members) < len(inner.types)
-        inner = members[0] if len(members) == 1 else inner
-        units += _units(inner)
-    if isinstance(inner, types.Metadata):
-        inner = inner.type
+    (inner, nullable), units = _plain(field.type), _units(field.type)
     bounds: dict[str, Any] = {
         name: getattr(inner, name) for name in ("ge", "gt", "le", "lt", "pattern") if hasattr(inner, name)
     }
@@ -116,7 +154,7 @@ def _column(contract: str, field: types.Field) -> Column:
     if type(inner) not in _TYPES:
         raise DeclarationError(
             f"field {field.name!r} has a type that a column cannot hold",
-            remedy="Use str, float, int, bool, datetime or a Literal, each alone or with None",
+            remedy="Use str, float, int, bool, datetime, a Literal or list[float], each alone or with None",
             declaration=f"contract {contract}",
         )
     unit = units[0] if units else None
@@ -124,9 +162,13 @@ def _column(contract: str, field: types.Field) -> Column:
 
 
 def _units(given: types.Type) -> list[str]:
-    """The unit that a part of an annotation names, if it does."""
-    extra = given.extra if isinstance(given, types.Metadata) else None
-    return [extra["unit"]] if extra and "unit" in extra else []
+    """The units that an annotation names, of the field or of what it is where it is not None."""
+    if isinstance(given, types.UnionType):
+        return [unit for one in given.types for unit in _units(one)]
+    if not isinstance(given, types.Metadata):
+        return []
+    own = [given.extra["unit"]] if given.extra and "unit" in given.extra else []
+    return own + _units(given.type)
 
 
 _PYTHON: dict[ColumnType, Any] = {

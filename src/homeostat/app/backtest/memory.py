@@ -69,7 +69,7 @@ class RememberedFeatures(FeatureSet):
 
     def __init__(
         self,
-        given: tuple[Sequence[View], Dataset, Mapping[str, pl.Schema], Sequence[str]],
+        given: tuple[Sequence[View], Dataset, Mapping[str, pl.Schema], Sequence[str], Sequence[str]],
         memory: Memory,
     ) -> None:
         super().__init__(*given)

@@ -18,7 +18,7 @@ from homeostat.app.backtest.history import History
 from homeostat.app.backtest.memory import Memory, RememberedFeatures
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
-from homeostat.domain.declarations import Dataset, View
+from homeostat.domain.declarations import Task, View
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.ports.executor import JobState
 
@@ -46,11 +46,9 @@ class World(Container):
         self.executor = self.jobs
         self.online = Nowhere()
 
-    def features(
-        self, views: Sequence[View], request: Dataset, schemas: Mapping[str, pl.Schema], skip: Sequence[str]
-    ) -> FeatureSet:
+    def features(self, views: Sequence[View], task: Task, schemas: Mapping[str, pl.Schema]) -> FeatureSet:
         """The features of a model, remembered over all requests of history."""
-        return RememberedFeatures((views, request, schemas, skip), self._memory)
+        return RememberedFeatures((views, task.request, schemas, [task.label], task.aside), self._memory)
 
 
 class AtOnce:

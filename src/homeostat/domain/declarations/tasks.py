@@ -63,8 +63,8 @@ class Task(ABC):
 
     @property
     def aside(self) -> list[str]:
-        """The columns that are no features where a model declares none."""
-        return [self.label]
+        """The columns of a request that are no features where a model declares none."""
+        return []
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -257,8 +257,8 @@ class Ranking(Task):
 
     @property
     def aside(self) -> list[str]:
-        """The label, and the name of the query."""
-        return [self.label, self.query]
+        """The name of the query."""
+        return [self.query]
 
     def spec(self) -> dict[str, Any]:
         """What this declares, as JSON can hold it."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from homeostat.domain.contracts import Column
+from homeostat.domain.contracts import Column, vectors
 from homeostat.domain.errors import ContractBroken
 from homeostat.engine.data.schema import TYPES
 
@@ -45,7 +45,7 @@ def check(dataset: str, frame: pl.DataFrame, columns: Sequence[Column], keys: Se
     Raises:
         ContractBroken: a column is missing or unknown; names it.
     """
-    frame = _arranged(_complete(dataset, frame, columns), columns)
+    frame = _arranged(_complete(dataset, _spread(dataset, frame, columns), columns), columns)
     if _plainly_sound(frame, columns, keys):
         return Checked(frame, (), 0)
     as_is = all(frame.schema[column.name] == TYPES[column.type] for column in columns)
@@ -108,6 +108,24 @@ def _within(series: pl.Series, column: Column) -> bool:
         and (column.le is None or most <= column.le)
         and (column.lt is None or most < column.lt)
     )
+
+
+def _spread(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+    """Vectors that came as lists, a column for each of their numbers."""
+    for name, parts in vectors(columns).items():
+        if name not in frame.columns or not isinstance(frame.schema[name], pl.List | pl.Array):
+            continue
+        lists = frame[name].cast(pl.List(pl.Float64()))
+        sizes = lists.list.len().drop_nulls()
+        if (sizes != len(parts)).any():
+            wrong = sizes.filter(sizes != len(parts))[0]
+            raise ContractBroken(
+                f"dataset/{dataset} got a {name!r} of {wrong} numbers, and its contract says {len(parts)}",
+                remedy="Send vectors of one size, or declare another",
+            )
+        numbers = [lists.list.get(place).alias(part) for place, part in enumerate(parts)]
+        frame = frame.drop(name).with_columns(numbers)
+    return frame
 
 
 def _complete(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:

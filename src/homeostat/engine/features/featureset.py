@@ -72,6 +72,7 @@ class FeatureSet:
         skip: Request columns that are no features when there are no views (the label). A request that holds one
             comes without it: its row is complete only afterwards, so no feature of a request sees the request's own
             row, nor others of the same instant.
+        aside: Further ones, that every request has.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class FeatureSet:
         request: Dataset,
         schemas: Mapping[str, pl.Schema],
         skip: Sequence[str] = (),
+        aside: Sequence[str] = (),
     ) -> None:
         self.request = request
         self.request_columns = [name for name in schemas[request.name] if name not in skip]
@@ -90,7 +92,7 @@ class FeatureSet:
         self.own = [
             name
             for name in schemas[request.name]
-            if name not in (*request.keys, request.time, *skip) and not views
+            if name not in (*request.keys, request.time, *skip, *aside) and not views
         ]
         self.stored = [view for view in views if isinstance(view, FeatureView | Windows)]
         self._columns = {view.name: feature_columns(view, schemas, request.name) for view in views}

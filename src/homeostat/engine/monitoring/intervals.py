@@ -6,8 +6,8 @@ midranks as by Sun & Xu (IEEE Signal Processing Letters 21, 2014); of the RMSE a
 else by the percentile bootstrap of a fixed seed (Efron, "Bootstrap methods", Annals of Statistics 7, 1979).
 
 Rows that belong together, as forecasts made at the same time, are one draw: sums over them take the place of single
-rows (Liang & Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 73, 1986), and the bootstrap
-draws them whole.
+rows (Liang & Zeger, "Longitudinal data analysis using generalized linear models", Biometrika 73, 1986), and the
+bootstrap draws them whole.
 """
 
 from __future__ import annotations

@@ -16,14 +16,16 @@ for the price. Several shares are a mixture. Evidence adds over the times at whi
 each bet of a year at once, since no bet depends on the rows that price it. Where more than `COARSEST` would have to be
 allowed, the features are refused with the number of training rows that it takes.
 
-An embedding is such a group of features: contracts know scalar columns, so a vector is a view of as many columns.
+An embedding is such a group of features, a column for each of its numbers. The classifier is shown the principal
+components of more than `WIDEST` numbers, as the training rows that it learns from have them: the bets stay as honest,
+and a shift that those do not show is not found.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -37,6 +39,7 @@ from homeostat.engine.monitoring.reference import Numbers, Reference, coordinate
 
 JOINT: Final = "joint"
 SAMPLE: Final = 10_000  # training rows that are kept, half of them to learn from and half to price
+WIDEST: Final = 32  # numbers that a classifier is shown
 LEAST: Final = 200  # rows of earlier looks; fewer teach nothing
 _SHARES: Final = (0.1, 0.3, 0.8)
 _MOST: Final = 4.0  # odds beyond are cut off: a payoff must be bounded
@@ -178,7 +181,7 @@ def _odds(at: Joint, learning: pl.DataFrame, past: pl.DataFrame, seasons: pl.Ser
         held = dict(own.value_counts(name="count").iter_rows())
         weights = np.array([live.get(one, 0) / held[one] for one in own])
     weights *= len(rows) / max(weights.sum(), 1e-9)
-    texts = [not isinstance(at.against.features[name], Numbers) for name in at.names]
+    seen, texts = _view(at, learning)
     model = HistGradientBoostingClassifier(
         max_iter=40,
         max_depth=4,
@@ -188,7 +191,7 @@ def _odds(at: Joint, learning: pl.DataFrame, past: pl.DataFrame, seasons: pl.Ser
         early_stopping=False,
         random_state=0,
     )
-    x = np.vstack([_matrix(at, learning), _matrix(at, rows)])
+    x = np.vstack([seen(learning), seen(rows)])
     y = np.repeat([0, 1], [len(learning), len(rows)])
     # Threads that wait for one another take many times as long where other processes want the cores too.
     with threadpool_limits(1):
@@ -196,15 +199,41 @@ def _odds(at: Joint, learning: pl.DataFrame, past: pl.DataFrame, seasons: pl.Ser
 
     def odds(frame: pl.DataFrame) -> Floats:
         with threadpool_limits(1):
-            p = model.predict_proba(_matrix(at, frame))[:, 1]
+            p = model.predict_proba(seen(frame))[:, 1]
         found: Floats = np.clip(p / np.maximum(1 - p, 1e-9), 0.0, _MOST)
         return found
 
     return odds
 
 
-def _matrix(at: Joint, rows: pl.DataFrame) -> Floats:
-    return np.column_stack([coordinates(at.against.features[name], rows[name]) for name in at.names])
+def _view(at: Joint, learning: pl.DataFrame) -> tuple[Callable[[pl.DataFrame], Floats], list[bool]]:
+    """What gives rows as the classifier is shown them, and which of its columns are texts."""
+    texts = np.array([not isinstance(at.against.features[name], Numbers) for name in at.names])
+
+    def whole(rows: pl.DataFrame) -> Floats:
+        return np.column_stack([coordinates(at.against.features[name], rows[name]) for name in at.names])
+
+    if (~texts).sum() <= WIDEST:
+        return whole, texts.tolist()
+    from sklearn.decomposition import PCA
+    from threadpoolctl import threadpool_limits
+
+    known = whole(learning)[:, ~texts]
+    middle, width = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
+
+    def scaled(numbers: Floats) -> Floats:
+        found: Floats = np.nan_to_num((numbers - middle) / np.where(width > 0, width, 1.0))
+        return found
+
+    with threadpool_limits(1):
+        components = PCA(WIDEST, svd_solver="randomized", random_state=0).fit(scaled(known))
+
+    def narrowed(rows: pl.DataFrame) -> Floats:
+        x = whole(rows)
+        with threadpool_limits(1):
+            return np.column_stack([components.transform(scaled(x[:, ~texts])), x[:, texts]])
+
+    return narrowed, [False] * WIDEST + [True] * int(texts.sum())
 
 
 def _column(rows: pl.DataFrame) -> pl.Series | None:

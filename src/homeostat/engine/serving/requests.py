@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from homeostat.domain.contracts import Column, request_type
+from homeostat.domain.contracts import Column, request_type, vectors
 from homeostat.domain.errors import BadRequest
 from homeostat.engine.serving.scorer import Loaded
 
@@ -51,6 +51,7 @@ class RequestReader:
         self._one = msgspec.json.Decoder(self.row_type)
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(many)
         self._many: Callable[[bytes], list[msgspec.Struct]] = lambda body: decoder.decode(body).instances
+        self._vectors = vectors(self.columns)
         self._times = [column.name for column in self.columns if column.type == "datetime"]
 
     def read(self, body: bytes) -> tuple[list[msgspec.Struct], bool]:
@@ -63,6 +64,8 @@ class RequestReader:
         try:
             rows = self._many(body) if many else [self._one.decode(body)]
         except msgspec.ValidationError as error:
+            if (spread := self._spread(body, many)) is not None:
+                return self.take(spread), many
             if not many and b'"instances"' in body:
                 return self._late(body, error)
             raise self._explain(error) from None
@@ -84,6 +87,8 @@ class RequestReader:
         Raises:
             BadRequest: one breaks the contract; names the field, as in ``[3].carrier``.
         """
+        if self._vectors:
+            rows = [self._numbers(row) for row in rows]
         try:
             taken: list[msgspec.Struct] = msgspec.convert(rows, self._rows, strict=not texts)
         except msgspec.ValidationError as error:
@@ -100,8 +105,36 @@ class RequestReader:
         Raises:
             BadRequest: they break the contract.
         """
-        known = {column.name for column in self.columns}
+        known = {column.name for column in self.columns} | {*self._vectors}
         return self.read(msgspec.json.encode({k: v for k, v in values.items() if k in known}))[0][0]
+
+    def _spread(self, body: bytes, many: bool) -> list[Any] | None:
+        """Rows whose vectors came as lists, a field for each number; None where there is none."""
+        try:
+            found = msgspec.json.decode(body) if self._vectors else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None  # what is wrong with it is told by what failed before
+        rows = found["instances"] if many and isinstance(found, dict) else [found]
+        given = isinstance(rows, list) and any(
+            isinstance(row, dict) and isinstance(row.get(name), list)
+            for row in rows
+            for name in self._vectors
+        )
+        return rows if given else None
+
+    def _numbers(self, row: Any) -> Any:
+        """A row with a field for each number of its vectors."""
+        for name, parts in self._vectors.items() if isinstance(row, dict) else ():
+            values = row.get(name)
+            if isinstance(values, list | tuple):
+                if len(values) != len(parts):
+                    raise BadRequest(
+                        f"has {len(values)} numbers, and {len(parts)} are declared",
+                        field=name,
+                        remedy="Send as many",
+                    )
+                row = {k: v for k, v in row.items() if k != name} | dict(zip(parts, values, strict=True))
+        return row
 
     def _late(self, body: bytes, first: msgspec.ValidationError) -> tuple[list[msgspec.Struct], bool]:
         """``instances`` may also stand behind another field, which is then the one at fault."""

@@ -49,7 +49,7 @@ def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: 
     assert model.slo is not None
     span = parse_duration(model.slo.window)
     asked = log.filter(pl.col("at") > now - span, pl.col("score").is_not_null())
-    task, known = model.task, _measures(container, model)
+    task, known = model.task, measures_of(container, model)
     joined = join_labels(container, model, asked)
     found = _quality(model, joined, known, now)
     wanted = dict.fromkeys((*task.names[:2], *model.slo.quality))
@@ -84,7 +84,7 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
             f"nothing was asked of deployment/{name} yet", remedy="homeostat status shows what serves"
         )
     model = find_model(container, name)
-    now, task, known = container.clock.now(), model.task, _measures(container, model)
+    now, task, known = container.clock.now(), model.task, measures_of(container, model)
     span = parse_duration(window)
     log = read(container, log_of(name)).filter(pl.col("at") > now - 2 * span).collect()
     joined = join_labels(container, model, log.filter(pl.col("at") > now - span))
@@ -158,7 +158,7 @@ def _quality(model: Model, joined: pl.DataFrame, known: Measures, now: datetime)
     )
 
 
-def _measures(container: Container, model: Model) -> Measures:
+def measures_of(container: Container, model: Model) -> Measures:
     """The metrics of a task, as the champion's training left their scale."""
     alias = champion_of(container.store, model.name)
     version = container.store.get(ModelVersion, model.name, alias.version) if alias else None

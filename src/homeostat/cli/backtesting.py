@@ -54,7 +54,7 @@ def backtest(
             "--beside",
             metavar="NAME",
             help="What to compare with: frozen, every:30d, ADWIN, DDM, oracle; "
-            "repeatable. Default: frozen, every:30d, and ADWIN and DDM where river is installed.",
+            "repeatable. Default: frozen, every:30d, and of binary tasks ADWIN and DDM where river is installed.",
         ),
     ] = None,
     change: Annotated[
@@ -98,7 +98,7 @@ def backtest(
     from homeostat.app.backtest.history import files_in
     from homeostat.app.backtest.page import page
     from homeostat.app.backtest.plan import read_plan
-    from homeostat.app.backtest.running import prepare, run
+    from homeostat.app.backtest.running import model_of, prepare, run
     from homeostat.app.projects import load_project
     from homeostat.domain.durations import parse_duration
 
@@ -112,6 +112,7 @@ def backtest(
                 beside,
                 [parse_time(one, field="--change") for one in change or []],
                 step or "1d",
+                model_of(declared, model).task.type,
             ),
             start=parse_time(begin, field="--from"),
             end=parse_time(end, field="--to"),
@@ -132,13 +133,15 @@ def backtest(
             typer.echo(f"Chart: {html.absolute()}", err=True)
 
 
-def _policies(files: list[Path], names: list[str] | None, changes: list[datetime], step: str) -> list[Policy]:
+def _policies(
+    files: list[Path], names: list[str] | None, changes: list[datetime], step: str, task: str
+) -> list[Policy]:
     from importlib.util import find_spec
 
-    from homeostat.app.backtest.policies import DECLARED, beside, read_policy
+    from homeostat.app.backtest.policies import DECLARED, DETECTORS, beside, read_policy
 
     if names is None:
-        names = ["frozen", "every:30d", *(["ADWIN", "DDM"] if find_spec("river") else [])]
+        names = ["frozen", "every:30d", *(DETECTORS if task == "binary" and find_spec("river") else [])]
         names += ["oracle"] if changes else []
     return [
         *([read_policy(file) for file in files] or [DECLARED]),
@@ -176,12 +179,11 @@ def _progress() -> Iterator[Callable[[Mapping[str, float]], None]]:
 
 
 def _show(results: list[Result]) -> None:
+    shown = results[0].shown
     columns = (
         "policy",
         "labelled",
-        "log loss",
-        "auc",
-        "accuracy",
+        *(name.replace("_", " ") for name in shown),
         "trainings",
         "promoted",
         "pages",
@@ -194,7 +196,7 @@ def _show(results: list[Result]) -> None:
             (
                 one.policy,
                 one.labelled,
-                *(number(one.metrics.get(name)) for name in ("log_loss", "auc", "accuracy")),
+                *(number(one.metrics.get(name)) for name in shown),
                 len(one.retrained),
                 sum(made.outcome == "promoted" for made in one.retrained),
                 one.pages,

@@ -41,6 +41,14 @@ answer = hs.Model(
 )
 """
 
+HOW_MUCH = (
+    PROJECT.replace("LogisticRegression", "LinearRegression")
+    .replace('hs.Binary(label="yes"', 'hs.Regression(label="much"')
+    .replace('"log_loss"', '"rmse"')
+    .replace("log_loss=0.6", 'quality={"rmse": 0.6}')
+)
+"""The same world, asked for a number."""
+
 NEVER = "retrain = None\n"
 OFTEN = "import homeostat as hs\nretrain = hs.when(hs.every('3d'))\nrollout = None\n"
 
@@ -53,17 +61,19 @@ def history(folder: Path, rows: int = 50) -> Path:
     at = [START + timedelta(days=day, minutes=25 * row) for day in range(days) for row in range(rows)]
     x, z = rng.normal(size=len(at)), rng.normal(size=len(at))
     sign = np.array([1 if time < CHANGE else -1 for time in at])
-    yes = (sign * x + 0.3 * rng.normal(size=len(at)) > 0).astype(int)
+    much = sign * x + 0.3 * rng.normal(size=len(at))
     ids = np.arange(len(at))
     pl.DataFrame({"id": ids, "at": at, "x": x, "z": z}).write_parquet(folder / "asked.parquet")
     known = [time + timedelta(days=1) for time in at]
-    pl.DataFrame({"id": ids, "known": known, "yes": yes}).write_parquet(folder / "answered.parquet")
+    pl.DataFrame({"id": ids, "known": known, "yes": (much > 0).astype(int), "much": much}).write_parquet(
+        folder / "answered.parquet"
+    )
     return folder
 
 
-def project(folder: Path) -> Path:
+def project(folder: Path, text: str = PROJECT) -> Path:
     """The project's file."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "project.py"
-    file.write_text(PROJECT)
+    file.write_text(text)
     return file

@@ -29,7 +29,7 @@ from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, ContractBroken, DeclarationError, HomeostatError, NotFound
 from homeostat.domain.records import ModelVersion, Run, Window
 from homeostat.engine.control.changes import Losses
-from tests.app.backtest.streaming import BEGIN, CHANGE, END, NEVER, OFTEN, history, project
+from tests.app.backtest.streaming import BEGIN, CHANGE, END, HOW_MUCH, NEVER, OFTEN, PROJECT, history, project
 
 pytestmark = pytest.mark.slow
 
@@ -47,8 +47,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return history(tmp_path_factory.mktemp("tables"))
 
 
-def planned(home: Path, tables: Path, *policies: Policy, **more: Any) -> Path:
-    declared = load_project(project(home / "answers"))
+def planned(home: Path, tables: Path, *policies: Policy, text: str = PROJECT, **more: Any) -> Path:
+    declared = load_project(project(home / "answers", text))
     with Container(Settings(home=home / "home")) as container:
         return prepare(
             container, declared, policies, **({"start": BEGIN, "end": END, "data": files_in(tables)} | more)
@@ -226,3 +226,17 @@ def test_looks_begin_with_the_losses_of_what_the_training_held_out(tmp_path: Pat
     assert held.evidence(looks=365) == 0
     seen = msgspec.convert(windows[-1].detail["losses"], Losses)
     assert seen.rows == held.rows + sum(one.rows for one in windows)
+
+
+def test_a_regression_is_measured_as_one(tmp_path: Path, tables: Path) -> None:
+    found = replayed(planned(tmp_path, tables, DECLARED, text=HOW_MUCH))
+    assert found.shown == ["rmse", "mae", "r2"]
+    assert found.retrained  # once the world had changed, the error was beyond what is promised
+    assert found.spans[0].metrics["rmse"] == pytest.approx(0.3, abs=0.1)  # the noise
+    assert max(one.metrics["rmse"] for one in found.spans) > 0.6
+    assert found.metrics["rmse"] > found.metrics["mae"] > 0
+
+
+def test_a_detector_of_wrong_answers_is_not_compared_with_a_regression(tmp_path: Path, tables: Path) -> None:
+    with pytest.raises(BadRequest, match="DDM looks at whether answers are right"):
+        planned(tmp_path, tables, beside("DDM", "1d"), text=HOW_MUCH)

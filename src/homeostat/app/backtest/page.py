@@ -25,14 +25,14 @@ def page(plan: Plan, results: Sequence[Result]) -> str:
         TEMPLATE,
         plan=plan,
         results=results,
-        chart=chart(plan, results),
+        chart=chart(plan, results, results[0].shown[0]),
         lanes=lanes(plan, results),
         width=WIDTH,
         height=HEIGHT,
     )
 
 
-def chart(plan: Plan, results: Sequence[Result], metric: str = "log_loss") -> dict[str, Any]:
+def chart(plan: Plan, results: Sequence[Result], metric: str) -> dict[str, Any]:
     """The lines of a metric over time, in pixels."""
     known = [span.metrics[metric] for one in results for span in one.spans if metric in span.metrics]
     low, high = min(known, default=0.0), max(known, default=1.0)

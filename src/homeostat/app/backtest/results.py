@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import polars as pl
 
+from homeostat.app.answers import predictions, together
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
-from homeostat.app.quality import join_labels
+from homeostat.app.quality import join_labels, measures_of
 from homeostat.app.reading import read
 from homeostat.domain import records
 from homeostat.domain.declarations import Model
-from homeostat.engine.registry.metrics import evaluate
+from homeostat.domain.declarations.tasks import Task
+from homeostat.engine.registry.metrics import Measures
+
+_FIRST: Final = ("log_loss", "auc", "accuracy")
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +49,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         given: Whether somebody wrote it.
         requests: That were answered.
         labelled: Of these, those whose label has come.
-        metrics: On the labelled ones: ``log_loss`` (nats per request), ``auc``, ``accuracy`` and others.
+        metrics: On the labelled ones, those of the task: ``log_loss`` (nats per request), ``auc`` and others.
+        shown: The names of those that tell most, the one that is drawn first.
         spans: The same by week, or by a fortieth of a shorter time.
         trainings: Each, the oldest first; the first is that before the replay.
         pages: Alerts that would have paged somebody.
@@ -58,6 +63,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     labelled: int
     metrics: dict[str, float]
+    shown: list[str]
     spans: list[Span]
     trainings: list[Trained]
     pages: int
@@ -78,14 +84,16 @@ def result(
     rows = join_labels(container, model, log)
     known = rows.filter(pl.col(model.task.label).is_not_null()).sort("time")
     alerts = container.store.find(records.Alert)
+    measures = measures_of(container, model)
     done = trainings(container, model.name)
     return Result(
         policy=policy,
         given=given,
         requests=log.height,
         labelled=known.height,
-        metrics=_measured(model, known),
-        spans=_spans(model, known, span, start),
+        metrics=_measured(model, known, measures),
+        shown=_shown(model.task),
+        spans=_spans(model, known, measures, span, start),
         trainings=done,
         pages=sum(one.severity == "page" for one in alerts),
         tickets=sum(one.severity == "ticket" for one in alerts),
@@ -93,11 +101,19 @@ def result(
     )
 
 
-def _measured(model: Model, rows: pl.DataFrame) -> dict[str, float]:
-    return evaluate(rows[model.task.label].to_numpy(), rows["score"].to_numpy())
+def _shown(task: Task) -> list[str]:
+    names = list(task.names)
+    return [name for name in _FIRST if name in names] or names[: len(_FIRST)]
 
 
-def _spans(model: Model, known: pl.DataFrame, span: timedelta, start: datetime) -> list[Span]:
+def _measured(model: Model, rows: pl.DataFrame, measures: Measures) -> dict[str, float]:
+    task = model.task
+    return measures.evaluate(rows[task.label].to_numpy(), predictions(task, rows), together(task, rows))
+
+
+def _spans(
+    model: Model, known: pl.DataFrame, measures: Measures, span: timedelta, start: datetime
+) -> list[Span]:
     if not known.height:
         return []
     place = ((pl.col("time") - start).dt.total_microseconds() // (span // timedelta(microseconds=1))).alias(
@@ -107,7 +123,7 @@ def _spans(model: Model, known: pl.DataFrame, span: timedelta, start: datetime) 
         "_span", as_dict=True, maintain_order=True
     )
     return [
-        Span(start + int(number) * span, part.height, _measured(model, part))
+        Span(start + int(number) * span, part.height, _measured(model, part, measures))
         for (number,), part in parts.items()
     ]
 

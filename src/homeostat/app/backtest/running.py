@@ -63,7 +63,7 @@ def prepare(
         BadRequest: the span is none, or two policies have one name.
         ContractBroken: requests or labels have no time, or a file breaks its contract.
     """
-    chosen = _model(declared, model)
+    chosen = model_of(declared, model)
     if start >= end:
         raise BadRequest(
             f"there is nothing from {start:%Y-%m-%d} to {end:%Y-%m-%d}",
@@ -75,6 +75,13 @@ def prepare(
         twice = next(name for name in names if names.count(name) > 1)
         raise BadRequest(
             f"two policies are named {twice!r}", field="policy", remedy="Give one of the files another name"
+        )
+    detecting = next((policy.name for policy in policies if policy.detector), "")
+    if detecting and chosen.task.type != "binary":
+        raise BadRequest(
+            f"{detecting} looks at whether answers are right, which those of model/{chosen.name} are not simply",
+            field="beside",
+            remedy="Compare a binary task with it; or leave it out",
         )
     every = chosen.retrain.check_every if chosen.retrain else "1d"
     plan = Plan(
@@ -101,7 +108,12 @@ def prepare(
     return folder
 
 
-def _model(declared: Declared, name: str) -> Model:
+def model_of(declared: Declared, name: str) -> Model:
+    """The model of that name, or the only one.
+
+    Raises:
+        NotFound: there is no such model, or there are several and none was named.
+    """
     known = ", ".join(declared.models) or "none"
     if not name and len(declared.models) != 1:
         raise NotFound(f"the project declares {known}", remedy="Name one with --model")

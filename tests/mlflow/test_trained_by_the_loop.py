@@ -187,7 +187,7 @@ def test_what_a_client_registers_is_shown_with_its_parts(home: Path, client: Cli
     assert of.shapes["features"] == [-1, 2]
     assert of.example == {"a": 0.0, "b": 1.0}
     assert of.environment == {"scikit-learn": "1.7.2"}
-    assert [one.ref for one in of.data] == ["rows"]
+    assert [one.ref for one in of.data] == [f"rows@{of.data[0].digest}"]
     assert {"gates", "slices", "owner"} <= {one.field for one in made.missing}
     assert not {"data", "metrics", "features", "example"} & {one.field for one in made.missing}
 

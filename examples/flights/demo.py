@@ -43,7 +43,7 @@ _WEEK: Final = timedelta(days=7)
 _SHOWN: Final = timedelta(days=14)
 _POLL: Final = 0.1
 _PATIENCE: Final = 30.0
-_IDLE: Final = timedelta(hours=4)
+_IDLE: Final = timedelta(hours=8)
 """How often the controller turns while no canary runs: all that it then looks at is due once a day."""
 
 UNIT: Final = "weather in inches of mercury"

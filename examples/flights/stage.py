@@ -57,8 +57,10 @@ class Stage:
         self.container = Container(self.settings)
         try:
             self._copy_project()
-            apply(self.container, load_project(self.project))
-            self.client = Client(self._up())
+            self._start_servers()
+            declared = load_project(self.project)  # it imports for as long as they take to start
+            self.client = Client(self._ready())
+            apply(self.container, declared)
         except BaseException:
             self._end()
             raise
@@ -84,7 +86,8 @@ class Stage:
         """Start the servers again where the process that started all others has ended."""
         if self._process is not None and self._process.poll() is not None:
             self.client.close()
-            self.client = Client(self._up())
+            self._start_servers()
+            self.client = Client(self._ready())
 
     @property
     def log(self) -> Path:
@@ -119,8 +122,7 @@ class Stage:
         for name, file in self._files.items():
             shutil.copy(file, self.project / name)
 
-    def _up(self) -> str:
-        """Start the servers; returns the URL of the control API once it answers."""
+    def _start_servers(self) -> None:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "homeostat", "up"],
@@ -130,6 +132,10 @@ class Stage:
                 env={**os.environ, **self._environment()},
                 start_new_session=True,  # ctrl-C is for the demo, which ends the servers in order
             )
+
+    def _ready(self) -> str:
+        """The URL of the control API, once it answers."""
+        assert self._process is not None
         until = self.clock.monotonic() + _PATIENCE
         while self.clock.monotonic() < until and self._process.poll() is None:
             up = running(self.home)

@@ -207,6 +207,21 @@ def test_one_that_waited_and_died_is_replaced(
     assert who(executor, "second")[1] == "False"
 
 
+def test_one_that_cannot_be_started_keeps_no_end_from_being_told(
+    ready: tuple[LocalExecutor, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, _ = ready
+    executor.submit("one", ["who"])
+
+    def fails(*asked: object) -> None:
+        raise OSError("too many processes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(executor, "_start", fails)
+        assert set(ended(executor)) == {"one"}
+    assert executor.states() == {}
+
+
 def test_one_waits_no_longer_than_it_may(ready: tuple[LocalExecutor, list[float]], tmp_path: Path) -> None:
     executor, seconds = ready
     who(executor, "first")

@@ -103,6 +103,8 @@ class LocalExecutor:
                 states[name] = "running" if code is None else "succeeded" if code == 0 else "failed"
                 if code is not None:
                     del self._jobs[name]
+            if any(state != "running" for state in states.values()):
+                with suppress(OSError):  # only speed is lost, while an end is told here alone
                     self._make_ready()
             if self._monotonic() >= self._spare_until:
                 self._end_spare()

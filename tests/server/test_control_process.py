@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import socket
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -16,8 +19,9 @@ import pytest
 from homeostat.app.container import Container
 from homeostat.app.leases import LOST, hold
 from homeostat.app.settings import Settings
-from homeostat.domain.errors import Conflict
+from homeostat.domain.errors import Conflict, StoreUnavailable
 from homeostat.domain.records import Lease
+from homeostat.server import control as control_process
 from homeostat.server import succession
 from tests.server.ups import environment, eventually
 
@@ -131,6 +135,58 @@ def test_one_that_was_silent_and_lost_its_place_knows(tmp_path: Path) -> None:
         with container.store.begin() as tx:
             tx.put(msgspec.structs.replace(other, heartbeat=late))
         assert succession.take(container, "http://127.0.0.1:1") is not None
+
+
+def test_one_that_lost_its_place_turns_no_more_before_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Exception | bool] = [ValueError("a heartbeat may fail in any way"), True, False]
+    ended: list[bool] = []
+    unused: Any = None
+
+    def keep(container: Container, lease: Lease) -> bool:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with Container(Settings(home=tmp_path / "home")) as container:
+        background = control_process.Background(container, unused, unused, unused)
+        monkeypatch.setattr(succession, "keep", keep)
+        monkeypatch.setattr(control_process, "_HEARTBEAT", 0.001)
+        monkeypatch.setattr(os, "kill", lambda pid, number: ended.append(background._stopped.is_set()))
+        background._beat()
+    assert (answers, ended) == ([], [True])
+
+
+def test_one_that_stands_by_answers_from_memory_while_the_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Container(Settings(home=tmp_path / "home")) as container:
+        mine = succession.take(container, "http://127.0.0.1:1")
+        assert mine is not None
+        with container.store.begin() as tx:
+            tx.put(msgspec.structs.replace(mine, host="elsewhere", heartbeat=container.clock.wall()))
+        waits = succession.StandBy(container, "http://127.0.0.1:2")
+        assert not waits.look()
+
+        def away(*asked: object) -> None:
+            raise StoreUnavailable("it is away")
+
+        monkeypatch.setattr(container.store, "get", away)
+        monkeypatch.setattr(container.store, "begin", away)
+        assert not waits.look()
+
+        async def once() -> httpx.Response:
+            app: Any = waits
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(app), base_url="http://host"
+            ) as client:
+                return await client.get("/health")
+
+        answer = asyncio.run(once())
+    assert answer.status_code == 503
+    assert f"process {mine.pid} on elsewhere" in answer.json()["error"]["message"]
 
 
 def test_a_setting_that_cannot_be_is_told_without_a_traceback(tmp_path: Path) -> None:

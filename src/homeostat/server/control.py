@@ -127,10 +127,11 @@ class Background:
             try:
                 if not keep(self._container, self._lease):
                     _log.error("another control process took this one's place while it was silent; it ends")
+                    self._stopped.set()  # at once: the controller of another process turns now
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
-            except HomeostatError as error:
-                _log.warning("no heartbeat, it is tried again: %s", error)
+            except Exception:  # noqa: BLE001 - it must go on, else the place is lost
+                _log.exception("no heartbeat, it is tried again")
 
 
 def listen(container: Container) -> socket.socket:
@@ -233,6 +234,7 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
         if lease is None:
             standing_by = StandBy(container, address)
             _log.warning("another control process has this store; this one stands by to take its place")
+            standing_by.look()  # so that its first answer knows who does the work
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve(standing_by, listening.dup(), ready_fd, lambda: True, standing_by.look))
             lease = standing_by.place

@@ -91,18 +91,21 @@ class StandBy:
     def __init__(self, container: Container, address: str) -> None:
         self._container, self._address = container, address
         self.place: Lease | None = None
+        self._other: Lease | None = None
 
     def look(self) -> bool:
         """Take the place where it is free; says whether it was. What fails is tried again."""
         try:
             self.place = take(self._container, self._address)
+            if self.place is None:
+                self._other = holder(self._container)
         except StoreUnavailable as error:
             _log.warning("whether the place is free is not known: %s", error)
         return self.place is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer that another process does."""
-        other = holder(self._container)
+        """Answer that another process does, from memory: the store may be away, and waiting for it holds up all."""
+        other = self._other
         who = f"process {other.pid} on {other.host}, at {other.address}," if other else "another process"
         error = HttpError(
             503,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from homeostat.domain.declarations.fallback import Fallback
 from homeostat.domain.errors import BadRequest, NotFound, StoreUnavailable
+from homeostat.domain.records import Deployment
 from homeostat.engine.serving.fallbacks import Constant, Kind, Rescuer
 from homeostat.engine.serving.log import to_frame
 from homeostat.engine.serving.plane import Spares
@@ -145,6 +147,33 @@ def test_a_version_that_cannot_be_loaded_is_answered_for_until_it_can(
         assert (await world.plane.sync()).generation == {"flights": 1}
         (item,) = await world.ask("a")
         assert (item.version, item.score, item.status) == (3, 0.4, 200)
+        await world.plane.close()
+
+    asyncio.run(run())
+
+
+def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
+    async def run() -> None:
+        world = Falling(Fallback(previous=True))
+        versions: list[Exception | int] = [StoreUnavailable("it is away"), 2]
+
+        def previous(deployment: Deployment) -> int:
+            found = versions.pop(0)
+            if isinstance(found, Exception):
+                raise found
+            return found
+
+        world.plane._spares = Spares(previous=previous, describe=world.describe)
+        world.deploy(1, 1)
+        await world.plane.follow()
+        assert "it is away" in world.plane.errors["flights"]
+        assert not world.plane.ready
+        await world.plane.follow()  # not at once
+        assert len(versions) == 1
+        world.clock.advance(timedelta(seconds=11))
+        await world.plane.follow()
+        assert world.plane.errors == {}
+        assert (await world.ask("a"))[0].status == 200
         await world.plane.close()
 
     asyncio.run(run())

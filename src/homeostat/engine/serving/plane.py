@@ -156,7 +156,12 @@ class Plane:
                         continue
                 elif self._deployments.get(deployment.name) == deployment:
                     continue
-                await self._apply(deployment)
+                try:
+                    await self._apply(deployment)
+                except Exception as error:  # noqa: BLE001 - one deployment's trouble is not the others', nor for ever
+                    _log.warning("deployment/%s could not follow the store", deployment.name, exc_info=error)
+                    again_at = self.clock.monotonic() + _RETRY
+                    self._failures[deployment.name] = _Failure(deployment, again_at, message(error))
             for name in self._deployments.keys() - found.keys():
                 await self._remove(name)
                 del self._deployments[name]

@@ -269,6 +269,15 @@ def test_a_version_that_fails_is_answered_for_and_an_alert_says_so_while_it_last
     Controller(shop.container).tick()
     (alert,) = shop.container.store.find(Alert, ("key", "=", "degraded:churn"))
     assert alert.state == "resolved"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, "score", fails)
+        shop.ask(serving)
+    serving.beat(f"/nowhere/{os.getpid()}", 1)
+    assert heal(shop.container)
+    shop.declare("fallback=None")
+    heal(shop.container)
+    assert not shop.container.store.find(Alert, ("key", "=", "degraded:churn"), ("state", "=", "open"))
     shop.loop.run(serving.plane.close())
 
 

@@ -31,6 +31,7 @@ _ANSWERS: Final = {
     "answer": "with the declared answer",
 }
 _UNLOADABLE: Final = "unloadable"
+_DEGRADED: Final = "degraded"
 
 
 _HELD: Final[WeakKeyDictionary[Container, set[str]]] = WeakKeyDictionary()
@@ -46,13 +47,20 @@ def _degraded(container: Container) -> list[str]:
     """Tell of deployments that answered by what they fall back on a moment ago, until they do no more."""
     did = []
     servers, now = workers(container), container.clock.now()
-    for deployment in container.store.find(Deployment):
-        if not deployment.fallback:
-            continue
-        key = f"degraded:{deployment.name}"
-        told = [one for lease in servers if (one := lease.detail.get("degraded", {}).get(deployment.name))]
+    falling = {deployment.name for deployment in container.store.find(Deployment) if deployment.fallback}
+    opened = _open(container, _DEGRADED)
+    # Of a deployment that is gone, or falls back on nothing any more, an alert may be open still.
+    for name in sorted(falling | {key.partition(":")[2] for key in opened}):
+        key = f"{_DEGRADED}:{name}"
+        told = [
+            one
+            for lease in servers
+            if name in falling and (one := lease.detail.get("degraded", {}).get(name))
+        ]
         last = max(told, key=itemgetter("at"), default=None)
         lately = last is not None and now - datetime.fromisoformat(last["at"]) < _LATELY
+        if lately == (key in opened):
+            continue
         with container.store.begin() as tx:
             if last is None or not lately:
                 resolve_alert(tx, container, key)
@@ -62,14 +70,20 @@ def _degraded(container: Container) -> list[str]:
                 tx,
                 container,
                 key=key,
-                subject=f"deployment/{deployment.name}",
+                subject=f"deployment/{name}",
                 severity="page",
-                summary=f"deployment/{deployment.name} is degraded: {last['why']}",
+                summary=f"deployment/{name} is degraded: {last['why']}",
                 action=f"answered {done}",
                 detail={"seen": last["why"], "done": done},
             ):
-                did.append(f"deployment/{deployment.name} answers {done}: {last['why']}")
+                did.append(f"deployment/{name} answers {done}: {last['why']}")
     return did
+
+
+def _open(container: Container, kind: str) -> list[str]:
+    """The keys of the open alerts of a kind."""
+    found = container.store.find(Alert, ("state", "=", "open"))
+    return [alert.key for alert in found if alert.key.startswith(f"{kind}:")]
 
 
 def _features(container: Container) -> list[str]:
@@ -119,12 +133,15 @@ def _loading(container: Container) -> list[str]:
 
 def _loaded(container: Container, servers: list[Lease]) -> None:
     """Close incidents of versions that no model server speaks of any more."""
+    if not servers or not (opened := _open(container, _UNLOADABLE)):
+        return
+    models = {deployment.name: deployment.model for deployment in container.store.find(Deployment)}
     told = " ".join(str(text) for lease in servers for text in lease.detail.get("errors", {}).values())
-    for alert in container.store.find(Alert, ("state", "=", "open")) if servers else []:
-        kind, _, of = alert.key.partition(":")
-        if kind == _UNLOADABLE and f"@{of.split(':')[1]}: " not in told:
+    for key in opened:
+        _, name, version, _ = key.split(":")
+        if name not in models or f"model/{models[name]}@{version}: " not in told:
             with container.store.begin() as tx:
-                resolve_alert(tx, container, alert.key)
+                resolve_alert(tx, container, key)
 
 
 def _unloadable(servers: list[Lease], deployment: Deployment, version: int) -> str:

@@ -23,6 +23,7 @@ from homeostat.app.attributing import explanation
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.deliveries import ingest
+from homeostat.app.deployments import set_fallback
 from homeostat.app.fallbacks import Remembering
 from homeostat.app.healing import heal
 from homeostat.app.projects import load_project
@@ -340,6 +341,17 @@ def test_an_answer_that_is_none_to_the_task_is_refused(task: str, fallback: hs.F
     }
     with pytest.raises(hs.DeclarationError, match=wanted):
         hs.Model("shop", task=tasks[task](), train=lambda data: data, fallback=fallback)
+
+
+def test_what_is_declared_again_is_no_change(shop: Shop) -> None:
+    generations = []
+    for _ in range(2):
+        with shop.container.store.begin() as tx:
+            set_fallback(tx, shop.container, "churn", hs.Fallback(answer=(0.2, 0.3, 0.5)))
+        found = shop.container.store.get(Deployment, "churn")
+        assert found is not None
+        generations.append(found.generation)
+    assert generations[0] == generations[1]
 
 
 def test_a_fallback_on_nothing_is_refused() -> None:

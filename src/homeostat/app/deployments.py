@@ -50,7 +50,8 @@ def set_arms(
 def set_fallback(tx: Transaction, container: Container, name: str, fallback: Fallback | None) -> None:
     """Let a deployment fall back on something else, where that is new."""
     deployment = tx.lock(Deployment, name)
-    declared = {} if fallback is None else msgspec.to_builtins(fallback)
+    # As the store gives it back: a tuple would be another than its list each time.
+    declared = {} if fallback is None else msgspec.json.decode(msgspec.json.encode(fallback))
     if deployment is None or deployment.fallback == declared:
         return
     changed = msgspec.structs.replace(

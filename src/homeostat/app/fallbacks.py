@@ -1,6 +1,7 @@
 """What a deployment falls back on: features as they were last read, and an answer that is declared.
 
-A model server remembers what it reads of the online store once a deployment asks for it: the newest 100,000 entities.
+A model server remembers what it reads of the online store once a deployment asks for it: the newest
+100,000 entries, one for each view of each entity.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ class Remembering:
             return self._store.read(keys)
         away = self._away
         if away is not None and self._clock.monotonic() < away[0]:
-            raise away[1]
+            # Another each time: one that is raised again and again grows a longer traceback each time.
+            raise StoreUnavailable(away[1].message, remedy=away[1].remedy) from None
         now = self._clock.now()
         try:
             found = self._store.read(keys)

@@ -24,7 +24,7 @@ from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.deliveries import ingest
 from homeostat.app.deployments import set_fallback
-from homeostat.app.fallbacks import Remembering
+from homeostat.app.fallbacks import Remembering, fallbacks
 from homeostat.app.healing import heal
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
@@ -341,6 +341,22 @@ def test_an_answer_that_is_none_to_the_task_is_refused(task: str, fallback: hs.F
     }
     with pytest.raises(hs.DeclarationError, match=wanted):
         hs.Model("shop", task=tasks[task](), train=lambda data: data, fallback=fallback)
+
+
+@pytest.mark.parametrize(
+    ("answer", "classes", "given"),
+    [
+        (0.5, (), True),
+        ([0.5, 0.5], ("a", "b"), True),
+        ([0.2, 0.3, 0.5], ("a", "b"), False),
+        ([0.5, 0.5], (), False),
+        (0.5, ("a", "b"), False),
+    ],
+)
+def test_an_answer_is_given_only_for_a_version_of_its_task(
+    answer: Any, classes: tuple[str, ...], given: bool
+) -> None:
+    assert ("answer" in fallbacks(hs.Fallback(answer=answer), classes, None)) == given
 
 
 def test_what_is_declared_again_is_no_change(shop: Shop) -> None:

@@ -137,10 +137,11 @@ def fallbacks(
     if declared.features is not None and recalled is not None:
         found["features"] = recalled(parse_duration(declared.features))
     answer = declared.answer
-    if isinstance(answer, Sequence):
+    # What is declared is of the task as it is now; a version that is served may be of one before.
+    if isinstance(answer, Sequence) and len(answer) == len(classes):
         given = np.array(answer, dtype=np.float64)
         outputs = {LABEL: classes[int(given.argmax())], PROBABILITIES: given}
         found["answer"] = Constant(float(given.max()), outputs)
-    elif answer is not None:
+    elif answer is not None and not isinstance(answer, Sequence) and not classes:
         found["answer"] = Constant(float(answer), {})
     return found

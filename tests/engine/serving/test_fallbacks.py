@@ -19,7 +19,7 @@ from homeostat.engine.serving.log import to_frame
 from homeostat.engine.serving.plane import Spares
 from homeostat.engine.serving.predictions import decide
 from homeostat.engine.serving.routing import LiveArm, Routes
-from homeostat.engine.serving.scorer import Loaded, Scorer
+from homeostat.engine.serving.scorer import Loaded, Output, Scorer
 from tests.engine.serving.fakes import FakeScorer, loaded
 from tests.engine.serving.test_plane import World
 from tests.engine.serving.test_predictions import items
@@ -174,6 +174,20 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
         await world.plane.follow()
         assert world.plane.errors == {}
         assert (await world.ask("a"))[0].status == 200
+        await world.plane.close()
+
+    asyncio.run(run())
+
+
+def test_a_version_that_answers_otherwise_is_not_fallen_back_on() -> None:
+    async def run() -> None:
+        world = Falling(Fallback(previous=True))
+        failing = FakeScorer(fails=["b"])
+        world.versions |= {3: loaded(3, failing), 2: loaded(2, outputs=(Output("label", "string"),))}
+        world.deploy(1, 3)
+        await world.plane.sync()
+        (item,) = await world.ask("b")
+        assert (item.status, item.served) == (500, False)
         await world.plane.close()
 
     asyncio.run(run())

@@ -333,6 +333,14 @@ def _rescuers(champion: Loaded, declared: Fallback | None, previous: Loaded | No
     if declared is None:
         return []
     found = dict(champion.fallbacks(declared))
+    if declared.answer is not None and "answer" not in found:
+        _log.warning("the declared answer is none to version %d, it is left out", champion.version)
+    if previous is not None and previous.outputs != champion.outputs:
+        # Of another task: who asks would get an answer that cannot be told from a right one, or none at all.
+        _log.warning(
+            "version %d answers otherwise than %d, it is left out", previous.version, champion.version
+        )
+        previous = None
     order: list[tuple[Kind, int, Scorer | None]] = [
         ("features", champion.version, found.get("features")),
         ("previous", previous.version if previous else 0, previous.scorer if previous else None),

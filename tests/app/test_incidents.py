@@ -14,6 +14,7 @@ from homeostat.app.container import Container
 from homeostat.app.deployments import set_stage
 from homeostat.app.incidents import incidents
 from homeostat.app.reactors import react_all
+from homeostat.app.rollouts import promote
 from homeostat.app.settings import Settings
 from homeostat.app.telling import shown
 from homeostat.domain.notices import Notice, Told
@@ -96,6 +97,21 @@ def test_its_times_stand_together_from_onset_to_healed(container: Container) -> 
         told=[Told(event.seq, "resolved", shown(container, one.alert).alert)],
     )
     assert "onset 2024-01-01 08:00, detected 2024-01-01 10:00 (+2h)" in notice.text
+
+
+def test_what_is_over_stays_as_it_was_told(container: Container) -> None:
+    later(container, 1)
+    opened(container, "slo:churn:auc")
+    later(container, 2)
+    trained(container, C=0.5)
+    later(container, 3)
+    resolved(container, "slo:churn:auc")
+    before = incidents(container)
+    trained(container, C=0.25)
+    later(container, 2000)
+    promote(container, "churn", 2, actor="ann", reason="the other is worse")
+    react_all(container)
+    assert incidents(container) == before
 
 
 def test_a_version_that_was_taken_back_gives_way_to_the_next(container: Container) -> None:

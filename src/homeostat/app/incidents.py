@@ -77,7 +77,8 @@ def _mend(container: Container, event: Event) -> None:
     ):  # registered by a client: the loop did not make it
         return
     with container.store.begin() as tx:
-        for alert in tx.find(Alert, ("candidate", "=", str(ref))):
+        # What is resolved stays as it was told: the version may come back long after, for another reason.
+        for alert in tx.find(Alert, ("state", "=", "open"), ("candidate", "=", str(ref))):
             if event.kind != MADE:
                 _keep(tx, alert, decision=_said(event), decided_at=event.at)
         for alert in tx.find(

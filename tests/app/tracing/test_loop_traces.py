@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,8 +14,9 @@ import pytest
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.reactors import react_all
+from homeostat.app.rollouts import promote
 from homeostat.app.settings import Settings
-from homeostat.app.tracing.loop import trace_version
+from homeostat.app.tracing.loop import flush, trace_version
 from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.traces import span_of, trace_of
 from homeostat.engine.tracking.spans import Span, attributes_of, read_json
@@ -50,7 +52,13 @@ def container(tmp_path: Path) -> Iterator[Container]:
         thread.join()
 
 
+def cleared() -> None:
+    assert flush(60)
+    Collector.got.clear()
+
+
 def spans() -> list[Span]:
+    assert flush(60)
     return [span for request in Collector.got for span, _ in read_json(request)]
 
 
@@ -70,7 +78,7 @@ def test_a_version_is_a_trace_that_requests_link_to(container: Container) -> Non
             trace_version(container, event)  # told again, it is the same
     assert {one["span_id"] for one in spans()} == ids
 
-    Collector.got.clear()
+    cleared()
     tracer = tracer_of(container.settings, container.clock)
     request = tracer.begin(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     assert request is not None
@@ -85,13 +93,12 @@ def test_a_version_is_a_trace_that_requests_link_to(container: Container) -> Non
 
 def test_a_turn_that_did_something_is_a_trace_of_its_parts(container: Container) -> None:
     react_all(container)
-    Collector.got.clear()
     controller = Controller(container)
     controller.tick()
     controller.tick()
-    Collector.got.clear()
+    cleared()
     controller.tick()
-    assert not Collector.got  # nothing was to be done
+    assert not spans()  # nothing was to be done
     controller._guards = lambda did: did.append("something")  # type: ignore[method-assign] # a part that does something
     controller._guards.__name__ = "guards"
     controller.tick()
@@ -102,7 +109,31 @@ def test_a_turn_that_did_something_is_a_trace_of_its_parts(container: Container)
     assert {one["trace_id"] for one in found} == {root["trace_id"]}
 
 
+def test_a_version_that_comes_back_is_promoted_once(container: Container) -> None:
+    trained(container)
+    trained(container, C=0.5)
+    assert len(_promoted(2)) == 1
+    cleared()
+    promote(container, "churn", 1, actor="ann", reason="the other is worse")
+    react_all(container)
+    assert not _promoted(1), "the trace of then is as it was"
+
+
+def _promoted(version: int) -> list[Span]:
+    return [
+        one for one in spans() if one["trace_id"] == trace_of("churn", version) and one["name"] == "promote"
+    ]
+
+
 def test_a_collector_that_is_away_holds_up_nothing(tmp_path: Path) -> None:
-    with Container(Settings(home=tmp_path / "home", otlp="http://127.0.0.1:9")) as container:
-        declare(container, tmp_path / "project")
-        assert trained(container).stage == "accepted"
+    with socket.create_server(("127.0.0.1", 0)) as away:  # it listens, and never answers
+        away.settimeout(60)
+        otlp = f"http://127.0.0.1:{away.getsockname()[1]}"
+        with Container(Settings(home=tmp_path / "home", otlp=otlp)) as container:
+            declare(container, tmp_path / "project")
+            assert trained(container).stage == "accepted"
+            Controller(container).tick()
+        told, _ = away.accept()
+        with told:
+            assert told.recv(4) == b"POST"
+    assert flush(60), "what nobody takes is lost"

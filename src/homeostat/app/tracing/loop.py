@@ -2,15 +2,18 @@
 
 A turn that did something is a trace of its parts. A version is a trace from the decision to train it to its promotion
 or its return, whose id follows from its name, so that the traces of requests that it answered link to it. Nothing
-depends on a collector: what it does not take is lost, and the log says so.
+depends on a collector: a thread of its own sends, and what is not taken is lost, and the log says so.
 """
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from queue import Full, Queue
+from threading import Lock, Thread
 from typing import Any, Final
 
 from homeostat.app.container import Container
@@ -28,7 +31,12 @@ _SCOPE: Final = "homeostat.control"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INTERNAL: Final = 1
 
+_PATIENCE: Final = 1.0  # at the end of a process
+
 _log = logging.getLogger(__name__)
+_waiting: Final[Queue[tuple[str, bytes]]] = Queue(200)
+_beginning: Final = Lock()
+_senders: Final[list[Thread]] = []
 
 
 def trace_turn(
@@ -70,6 +78,10 @@ def trace_version(container: Container, event: Event) -> None:
     name = (
         "judge" if what in ("accepted", "rejected") else "promote" if event.kind == PROMOTED else "roll back"
     )
+    if name == "promote":
+        first = container.ledger.find(subject=event.subject, kinds=[PROMOTED], limit=1, newest=False)
+        if first and first[0].seq != event.seq:  # it came back, which is no end of the rollout of then
+            return
     rollouts = container.store.find(
         Rollout,
         ("deployment", "=", ref.name),
@@ -131,7 +143,32 @@ def _span(
 
 
 def _send(container: Container, spans: Sequence[dict[str, Any]]) -> None:
+    """Leave it to a thread: a collector that is away, or that never answers, holds up no turn."""
+    with _beginning:
+        if not any(one.is_alive() for one in _senders):
+            _senders[:] = [Thread(target=_sending, name="loop-traces", daemon=True)]
+            _senders[0].start()
     try:
-        sent(container.settings.otlp)("", written(spans, _SCOPE))
-    except Exception as error:  # noqa: BLE001 - a collector that is away, or answers anything, holds up no turn
-        _log.warning("the collector %s was not told: %s", container.settings.otlp, error)
+        _waiting.put_nowait((container.settings.otlp, written(spans, _SCOPE)))
+    except Full:
+        _log.warning("the collector %s was not told: too much waits for it", container.settings.otlp)
+
+
+def _sending() -> None:
+    while True:
+        collector, request = _waiting.get()
+        try:
+            sent(collector)("", request)
+        except Exception as error:  # noqa: BLE001 - it may answer anything
+            _log.warning("the collector %s was not told: %s", collector, error)
+        finally:
+            _waiting.task_done()
+
+
+def flush(seconds: float = _PATIENCE) -> bool:
+    """Wait until everything was sent, or lost, but no longer than so many seconds; says whether it was."""
+    with _waiting.all_tasks_done:
+        return _waiting.all_tasks_done.wait_for(lambda: not _waiting.unfinished_tasks, seconds)
+
+
+atexit.register(flush)

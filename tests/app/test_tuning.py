@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import polars as pl
 import pytest
 
 import homeostat as hs
@@ -14,7 +16,8 @@ from homeostat.app.controller import Controller
 from homeostat.app.settings import Settings
 from homeostat.app.tracking.runs import create_run
 from homeostat.app.training import submit
-from homeostat.app.tuning import PARENT
+from homeostat.app.trainingdata import Rows, Split
+from homeostat.app.tuning import PARENT, _parts
 from homeostat.domain.errors import DeclarationError
 from homeostat.domain.records import Run
 from homeostat.domain.tracking import Metric, Param, RunTag
@@ -79,6 +82,20 @@ def test_trials_end_with_the_process_of_their_training(container: Container, tmp
     Controller(container).tick()
     states = {one.id: one.state for one in container.store.find(Run)}
     assert (states[run.id], states[trial.id], states[other.id]) == ("failed", "failed", "running")
+
+
+@pytest.mark.parametrize("time", ["at", None])
+def test_trials_of_a_ranking_are_measured_on_whole_queries(time: str | None) -> None:
+    shown = hs.Dataset("shown", key="id", time=time)
+    task = hs.Ranking(label="y", source=hs.Dataset("clicks", key="id"), request=shown, query="search")
+    model = hs.Model("order", task=task, train=lambda data: None)
+    searches = [f"s{query:02}" for query in range(20) for _ in range(1 + query % 7)]
+    requests = pl.DataFrame({"id": range(len(searches)), "search": searches, "at": range(len(searches))})
+    rows = Rows(requests, requests.select("id"), np.zeros(len(searches)))
+    learned, measured = (set(one.requests["search"]) for one in _parts(model, Split(rows, rows, {}), 0))
+    assert not learned & measured
+    assert (len(learned), len(measured)) == (16, 4)
+    assert time is None or min(measured) > max(learned)
 
 
 @pytest.mark.parametrize("wrong", [(1.0, 0.1), (0.0, 1.0, "log"), ["one"], (1, 2, 3, 4), "C"])

@@ -114,7 +114,6 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
 def handed(task: Task, rows: Rows, params: Mapping[str, Any]) -> TrainingSet:
     """Rows as a training function is given them."""
     requests, time = rows.requests, task.request.time
-    queries = requests[task.query].rle_id().cast(pl.Int64).to_numpy() if isinstance(task, Ranking) else None
     return TrainingSet(
         rows.X,
         rows.y,
@@ -122,8 +121,15 @@ def handed(task: Task, rows: Rows, params: Mapping[str, Any]) -> TrainingSet:
         times=requests[time] if time else None,
         params=params,
         classes=task.classes,
-        queries=queries,
+        queries=queries_of(task, rows),
     )
+
+
+def queries_of(task: Task, rows: Rows) -> npt.NDArray[np.int64] | None:
+    """Which query each row belongs to, counted from the oldest; None of what is no ranking."""
+    if not isinstance(task, Ranking):
+        return None
+    return rows.requests[task.query].rle_id().cast(pl.Int64).to_numpy()
 
 
 def _known(rows: pl.Series) -> int:

@@ -15,6 +15,7 @@ import homeostat as hs
 from homeostat.adapters.clock import SimulatedClock
 from homeostat.app import explain
 from homeostat.app.apply import apply
+from homeostat.app.backtest.history import _file_rows
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.deliveries import ingest
@@ -140,6 +141,13 @@ def test_a_vector_is_asked_with_as_a_list_or_by_its_numbers() -> None:
     with pytest.raises(BadRequest, match="Expected `float`") as text:
         reader.read(b'{"id": 1, "meaning": [1, 2, "x"]}')
     assert text.value.field.endswith("meaning__2")
+
+
+def test_a_file_to_replay_holds_vectors_as_lists(tmp_path: Path) -> None:
+    file = tmp_path / "texts.parquet"
+    texts(3, 0).with_columns(meaning=pl.col("meaning").list.head(3)).drop("words").write_parquet(file)
+    rows = _file_rows(hs.Dataset("items", key="id", contract=Item), file)
+    assert rows.columns == ["id", "meaning__0", "meaning__1", "meaning__2"]
 
 
 def test_vectors_of_another_size_are_refused(tmp_path: Path) -> None:

@@ -77,6 +77,17 @@ def test_exactly_the_rows_that_break_a_rule_are_set_aside(data: list[tuple[Any, 
     assert not checked.good["heat"].is_nan().any()
 
 
+def test_a_vector_of_what_is_no_number_is_refused() -> None:
+    class Text(hs.Contract):
+        id: int
+        meaning: Annotated[list[float], hs.Check(size=2)]
+
+    frame = pl.DataFrame({"id": [1], "meaning": [["a", "b"]]})
+    with pytest.raises(ContractBroken, match="'meaning' of String, which are no numbers") as refused:
+        check("texts", frame, columns_of(Text), ["id"])
+    assert refused.value.remedy == "Send lists of 2 numbers"
+
+
 def test_columns_must_be_those_of_the_contract() -> None:
     frame = pl.DataFrame([(1, AT, "a", 1.0, 1)], schema=SCHEMA, orient="row")
     with pytest.raises(ContractBroken, match="colour"):

@@ -21,7 +21,7 @@ from homeostat.domain.contracts import SEQ, Column
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.digests import digest_bytes, digest_of
 from homeostat.domain.errors import ContractBroken, NotFound
-from homeostat.engine.data.check import check
+from homeostat.engine.data.check import check, spread
 from homeostat.engine.features.times import available_at, micros
 
 _AT: Final = "_at"
@@ -159,7 +159,7 @@ def _file_rows(dataset: Dataset, file: Path) -> pl.DataFrame:
             )
         if time.time_zone is None:
             rows = rows.with_columns(pl.col(dataset.time).dt.replace_time_zone("UTC"))
-    return rows
+    return rows if dataset.columns is None else spread(dataset.name, rows, dataset.columns)
 
 
 def _stored_rows(container: Container, dataset: Dataset) -> pl.DataFrame:

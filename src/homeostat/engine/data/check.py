@@ -1,6 +1,7 @@
 """Checking rows against a contract: what meets it goes on, what does not is set aside with its reason.
 
-A frame with the wrong columns is refused as a whole; a row with a wrong value is set aside alone.
+A frame with the wrong columns, or with a vector of a wrong size, is refused as a whole; a row with a wrong value is set
+aside alone.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def check(dataset: str, frame: pl.DataFrame, columns: Sequence[Column], keys: Se
     """Check ``frame`` against ``columns``; within the frame, the first row of each key counts.
 
     Raises:
-        ContractBroken: a column is missing or unknown; names it.
+        ContractBroken: a column is missing or unknown, or a vector is not of as many numbers as are declared; names it.
     """
-    frame = _arranged(_complete(dataset, _spread(dataset, frame, columns), columns), columns)
+    frame = _arranged(_complete(dataset, spread(dataset, frame, columns), columns), columns)
     if _plainly_sound(frame, columns, keys):
         return Checked(frame, (), 0)
     as_is = all(frame.schema[column.name] == TYPES[column.type] for column in columns)
@@ -110,12 +111,22 @@ def _within(series: pl.Series, column: Column) -> bool:
     )
 
 
-def _spread(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
-    """Vectors that came as lists, a column for each of their numbers."""
+def spread(dataset: str, frame: pl.DataFrame, columns: Sequence[Column]) -> pl.DataFrame:
+    """Vectors that came as lists, a column for each of their numbers.
+
+    Raises:
+        ContractBroken: one of them is not of as many numbers as are declared; names its column.
+    """
     for name, parts in vectors(columns).items():
         if name not in frame.columns or not isinstance(frame.schema[name], pl.List | pl.Array):
             continue
-        lists = frame[name].cast(pl.List(pl.Float64()))
+        try:
+            lists = frame[name].cast(pl.List(pl.Float64()))
+        except pl.exceptions.PolarsError as error:
+            raise ContractBroken(
+                f"dataset/{dataset} got a {name!r} of {frame.schema[name].inner}, which are no numbers",  # type: ignore[attr-defined] # a list
+                remedy=f"Send lists of {len(parts)} numbers",
+            ) from error
         sizes = lists.list.len().drop_nulls()
         if (sizes != len(parts)).any():
             wrong = sizes.filter(sizes != len(parts))[0]

@@ -180,6 +180,9 @@ def told(task: Task, y: npt.NDArray[Any], X: pl.DataFrame | None = None) -> dict
         if X is not None and isinstance(task, Forecast) and task.naive is not None:
             if task.naive not in X.columns:
                 raise task.error(f"naive={task.naive!r} is no feature", f"Name one of {', '.join(X.columns)}")
-            found |= {NAIVE_ERROR: float(np.nanmean(np.abs(y - X[task.naive].cast(pl.Float64).to_numpy())))}
+            errors = np.abs(y - X[task.naive].cast(pl.Float64).to_numpy())
+            known = errors[~np.isnan(errors)]
+            if len(known) and np.isfinite(known).all():  # else nothing says how far a naive forecast is off
+                found |= {NAIVE_ERROR: float(known.mean())}
         return found
     return {"train_base_rate": float(y.mean())}

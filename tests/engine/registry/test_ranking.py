@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, ndcg_score
 
 import homeostat as hs
+from homeostat.app.answers import told
 from homeostat.engine.registry.metrics import NAIVE_ERROR, measures
 from homeostat.engine.registry.ranking import by_query
 
@@ -65,3 +67,11 @@ def test_forecasts_are_judged_against_a_naive_one() -> None:
     assert found["pinball"] == pytest.approx((0.9 * 1 + 0.1 * 1 + 0.1 * 3) / 3)
     assert found["coverage_error"] == pytest.approx(0.9 - 2 / 3)
     assert "mase" not in measures(task).evaluate(y, p), "nothing says how far the naive one is off"
+    assert "mase" not in measures(task, {NAIVE_ERROR: float("nan")}).evaluate(y, p), "as before"
+
+
+def test_a_naive_forecast_that_is_nowhere_known_has_no_error() -> None:
+    task = hs.Forecast(label="y", source=rows, request=asked, naive="lag")
+    y = np.array([2.0, 4.0])
+    assert NAIVE_ERROR not in told(task, y, pl.DataFrame({"lag": [None, None]}, schema={"lag": pl.Float64()}))
+    assert told(task, y, pl.DataFrame({"lag": [None, 1.0]}))[NAIVE_ERROR] == 3

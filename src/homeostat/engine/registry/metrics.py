@@ -139,7 +139,7 @@ def mase(naive: float | None) -> Function:
 
     def measured(y: Array, p: Array) -> float | None:
         error = mae(y, p)
-        return error / naive if error is not None and naive else None
+        return error / naive if error is not None and naive and np.isfinite(naive) else None
 
     return measured
 

@@ -65,12 +65,25 @@ def test_each_model_has_its_turn(container: Container, tmp_path: Path) -> None:
         for run in chosen:
             begun.append(run.model)
             with container.store.begin() as tx:
-                tx.put(msgspec.structs.replace(run, state="running"))
+                tx.put(msgspec.structs.replace(run, state="running", started_at=container.clock.now()))
         first = container.store.find(Run, ("state", "=", "running"), order=["created_at"])[0]
         with container.store.begin() as tx:
             tx.put(msgspec.structs.replace(first, state="succeeded"))
     assert begun[:3] == ["churn", "b", "c"]
     assert begun[3:] == ["churn"] * 3
+
+
+def test_a_turn_counts_from_when_a_training_began(container: Container, tmp_path: Path) -> None:
+    three_models(container, tmp_path / "project")
+    first, second = (submit(container, name, reason="asked for") for name in ("churn", "b"))
+    for run in (second, first):  # what was asked for first began last
+        advance(container, timedelta(hours=1))
+        with container.store.begin() as tx:
+            done = {"state": "succeeded", "started_at": container.clock.now()}
+            tx.update(Run, done, ("id", "=", run.id))
+    for name in ("churn", "b"):
+        submit(container, name, reason="asked for")
+    assert [run.model for run in next_up(container, {})] == ["b", "churn"]
 
 
 def test_no_more_than_the_limit_run_at_once(container: Container, tmp_path: Path) -> None:

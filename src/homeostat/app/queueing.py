@@ -16,6 +16,7 @@ from homeostat.app.freezing import frozen
 from homeostat.app.space import cramped
 from homeostat.domain.records import Run
 from homeostat.ports.executor import JobState
+from homeostat.ports.meta import Where
 
 _NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,10 +39,9 @@ def next_up(container: Container, jobs: Mapping[str, JobState]) -> list[Run]:
     waiting = [run for run in waiting if run.id not in under_way and frozen(container, run.model) is None]
     busy, begun = Counter(under_way.values()), {}
     for model in {run.model for run in waiting}:
-        last = store.find(
-            Run, ("model", "=", model), ("state", "!=", "queued"), order=["-created_at"], limit=1
-        )
-        begun[model] = last[0].created_at if last else _NEVER
+        of: list[Where] = [("kind", "=", "train"), ("model", "=", model), ("started_at", ">", _NEVER)]
+        last = store.find(Run, *of, order=["-started_at"], limit=1)
+        begun[model] = (last[0].started_at if last else None) or _NEVER
     chosen: list[Run] = []
     while waiting and len(chosen) < free:
         run = min(waiting, key=lambda one: (busy[one.model], begun[one.model], one.created_at, one.id))

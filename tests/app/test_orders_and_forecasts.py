@@ -270,6 +270,7 @@ def test_a_quantile_is_judged_by_its_coverage(container: Container, home: Path) 
         ('hs.beats("baseline", "ndcg")', 'hs.beats("baseline", "rmse")', "'rmse' is no metric of hs.Ranking"),
         ('request=asks, horizon="ahead", naive="lag"', 'horizon="ahead"', "when a forecast is made"),
         ('horizon="ahead", naive', 'horizon="far", naive', "'far' is no column of dataset 'asks'"),
+        ('hs.beats("baseline", "mase")', 'hs.beats("no_change", "mae")', "may be that of another series"),
         (', naive="lag"', "", "'mase' is no metric of hs.Forecast"),
     ],
 )

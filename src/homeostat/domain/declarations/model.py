@@ -24,7 +24,7 @@ from homeostat.domain.declarations.operation import SLO, Canary
 from homeostat.domain.declarations.rules import ConceptDrift, SloBurn, When
 from homeostat.domain.declarations.signing import SignaturePolicy
 from homeostat.domain.declarations.statements import STATEMENTS
-from homeostat.domain.declarations.tasks import Binary, Ranking, Task
+from homeostat.domain.declarations.tasks import Binary, Forecast, Ranking, Task
 from homeostat.domain.declarations.tuning import Tuning
 from homeostat.domain.digests import source_digest
 from homeostat.domain.durations import parse_duration
@@ -154,6 +154,11 @@ class Model(Declaration):
             raise self.error(
                 'hs.beats("no_change", …) has no label before each',
                 f"Name the time column of dataset {self.task.request.name!r}, or compare with the baseline",
+            )
+        if self.compares_with("no_change") and isinstance(self.task, Forecast):
+            raise self.error(
+                'hs.beats("no_change", …) compares with the label before, which may be that of another series',
+                'Name a naive forecast, as in naive="last_week", and judge by "mase": 1 is as good as that',
             )
         self._check_metrics()
         if self.retrain and self.retrain.season and not self.task.request.time:

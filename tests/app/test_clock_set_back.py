@@ -10,12 +10,13 @@ import pytest
 
 from homeostat.adapters.clock import SystemClock
 from homeostat.app.alerts import alerts
-from homeostat.app.clocks import SET_BACK
+from homeostat.app.clocks import SET_BACK, _redate
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.messages import Incoming, receive
 from homeostat.app.settings import Settings
+from homeostat.app.training import submit
 from homeostat.app.triggers import due
 from homeostat.domain.records import Evaluation, Run, Window
 from tests.app.churning import declare
@@ -109,6 +110,17 @@ def test_nothing_stands_still_and_nothing_fires_twice(container: Container, hand
     hands.at += timedelta(days=1)
     assert len(turned(12, 31)) == 4  # the next day's occasion
     assert container.ledger.verify().ok
+
+
+def test_what_began_before_and_ended_ahead_is_moved_too(container: Container, hands: Hands) -> None:
+    run = submit(container, "churn", reason="asked for")
+    with container.store.begin() as tx:
+        tx.update(Run, {"state": "succeeded", "ended_at": hands.at + HOUR}, ("id", "=", run.id))
+        assert _redate(tx, hands.at) == 1
+    found = container.store.get(Run, run.id)
+    assert found is not None
+    assert found.ended_at is not None
+    assert (found.created_at, found.ended_at <= hands.at) == (run.created_at, True)
 
 
 def test_a_clock_that_was_far_ahead_stops_no_schedule(container: Container, hands: Hands) -> None:

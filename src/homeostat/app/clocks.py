@@ -50,7 +50,7 @@ _DATED: Final[tuple[tuple[type[Record], tuple[str, ...]], ...]] = (
     (Tallied, ("at",)),
     (Window, ("end", "start")),
 )
-"""Records that decisions go by, the field that is looked for first."""
+"""Records that decisions go by, and their times."""
 
 
 def keep_time(container: Container) -> list[str]:
@@ -99,7 +99,12 @@ def _redate(tx: Transaction, now: datetime) -> int:
     ahead: list[tuple[Any, tuple[str, ...]]] = []
     for kind, names in _DATED:
         of: list[Where] = [("kind", "=", "train")] if kind is Run else []
-        ahead += [(one, names) for one in tx.find(kind, (names[0], ">", now), *of)]
+        found = {
+            tuple(getattr(one, key) for key in one.KEY): one
+            for name in names  # any of them may lie ahead alone, as the end of what began before
+            for one in tx.find(kind, (name, ">", now), *of)
+        }
+        ahead += [(one, names) for one in found.values()]
     times = [
         at for one, names in ahead for name in names if (at := getattr(one, name)) is not None and at > now
     ]

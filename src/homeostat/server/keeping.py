@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-import msgspec
+from homeostat.adapters.executors.orders import Order, give
 
 if TYPE_CHECKING:
     from homeostat.ports.clock import Clock
@@ -205,13 +205,8 @@ class Keeper:
         spare = self._spare
         if not child.spared or spare is None or spare.poll() is not None:
             return None
-        assert spare.stdin is not None
-        order = {"module": child.command[2], "arguments": child.command[3:], "environment": child.environment}
         self._spare = None
-        try:
-            with spare.stdin as order_to:
-                order_to.write(msgspec.json.encode(order) + b"\n")
-        except BrokenPipeError:
+        if not give(spare, Order(child.command[2], child.command[3:], child.environment)):
             return None
         self._keep_spare()
         return spare

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import runpy
-import sys
 from typing import Final
 
-import msgspec
-
+from homeostat.adapters.executors.orders import follow
 from homeostat.server.worker import one_thread, watch_parent
 
 _IMPORTED: Final = (
@@ -29,20 +25,6 @@ _IMPORTED: Final = (
 )
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What it is to become.
-
-    Args:
-        module: Run as ``python -m`` would run it.
-        arguments: Its arguments.
-        environment: Variables that it has besides.
-    """
-
-    module: str
-    arguments: list[str]
-    environment: dict[str, str]
-
-
 def main() -> None:
     """The program."""
     parser = argparse.ArgumentParser(prog="python -m homeostat.server.standby", description=__doc__)
@@ -51,13 +33,7 @@ def main() -> None:
     one_thread()
     for name in _IMPORTED:
         importlib.import_module(name)
-    line = sys.stdin.buffer.readline()
-    if not line:
-        return
-    order = msgspec.json.decode(line, type=Order)
-    os.environ.update(order.environment)
-    sys.argv = [order.module, *order.arguments]
-    runpy.run_module(order.module, run_name="__main__", alter_sys=True)
+    follow()
 
 
 if __name__ == "__main__":

@@ -1,27 +1,22 @@
 """The process of a local job: it runs a module, and ends with everything it started when its parent ends.
 
 Started as ``python -m homeostat.adapters.executors.guard <pid of the parent> <libraries…>`` by ``LocalExecutor``, as
-the leader of its own process group. It imports the libraries, then reads from its standard input what to run, as a
-line of JSON; nothing at all ends it. So a process can be made ready before there is a job for it. The kernel's own
-signal for the end of a parent (PR_SET_PDEATHSIG) comes when the thread that started the job ends, which is too early
-in a server; so the job watches its parent.
+the leader of its own process group. It imports the libraries, then waits for its order, so that a process can be made
+ready before there is a job for it. The kernel's own signal for the end of a parent (PR_SET_PDEATHSIG) comes when the
+thread that started the job ends, which is too early in a server; so the job watches its parent.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
-import runpy
 import signal
 import sys
 from contextlib import suppress
-from pathlib import Path
 from threading import Event, Thread
 from typing import Final
 
-import msgspec
-
-from homeostat.adapters.executors.local import Order
+from homeostat.adapters.executors.orders import follow
 
 _LOOK: Final = 0.5
 _GRACE: Final = 5.0
@@ -44,20 +39,7 @@ def main(arguments: list[str]) -> None:
     with suppress(ImportError):  # the job imports them too, and says in its log what is wrong
         for name in libraries:
             importlib.import_module(name)
-    line = sys.stdin.buffer.readline()
-    if not line:
-        return
-    order = msgspec.json.decode(line, type=Order)
-    _speak_into(order.log)
-    sys.argv = [order.module, *order.arguments]
-    runpy.run_module(order.module, run_name="__main__", alter_sys=True)
-
-
-def _speak_into(log: str) -> None:
-    """Let the standard streams end in a file, for what it starts as well."""
-    with Path(os.devnull).open("rb") as nothing, Path(log).open("ab") as file:
-        for stream, target in enumerate((nothing, file, file)):
-            os.dup2(target.fileno(), stream)
+    follow()
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-import msgspec
-
+from homeostat.adapters.executors.orders import Order, give
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.domain.refs import is_name
 from homeostat.ports.executor import JobState
@@ -21,20 +20,6 @@ from homeostat.ports.executor import JobState
 _GRACE: Final = 5.0
 _GUARD: Final = "homeostat.adapters.executors.guard"
 _KEPT: Final = 60.0
-
-
-class Order(msgspec.Struct, frozen=True):
-    """What a process is to become.
-
-    Args:
-        module: Run as ``python -m`` would run it.
-        arguments: Its arguments.
-        log: The file that gets what it says; a name used again appends.
-    """
-
-    module: str
-    arguments: list[str]
-    log: str
 
 
 class LocalExecutor:
@@ -132,13 +117,13 @@ class LocalExecutor:
     def _ordered(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
         """The process of a job: the one that waits, else one that starts now."""
         log = self.log_of(name)
-        order = msgspec.json.encode(Order(self._module, list(arguments), str(log.absolute()))) + b"\n"
+        order = Order(self._module, arguments, log=str(log.absolute()))
         spare, self._spare = self._spare, None
-        if spare is not None and _took(spare, order):
+        if spare is not None and give(spare, order):
             return spare
         with log.open("ab") as file:
             process = self._start((), file.fileno())
-        _took(process, order)
+        give(process, order)
         return process
 
     def _start(self, libraries: Sequence[str], output: int) -> subprocess.Popen[bytes]:
@@ -173,18 +158,6 @@ class LocalExecutor:
             # For one that did not listen, and for children that outlived a parent who did.
             _signal(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def _took(process: subprocess.Popen[bytes], order: bytes) -> bool:
-    """Tell a process what to run; False when it is gone."""
-    assert process.stdin is not None
-    try:
-        with process.stdin as orders:
-            orders.write(order)
-    except BrokenPipeError:
-        process.wait()
-        return False
-    return True
 
 
 def _signal(group: int, number: signal.Signals) -> None:

@@ -55,9 +55,8 @@ def tell_failure(container: Container, event: Event) -> None:
             resolve_alert(tx, container, key)
         return
     newest = container.store.find(Run, ("model", "=", run.model), order=["-created_at", "-id"], limit=1)
-    if newest[0].id != run.id or not run.actor.startswith(
-        "trigger/"
-    ):  # it is tried again, or somebody waits for it
+    # Else it is tried again, or somebody waits for it.
+    if newest[0].id != run.id or not run.actor.startswith("trigger/"):
         return
     with container.store.begin() as tx:
         open_alert(

@@ -40,17 +40,18 @@ _HELD: Final[WeakKeyDictionary[Container, set[str]]] = WeakKeyDictionary()
 
 def heal(container: Container) -> list[str]:
     """Take out of deployments what no model server can load, and restore lost features; says what was done."""
-    return _loading(container) + _degraded(container) + _features(container)
+    servers = workers(container)
+    opened = [alert.key for alert in container.store.find(Alert, ("state", "=", "open"))]
+    did = _loading(container, servers, opened) + _degraded(container, servers, opened)
+    return did + _features(container)
 
 
-def _degraded(container: Container) -> list[str]:
+def _degraded(container: Container, servers: list[Lease], opened: list[str]) -> list[str]:
     """Tell of deployments that answered by what they fall back on a moment ago, until they do no more."""
-    did = []
-    servers, now = workers(container), container.clock.now()
+    did, now = [], container.clock.now()
     falling = {deployment.name for deployment in container.store.find(Deployment) if deployment.fallback}
-    opened = _open(container, _DEGRADED)
     # Of a deployment that is gone, or falls back on nothing any more, an alert may be open still.
-    for name in sorted(falling | {key.partition(":")[2] for key in opened}):
+    for name in sorted(falling | {key.partition(":")[2] for key in opened if _is(_DEGRADED, key)}):
         key = f"{_DEGRADED}:{name}"
         told = [
             one
@@ -80,10 +81,9 @@ def _degraded(container: Container) -> list[str]:
     return did
 
 
-def _open(container: Container, kind: str) -> list[str]:
-    """The keys of the open alerts of a kind."""
-    found = container.store.find(Alert, ("state", "=", "open"))
-    return [alert.key for alert in found if alert.key.startswith(f"{kind}:")]
+def _is(kind: str, key: str) -> bool:
+    """Whether the key of an alert is of a kind."""
+    return key.startswith(f"{kind}:")
 
 
 def _features(container: Container) -> list[str]:
@@ -117,9 +117,8 @@ def _features(container: Container) -> list[str]:
     return [f"{summary}: {done} in {seconds:g} s"]
 
 
-def _loading(container: Container) -> list[str]:
-    servers = workers(container)
-    _loaded(container, servers)
+def _loading(container: Container, servers: list[Lease], opened: list[str]) -> list[str]:
+    _loaded(container, servers, [key for key in opened if _is(_UNLOADABLE, key)])
     if not any(lease.detail.get("errors") for lease in servers):
         return []
     did = []
@@ -131,9 +130,9 @@ def _loading(container: Container) -> list[str]:
     return did
 
 
-def _loaded(container: Container, servers: list[Lease]) -> None:
+def _loaded(container: Container, servers: list[Lease], opened: list[str]) -> None:
     """Close incidents of versions that no model server speaks of any more."""
-    if not servers or not (opened := _open(container, _UNLOADABLE)):
+    if not servers or not opened:
         return
     models = {deployment.name: deployment.model for deployment in container.store.find(Deployment)}
     told = " ".join(str(text) for lease in servers for text in lease.detail.get("errors", {}).values())

@@ -72,10 +72,10 @@ def _mend(container: Container, event: Event) -> None:
     ref = parse_ref(event.subject)
     version = container.store.get(ModelVersion, ref.name, number_of(ref.version) or 0)
     run = container.store.get(Run, version.run) if version is not None else None
-    if (
-        version is None or run is None or not version.manifest
-    ):  # registered by a client: the loop did not make it
+    # One that a client registered was not made by the loop.
+    if version is None or run is None or not version.manifest:
         return
+    crowned = event.kind == CHAMPION
     with container.store.begin() as tx:
         # What is resolved stays as it was told: the version may come back long after, for another reason.
         for alert in tx.find(Alert, ("state", "=", "open"), ("candidate", "=", str(ref))):
@@ -85,28 +85,19 @@ def _mend(container: Container, event: Event) -> None:
             Alert, ("state", "=", "open"), ("subject", "=", str(Ref("deployment", ref.name)))
         ):
             if alert.decision and not alert.candidate:  # mended at once, and over now that another came in
-                if event.kind == CHAMPION and alert.opened_at < event.at:
+                if crowned and alert.opened_at < event.at:
                     resolve_alert(tx, container, alert.key)
                 continue
             if alert.candidate == str(ref) or alert.opened_at > run.created_at:
                 continue
-            if event.kind == MADE and (not alert.candidate or _failed(alert)):
+            if crowned or (event.kind == MADE and (not alert.candidate or _failed(alert))):
                 _keep(
                     tx,
                     alert,
                     candidate=str(ref),
                     candidate_at=version.created_at,
-                    decision="",
-                    decided_at=None,
-                )
-            elif event.kind == CHAMPION:
-                _keep(
-                    tx,
-                    alert,
-                    candidate=str(ref),
-                    candidate_at=version.created_at,
-                    decision=_said(event),
-                    decided_at=event.at,
+                    decision=_said(event) if crowned else "",
+                    decided_at=event.at if crowned else None,
                 )
 
 

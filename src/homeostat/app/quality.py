@@ -204,9 +204,8 @@ def _worst(container: Container, model: Model, joined: pl.DataFrame) -> Any:
     groups = together(task, rows)
     loss = losses(task, version.metrics, rows[task.label].to_numpy(), predictions(task, rows), groups)
     features = _features(container, model, version, rows)
-    if (
-        isinstance(task, Ranking) and groups is not None
-    ):  # a query is judged once, and told apart by what all of its items share
+    # A query is judged once, and told apart by what all of its items share.
+    if isinstance(task, Ranking) and groups is not None:
         first = np.unique(groups, return_index=True)[1]
         first = first[~np.isnan(loss[first])]
         shared = features.select(pl.all().n_unique().over(pl.Series(groups)).max() == 1).row(0)

@@ -115,10 +115,8 @@ def answer_of(row: dict[str, Any]) -> tuple[int, float | None]:
     Raises:
         Conflict: it was answered with an error, or with what its deployment declares for that.
     """
-    name, fell = (
-        f"prediction/{row['prediction_id']}",
-        row["error"] is not None,
-    )  # another answered in its place
+    name = f"prediction/{row['prediction_id']}"
+    fell = row["error"] is not None  # another answered in its place
     if fell and row["shadow_score"] is None:
         raise Conflict(f"{name} was not answered: {row['error']}", remedy="Name one that has a score")
     if fell and row["shadow_version"] is None:

@@ -85,8 +85,10 @@ def tuned(
         progress(
             f"trial {number} of {tuning.trials}: {model.task.loss} {found:.4g}, best {study.best_value:.4g}"
         )
-    done = [one for one in study.trials if one.value is not None]
-    return dict(min(done, key=lambda one: one.value or 0.0).params) if done else {}
+    if all(one.value is None for one in study.trials):
+        progress("no trial succeeded: it is trained with the defaults of its function")
+        return {}
+    return dict(study.best_params)
 
 
 def abandon(container: Container, run: Run) -> None:

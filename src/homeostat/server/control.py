@@ -250,9 +250,8 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
             background.stop()
             pool.shutdown(wait=False, cancel_futures=True)
     finally:
-        release_own(
-            container, "control"
-        )  # told to stop while it took its place, it holds one it never heard of
+        # Told to stop while it took its place, it holds one it never heard of.
+        release_own(container, "control")
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -171,9 +171,8 @@ def _won(p: Floats) -> Floats:
 
 def _p_values(before: Losses, bins: npt.NDArray[np.int64]) -> tuple[Floats, tuple[int, ...]]:
     """The p-value of each loss among those before it and itself, and how many losses lie in each bin then."""
-    chance = np.random.default_rng(before.rows).random(
-        len(bins)
-    )  # the same whenever the same is looked at again
+    # The same whenever the same is looked at again.
+    chance = np.random.default_rng(before.rows).random(len(bins))
     counts, p = np.array(before.counts), np.empty(len(bins))
     for first in range(0, len(bins), _CHUNK):
         part = bins[first : first + _CHUNK]

@@ -12,7 +12,7 @@ bootstrap draws them whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -237,5 +237,3 @@ _FORMULAS: Final[Mapping[str, Callable[[Array, Array, float, Array | None], Inte
     "wape": _wape,
     "rmse": _rmse,
 }
-
-ANALYTICAL: Final[Sequence[str]] = tuple(_FORMULAS)

@@ -20,6 +20,7 @@ from homeostat.app.training import submit
 from homeostat.app.triggers import due
 from homeostat.domain.records import Evaluation, Run, Window
 from tests.app.churning import declare
+from tests.app.idling import Idle
 
 HOUR = timedelta(hours=1)
 RULES = """retrain=hs.when(
@@ -59,7 +60,7 @@ def trainings(container: Container) -> list[str]:
 
 def test_nothing_stands_still_and_nothing_fires_twice(container: Container, hands: Hands) -> None:
     controller, model = Controller(container), find_model(container, "churn")
-    controller._start = lambda did: None  # type: ignore[method-assign] # no process is begun
+    container.executor = Idle()
 
     def turned(hour: int, minute: int = 30) -> list[str]:
         hands.to(hour, minute)
@@ -125,7 +126,7 @@ def test_what_began_before_and_ended_ahead_is_moved_too(container: Container, ha
 
 def test_a_clock_that_was_far_ahead_stops_no_schedule(container: Container, hands: Hands) -> None:
     controller = Controller(container)
-    controller._start = lambda did: None  # type: ignore[method-assign] # no process is begun
+    container.executor = Idle()
     hands.to(9)
     controller.tick()
     hands.at += timedelta(days=400)

@@ -26,6 +26,7 @@ from homeostat.app.triggers import evaluate
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
 from homeostat.domain.records import Dataset, Run
 from tests.app.churning import declare
+from tests.app.idling import Idle
 
 RULE = 'retrain=hs.when(hs.every("1m"), cooldown="1m", check_every="1m"),'
 
@@ -74,7 +75,7 @@ def test_trainings_wait_for_space(container: Container, left: Callable[[int], No
     with container.store.begin() as tx:
         tx.put(run)
     assert [one.id for one in next_up(container, {})] == [run.id]
-    controller._start = lambda did: None  # type: ignore[method-assign] # no process is begun
+    container.executor = Idle()
     controller.tick()
     assert alerts(container)[0].state == "resolved"
 
@@ -99,7 +100,7 @@ def full_disk() -> Iterator[None]:
 
 def test_what_a_full_disk_refused_is_done_once_there_is_space(container: Container, tmp_path: Path) -> None:
     controller = Controller(container)
-    controller._start = lambda did: None  # type: ignore[method-assign] # no process is begun
+    container.executor = Idle()
     more = pl.read_csv(tmp_path / "project" / "customers.csv").with_columns(id=pl.col("id") + 1000)
     run = submit(container, "churn", reason="asked for")
     with full_disk():

@@ -31,6 +31,7 @@ PULSE: Final = b"."
 _LISTEN: Final = 1.0
 _GRACE: Final = 25.0
 _STEADY: Final = 10.0
+_SETTLED: Final = 1.0
 _FIRST_PAUSE: Final = 0.25
 _LONGEST_PAUSE: Final = 10.0
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -138,7 +139,7 @@ class Keeper:
         if count := len(said) - said.count(PULSE):
             self._ready += count
             self.told_ready(self._ready)
-            self._spare_due = self._spare_due or self._clock.monotonic() + _STEADY
+            self._spare_due = self._spare_due or self._clock.monotonic() + _SETTLED
 
     def _listen(self, child: Child) -> None:
         """Kill a child that went on and is silent for too long."""

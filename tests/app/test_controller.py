@@ -198,7 +198,8 @@ def test_a_training_that_hangs_is_ended_and_done_again(container: Container, mar
     until(controller, lambda tick: mark.exists())
     (lease,) = container.store.find(records.Lease, ("role", "=", "job"))
     with container.store.begin() as tx:  # it began two days ago
-        tx.put(msgspec.structs.replace(lease, heartbeat=lease.heartbeat - timedelta(days=2)))
+        since = lease.detail["taken"] - timedelta(days=2).total_seconds()
+        tx.put(msgspec.structs.replace(lease, detail=lease.detail | {"taken": since}))
     did = controller.tick().did
     assert any("took longer than 1d and was ended; run/" in text for text in did)
     assert not psutil.pid_exists(lease.pid) or psutil.Process(lease.pid).status() == psutil.STATUS_ZOMBIE

@@ -15,9 +15,23 @@ import pytest
 from homeostat.adapters.clock import SimulatedClock
 from homeostat.app.alerts import alerts
 from homeostat.app.container import Container
-from homeostat.app.leases import LOST, alive, hold, reap, settle_dying
+from homeostat.app.leases import (
+    LOST,
+    SILENCE,
+    alive,
+    here,
+    hold,
+    reap,
+    release,
+    renewing,
+    settle_dying,
+    take_over,
+    taken_at,
+)
 from homeostat.app.running import Process
 from homeostat.app.settings import Settings
+from homeostat.domain.records import Lease
+from tests.server.ups import eventually
 
 HOUR = 3600.0
 
@@ -74,3 +88,42 @@ def test_a_server_that_died_is_on_record_and_one_that_dies_often_is_a_ticket(tmp
         settle_dying(container)
         assert {one.state for one in alerts(container)} == {"resolved"}
     clock.close()
+
+
+def test_a_server_that_another_took_the_place_of_at_once_was_lost_all_the_same(container: Container) -> None:
+    with container:
+        lease = hold(container, "worker", "worker/w1")
+        dead = msgspec.structs.replace(lease, pid=lease.pid + 1)
+        for one in (dead, lease, lease):
+            with container.store.begin() as tx:
+                take_over(tx, container, one)
+        lost = container.ledger.find(subject="worker/w1", kinds=[LOST], limit=9)
+        assert [event.body["pid"] for event in lost] == [dead.pid]
+
+
+def test_machines_of_one_name_do_not_take_each_other_for_dead(tmp_path: Path, postgres_url: str) -> None:
+    with Container(Settings(home=tmp_path, store=postgres_url)) as container:
+        lease = hold(container, "worker", "worker/w1")
+        elsewhere = msgspec.structs.replace(lease, boot="another")
+        silent = msgspec.structs.replace(elsewhere, heartbeat=lease.heartbeat - SILENCE)
+        assert (alive(container, elsewhere), here(elsewhere)) == (True, False)
+        assert not alive(container, silent)
+
+
+def test_a_job_says_that_it_lives_to_those_who_cannot_see_its_process(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeostat.app.leases._RENEWED", 0.01)
+    with Container(Settings(home=tmp_path, store=postgres_url)) as container:
+        lease = hold(container, "job", "run/1")
+
+        def renewed() -> bool:
+            found = container.store.get(Lease, lease.id)
+            assert found is not None
+            assert taken_at(found) == taken_at(lease)
+            return found.heartbeat > lease.heartbeat
+
+        with renewing(container, lease):
+            eventually(renewed)
+        release(container, lease)
+        assert container.store.find(Lease) == []

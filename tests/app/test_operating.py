@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
 from homeostat.adapters.clock import SystemClock
 from homeostat.app.container import Container
-from homeostat.app.leases import boot_id
+from homeostat.app.leases import lease_of
 from homeostat.app.operating import operate, operation
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import HomeostatError
-from homeostat.domain.records import Alert, Lease, Usage
+from homeostat.domain.records import Alert, Usage
 
 BEGAN = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 
@@ -43,16 +42,9 @@ def beats(container: Container, after: timedelta, cpu: float, rows: int, *, star
     assert isinstance(container.clock, Hands)
     container.clock.real += after
     own = psutil.Process().create_time()
-    lease = Lease(
-        id="worker-w1",
-        role="worker",
-        subject="worker/w1",
-        host=socket.gethostname(),
-        boot=boot_id(),
-        pid=os.getpid(),
-        heartbeat=container.clock.real,
-        detail={"started": own + started, "cpu": cpu, "rows": rows},
-    )
+    lease = lease_of(container, "worker", "worker/w1")
+    told = {"started": own + started, "cpu": cpu, "rows": rows}
+    lease = msgspec.structs.replace(lease, id="worker-w1", detail=lease.detail | told)
     with container.store.begin() as tx:
         tx.put(lease)
     operate(container)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
+from prometheus_client import Histogram
 
 from homeostat.app.container import Container
 from homeostat.app.leases import LOST, hold
@@ -23,18 +24,16 @@ from homeostat.domain.errors import Conflict, StoreUnavailable
 from homeostat.domain.records import Lease
 from homeostat.server import control as control_process
 from homeostat.server import succession
-from tests.server.ups import environment, eventually
+from tests.server.ups import Up, environment, eventually
 
 
-def control(home: Path, on: socket.socket | None = None, **settings: str) -> subprocess.Popen[bytes]:
-    listening = [] if on is None else [on.fileno()]
+def control(home: Path, **settings: str) -> subprocess.Popen[bytes]:
     with (home.parent / "log").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "homeostat.server.control", *(f"--listen-fd={one}" for one in listening)],
+            [sys.executable, "-m", "homeostat.server.control"],
             env=environment(home, **settings),
             stdout=log,
             stderr=subprocess.STDOUT,
-            pass_fds=listening,
         )
 
 
@@ -85,38 +84,33 @@ def test_of_a_store_for_many_machines_another_takes_the_place_of_one_that_died(
 ) -> None:
     first = control(tmp_path / "here", HOMEOSTAT_STORE=postgres_url)
     second = None
-    with (
-        Container(Settings(home=tmp_path / "here", store=postgres_url)) as container,
-        socket.create_server(("127.0.0.1", 0)) as listening,
-    ):
-        port = listening.getsockname()[1]
+
+    def controllers() -> list[int]:
+        return [one.pid for one in container.store.find(Lease, ("role", "=", "control"))]
+
+    with Container(Settings(home=tmp_path / "here", store=postgres_url)) as container:
         try:
             eventually(lambda: container.store.find(Lease, ("pid", "=", first.pid)))
-            second = control(tmp_path / "there", on=listening, HOMEOSTAT_STORE=postgres_url)
-
-            def answer() -> httpx.Response | None:
-                try:
-                    return httpx.get(f"http://127.0.0.1:{port}/health", timeout=60)
-                except httpx.HTTPError:
-                    return None
-
-            waits = eventually(answer)
+            second = Up(tmp_path / "there", HOMEOSTAT_STORE=postgres_url)
+            eventually(lambda: second.said("Standing by at"))
+            waits = second.get("/health")
             assert (waits.status_code, waits.headers["retry-after"]) == (503, "1")
             assert waits.json()["error"]["code"] == "standing_by"
             assert f"process {first.pid} on" in waits.json()["error"]["message"]
-            assert [one.pid for one in container.store.find(Lease, ("role", "=", "control"))] == [first.pid]
+            assert controllers() == [first.pid]
+            assert not second.said("Ready at")
             first.kill()
             first.wait()
-            eventually(lambda: (found := answer()) is not None and found.status_code == 200)
-            assert [one.pid for one in container.store.find(Lease, ("role", "=", "control"))] == [second.pid]
-            second.send_signal(signal.SIGTERM)
-            assert second.wait(100) == 0
-            assert container.store.find(Lease, ("role", "=", "control")) == []
+            second.ready()
+            assert second.get("/health").status_code == 200
+            assert controllers() == [second.child("homeostat.server.control").pid]
+            assert second.stop() == 0
+            assert controllers() == []
         finally:
-            for process in (first, second):
-                if process is not None and process.poll() is None:
-                    process.kill()
-                    process.wait()
+            first.kill()
+            first.wait()
+            if second is not None:
+                second.stop()
 
 
 def test_one_that_was_silent_and_lost_its_place_knows(tmp_path: Path) -> None:
@@ -195,3 +189,32 @@ def test_a_setting_that_cannot_be_is_told_without_a_traceback(tmp_path: Path) ->
     said = (tmp_path / "log").read_text()
     assert "HOMEOSTAT_PORT" in said
     assert "Traceback" not in said
+
+
+def test_one_whose_controller_stands_still_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it says so no more, and who keeps it ends it."""
+    monkeypatch.setattr(control_process, "_LONGEST_TURN", 0.05)
+    turning, turned = Event(), Event()
+
+    class Stands:
+        def tick(self) -> None:
+            turning.set()
+            turned.wait(100)
+
+    with Container(Settings(home=tmp_path / "home")) as container:
+        lease = succession.take(container, "http://127.0.0.1:1")
+        assert lease is not None
+        ticks = Histogram("ticks", "Turns.", registry=None)
+        background = control_process.Background(container, Stands(), lease, ticks)  # type: ignore[arg-type]  # it turns
+        assert background.goes_on()
+        background.start()
+        try:
+            assert turning.wait(100)
+            eventually(lambda: not background.goes_on())
+            turned.set()
+            eventually(background.goes_on)
+        finally:
+            turned.set()
+            background.stop()

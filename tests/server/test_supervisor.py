@@ -59,6 +59,8 @@ def test_a_killed_worker_is_replaced(up: Up) -> None:
     os.kill(before, signal.SIGKILL)
     after = eventually(another)
     eventually(lambda: [p for p in up.get("/status").json()["processes"] if p["pid"] == after])
+    lost = up.get("/ledger?kind=process.lost").json()
+    assert before in [event["body"]["pid"] for event in lost]
 
 
 def test_a_home_is_used_once(up: Up) -> None:

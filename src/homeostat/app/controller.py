@@ -21,7 +21,7 @@ from homeostat.app.datasets import seal
 from homeostat.app.freezing import frozen
 from homeostat.app.guarding import guard
 from homeostat.app.healing import heal
-from homeostat.app.leases import reap, settle_dying
+from homeostat.app.leases import reap, settle_dying, taken_at
 from homeostat.app.online import refresh
 from homeostat.app.operating import operate
 from homeostat.app.pipelines import give_up
@@ -127,7 +127,7 @@ class Controller:
         limit = parse_duration(container.settings.training_limit)
         for run in running:
             own = leases.get(f"run/{run.id}")
-            if own is not None and container.clock.wall() - own.heartbeat > limit:
+            if own is not None and container.clock.wall() - taken_at(own) > limit:
                 container.executor.cancel(f"train.{run.id}")
                 with container.store.begin() as tx:
                     tx.delete(Lease, ("id", "=", own.id))

@@ -9,7 +9,7 @@ import msgspec
 
 from homeostat.app.code import declared, project
 from homeostat.app.container import Container
-from homeostat.app.leases import hold, release
+from homeostat.app.leases import hold, release, renewing
 from homeostat.app.projects import checkout, importing
 from homeostat.domain.errors import NotFound
 from homeostat.domain.events import Event
@@ -38,7 +38,8 @@ def run_pipeline(
         )
     lease = hold(container, "job", f"pipeline/{name}")
     try:
-        with importing(checkout(container.blobs, project(container).source, container.settings.home)):
+        source = checkout(container.blobs, project(container).source, container.settings.home)
+        with renewing(container, lease), importing(source):
             return run(
                 pipelines[name],
                 params,

@@ -23,7 +23,7 @@ from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
 from homeostat.app.fallbacks import LABEL, fallbacks, remembering
-from homeostat.app.leases import lease_of
+from homeostat.app.leases import lease_of, machine, take_over
 from homeostat.app.projects import checkout, importing
 from homeostat.app.reading import schemas
 from homeostat.app.tracing.served import tracer_of
@@ -239,7 +239,7 @@ class ModelServing:
         self._container = container
         self._worker = worker
         # One that starts again takes over its lease; those of other machines and homes have names like it.
-        place = digest_of([gethostname(), str(container.settings.home.resolve()), worker])
+        place = digest_of([*machine(), str(container.settings.home.resolve()), worker])
         self._lease = f"worker-{place.removeprefix('sha256:')[:16]}"
         self.plane = Plane(
             container.clock,
@@ -275,7 +275,7 @@ class ModelServing:
             },
         )
         with self._container.store.begin() as transaction:
-            transaction.put(lease)
+            take_over(transaction, self._container, lease)
 
     def leave(self) -> None:
         """Remove the lease, unless another process has taken it over."""

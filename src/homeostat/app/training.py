@@ -26,7 +26,7 @@ from homeostat.app.datasets import seal
 from homeostat.app.drifting import training_reference
 from homeostat.app.freezing import refuse_frozen
 from homeostat.app.judging import champion_answers, judge
-from homeostat.app.leases import lease_of, release
+from homeostat.app.leases import lease_of, release, renewing
 from homeostat.app.projects import checkout, import_function, importing
 from homeostat.app.registry.packages import Shown, add_candidate, show
 from homeostat.app.tracking.trainings import add_training, log_results
@@ -180,7 +180,8 @@ def execute(
         return None
     began = container.clock.monotonic()
     try:
-        version, rows = _train(container, run, progress, using or fit)
+        with renewing(container, lease):
+            version, rows = _train(container, run, progress, using or fit)
     except SystemExit:  # told to stop: whoever comes next starts it again
         _end(container, run.id, "queued", "its process was told to stop")
         raise

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from homeostat.app.container import Container
-from homeostat.app.leases import alive
+from homeostat.app.leases import alive, here
 from homeostat.domain.records import Lease
 
 _PATIENCE: Final = 30.0
@@ -34,12 +34,12 @@ def sync_workers(container: Container) -> dict[str, Any]:
     Returns:
         By worker, what it serves and flushed, or ``{"error": …}``.
     """
-    here = [lease for lease in workers(container) if lease.host == socket.gethostname()]
-    if len(here) < 2:
-        return {lease.subject: _told(lease) for lease in here}
+    ours = [lease for lease in workers(container) if here(lease)]
+    if len(ours) < 2:
+        return {lease.subject: _told(lease) for lease in ours}
     # At once: one that is slow to hand over its log must not keep the next from changing its arms.
-    with ThreadPoolExecutor(min(len(here), _AT_ONCE), thread_name_prefix="sync") as pool:
-        return dict(zip((lease.subject for lease in here), pool.map(_told, here), strict=True))
+    with ThreadPoolExecutor(min(len(ours), _AT_ONCE), thread_name_prefix="sync") as pool:
+        return dict(zip((lease.subject for lease in ours), pool.map(_told, ours), strict=True))
 
 
 def _told(lease: Lease) -> Any:

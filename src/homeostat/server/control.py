@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from homeostat.domain.errors import Conflict, HomeostatError
 from homeostat.domain.records import Lease
-from homeostat.server.keeping import CANNOT_RUN, PULSE
+from homeostat.server.keeping import CANNOT_RUN, PULSE, READY, STANDS_BY
 from homeostat.server.worker import log_plainly, watch_parent
 
 if TYPE_CHECKING:
@@ -157,6 +157,7 @@ async def serve(
     ready_fd: int | None,
     goes_on: Callable[[], bool],
     until: Callable[[], bool] | None = None,
+    says: bytes = READY,
 ) -> None:
     """Answer until SIGTERM or SIGINT; where somebody listens, say when it is ready and that it goes on.
 
@@ -166,6 +167,7 @@ async def serve(
         ready_fd: Who listens; None: nobody.
         goes_on: Whether it does.
         until: Asked each second whether it is to end; None: it is not.
+        says: What it says once it answers.
     """
     import uvicorn
 
@@ -184,7 +186,7 @@ async def serve(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if ready_fd is not None:
-                os.write(ready_fd, b"1")
+                os.write(ready_fd, says)
 
         async def on_tick(self, counter: int) -> bool:
             if ready_fd is not None and counter % _TICKS == 0 and goes_on():
@@ -236,7 +238,10 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
             _log.warning("another control process has this store; this one stands by to take its place")
             standing_by.look()  # so that its first answer knows who does the work
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(serve(standing_by, listening.dup(), ready_fd, lambda: True, standing_by.look))
+                waits = serve(
+                    standing_by, listening.dup(), ready_fd, lambda: True, standing_by.look, STANDS_BY
+                )
+                runner.run(waits)
             lease = standing_by.place
             if lease is None:
                 return  # it was told to stop

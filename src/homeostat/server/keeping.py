@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 CANNOT_RUN: Final = 2
 """The exit status of a child that would end the same way again."""
 
+READY: Final = b"1"
+"""What a child writes once it answers."""
+
+STANDS_BY: Final = b"s"
+"""What a child writes that is to answer once another process no longer does."""
+
 PULSE: Final = b"."
 """What a child writes now and then to say that it goes on."""
 
@@ -100,11 +106,14 @@ class Keeper:
     def told_ready(self, count: int) -> None:
         """Children have said that they are ready, so many in all until now."""
 
+    def told_standing_by(self) -> None:
+        """A child has said that another process does its work for now."""
+
     def keep(self, declare: Callable[[int], Sequence[Child]]) -> int:
         """Run until a signal comes; returns the exit status.
 
         Args:
-            declare: The children, given the descriptor to which they write a byte once they are ready.
+            declare: The children, given the descriptor to which they write a byte that says how they are.
         """
         ready, tell_ready = os.pipe()
         woken, wake = os.pipe()
@@ -136,9 +145,12 @@ class Keeper:
     def _hear(self, said: bytes) -> None:
         if PULSE in said:
             self._silent = 0.0
-        if count := len(said) - said.count(PULSE):
+        if STANDS_BY in said:
+            self.told_standing_by()
+        if count := said.count(READY):
             self._ready += count
             self.told_ready(self._ready)
+        if said.strip(PULSE):
             self._spare_due = self._spare_due or self._clock.monotonic() + _SETTLED
 
     def _listen(self, child: Child) -> None:

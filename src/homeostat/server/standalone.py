@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from homeostat.domain.errors import HomeostatError
-from homeostat.server.keeping import CANNOT_RUN, Child, Keeper, Tell
+from homeostat.server.keeping import CANNOT_RUN, READY, Child, Keeper, Tell
 from homeostat.server.supervisor import bound
 from homeostat.server.worker import one_thread, run, watch_parent
 
@@ -114,7 +114,7 @@ def main() -> None:
             settings.serve_port,
             serving,
             grpc_port=settings.grpc_port,
-            ready=lambda: os.write(options.ready_fd, b"1"),
+            ready=lambda: os.write(options.ready_fd, READY),
             must_serve=True,
         )
     except HomeostatError as error:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from homeostat.app.leases import alive, lease_of, reap, tell_lost
+from homeostat.app.leases import alive, lease_of, reap, same, shared, take_over
 from homeostat.domain.errors import Conflict, StoreUnavailable
 from homeostat.domain.records import Lease
 from homeostat.server.http import HttpError, Receive, Scope, Send, respond
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 PLACE: Final = "control"
 _PATIENCE: Final = 15.0
 _BRIEFLY: Final = 2.0
-_SERVERS: Final = ("postgresql:",)
 
 _log = logging.getLogger("homeostat.control")
 
@@ -39,11 +38,9 @@ def take(container: Container, address: str) -> Lease | None:
     mine = msgspec.structs.replace(lease_of(container, "control", "control", address=address), id=PLACE)
     with container.store.begin() as tx:
         found = tx.lock(Lease, PLACE)
-        if found is not None and not _same(found, mine) and alive(container, found):
+        if found is not None and not same(found, mine) and alive(container, found):
             return None
-        if found is not None and not _same(found, mine):
-            tell_lost(tx, container, found)
-        tx.put(mine)
+        take_over(tx, container, mine)
     reap(container)
     return mine
 
@@ -52,7 +49,7 @@ def keep(container: Container, mine: Lease) -> bool:
     """Say that the holder still lives; says whether it still is the holder: one that was silent may have lost it."""
     with container.store.begin() as tx:
         found = tx.lock(Lease, PLACE)
-        if found is not None and not _same(found, mine):
+        if found is not None and not same(found, mine):
             return False
         tx.put(msgspec.structs.replace(mine, heartbeat=container.clock.wall()))
     return True
@@ -64,7 +61,7 @@ def await_place(container: Container, address: str) -> Lease | None:
     Raises:
         Conflict: another one runs for this store of one machine, and does not end.
     """
-    several = container.settings.store.startswith(_SERVERS)
+    several = shared(container)
     until = container.clock.monotonic() + (_BRIEFLY if several else _PATIENCE)
     while (mine := take(container, address)) is None:
         if container.clock.monotonic() > until:
@@ -115,8 +112,3 @@ class StandBy:
             headers=[(b"retry-after", b"1")],
         )
         await respond(send, error.status, error.body(), error.headers)
-
-
-def _same(one: Lease, other: Lease) -> bool:
-    """Whether two leases are those of one process."""
-    return (one.host, one.boot, one.pid) == (other.host, other.boot, other.pid)

@@ -107,6 +107,14 @@ class Supervisor(Keeper):
         else:
             self._tell("control is ready again")
 
+    def told_standing_by(self) -> None:
+        """The control process of another machine does the work of the store."""
+        settings = self.settings
+        self._tell(
+            f"Standing by at {settings.server}: the homeostat up of another machine controls this store, and this one "
+            f"does once that one ends; predictions at {self._predictions}; home {settings.home}"
+        )
+
     @property
     def _predictions(self) -> str:
         return f"{self.settings.server.rpartition(':')[0]}:{self.settings.serve_port}"

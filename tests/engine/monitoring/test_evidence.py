@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 
 from homeostat.engine.monitoring.bets import bets
-from homeostat.engine.monitoring.evidence import Evidence, Monitor, judge, look, monitor, suspects
+from homeostat.engine.monitoring.evidence import Evidence, Monitor, Verdict, judge, look, monitor, suspects
 from homeostat.engine.monitoring.reference import (
     Categories,
     Numbers,
@@ -151,6 +151,25 @@ def test_seasons_and_neighbours_that_are_alike_are_no_drift(again: float) -> Non
     assert judge(at, evidence).suspects == ["x0"]
 
 
+def test_looks_at_one_season_each_are_priced_by_its_own_training_rows() -> None:
+    """Few rows tell the price of one hour: their error is no drift, however many rows are looked at."""
+    rng = np.random.default_rng(0)
+    frame, hours = seasonal(rng, 12_000, 0)
+    known = reference(frame, seasons=hours)
+    at = monitor(known, frame.columns, false_alarm=0.05, looks=8760)
+    assert len(at.bets) == 6
+
+    def looks(shift: float) -> Verdict:
+        evidence = Evidence()
+        for hour in range(72):
+            live, when = zip(*(seasonal(rng, 100, 100 * hour, shift=shift) for _ in range(30)), strict=True)
+            evidence = look(at, evidence, profile(known, pl.concat(live), pl.concat(when)))
+        return judge(at, evidence)
+
+    assert looks(0.0).e < 0.01
+    assert looks(0.8).suspects == ["x0"]
+
+
 def test_without_its_season_a_seasonal_feature_is_not_watched() -> None:
     frame, _ = seasonal(np.random.default_rng(9), 48_000, 0)
     assert len(watching(reference(frame)).refused) == 6
@@ -177,7 +196,7 @@ def test_no_bet_makes_money_on_the_training_data(
     rows = np.zeros(len(table) + 1)
     rows[-1] = 1
     paid = sum(
-        share * np.exp(made.log_e(np.eye(len(whole))[b], rows, floor, 0.001, earlier))
+        share * np.exp(made.log_e(np.eye(len(whole))[b], rows, floor, 0.001, 365, earlier))
         for b, share in enumerate(shares)
     )
     assert (paid <= 1 + 1e-9).all()

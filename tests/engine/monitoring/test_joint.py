@@ -72,3 +72,28 @@ def test_nothing_is_bet_before_anything_was_learned() -> None:
     new = rows(rng, ROWS, (0, 24), 0.9)
     evidence, area = look(test, Evidence(), new.head(0), new, new["hour"].head(0), new["hour"])
     assert (evidence.looks, evidence.rows, evidence.log.get(JOINT), area) == (1, ROWS, None, None)
+
+
+def test_a_look_at_one_season_that_training_saw_little_of_proves_nothing() -> None:
+    """Of each hour of the week the price has some thirty training rows: an error of theirs is no drift."""
+    hours = 168
+    for seed in range(2):
+        rng = np.random.default_rng(seed)
+
+        def of_hours(count: int, which: list[int], rng: np.random.Generator = rng) -> pl.DataFrame:
+            hour, (a, b) = rng.choice(which, count), rng.normal(size=(2, count))
+            turn = hour / hours * 2 * np.pi
+            return pl.DataFrame({"hour": hour.astype(str), "a": a + np.sin(turn), "b": b - np.cos(turn)})
+
+        known = of_hours(10_000, list(range(hours)))
+        X = known.drop("hour")
+        against = msgspec.structs.replace(
+            reference(X, seasons=known["hour"]), sample=sample(X, known["hour"])
+        )
+        test = joint(against, ["a", "b"], false_alarm=0.05, looks=8760)
+        evidence, past = Evidence(), known.head(0)
+        for hour in range(4):
+            new = of_hours(3000, [hour])
+            evidence, _ = look(test, evidence, past, new, past["hour"], new["hour"])
+            assert judge_joint(test, evidence).e < test.needed
+            past = new

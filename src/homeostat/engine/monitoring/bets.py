@@ -22,6 +22,10 @@ than ``needed`` (Bernstein's inequality with the variance of the rows, a union o
 allows must be at least that: else the reference is too small for its promise. The bet that learns may take any
 direction, so its error is bounded for all at once: by the Cauchy-Schwarz inequality it is at most the standard
 deviation of the payoff times the root of chi-square / n, Pearson's statistic of the training rows.
+
+That is the error of what all seasons cost together, in the shares that training had of them. A look at other shares p,
+as at one hour, is priced by the fewer rows of these seasons: its error has the variance sum p^2 sd_s^2 / n_s, or that
+of all together and of the difference of shares. The less of both is allowed for, with a union over the looks of a year.
 """
 
 from __future__ import annotations
@@ -59,6 +63,8 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
         local: Shares of the bins in each stratum, of shape (strata + 1, bins).
         spread: Standard deviation of w / mean on the training rows, a fixed bet.
         span: Range of w / mean, a fixed bet.
+        seasons: Training rows in each stratum, of shape (strata,).
+        within: Standard deviation of w / mean within each stratum, at least ``spread``, of shape (strata, fixed bets).
         rows: Training rows.
         inflation: How many times more window sums vary than those of independent rows do.
     """
@@ -69,6 +75,8 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
     local: Floats
     spread: Floats
     span: Floats
+    seasons: Floats
+    within: Floats
     rows: int
     inflation: float
 
@@ -88,7 +96,13 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
         return math.ceil(root * root * self.inflation)
 
     def log_e(
-        self, counts: Floats, strata: Floats, floor: float, chance: float, before: Floats | None = None
+        self,
+        counts: Floats,
+        strata: Floats,
+        floor: float,
+        chance: float,
+        looks: float,
+        before: Floats | None = None,
     ) -> Floats:
         """The log of each bet's e-value on one window, that of the bet that learns last.
 
@@ -97,16 +111,41 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
             strata: Rows a stratum, of shape (strata + 1,), with the same sum; the last are of none.
             floor: Standard deviations that a payoff's mean may move for nothing.
             chance: That the training rows are further off than is allowed for.
+            looks: In a year, which share it once more where they are at seasons in other shares.
             before: Rows a bin of earlier looks; None: nothing is learned yet.
         """
-        allowed = counts.sum() * np.log1p(floor * self.spread)
+        shares, differ = self._shares(strata)
+        nats = math.log(2 / chance)
+        each_look = nats + math.log(looks)
+        known = self._needed(self.rows / self.inflation, nats) * self.spread
+        error = np.minimum(self._error(shares, each_look), known + self._error(differ, each_look))
+        allowed = counts.sum() * np.log1p(np.maximum(floor * self.spread, error))
         # A power below 1 of an e-value is one by Jensen's inequality, and what rows that depend on one another take.
         won = self.payoffs @ counts - strata @ self.prices - allowed
-        learned = self._learned(counts, strata, floor, chance, before) if before is not None else 0.0
+        learned = self._learned(counts, strata, floor, chance, looks, before) if before is not None else 0.0
         each: Floats = np.append(won, learned) / self.inflation
         return each
 
-    def _learned(self, counts: Floats, strata: Floats, floor: float, chance: float, before: Floats) -> float:
+    def _shares(self, strata: Floats) -> tuple[Floats, Floats]:
+        """Of a look, the share of each season, and by how much more that is than of the training rows.
+
+        Rows of a season without training rows are priced as all of these are.
+        """
+        usual = self.seasons / self.seasons.sum()
+        there = np.where(self.seasons > 0, strata[:-1], 0.0)
+        shares = (there + (strata.sum() - there.sum()) * usual) / strata.sum()
+        return shares, shares - usual
+
+    def _error(self, shares: Floats, nats: float) -> Floats:
+        """How far the price of seasons in some shares may be off, a fixed bet, but for exp(-nats) (Bernstein)."""
+        weights = np.abs(shares) / np.maximum(self.seasons, 1.0) * self.inflation
+        variance = (np.abs(shares) * weights) @ (self.within * self.within)
+        error: Floats = np.sqrt(2 * nats * variance) + weights.max() * self.span * nats / 3
+        return error
+
+    def _learned(
+        self, counts: Floats, strata: Floats, floor: float, chance: float, looks: float, before: Floats
+    ) -> float:
         from scipy.special import chdtri
 
         shares = self.local[-1]
@@ -114,7 +153,12 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
         w = (before + _DOUBT * common) / (before.sum() + _DOUBT) / common
         mean = w @ shares
         spread = math.sqrt(max(float((w * w) @ common) / mean**2 - (float(w @ common) / mean) ** 2, 0.0))
-        error = math.sqrt(float(chdtri(len(shares) - 1, chance)) * self.inflation / self.rows)
+        known, each_look = (float(chdtri(len(shares) - 1, part)) for part in (chance, chance / looks))
+        now, differ = (
+            math.sqrt(each_look * self.inflation * float((part**2 / np.maximum(self.seasons, 1.0)).sum()))
+            for part in self._shares(strata)
+        )
+        error = min(now, math.sqrt(known * self.inflation / self.rows) + differ)
         allowed = counts.sum() * math.log1p(max(floor, error) * spread)
         return float(np.log(w) @ counts - strata @ np.log(self.local @ w) - allowed)
 
@@ -144,6 +188,8 @@ def bets(bins: Bins, strata: npt.ArrayLike, inflation: float = 1.0) -> Bets:
     variance = (w * w) @ common / (w @ common) ** 2 - 1
     spread = np.sqrt(np.maximum(variance, 1e-12))
     span = (w.max(1) - w.min(1)) / mean
+    usual = local[:-1] @ w.T
+    within = np.sqrt(np.maximum(local[:-1] @ (w * w).T / usual**2 - 1, spread**2))
     told = span > 1e-9  # a bet on a feature that has one value pays the same whatever is seen
     return Bets(
         payoffs[told],
@@ -154,6 +200,8 @@ def bets(bins: Bins, strata: npt.ArrayLike, inflation: float = 1.0) -> Bets:
         local,
         spread[told],
         span[told],
+        each.sum(1),
+        within[:, told],
         int(whole.sum()),
         inflation,
     )

@@ -135,7 +135,9 @@ def monitor(
         table = [each.get(one, none) for one in strata]
         made[name] = bets(against.features[name], table, against.inflation.get(name, 1.0))
     made = {name: one for name, one in made.items() if len(one.prior)}
-    chance = SPENT * false_alarm / max(sum(len(one.prior) for one in made.values()), 1)
+    # Of all seasons together once; where there are several, of each look's own twice more.
+    events = sum(len(one.prior) for one in made.values()) * (3 if len(strata) > 1 else 1)
+    chance = SPENT * false_alarm / max(events, 1)
     floors, refused = {}, {}
     for name, one in made.items():
         finest = one.floor(chance)
@@ -175,7 +177,7 @@ def look(at: Monitor, before: Evidence, seen: Profile) -> Evidence:
             continue
         now = np.asarray(counts, dtype=np.float64)
         known = np.asarray(before.seen[name]) if name in before.seen else None
-        e = one.log_e(now, rows, at.floors[name], at.chance, known)
+        e = one.log_e(now, rows, at.floors[name], at.chance, at.looks, known)
         kept = now if known is None else _FADES * known + now
         learned[name] = [round(float(value), 1) for value in kept]
         total = np.minimum(np.logaddexp(0.0, so_far) + e, most - np.log(one.prior))

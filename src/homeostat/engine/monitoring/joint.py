@@ -13,8 +13,10 @@ for the price. Several shares are a mixture. Evidence adds over the times at whi
 `evidence`, whose promise holds here in the same words.
 
 ``allowed`` is the sampling error of the price: Bernstein's inequality over the training rows, which bounds the error of
-each bet of a year at once, since no bet depends on the rows that price it. Where more than `COARSEST` would have to be
-allowed, the features are refused with the number of training rows that it takes.
+each bet of a year at once, since no bet depends on the rows that price it. A look whose rows come from few seasons is
+priced by the few training rows of these, and more is allowed (`_stretch`); rows of a season that training never saw bet
+nothing. Where more than `COARSEST` would have to be allowed to a look at all seasons, the features are refused with the
+number of training rows that it takes.
 
 An embedding is such a group of features, a column for each of its numbers. The classifier is shown the principal
 components of more than `WIDEST` numbers, as the training rows that it learns from have them: the bets stay as honest,
@@ -131,15 +133,17 @@ def look(
     odds = _odds(at, learning, past, past_seasons)
     priced, seen = odds(pricing), odds(new)
     known, code = _strata(pricing, _column(pricing), len(pricing)), _strata(pricing, seasons, len(new))
+    counts = np.bincount(known, minlength=int(code.max()) + 1)
+    known_too = counts[code] > 0
+    seen, code = seen[known_too], code[known_too]
+    stretch, heaviest = _stretch(counts, code)
     e = []
     for share in _SHARES:
         w, live = 1 - share + share * priced, 1 - share + share * seen
         mean = w.mean()
         # A season that training saw few rows of is priced a little like all rows.
-        sums = np.bincount(known, w, minlength=int(max(known.max(), code.max())) + 1)
-        counts = np.bincount(known, minlength=len(sums))
-        price = (sums + mean) / (counts + 1)
-        off = at.allowed * float(w.std()) + at.bounded * float(np.ptp(w))
+        price = (np.bincount(known, w, minlength=len(counts)) + mean) / (counts + 1)
+        off = at.allowed * stretch * float(w.std()) + at.bounded * heaviest * float(np.ptp(w))
         e.append(float(np.log(live / price[code]).sum() - len(live) * math.log1p(off / mean)) / at.inflation)
     so_far = before.log.get(JOINT) or [None] * len(_SHARES)
     cap = math.log(at.needed * at.looks) + ABOVE
@@ -247,6 +251,24 @@ def _strata(pricing: pl.DataFrame, seasons: pl.Series | None, rows: int) -> npt.
         return np.zeros(rows, np.int64)
     place = {name: at for at, name in enumerate(own.unique().sort())}
     return np.array([place.get(one, len(place)) for one in seasons], np.int64)
+
+
+def _stretch(counts: npt.NDArray[np.int64], code: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """How many times larger than if they came like training rows the error of what rows of some seasons cost is.
+
+    With m of a look's rows in a season of which n of N training rows tell the price, the standard deviation of the
+    whole price is sqrt(sum m^2 / n), where rows like training rows have M / sqrt(N), and a training row weighs at most
+    max(m / n), where theirs weigh M / N.
+
+    Returns:
+        Both by how many times more, for the two terms of Bernstein's inequality.
+    """
+    if not len(code):
+        return 1.0, 1.0
+    rows = np.bincount(code, minlength=len(counts)) / len(code)
+    there = rows > 0
+    weights = rows[there] * counts.sum() / counts[there]
+    return float(np.sqrt((rows[there] * weights).sum())), float(weights.max())
 
 
 def _area(priced: Floats, seen: Floats) -> float:

@@ -16,18 +16,22 @@ import polars as pl
 import psutil
 import pytest
 
-from homeostat.adapters.clock import SimulatedClock
+from homeostat.adapters.clock import SimulatedClock, SystemClock
 from homeostat.app import explain
 from homeostat.app.apply import apply
+from homeostat.app.attempts import ATTEMPTS
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller, Tick
 from homeostat.app.datasets import append_log, seal
 from homeostat.app.deliveries import ingest
 from homeostat.app.leases import lease_of
 from homeostat.app.projects import load_project
+from homeostat.app.reactors import react_all
 from homeostat.app.settings import Settings
-from homeostat.app.training import submit
+from homeostat.app.training import execute, submit
 from homeostat.domain import records
+from homeostat.domain.errors import StoreUnavailable
+from tests.app.idling import Idle
 
 pytestmark = pytest.mark.slow
 
@@ -71,6 +75,10 @@ def train(data):
     return LogisticRegression().fit(data.X, data.y)
 
 
+def leaves(data):
+    raise SystemExit(3)
+
+
 def backwards(data):
     return LogisticRegression().fit(data.X, 1 - data.y)
 
@@ -86,6 +94,17 @@ model = hs.Model(
     retrain=hs.when(hs.new_labels(500), hs.slo_burn("log_loss"), cooldown="1h"),
 )
 """
+
+
+class Hands(SystemClock):
+    """Real time that is moved by hand."""
+
+    def __init__(self, real: datetime) -> None:
+        super().__init__()
+        self.real = real
+
+    def wall(self) -> datetime:
+        return self.real
 
 
 def rows(count: int, first: int = 0, at: datetime = START) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -247,6 +266,75 @@ def test_a_lost_run_that_cannot_be_tried_again_keeps_no_other_from_it(
     did = Controller(container).tick().did
     assert any("not tried again: there is no model/removed" in text for text in did)
     assert any("attempt 2" in text for text in did)
+
+
+def test_a_retry_and_the_failure_before_it_are_recorded_together_or_not_at_all(
+    container: Container, mark: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark.touch()
+    run = submit(container, "shop", reason="first model")
+    with container.store.begin() as tx:
+        tx.put(msgspec.structs.replace(run, state="running"))
+
+    def away(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the tables do not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("homeostat.app.training.seal", away)
+        assert any("the tables do not answer" in text for text in Controller(container).tick().did)
+    assert [one.state for one in container.store.find(records.Run)] == ["running"]
+    assert any("attempt 2" in text for text in Controller(container).tick().did)
+
+
+def test_a_training_function_that_exits_has_failed(container: Container, mark: Path) -> None:
+    run = submit(container, "shop", reason="first model", using="project:leaves")
+    with pytest.raises(SystemExit):
+        execute(container, run.id)
+    failed = container.store.get(records.Run, run.id)
+    assert failed is not None
+    assert (failed.state, failed.error) == ("failed", "SystemExit: 3")
+
+
+def test_a_candidate_whose_judging_never_ends_is_rejected_in_the_end(trained: Container) -> None:
+    first = trained.store.get(records.ModelVersion, "shop", 1)
+    assert first is not None
+    with trained.store.begin() as tx:
+        tx.put(msgspec.structs.replace(first, version=2, stage="candidate"))
+    clock = Hands(START)
+    trained.__dict__["clock"], trained.__dict__["executor"] = clock, Idle()
+    controller, begun = Controller(trained), 0
+    for _ in range(20):
+        begun += sum("judging model/shop@2" in text for text in controller.tick().did)
+        clock.real += timedelta(minutes=20)
+    second = trained.store.get(records.ModelVersion, "shop", 2)
+    assert second is not None
+    assert (second.stage, begun) == ("rejected", ATTEMPTS - 1)
+    assert "9 times without a verdict" in second.stage_reason
+
+
+def test_a_champion_that_cannot_be_asked_is_no_fault_of_the_candidate(trained: Container) -> None:
+    champion = trained.store.get(records.ModelVersion, "shop", 1)
+    assert champion is not None
+    with trained.store.begin() as tx:
+        tx.put(msgspec.structs.replace(champion, digest="sha256:" + "0" * 64))
+    version = execute(trained, submit(trained, "shop", reason="another").id)
+    assert version is not None
+    assert version.stage == "accepted"
+    (gate,) = trained.store.find(records.GateResult, ("version", "=", version.version))
+    assert gate.reason.startswith("the champion cannot be asked: Unsafe: the manifest has digest")
+
+
+def test_a_canary_that_a_newer_version_came_after_may_come_again(trained: Container) -> None:
+    versions = []
+    for _ in range(3):  # the third from what the first canary was made of
+        versions.append(execute(trained, submit(trained, "shop", reason="again").id))
+        react_all(trained)
+        if len(versions) == 1:
+            asks, answers = rows(100, 1000)
+            ingest(trained, "asks", asks)
+            ingest(trained, "answers", answers)
+    stages = {one.version: one.stage for one in trained.store.find(records.ModelVersion)}
+    assert stages == {1: "champion", 2: "superseded", 3: "superseded", 4: "canary"}
 
 
 def test_what_fails_is_told_and_the_rest_is_done(

@@ -3,22 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from homeostat.adapters.clock import SystemClock
 from homeostat.app import reactors
+from homeostat.app.attempts import ATTEMPTS
 from homeostat.app.container import Container
-from homeostat.app.reactors import ATTEMPTS, Reactor, react, react_all
+from homeostat.app.reactors import Reactor, react, react_all
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import StoreUnavailable
 from homeostat.domain.events import Event
 from homeostat.domain.records import Alert, Reaction
 
 
+class Hands(SystemClock):
+    """Real time that is moved by hand."""
+
+    real = datetime(2026, 3, 2, tzinfo=UTC)
+
+    def wall(self) -> datetime:
+        return self.real
+
+
 @pytest.fixture
-def container(tmp_path: Path) -> Iterator[Container]:
+def clock() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def container(tmp_path: Path, clock: Hands) -> Iterator[Container]:
     with Container(Settings(home=tmp_path / "home")) as made:
+        made.__dict__["clock"] = clock
         yield made
 
 
@@ -40,13 +58,17 @@ class Fragile:
             raise self.error
 
 
-def test_a_reaction_that_always_fails_is_set_aside_and_the_next_go_on(container: Container) -> None:
+def test_a_reaction_that_always_fails_is_set_aside_and_the_next_go_on(
+    container: Container, clock: Hands
+) -> None:
     happen(container, "thing/one", "thing/bad", "thing/two")
     fragile = Fragile(ValueError("no such thing"))
     reactor = Reactor("fragile", frozenset({"thing.happened"}), fragile)
     for _ in range(ATTEMPTS - 1):
         with pytest.raises(ValueError, match="no such thing"):
             react(container, reactor)
+        assert react(container, reactor) == 0  # it waits for a while
+        clock.real += timedelta(minutes=20)
     assert fragile.seen == ["thing/one"] + ["thing/bad"] * (
         ATTEMPTS - 1
     )  # what was seen to is not shown again

@@ -24,6 +24,7 @@ from homeostat.app.rollouts import begin, promote
 from homeostat.app.serving import load_version
 from homeostat.app.settings import Settings
 from homeostat.app.standalone import Asked, registered
+from homeostat.app.triggers import coming
 from homeostat.cli.program import app
 from homeostat.domain import records
 from homeostat.domain.declarations import SignaturePolicy
@@ -64,6 +65,7 @@ def test_an_accepted_version_waits_for_its_signatures(container: Container, tmp_
     assert begin(container, "churn", 1) is False
     (alert,) = container.store.find(records.Alert, ("state", "=", "open"))
     assert "waits for a signature by 2 of release, second" in alert.summary
+    assert coming(container) == []  # it may take days: no rule waits for it
     with pytest.raises(Conflict, match="waits for a signature"):
         promote(container, "churn", 1, actor="bob", reason="now")
     with pytest.raises(Unsafe, match="homeostat models sign churn@1"):

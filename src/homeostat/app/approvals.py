@@ -24,7 +24,7 @@ from homeostat.ports.meta import Reads
 
 APPROVED: Final = "model.approved"
 _LONGEST: Final = 255
-_JUDGED: Final = ("accepted", "canary", "champion", "rolled-back", "retired")
+_JUDGED: Final = ("accepted", "canary", "champion", "rolled-back", "superseded", "retired")
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ between any two steps and the next tick goes on.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import timedelta
 from threading import Lock
 
@@ -21,6 +22,7 @@ from homeostat.app.datasets import seal
 from homeostat.app.freezing import frozen
 from homeostat.app.guarding import guard
 from homeostat.app.healing import heal
+from homeostat.app.judging import may_judge
 from homeostat.app.leases import reap, settle_dying, taken_at
 from homeostat.app.online import refresh
 from homeostat.app.operating import operate
@@ -31,7 +33,7 @@ from homeostat.app.rollouts import step
 from homeostat.app.slos import tally
 from homeostat.app.space import keep_space
 from homeostat.app.tracing.loop import trace_turn
-from homeostat.app.training import fail, submit
+from homeostat.app.training import end, fail, submit
 from homeostat.app.trials import begin_trial, running_trials, step_trial
 from homeostat.app.triggers import coming, due, evaluate
 from homeostat.app.tuning import abandon
@@ -39,7 +41,7 @@ from homeostat.app.upstream import settle_contracts
 from homeostat.app.workers import sync_workers
 from homeostat.domain.declarations import ABTest, Model
 from homeostat.domain.durations import parse_duration
-from homeostat.domain.errors import HomeostatError, NotFound
+from homeostat.domain.errors import Conflict, HomeostatError, NotFound, StoreUnavailable
 from homeostat.domain.records import (
     Batch,
     Dataset,
@@ -49,10 +51,13 @@ from homeostat.domain.records import (
     Run,
     StepExecution,
 )
+from homeostat.ports.executor import JobState
+from homeostat.ports.meta import Transaction
 
 _ATTEMPTS = 3
 # A version for every few rows would be many small files: batches are read as well from where they wait.
 _UNSEALED = 500
+_UNSEALED_ROWS = 1_000_000
 _SEAL_AFTER = timedelta(days=7)
 
 _log = logging.getLogger(__name__)
@@ -120,8 +125,10 @@ class Controller:
             did.append(f"{lease.subject} lost its process {lease.pid}")
         settle_dying(container)
         # Not by what was reaped: a controller that died after reaping would leave its runs running for ever.
-        # Runs first: one that ends in between has given back its lease, and is no longer running when looked at again.
+        # Runs and steps first: what ends in between has given back its lease, and is no longer running when looked at
+        # again; what begins in between has one.
         running = container.store.find(Run, ("kind", "=", "train"), ("state", "=", "running"))
+        steps = container.store.find(StepExecution, ("state", "=", "running"))
         leases = {lease.subject: lease for lease in container.store.find(Lease, ("role", "=", "job"))}
         held = leases.keys()
         limit = parse_duration(container.settings.training_limit)
@@ -136,24 +143,36 @@ class Controller:
                 )
             if f"run/{run.id}" not in held:
                 self._retry(run.id, "its process died", did)
-        for one in container.store.find(StepExecution, ("state", "=", "running")):
+        for one in steps:
             if f"pipeline/{one.pipeline}" not in held:
                 give_up(container, one.pipeline)
-        for name, state in container.executor.states().items():
+        self._jobs(did)
+
+    def _jobs(self, did: list[str]) -> Mapping[str, JobState]:
+        """How the jobs stand. Ends are told once, so a training that failed is seen to here, whoever asks."""
+        states = self._container.executor.states()
+        for name, state in states.items():
             kind, _, subject = name.partition(".")
             if kind == "train" and state == "failed":
                 self._retry(subject, "its process ended before the run did", did)
+        return states
 
     def _retry(self, run_id: str, error: str, did: list[str]) -> None:
+        """Record that a run failed and, in the same transaction, queue it again: between the two it would be lost."""
         container = self._container
         run = container.store.get(Run, run_id)
         if run is None or run.state not in ("queued", "running"):
             return
-        fail(container, run_id, error)
-        abandon(container, run)
         if run.attempt >= _ATTEMPTS:
+            fail(container, run_id, error)
+            abandon(container, run)
             did.append(f"run/{run_id} failed: {error}; it was attempt {run.attempt}, the last")
             return
+
+        def give_up(tx: Transaction, again: Run) -> None:
+            if not end(tx, container, run_id, "failed", error):
+                raise Conflict(f"run/{run_id} ended by itself meanwhile", remedy="Nothing is to be done")
+
         try:
             again = submit(
                 container,
@@ -164,10 +183,16 @@ class Controller:
                 params=run.params,
                 tags=run.tags,
                 attempt=run.attempt + 1,
+                along=give_up,
             )
+        except StoreUnavailable:
+            raise  # nothing is recorded yet: the next tick finds it again
         except HomeostatError as refusal:  # such as a model that is no longer declared
+            fail(container, run_id, error)
+            abandon(container, run)
             did.append(f"run/{run_id} failed: {error}; it is not tried again: {refusal}")
         else:
+            abandon(container, run)
             did.append(f"run/{run_id} failed: {error}; run/{again.id} is attempt {again.attempt}")
 
     def _react(self, did: list[str]) -> None:
@@ -177,13 +202,14 @@ class Controller:
     def _start(self, did: list[str]) -> None:
         """Start queued runs, and the judging of candidates whose training process did not get to it."""
         container = self._container
-        running = container.executor.states()
+        running = self._jobs(did)
         for run in next_up(container, running):
             container.executor.submit(f"train.{run.id}", ["train", run.id])
             did.append(f"started run/{run.id}: {run.reason}")
         for version in container.store.find(ModelVersion, ("stage", "=", "candidate")):
             name = f"judge.{version.model}.{version.version}"
-            if running.get(f"train.{version.run}") != "running" and running.get(name) != "running":
+            busy = "running" in (running.get(f"train.{version.run}"), running.get(name))
+            if not busy and may_judge(container, version):
                 container.executor.submit(name, ["judge", version.model, str(version.version)])
                 did.append(f"judging model/{version.model}@{version.version}")
 
@@ -259,10 +285,10 @@ class Controller:
             did.append(f"brought {moved} feature views level")
         now = container.clock.now()
         for record in container.store.find(Dataset):
-            waiting = container.store.find(Batch, ("dataset", "=", record.name), order=["seq"], limit=1)
-            if waiting and (
-                record.position - waiting[0].seq >= _UNSEALED or now - waiting[0].at >= _SEAL_AFTER
-            ):
+            # Not the batches themselves, which may be large.
+            waiting = container.store.pick(Batch, ["rows", "at"], ("dataset", "=", record.name))
+            many = len(waiting) >= _UNSEALED or sum(rows for rows, _ in waiting) >= _UNSEALED_ROWS
+            if waiting and (many or now - min(at for _, at in waiting) >= _SEAL_AFTER):
                 seal(container, record.name)
 
 

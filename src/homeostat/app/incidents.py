@@ -21,11 +21,14 @@ from homeostat.ports.meta import Transaction, Where
 
 MADE: Final = "model.version-created"
 CHAMPION: Final = "model.champion"
-FOLLOWED: Final = frozenset({OPENED, MADE, CHAMPION, "model.rejected", "model.rolled-back"})
+FOLLOWED: Final = frozenset(
+    {OPENED, MADE, CHAMPION, "model.rejected", "model.rolled-back", "model.superseded"}
+)
 _WORDS: Final = {
     CHAMPION: "became champion",
     "model.rejected": "rejected",
     "model.rolled-back": "rolled back",
+    "model.superseded": "superseded",
 }
 
 

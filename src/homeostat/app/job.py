@@ -11,7 +11,7 @@ from types import FrameType
 from homeostat.app.container import Container
 from homeostat.app.judging import judge
 from homeostat.app.settings import Settings
-from homeostat.app.training import execute
+from homeostat.app.training import Stopped, execute
 from homeostat.domain.errors import HomeostatError
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(f"stopped by signal {number}")
+    raise Stopped(f"stopped by signal {number}")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from homeostat.app import attempts
 from homeostat.app.answers import constant, together
 from homeostat.app.apply import feature_set
 from homeostat.app.code import declared
@@ -27,6 +29,16 @@ from homeostat.engine.registry import gates, package
 from homeostat.engine.registry.metrics import measures
 
 _SAMPLES = 200
+_JUDGE = "judge:"
+
+_log = logging.getLogger(__name__)
+
+
+class Champion(NamedTuple):
+    """What the champion answers on the rows held out; where it gives none, why."""
+
+    scores: Any | None
+    why_not: str = ""
 
 
 def judge(container: Container, model: str, version: int, rows: Split | None = None) -> ModelVersion:
@@ -55,20 +67,43 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
             candidate = package.load(
                 container.blobs, record.manifest, declaration.trusted, expect=record.digest
             )
-        evidence = _evidence(container, declaration, features, candidate, rows, record.metrics)
+    except (StoreUnavailable, OSError):
+        raise  # no fault of the candidate's: it is judged again
+    except Exception as error:  # noqa: BLE001 - it cannot be loaded, whatever that raises
+        return _record(container, record, [_failed(f"{type(error).__name__}: {error}")])
+    champion = champion_answers(container, declaration, features, rows)
+    try:
+        evidence = _evidence(container, declaration, features, candidate, rows, record.metrics, champion)
         # As in a model server, where each process has one core and requests have few rows.
         with threadpool_limits(1), pl.Config(engine_affinity="in-memory"):
             verdicts = [gates.judge(gate, evidence) for gate in declaration.gates]
-    except (StoreUnavailable, OSError):
-        raise  # no fault of the candidate's: it is judged again
+    except StoreUnavailable:
+        raise
     except Exception as error:  # noqa: BLE001 - else it would be judged again for ever, and fail each time
-        verdicts = [_failed(error)]
+        verdicts = [_failed(f"{type(error).__name__}: {error}")]
     return _record(container, record, verdicts)
 
 
-def _failed(error: Exception) -> gates.Verdict:
+def may_judge(container: Container, record: ModelVersion) -> bool:
+    """Whether a candidate that nobody judges is to be judged now, which counts as an attempt (`attempts`).
+
+    One on which every attempt ended without a verdict is rejected.
+    """
+    of, now = f"{_JUDGE}{record.model}", container.clock.wall()
+    if attempts.waits(container.store, of, record.version, at=now):
+        return False
+    with container.store.begin() as tx:
+        tried = attempts.note(tx, of, record.version, at=now, error="")
+    if tried.dead:
+        _record(
+            container, record, [_failed(f"its process ended {tried.attempts - 1} times without a verdict")]
+        )
+    return not tried.dead
+
+
+def _failed(why: str) -> gates.Verdict:
     """The verdict on a candidate that cannot be loaded, or that fails on the rows it is to be judged on."""
-    reason = f"judging it failed: {type(error).__name__}: {error}"
+    reason = f"judging it failed: {why}"
     return gates.Verdict(gate="can be judged", passed=False, value=None, threshold=None, reason=reason)
 
 
@@ -79,6 +114,7 @@ def _evidence(
     candidate: package.Package,
     rows: Split,
     measured: Mapping[str, float],
+    champion: Champion,
 ) -> gates.GateEvidence:
     held = rows.holdout
     clock, request = container.clock, model.task.request
@@ -92,7 +128,8 @@ def _evidence(
     return gates.GateEvidence(
         y=held.y,
         p=candidate.predict(held.X),
-        p_champion=champion_answers(container, model, features, rows),
+        p_champion=champion.scores,
+        no_champion=champion.why_not,
         p_baseline=constant(model.task, rows.train.y),
         slices=held.requests,
         predict_one=predict_one,
@@ -104,8 +141,22 @@ def _evidence(
     )
 
 
-def champion_answers(container: Container, model: Model, features: FeatureSet, rows: Split) -> Any:
-    """The champion's scores on the rows held out, with the features it was trained on; None without a champion."""
+def champion_answers(container: Container, model: Model, features: FeatureSet, rows: Split) -> Champion:
+    """The champion's scores on the rows held out, with the features it was trained on.
+
+    One that cannot be asked is no fault of the candidate's, which may well be what takes its place.
+    """
+    try:
+        scores = _champion_scores(container, model, features, rows)
+    except (StoreUnavailable, OSError):
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a model that is broken raises
+        _log.warning("the champion of %s cannot be asked", model.name, exc_info=error)
+        return Champion(None, f"the champion cannot be asked: {type(error).__name__}: {error}")
+    return Champion(scores, "" if scores is not None else "no champion yet")
+
+
+def _champion_scores(container: Container, model: Model, features: FeatureSet, rows: Split) -> Any | None:
     alias = champion_of(container.store, model.name)
     record = container.store.get(ModelVersion, model.name, alias.version) if alias else None
     run = container.store.get(Run, record.run) if record else None

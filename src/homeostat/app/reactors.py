@@ -1,16 +1,17 @@
 """Reactors: what follows from events. Each has a durable cursor in the ledger, moved only after it has reacted.
 
 A crash between reacting and moving the cursor shows the event again, so every reaction is harmless when repeated.
-A reaction that fails is tried again, and later events of its reactor wait, for they may rest on it. One that fails
-always is set aside, with a ticket, and those go on; a store that does not answer is nobody's fault and is waited for.
+A reaction that fails is tried again (`attempts`), and later events of its reactor wait, for they may rest on it. One
+that fails always is set aside, with a ticket, and those go on; a store that does not answer is nobody's fault and is
+waited for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
+from homeostat.app import attempts
 from homeostat.app.alerts import open_alert
 from homeostat.app.approvals import APPROVED
 from homeostat.app.code import declared
@@ -26,11 +27,8 @@ from homeostat.app.tracing.loop import TOLD as TRACED
 from homeostat.app.tracing.loop import trace_version
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
 from homeostat.domain.events import Event, short
-from homeostat.domain.records import Cursor, Deployment, ModelVersion, Reaction
+from homeostat.domain.records import Cursor, Deployment, ModelVersion
 from homeostat.domain.refs import parse_ref
-
-ATTEMPTS: Final = 10
-"""How often a reaction is tried."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +70,15 @@ REACTORS = (
 def react(container: Container, reactor: Reactor) -> int:
     """Let a reactor see every event since its cursor; returns how many it reacted to.
 
+    One that failed a moment ago, and those after it, wait.
+
     Raises:
         HomeostatError: and whatever a reaction raises that is tried again.
     """
     cursor = container.store.get(Cursor, reactor.name)
     after, reacted = cursor.seq if cursor else 0, 0
+    if attempts.waits(container.store, reactor.name, after + 1, at=container.clock.wall()):
+        return 0
     while events := container.ledger.read(after, limit=500):
         for event in events:
             if event.kind in reactor.kinds:
@@ -97,29 +99,23 @@ def react(container: Container, reactor: Reactor) -> int:
 def _set_aside(container: Container, reactor: Reactor, event: Event, error: Exception) -> bool:
     """Keep that a reaction failed; says whether it is given up, so that the next may follow."""
     said = short(str(error) if isinstance(error, HomeostatError) else f"{type(error).__name__}: {error}")
-    now = container.clock.now()
     with container.store.begin() as tx:
-        before = tx.lock(Reaction, reactor.name, event.seq)
-        attempts = before.attempts + 1 if before else 1
-        dead = attempts >= ATTEMPTS
-        tx.put(
-            Reaction(reactor=reactor.name, event=event.seq, attempts=attempts, dead=dead, error=said, at=now),
-            # Those before it were seen to; only this one and what follows are shown again.
-            Cursor(name=reactor.name, seq=event.seq if dead else event.seq - 1),
-        )
-        if dead:
+        tried = attempts.note(tx, reactor.name, event.seq, at=container.clock.wall(), error=said)
+        # Those before it were seen to; only this one and what follows are shown again.
+        tx.put(Cursor(name=reactor.name, seq=event.seq if tried.dead else event.seq - 1))
+        if tried.dead:
             open_alert(
                 tx,
                 container,
                 key=f"reaction:{reactor.name}:{event.seq}",
                 subject=f"trigger/{reactor.name}",
                 severity="ticket",
-                summary=f"{reactor.name} failed {attempts} times on {event.kind} of {event.subject}: {said}",
+                summary=f"{reactor.name} failed {tried.attempts} times on {event.kind} of {event.subject}: {said}",
                 action="set aside; what came after it went on",
                 onset=event.at,
                 detail={"event": event.seq, "error": said},
             )
-    return dead
+    return tried.dead
 
 
 def react_all(container: Container) -> int:

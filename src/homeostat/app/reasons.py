@@ -27,6 +27,7 @@ _WORDS: Final = {
     "canary": "brought in as a canary",
     "champion": "made champion",
     "rolled-back": "rolled back",
+    "superseded": "superseded",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -56,7 +56,7 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
                 tx, container, running, "promoted" if running.candidate == version else "rolled-back", reason
             )
             if running.candidate != version:
-                set_stage(tx, container, model, running.candidate, "rolled-back", actor=actor, reason=reason)
+                set_stage(tx, container, model, running.candidate, "superseded", actor=actor, reason=reason)
         deployment = crown(tx, container, model, version, actor=actor, reason=reason)
     sync_workers(container)
     return deployment
@@ -85,8 +85,8 @@ def step_back(
     name = deployment.name
     running, champion = _running(tx, name), champion_of(tx, deployment.model)
     if running:
-        return _withdraw(tx, container, running[0], reason, actor=actor)
-    if champion is not None and stop_trial(tx, container, name, reason):
+        return _withdraw(tx, container, running[0], reason, "rolled-back", actor=actor)
+    if champion is not None and stop_trial(tx, container, name, reason, taken_back=True):
         arms = [Arm(champion.version, 1.0, "champion")]
         return set_arms(tx, container, name, arms, actor=actor, reason=reason)
     return crown(tx, container, name, former(tx, container, deployment), actor=actor, reason=reason)
@@ -99,7 +99,7 @@ def return_to(
     tx.lock(Deployment, name)
     stop_trial(tx, container, name, reason)
     for running in _running(tx, name):
-        _withdraw(tx, container, running, reason, actor=actor)
+        _withdraw(tx, container, running, reason, "superseded", actor=actor)
     present = champion_of(tx, name)
     changed = crown(tx, container, name, version, actor=actor, reason=reason)
     if present is not None:
@@ -114,7 +114,7 @@ def stop(tx: Transaction, container: Container, deployment: str, reason: str) ->
         return
     stop_trial(tx, container, deployment, reason)
     for running in _running(tx, deployment):
-        _withdraw(tx, container, running, reason, actor="homeostat")
+        _withdraw(tx, container, running, reason, "superseded", actor="homeostat")
     set_arms(tx, container, deployment, [], actor="homeostat", reason=reason)
 
 
@@ -175,10 +175,17 @@ def _end(tx: Transaction, container: Container, rollout: Rollout, state: Any, re
 
 
 def _withdraw(
-    tx: Transaction, container: Container, rollout: Rollout, reason: str, *, actor: str
+    tx: Transaction,
+    container: Container,
+    rollout: Rollout,
+    reason: str,
+    stage: Literal["rolled-back", "superseded"],
+    *,
+    actor: str,
 ) -> Deployment:
+    """Take a canary out: rolled back where it is at fault, superseded where it is not, so that it may come again."""
     _end(tx, container, rollout, "rolled-back", reason)
-    set_stage(tx, container, rollout.deployment, rollout.candidate, "rolled-back", actor=actor, reason=reason)
+    set_stage(tx, container, rollout.deployment, rollout.candidate, stage, actor=actor, reason=reason)
     arms = [Arm(rollout.champion, 1.0, "champion")]
     return set_arms(tx, container, rollout.deployment, arms, actor=actor, reason=reason)
 
@@ -220,7 +227,8 @@ def begin(container: Container, model: str, version: int) -> bool:
                 remedy="It is tried again by itself",
             )
         for running in _running(tx, model):
-            _withdraw(tx, container, running, f"@{version} came after it", actor="homeostat")
+            why = f"@{version} came after it"
+            _withdraw(tx, container, running, why, "superseded", actor="homeostat")
         if rollout is None or champion is None or canary is None:
             why = "the first version to pass its gates" if champion is None else "it passed its gates"
             crown(tx, container, model, version, actor="homeostat", reason=why)
@@ -313,7 +321,7 @@ def step(container: Container, rollout: Rollout) -> Decision:
                 reason=decision.reason,
             )
         elif decision.action == "rollback":
-            _withdraw(tx, container, looked, decision.reason, actor="homeostat")
+            _withdraw(tx, container, looked, decision.reason, "rolled-back", actor="homeostat")
             open_alert(
                 tx,
                 container,

@@ -42,6 +42,7 @@ from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import infer
 from homeostat.engine.registry import conversion, formats, metrics, package, scores
 from homeostat.engine.tracking.capture import capture, seed
+from homeostat.ports.meta import Transaction
 
 
 def submit(
@@ -55,6 +56,7 @@ def submit(
     tags: dict[str, str] | None = None,
     changed_at: datetime | None = None,
     attempt: int = 1,
+    along: Callable[[Transaction, Run], None] = lambda tx, run: None,
 ) -> Run:
     """Queue a training with everything that has come up to now, pinned.
 
@@ -68,6 +70,7 @@ def submit(
         tags: Marks that stay with the run and the version it makes.
         changed_at: Since when the world is another: a candidate from the rows since then competes with one from all.
         attempt: The number of this try.
+        along: What else is recorded in the same transaction.
 
     Raises:
         NotFound: no such model or function.
@@ -125,6 +128,7 @@ def submit(
                 ),
             )
         )
+        along(tx, run)
     return run
 
 
@@ -156,6 +160,10 @@ def _check_params(model: Model, function: Callable[..., Any], params: dict[str, 
             )
 
 
+class Stopped(SystemExit):
+    """Raised in the process of a job that is told to stop; any other exit is the training function's own."""
+
+
 def execute(
     container: Container,
     run_id: str,
@@ -182,11 +190,13 @@ def execute(
     try:
         with renewing(container, lease):
             version, rows = _train(container, run, progress, using or fit)
-    except SystemExit:  # told to stop: whoever comes next starts it again
-        _end(container, run.id, "queued", "its process was told to stop")
+    except Stopped:  # whoever comes next starts it again
+        with container.store.begin() as tx:
+            end(tx, container, run.id, "queued", "its process was told to stop")
         raise
     except KeyboardInterrupt:
-        _end(container, run.id, "cancelled", "interrupted from the keyboard")
+        with container.store.begin() as tx:
+            end(tx, container, run.id, "cancelled", "interrupted from the keyboard")
         raise
     except BaseException as error:
         took = container.clock.monotonic() - began
@@ -213,24 +223,31 @@ def _start(container: Container, run_id: str, lease: Lease) -> Run | None:
 
 def fail(container: Container, run_id: str, error: str, *, seconds: float | None = None) -> None:
     """Record that a run failed, after so much real time; a run that ended already stays as it is."""
-    _end(container, run_id, "failed", error, seconds)
-
-
-def _end(
-    container: Container, run_id: str, state: RunState, error: str, seconds: float | None = None
-) -> None:
-    text = error.replace("\0", "")[:2000]
     with container.store.begin() as tx:
-        run = tx.lock(Run, run_id)
-        if run is None or run.state not in ("queued", "running"):
-            return
-        now = container.clock.now()
-        ended = now if state != "queued" else None
-        if ended and seconds is None and run.started_at and container.settings.clock == "system":
-            seconds = max((ended - run.started_at).total_seconds(), 0.0)  # nobody is left who timed it
-        tx.put(msgspec.structs.replace(run, state=state, ended_at=ended, error=text, seconds=seconds))
-        body = {"model": run.model, "error": text, "tags": run.tags}
-        tx.append(Event(kind=f"run.{state}", subject=f"run/{run.id}", at=now, body=body))
+        end(tx, container, run_id, "failed", error, seconds)
+
+
+def end(
+    tx: Transaction,
+    container: Container,
+    run_id: str,
+    state: RunState,
+    error: str,
+    seconds: float | None = None,
+) -> bool:
+    """Record that a run that was queued or running is neither, or queued again; says whether it was."""
+    text = error.replace("\0", "")[:2000]
+    run = tx.lock(Run, run_id)
+    if run is None or run.state not in ("queued", "running"):
+        return False
+    now = container.clock.now()
+    ended = now if state != "queued" else None
+    if ended and seconds is None and run.started_at and container.settings.clock == "system":
+        seconds = max((ended - run.started_at).total_seconds(), 0.0)  # nobody is left who timed it
+    tx.put(msgspec.structs.replace(run, state=state, ended_at=ended, error=text, seconds=seconds))
+    body = {"model": run.model, "error": text, "tags": run.tags}
+    tx.append(Event(kind=f"run.{state}", subject=f"run/{run.id}", at=now, body=body))
+    return True
 
 
 def _train(container: Container, run: Run, progress: Progress, using: Fit) -> tuple[ModelVersion, Split]:
@@ -253,7 +270,7 @@ def _train(container: Container, run: Run, progress: Progress, using: Fit) -> tu
         rows,
         progress,
         using,
-        lambda: champion_answers(container, model, features, rows),
+        lambda: champion_answers(container, model, features, rows).scores,
     )
     done = msgspec.structs.replace(
         run,

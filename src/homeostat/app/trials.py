@@ -19,7 +19,7 @@ from homeostat.domain.declarations.comparing import CHAMPION, ABTest
 from homeostat.domain.digests import digest_of
 from homeostat.domain.events import Event
 from homeostat.domain.ids import new_id
-from homeostat.domain.records import Alias, Arm, Dataset, Deployment, ModelVersion, Rollout
+from homeostat.domain.records import Alias, Arm, Dataset, Deployment, ModelVersion, Rollout, Stage
 from homeostat.domain.refs import number_of
 from homeostat.domain.trials import Trial
 from homeostat.engine.control.losses import Loss, name_of
@@ -27,7 +27,7 @@ from homeostat.engine.control.trial import TrialTest, Verdict, scaled
 from homeostat.engine.serving.predictions import PROBABILITIES
 from homeostat.ports.meta import Reads, Transaction
 
-_SERVABLE = ("accepted", "canary", "champion", "retired", "rolled-back")
+_SERVABLE = ("accepted", "canary", "champion", "retired", "rolled-back", "superseded")
 _LOOKED_AT = ("arm", "version", "score", "error", "status", PROBABILITIES)
 
 
@@ -200,14 +200,16 @@ def running_trials(reads: Reads, deployment: str) -> list[Trial]:
     return reads.find(Trial, ("deployment", "=", deployment), ("state", "=", "running"))
 
 
-def stop_trial(tx: Transaction, container: Container, deployment: str, reason: str) -> bool:
+def stop_trial(
+    tx: Transaction, container: Container, deployment: str, reason: str, *, taken_back: bool = False
+) -> bool:
     """End the test of a deployment without a winner, in the caller's transaction; says whether one ran.
 
-    The arms stay as they are: the caller sets others.
+    The arms stay as they are: the caller sets others. Variants may come again unless they are ``taken_back``.
     """
     found = running_trials(tx, deployment)
     for trial in found:
-        _end(tx, container, trial, "stopped", reason)
+        _end(tx, container, trial, "stopped", reason, taken_back=taken_back)
     return bool(found)
 
 
@@ -219,7 +221,14 @@ def _champion_alone(tx: Transaction, container: Container, deployment: Deploymen
 
 
 def _end(
-    tx: Transaction, container: Container, trial: Trial, state: Any, reason: str, *, winner: int = 0
+    tx: Transaction,
+    container: Container,
+    trial: Trial,
+    state: Any,
+    reason: str,
+    *,
+    winner: int = 0,
+    taken_back: bool = True,
 ) -> None:
     ended = msgspec.structs.replace(
         trial, state=state, ended_at=container.clock.now(), reason=reason, winner=winner
@@ -231,9 +240,8 @@ def _end(
     for arm in trial.arms:
         record = tx.get(ModelVersion, trial.deployment, arm.version)
         if record is not None and record.stage == "canary" and arm.version != winner:
-            set_stage(
-                tx, container, trial.deployment, arm.version, "rolled-back", actor="homeostat", reason=reason
-            )
+            stage: Stage = "rolled-back" if taken_back else "superseded"
+            set_stage(tx, container, trial.deployment, arm.version, stage, actor="homeostat", reason=reason)
 
 
 def _tell(tx: Transaction, container: Container, trial: Trial, kind: str, body: dict[str, Any]) -> None:

@@ -12,34 +12,45 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+from homeostat.app import admission
 from homeostat.app.alerts import open_alert, resolve_alert
-from homeostat.app.approvals import awaits
 from homeostat.app.changing import changed_at, learned, risen
-from homeostat.app.code import project
+from homeostat.app.code import declared, project
 from homeostat.app.container import Container
 from homeostat.app.costs import spent
 from homeostat.app.failures import failed
 from homeostat.app.freezing import frozen
 from homeostat.app.happening import happened, newest_champion, newest_message, newest_occasion
+from homeostat.app.registry.pointers import champion_of
 from homeostat.app.space import cramped
 from homeostat.app.training import submit
 from homeostat.app.upstream import broken_upstream
 from homeostat.app.watching import Watched, watch
-from homeostat.domain.declarations import Model
+from homeostat.domain.declarations import ABTest, Model
 from homeostat.domain.declarations.rules import AllOf, AnyOf, CodeChange, ContractChange, Rule, When
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict, HomeostatError
 from homeostat.domain.events import Event, short
 from homeostat.domain.ids import new_id
-from homeostat.domain.records import Dataset, DatasetVersion, Evaluation, ModelVersion, Rollout, Run, Window
-from homeostat.domain.refs import parse_ref
+from homeostat.domain.records import (
+    Dataset,
+    DatasetVersion,
+    Evaluation,
+    ModelVersion,
+    Reaction,
+    Rollout,
+    Run,
+    Window,
+)
+from homeostat.domain.refs import Ref, parse_ref
 from homeostat.engine.control.rules import Facts, Happened, Outcome, Ruling, decide, name_of
-from homeostat.ports.meta import Where
+from homeostat.ports.meta import Transaction, Where
 
 FIRED: Final = "trigger.fired"
 MONITORS: Final = "monitors"
 """The rule under which an evaluation is kept of monitors that failed."""
 _WATCH_EVERY: Final = timedelta(days=1)
+_LEARNS: Final = ("queued", "running", "succeeded")  # what a training has learned, or will have
 
 _log = logging.getLogger(__name__)
 
@@ -86,14 +97,26 @@ def _settled(container: Container, model: Model, when: When, last: datetime) -> 
 
 
 def coming(container: Container, *where: Where) -> list[ModelVersion]:
-    """Versions on their way: to their gates, or to their rollout, which the next tick begins.
-
-    One that waits for a person's approval, or for the end of a freeze, is not on its way by itself.
-    """
+    """Versions on their way: to their gates, or to their rollout, which the next tick begins."""
     found = container.store.find(ModelVersion, ("stage", "in", ["candidate", "accepted"]), *where)
-    return [
-        v for v in found if v.stage == "candidate" or not (frozen(container, v.model) or awaits(container, v))
-    ]
+    return [v for v in found if v.stage == "candidate" or not _stays(container, v)]
+
+
+def _stays(container: Container, version: ModelVersion) -> bool:
+    """Whether an accepted version is not on its way by itself.
+
+    It waits for people (an approval, a signature, the end of a freeze or of its deprecation), it is a challenger, whose
+    test may need other arms, or its rollout failed so often that it was set aside.
+    """
+    if frozen(container, version.model) or admission.obstacle(container, version) is not None:
+        return True
+    model = declared(container).models.get(version.model)
+    challenges = model is not None and isinstance(model.rollout, ABTest)
+    if challenges and champion_of(container.store, version.model) is not None:
+        return True
+    given_up = container.store.find(Reaction, ("reactor", "=", "roll-out"), ("dead", "=", True))
+    name = str(Ref("model", version.model).at(version.version))
+    return any(container.ledger.read(one.event - 1, limit=1)[0].subject == name for one in given_up)
 
 
 def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
@@ -103,10 +126,10 @@ def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
         did.append(f"{failure.rule} of {model.name}: {failure.reason}")
     now = container.clock.now()
     if model.retrain is None:
-        _keep(container, model, now, [failure] if failure else [], None)
+        _keep(container, model, now, [failure] if failure else [])
         return None
     runs = container.store.find(
-        Run, ("model", "=", model.name), ("state", "!=", "failed"), order=["-created_at"], limit=1
+        Run, ("model", "=", model.name), ("state", "in", _LEARNS), order=["-created_at"], limit=1
     )
     last = runs[0] if runs else None
     news = happened(container, model, last)
@@ -130,9 +153,14 @@ def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
     )
     ruling = decide(model.retrain, facts)
     since = changed_at(losses, last)
-    run = _train(container, model, ruling, since, did) if ruling.should_train else None
-    _keep(container, model, now, [*ruling.outcomes, *([failure] if failure else [])], run)
-    return run
+    outcomes = [*ruling.outcomes, *([failure] if failure else [])]
+    if (
+        ruling.should_train
+        and (run := _train(container, model, ruling, since, now, outcomes, did)) is not None
+    ):
+        return run
+    _keep(container, model, now, outcomes)
+    return None
 
 
 def _watched(container: Container, model: Model) -> tuple[Watched, Outcome | None]:
@@ -162,24 +190,28 @@ def _watched(container: Container, model: Model) -> tuple[Watched, Outcome | Non
     return found, None
 
 
-def _keep(
-    container: Container, model: Model, at: datetime, outcomes: Iterable[Outcome], run: Run | None
-) -> None:
+def _keep(container: Container, model: Model, at: datetime, outcomes: Iterable[Outcome]) -> None:
     with container.store.begin() as tx:
-        for outcome in outcomes:
-            tx.insert(
-                Evaluation(
-                    id=new_id(container.clock.wall()),
-                    trigger=model.name,
-                    rule=outcome.rule,
-                    at=at,
-                    value=outcome.value,
-                    threshold=outcome.threshold,
-                    fired=outcome.fired,
-                    reason=outcome.reason,
-                    run=run.id if run and outcome.fired else "",
-                )
-            )
+        tx.insert(*_evaluations(container, model, at, outcomes))
+
+
+def _evaluations(
+    container: Container, model: Model, at: datetime, outcomes: Iterable[Outcome], run: str = ""
+) -> list[Evaluation]:
+    return [
+        Evaluation(
+            id=new_id(container.clock.wall()),
+            trigger=model.name,
+            rule=outcome.rule,
+            at=at,
+            value=outcome.value,
+            threshold=outcome.threshold,
+            fired=outcome.fired,
+            reason=outcome.reason,
+            run=run if outcome.fired else "",
+        )
+        for outcome in outcomes
+    ]
 
 
 def _frozen(container: Container, model: Model) -> str:
@@ -238,8 +270,21 @@ def _names(rule: Rule) -> list[str]:
 
 
 def _train(
-    container: Container, model: Model, ruling: Ruling, since: datetime | None, did: list[str]
+    container: Container,
+    model: Model,
+    ruling: Ruling,
+    since: datetime | None,
+    at: datetime,
+    outcomes: Iterable[Outcome],
+    did: list[str],
 ) -> Run | None:
+    """Queue a training, with the evaluations that it follows from in the same transaction."""
+
+    def fired(tx: Transaction, run: Run) -> None:
+        tx.insert(*_evaluations(container, model, at, outcomes, run.id))
+        body = {"run": run.id, "reason": ruling.reason}
+        tx.append(Event(kind=FIRED, subject=f"trigger/{model.name}", at=container.clock.now(), body=body))
+
     try:
         run = submit(
             container,
@@ -247,19 +292,11 @@ def _train(
             reason=ruling.reason,
             actor=f"trigger/{model.name}",
             changed_at=since,
+            along=fired,
         )
     except Conflict as error:  # no rows yet: the next evaluation tries again
         did.append(str(error))
         return None
-    with container.store.begin() as tx:
-        tx.append(
-            Event(
-                kind=FIRED,
-                subject=f"trigger/{model.name}",
-                at=container.clock.now(),
-                body={"run": run.id, "reason": ruling.reason},
-            )
-        )
     did.append(f"trigger/{model.name} fired: {ruling.reason}")
     return run
 

@@ -14,7 +14,7 @@ from homeostat.app.container import Container
 from homeostat.app.leases import alive, here
 from homeostat.domain.records import Lease
 
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 10.0
 _AT_ONCE: Final = 32
 
 

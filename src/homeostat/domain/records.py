@@ -13,7 +13,15 @@ import msgspec
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Stage = Literal[
-    "registered", "candidate", "rejected", "accepted", "canary", "champion", "rolled-back", "retired"
+    "registered",
+    "candidate",
+    "rejected",
+    "accepted",
+    "canary",
+    "champion",
+    "rolled-back",
+    "superseded",
+    "retired",
 ]
 Role = Literal["champion", "canary", "variant", "shadow"]
 
@@ -457,7 +465,10 @@ class Message(Record, frozen=True, kw_only=True):
 
 
 class Reaction(Record, frozen=True, kw_only=True):
-    """A reaction to the event ``event`` of the ledger that failed ``attempts`` times; ``dead`` when it was given up."""
+    """A reaction to the event ``event`` of the ledger that failed ``attempts`` times; ``dead`` when it was given up.
+
+    The judging of version ``event`` of a model is told so as well, as that of a reactor ``judge:MODEL``.
+    """
 
     KEY = ("reactor", "event")
     reactor: str
@@ -465,7 +476,7 @@ class Reaction(Record, frozen=True, kw_only=True):
     attempts: int
     dead: bool
     error: str
-    at: datetime
+    at: datetime  # real time, from Clock.wall
 
 
 class Evaluation(Record, frozen=True, kw_only=True):

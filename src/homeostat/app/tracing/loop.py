@@ -26,7 +26,9 @@ from homeostat.engine.serving.tracing import described, written
 
 MADE: Final = "model.version-created"
 PROMOTED: Final = "model.champion"
-TOLD: Final = frozenset({MADE, "model.accepted", "model.rejected", PROMOTED, "model.rolled-back"})
+TOLD: Final = frozenset(
+    {MADE, "model.accepted", "model.rejected", PROMOTED, "model.rolled-back", "model.superseded"}
+)
 _SCOPE: Final = "homeostat.control"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _INTERNAL: Final = 1

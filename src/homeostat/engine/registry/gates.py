@@ -28,7 +28,8 @@ class GateEvidence:
     Args:
         y: Labels, 0 and 1; places of classes, or numbers.
         p: The candidate's predictions, as its task has them (``scores``).
-        p_champion: The champion's on the same rows; None when there is no champion.
+        p_champion: The champion's on the same rows; None where none answers.
+        no_champion: Why none answers.
         p_no_change: What says that each label is as the one before it; None where nobody asks.
         p_baseline: What a model that knows no features would answer: the base rate of the training labels, the shares
             of the classes, or the labels' mean or quantile.
@@ -51,6 +52,7 @@ class GateEvidence:
     measures: Measures = BINARY
     together: Array | None = None
     p_no_change: Array | None = None
+    no_champion: str = "no champion yet"
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +120,7 @@ def _beats(gate: Beats, evidence: GateEvidence) -> Verdict:
             passed=True,
             value=value,
             threshold=None,
-            reason="no champion yet",
+            reason=evidence.no_champion,
             evidence={"rows": rows, "candidate": value},
         )
     constant = np.asarray(evidence.p_baseline, dtype=np.float64)

@@ -178,6 +178,7 @@ def upgrade() -> None:
         moment("updated_at"),
     )
     op.create_index("ix_model_versions_run", "model_versions", ["run"])
+    op.create_index("ix_model_versions_stage", "model_versions", ["stage"])
     op.create_index("ix_model_versions_updated_at", "model_versions", ["updated_at"])
     op.create_table(
         "gate_results",
@@ -378,7 +379,7 @@ def upgrade() -> None:
         moment("sent_at", null=True),
     )
     op.create_index("ix_deliveries_alert", "deliveries", ["alert"])
-    op.create_index("ix_deliveries_channel_state", "deliveries", ["channel", "state"])
+    op.create_index("ix_deliveries_channel_state_sent_at", "deliveries", ["channel", "state", "sent_at"])
     op.create_table(
         "freezes",
         text("model", key=True),
@@ -433,6 +434,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_step_executions_key", "step_executions", ["key"])
     op.create_index("ix_step_executions_pipeline_began_at", "step_executions", ["pipeline", "began_at"])
+    op.create_index("ix_step_executions_state", "step_executions", ["state"])
     op.create_table(
         "leases",
         text("id", key=True),

@@ -27,7 +27,7 @@ from homeostat.app.leases import lease_of, machine, take_over
 from homeostat.app.projects import checkout, importing
 from homeostat.app.reading import schemas
 from homeostat.app.tracing.served import tracer_of
-from homeostat.domain.contracts import ColumnType
+from homeostat.domain.contracts import ColumnType, attribute
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.digests import digest_of
 from homeostat.domain.errors import Conflict, NotFound
@@ -122,7 +122,7 @@ def frame_of(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:
     names = schema.names()
     if not names:
         return pl.DataFrame(height=len(rows))
-    get = attrgetter(*names)
+    get = attrgetter(*map(attribute, names))
     values = [get(row) for row in rows] if len(names) > 1 else [(get(row),) for row in rows]
     return pl.DataFrame(values, schema=schema, orient="row")
 

@@ -27,7 +27,7 @@ from homeostat.app.registry.reading import resolve
 from homeostat.app.serving import frame_of, load_version
 from homeostat.app.settings import Settings
 from homeostat.app.tracing.served import tracer_of
-from homeostat.domain.contracts import Column
+from homeostat.domain.contracts import Column, attribute
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import BadRequest, HomeostatError, NotFound, Unsafe
 from homeostat.domain.records import Arm, Deployment, ModelVersion, Run
@@ -104,7 +104,7 @@ class TableScorer:
         numeric = len(names) > 1 and all(dtype == pl.Float64 for dtype in self._schema.dtypes())
         asked = by_position(answering.model, names) if numeric else None
         self._asked = Answering(asked, answering.columns) if asked is not None else None
-        self._get: Callable[[Any], Any] = attrgetter(*names)
+        self._get: Callable[[Any], Any] = attrgetter(*map(attribute, names))
 
     def given(self, values: Mapping[str, Any]) -> TableScorer:
         """The same asked with parameters, of those that the model names."""

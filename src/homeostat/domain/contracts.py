@@ -123,8 +123,8 @@ def _columns(contract: str, field: types.Field) -> Iterator[Column]:
             declaration=f"contract {contract}",
         )
     for place in range(inner.max_length):
-        name = f"{field.name}__{place}"
-        yield Column(name=name, type="float", nullable=nullable, vector=field.name)
+        name = f"{field.encode_name}__{place}"
+        yield Column(name=name, type="float", nullable=nullable, vector=field.encode_name)
 
 
 def _plain(given: types.Type) -> tuple[types.Type, bool]:
@@ -145,7 +145,7 @@ def _column(contract: str, field: types.Field) -> Column:
     if isinstance(inner, types.LiteralType):
         kind: ColumnType = "string" if isinstance(inner.values[0], str) else "integer"
         return Column(
-            name=field.name,
+            name=field.encode_name,
             type=kind,
             nullable=nullable,
             choices=tuple(v for v in inner.values if v is not None and not isinstance(v, bool)),
@@ -158,7 +158,7 @@ def _column(contract: str, field: types.Field) -> Column:
             declaration=f"contract {contract}",
         )
     unit = units[0] if units else None
-    return Column(name=field.name, type=_TYPES[type(inner)], nullable=nullable, unit=unit, **bounds)
+    return Column(name=field.encode_name, type=_TYPES[type(inner)], nullable=nullable, unit=unit, **bounds)
 
 
 def _units(given: types.Type) -> list[str]:
@@ -180,9 +180,29 @@ _PYTHON: dict[ColumnType, Any] = {
 }
 
 
-def request_type(name: str, columns: tuple[Column, ...]) -> type[msgspec.Struct]:
-    """A struct that accepts exactly what ``columns`` accept; nullable columns may be left out."""
+def attribute(name: str) -> str:
+    """How Python calls the column ``name`` of a request: as it is called, unless no attribute can be.
+
+    The columns of a contract are attributes already; those of a model that was fitted on a frame are any texts.
+    """
+    if name.isidentifier() and not name.startswith("__"):
+        return name
+    return f"__{name.encode().hex()}__"  # no column that keeps its name begins so
+
+
+def request_type(name: str, columns: tuple[Column, ...], *, whole: bool = False) -> type[msgspec.Struct]:
+    """A struct that accepts exactly what ``columns`` accept.
+
+    Args:
+        name: What it is called.
+        columns: What it holds; see ``attribute`` for where.
+        whole: Whether nullable columns must be there; else they may be left out.
+
+    Raises:
+        DeclarationError: a column has a name that cannot be read from JSON.
+    """
     fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+    names: dict[str, str] = {}
     for column in columns:
         base: Any = Literal[column.choices] if column.choices else _PYTHON[column.type]
         bounds = {k: v for k in ("ge", "gt", "le", "lt", "pattern") if (v := getattr(column, k)) is not None}
@@ -191,8 +211,20 @@ def request_type(name: str, columns: tuple[Column, ...]) -> type[msgspec.Struct]
         if column.type == "datetime":
             bounds["tz"] = True
         kind = Annotated[base, msgspec.Meta(**bounds)] if bounds else base
-        fields.append((column.name, kind | None, None) if column.nullable else (column.name, kind))
-    return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True)
+        own = attribute(column.name)
+        if own != column.name:
+            names[own] = column.name
+        if column.nullable:
+            fields.append((own, kind | None) if whole else (own, kind | None, None))
+        else:
+            fields.append((own, kind))
+    try:
+        return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True, rename=names or None)
+    except ValueError as error:
+        raise DeclarationError(
+            f"no request can hold a column of such a name: {error}",
+            remedy="Name the columns without quotes, backslashes and control characters",
+        ) from error
 
 
 def _integral(bounds: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from homeostat.domain.contracts import Column
 from homeostat.domain.errors import BadScores
 from homeostat.engine.registry.formats.base import Array, numbers
 from homeostat.engine.registry.formats.graphs import OnnxModel
+from homeostat.engine.registry.texts import texts
 
 TABLE: Final = "input"
 """The name of the tensor of a model that knows no names of its features."""
@@ -46,6 +47,8 @@ class Answering:
         self.table = ""
         self.columns = tuple(columns) or self._columns()
         self._framed = hasattr(model, "feature_names_in_")
+        fitted = hasattr(model, "__sklearn_tags__")
+        self._texts = [one.name for one in self.columns if fitted and one.type == "string" and one.nullable]
         self.parameters: Mapping[str, Any] = getattr(model, "parameters", {})
         """What may be given beside the rows, by name, and of which type."""
 
@@ -61,7 +64,7 @@ class Answering:
         Raises:
             BadScores: it gave something for another number of rows.
         """
-        given = self._ask(X if self._framed else numbers(X))
+        given = self._ask(_missing(X, self._texts) if self._framed else numbers(X))
         return {name: _flat(name, np.asarray(found), len(X)) for name, found in given.items()}
 
     def labels(self, name: str, width: int) -> tuple[str, ...]:
@@ -73,7 +76,7 @@ class Answering:
         """The one number that stands for each answer.
 
         The probability of class 1 of two, else the highest probability; a number that is predicted; of classes without
-        probabilities, the place of the class among all.
+        probabilities, the place of the class among all; 0 of anything else.
         """
         found = given.get(_PROBABILITIES)
         if found is None:
@@ -83,7 +86,10 @@ class Answering:
         if found.ndim == 2:
             found = found[:, 1] if found.shape[1] == 2 else found.max(axis=1)
         if found.dtype.kind not in "fiub":
-            classes = np.unique(np.asarray(getattr(self.model, "classes_", found)))
+            known = getattr(self.model, "classes_", None)
+            if known is None:
+                return [0.0] * len(found)
+            classes = np.unique(np.asarray(known))
             found = np.searchsorted(classes, found.astype(classes.dtype))
         scores: list[float] = found.astype(np.float64).tolist()
         return scores
@@ -101,6 +107,11 @@ class Answering:
             return {_PREDICTION: probabilities}
         if probabilities is None:
             return {_LABEL: label} if hasattr(model, "classes_") else _named(label)
+        if (
+            isinstance(probabilities, list) and np.ndim(probabilities[0]) == 2
+        ):  # of several labels, as scikit-learn's classifiers of more than one give
+            each = {f"{_PROBABILITIES}_{place}": found for place, found in enumerate(probabilities)}
+            return {_LABEL: label, **each}
         return {_LABEL: label, _PROBABILITIES: probabilities}
 
     def _columns(self) -> tuple[Column, ...]:
@@ -110,15 +121,28 @@ class Answering:
         missing = _takes_missing(model)
         names = getattr(model, "feature_names_in_", None)
         if names is not None:
-            return tuple(Column(name=str(name), type="float", nullable=missing) for name in names)
+            told = texts(model)
+            return tuple(
+                told.get(str(name)) or Column(name=str(name), type="float", nullable=missing)
+                for name in names
+            )
         width = _width(model)
         if not width:
             raise BadScores(
                 f"{type(model).__name__} does not say how many features it takes",
-                remedy="Register it, or save it as an MLflow model with a signature",
+                remedy="Save it as an MLflow model with a signature, or serve a class of your own that asks it",
             )
         self.table = TABLE
         return tuple(Column(name=f"x{n}", type="float", nullable=missing) for n in range(width))
+
+
+def _missing(X: pl.DataFrame, texts: Sequence[str]) -> pl.DataFrame:
+    """Texts as scikit-learn knows them: one that is missing is NaN."""
+    holes = [name for name in texts if X[name].null_count()]
+    return X.with_columns(
+        pl.Series(name, [np.nan if one is None else one for one in X[name]], dtype=pl.Object)
+        for name in holes
+    )
 
 
 def _named(given: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from homeostat.domain.contracts import Column, Contract, columns_of
+from homeostat.domain.contracts import Column, Contract, attribute, columns_of
 from homeostat.domain.errors import DeclarationError, NotFound
 from homeostat.engine.registry.pyfunc import framed
 
@@ -143,7 +143,9 @@ def _columns(signature: Any, hint: Any, text: str) -> tuple[Column, ...]:
             declaration=text,
         )
     try:
-        made: Any = msgspec.defstruct("signature", list(signature.items()), bases=(Contract,))
+        fields = [(attribute(name), kind) for name, kind in signature.items()]
+        names = {attribute(name): name for name in signature}
+        made: Any = msgspec.defstruct("signature", fields, bases=(Contract,), rename=names)
         return columns_of(made)
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise DeclarationError(f"its signature does not hold: {error}", declaration=text) from error

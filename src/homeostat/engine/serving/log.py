@@ -339,14 +339,15 @@ def _frame(items: list[Prediction]) -> pl.DataFrame:
 
 def _requests(items: list[Prediction], features: list[str]) -> Iterator[str]:
     """What the log holds of each request beside its features, as JSON."""
-    names: dict[type[msgspec.Struct], list[str]] = {}
+    names: dict[type[msgspec.Struct], list[tuple[str, str]]] = {}
     known = frozenset(features)
     for item in items:
         row = item.row
         asked = names.get(type(row))
         if asked is None:
-            asked = names[type(row)] = [name for name in row.__struct_fields__ if name not in known]
-        yield _encode({name: getattr(row, name) for name in asked}).decode()
+            fields = zip(row.__struct_encode_fields__, row.__struct_fields__, strict=True)
+            asked = names[type(row)] = [(name, own) for name, own in fields if name not in known]
+        yield _encode({name: getattr(row, own) for name, own in asked}).decode()
 
 
 def _views(scored: Scored, rows: list[int]) -> Iterator[pl.Series]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from homeostat.domain.contracts import Column, request_type, vectors
+from homeostat.domain.contracts import Column, attribute, request_type, vectors
 from homeostat.domain.errors import BadRequest
 from homeostat.engine.serving.scorer import Loaded
 
@@ -38,10 +38,7 @@ class RequestReader:
     def __init__(self, columns: Sequence[Column], *, whole: bool = False) -> None:
         self.columns = tuple(columns)
         self.whole = whole
-        self.row_type = request_type("Request", self.columns)
-        if whole:
-            required = list(self.row_type.__annotations__.items())
-            self.row_type = msgspec.defstruct("Request", required, kw_only=True, forbid_unknown_fields=True)
+        self.row_type = request_type("Request", self.columns, whole=whole)
         many = msgspec.defstruct(
             "Requests",
             [("instances", list[self.row_type])],  # type: ignore[name-defined]  # a type made at run time
@@ -52,7 +49,9 @@ class RequestReader:
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(many)
         self._many: Callable[[bytes], list[msgspec.Struct]] = lambda body: decoder.decode(body).instances
         self._vectors = vectors(self.columns)
-        self._times = [column.name for column in self.columns if column.type == "datetime"]
+        self._times = [
+            (column.name, attribute(column.name)) for column in self.columns if column.type == "datetime"
+        ]
 
     def read(self, body: bytes) -> tuple[list[msgspec.Struct], bool]:
         """The rows of a body, datetimes in UTC, and whether they came as ``instances``.
@@ -146,11 +145,11 @@ class RequestReader:
 
     def _to_utc(self, rows: list[Any]) -> None:
         for row in rows:
-            for name in self._times:
-                value: datetime | None = getattr(row, name)
+            for name, own in self._times:
+                value: datetime | None = getattr(row, own)
                 if value is not None and value.tzinfo is not UTC:
                     try:
-                        setattr(row, name, value.astimezone(UTC))
+                        setattr(row, own, value.astimezone(UTC))
                     except OverflowError:
                         raise BadRequest(
                             "the time lies outside the years 1 to 9999 in UTC",

@@ -90,6 +90,9 @@ class _Asked:
 
     def __init__(self, booster: Any) -> None:
         self.model = booster
+        names = booster.feature_name()
+        if names != [f"Column_{place}" for place in range(len(names))]:  # as those of an array are called
+            self.feature_names_in_ = names
 
     def _ask(self, X: Any) -> Array:
         data = numbers(X)

@@ -70,6 +70,9 @@ class _Asked:
         self.missing = missing
         if hasattr(model, "classes_"):
             self.classes_ = model.classes_
+        names = (model.get_booster() if hasattr(model, "get_booster") else model).feature_names
+        if names:
+            self.feature_names_in_ = list(names)
 
     def _ask(self, X: Any, method: str) -> Array:
         xgboost = need("xgboost", "xgboost", FILE)
@@ -169,10 +172,11 @@ def check(data: bytes) -> None:
         learner = found["learner"]
         parameters = learner["learner_model_param"]
         width = int(parameters["num_feature"])
-        groups = max(int(parameters.get("num_class", 0)), 1)
-        targets = int(parameters.get("num_target", 1))
-        if not (0 < width <= _WIDEST and groups <= _MOST_CLASSES and targets == 1):
-            raise ValueError(f"it has {width} features, {groups} classes, {targets} targets")
+        classes = max(int(parameters.get("num_class", 0)), 1)
+        targets = max(int(parameters.get("num_target", 1)), 1)
+        groups = max(classes, targets)
+        if not (0 < width <= _WIDEST and groups <= _MOST_CLASSES and min(classes, targets) == 1):
+            raise ValueError(f"it has {width} features, {classes} classes, {targets} targets")
         wrong = next(_faults(learner["gradient_booster"], width, groups), "")
         objective = learner["objective"]["name"]
     except (BadUbjson, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import socket
+import time
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -96,6 +99,41 @@ def test_a_body_in_chunks_and_one_after_100_continue(worker: Worker) -> None:
         connection.sendall(body())
         connection.shutdown(socket.SHUT_WR)
         assert b"HTTP/1.1 200" in everything(connection)
+
+
+PATHS = [("/predict/flights", body()), ("/v1/models/flights:predict", INFER), ("/invocations", INFER)]
+
+
+@pytest.mark.parametrize(("path", "content"), PATHS)
+def test_compressed_bodies_are_unpacked_within_the_limit(worker: Worker, path: str, content: bytes) -> None:
+    def post(encoding: str, sent: bytes) -> int:
+        return worker.client.post(path, content=sent, headers={"content-encoding": encoding}).status_code
+
+    packed = gzip.compress(content)
+    assert post("gzip", packed) == post("deflate", zlib.compress(content)) == post("identity", content) == 200
+    assert post("gzip", packed[:-9]) == post("gzip", content) == post("deflate", b"") == 400
+    assert post("br", content) == 415
+    assert post("gzip", gzip.compress(b" " * (17 << 20))) == 413  # a few kilobytes on the way
+
+
+@pytest.mark.parametrize(("path", "content"), PATHS)
+def test_a_client_that_offers_another_protocol_is_answered_in_this_one(
+    worker: Worker, path: str, content: bytes
+) -> None:
+    offer = b"host: x\r\nconnection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk"
+    asked = (HEAD % (path.encode(), len(content))).replace(b"host: x", offer) + content
+    chunks = asked.replace(b"content-length: %d" % len(content), b"transfer-encoding: chunked")
+    chunks = chunks[: -len(content)] + b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content)
+    last = asked.replace(b"Upgrade, HTTP2", b"close, Upgrade, HTTP2")
+    with connect(worker) as connection:
+        connection.sendall(asked + chunks[:-20])
+        time.sleep(0.1)
+        connection.sendall(chunks[-20:] + last)
+        got = everything(connection)  # which ends, as the last one asked
+    assert got.count(b"HTTP/1.1 200 OK\r\n") == got.count(b"0.2") == 3
+    with connect(worker) as connection:
+        connection.sendall(b"CONNECT x:80 HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert everything(connection).startswith(b"HTTP/1.1 400")
 
 
 def test_a_body_over_the_limit_is_refused_before_it_is_read(worker: Worker) -> None:

@@ -97,6 +97,18 @@ def test_every_form_gives_the_same(worker: Worker, body: dict[str, Any]) -> None
     assert invoke(worker, body, params={"deployment": "flights"}).json() == answer.json()
 
 
+def test_tables_as_other_programs_write_them(worker: Worker) -> None:
+    # Excel puts a mark before UTF-8, pandas writes times without a zone, and midnight without its hours.
+    for time in ("2013-07-01T12:00:00.000", "2013-07-01 12:00:00", "2013-07-01"):
+        text = f'\ufeff"id",distance,carrier,departs,seats\r\n"a, ""b""\nc",1000,AA,{time},\r\n'
+        answer = worker.client.post("/invocations", content=text, headers={"content-type": "text/csv"})
+        assert (answer.status_code, answer.json()) == (200, {"predictions": [0.2]})
+        answer = invoke(worker, {"dataframe_records": [ROW | {"departs": time}]})
+        assert (answer.status_code, answer.json()) == (200, {"predictions": [0.2]})
+    refused = invoke(worker, {"dataframe_records": [ROW | {"departs": "2013-13-01"}]})
+    assert refused.status_code == 400
+
+
 def test_csv_and_missing_numbers(worker: Worker) -> None:
     time = "2013-07-01T12:00:00Z"
     text = f"id,distance,carrier,departs,seats,late,other\na,1000,AA,{time},,true,x\nb,1e3,UA,{time},7,,y\n"
@@ -156,8 +168,14 @@ def test_rows_as_tensorflow_serving_takes_them(worker: Worker) -> None:
     assert told == {
         "model_version_status": [
             {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
-        ]
+        ],
+        "name": "flights",
+        "ready": True,  # as KServe asks for it
     }
+    assert worker.client.get("/v1/models/flights/").json() == told
+    for path in ("/v1/models/flights", "/v2/health/ready", "/v2/models/flights", "/ping"):
+        head = worker.client.head(path)
+        assert (head.status_code, head.content) == (200, b"")
     assert worker.client.get("/v1/models").json() == {"models": ["flights"]}
 
 

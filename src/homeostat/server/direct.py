@@ -3,8 +3,8 @@
 uvicorn's protocol makes a task, an event and two writes of each request, which costs more than a prediction. Here a
 ``POST /predict/DEPLOYMENT`` is answered by callbacks. All else goes uvicorn's way through the same application:
 other paths, other methods, what is pipelined behind a request that is not answered yet, and connections as such. But
-for all of them it holds that a client may close its side once it has asked, and that one which never ends asking is
-dropped.
+for all of them it holds that a client may close its side once it has asked, that one which never ends asking is
+dropped, and that one which offers to speak another protocol (as Java's does) is answered in this one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from homeostat.engine.serving.tracing import PARENT, STATE
-from homeostat.server.http import Reply, too_large
+from homeostat.server.http import ENCODING, HttpError, Reply, too_large, unpacked
 from homeostat.server.protocols.native import PREFIX
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = PREFIX.encode()
 _LENGTH: Final = b"content-length"
+_OFFERS: Final = frozenset({b"upgrade", b"http2-settings", b"connection"})
+"""Headers that offer another protocol. One that keeps its connection without a word need not say so."""
 
 
 class _Cycle:
@@ -32,6 +35,7 @@ class _Cycle:
     __slots__ = (
         "body",
         "disconnected",
+        "encoding",
         "keep_alive",
         "more_body",
         "name",
@@ -53,6 +57,7 @@ class _Cycle:
         self.response_complete = False
         self.trace = b""
         self.state = b""
+        self.encoding = b""
 
     @property
     def message_event(self) -> _Cycle:
@@ -98,11 +103,42 @@ class Direct(HttpToolsProtocol):
     """When the request began that is not whole yet, in the loop's time; 0 where there is none."""
     rested = 0.0
     """When the last answer of the short way went out, in the loop's time; 0 where a request came since."""
+    offered = False
+    """Whether the request that is being read offers another protocol."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self.since = self.loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on behind an offer of another protocol, where the parser stops, as if there had been none."""
+        while data:
+            self._unset_keepalive_if_required()
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                self.offered = False
+                if self.parser.get_method() != b"CONNECT":
+                    data = self._declined() + data[stopped.args[0] :]
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                    continue
+                self.send_400_response("This is no proxy.")
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+            return
+
+    def _declined(self) -> bytes:
+        """The head of the request without what it offers."""
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, version)]
+        for name, value in self.headers:
+            if name not in _OFFERS:
+                lines.append(b"%b: %b" % (name, value))
+            elif name == b"connection" and b"close" in value.lower():
+                lines.append(b"connection: close")
+        return b"\r\n".join([*lines, b"", b""])
 
     def eof_received(self) -> bool:  # type: ignore[override]  # True: keep the connection
         """Who has sent a whole request and no more still gets the answer."""
@@ -122,6 +158,9 @@ class Direct(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Take the short way where the request allows it."""
+        if self.parser.should_upgrade():
+            self.offered = True
+            return
         url = self.url
         cycle: Any = self.cycle
         if (
@@ -130,7 +169,6 @@ class Direct(HttpToolsProtocol):
             or not (cycle is None or cycle.response_complete)
             or self.expect_100_continue
             or self.parser.get_method() != b"POST"
-            or self.parser.should_upgrade()
         ):
             headers, expect = self.headers, self.expect_100_continue
             super().on_message_begin()
@@ -145,7 +183,9 @@ class Direct(HttpToolsProtocol):
         for name, value in self.headers:
             if name == _LENGTH:
                 if value.isdigit() and int(value) > self.dataplane.body_limit:
-                    self._refuse(made)
+                    self._refuse(made, too_large(self.dataplane.body_limit))
+            elif name == ENCODING:
+                made.encoding = value
             elif name == PARENT:
                 made.trace = value
             elif name == STATE:
@@ -164,17 +204,26 @@ class Direct(HttpToolsProtocol):
             else:
                 cycle.body += body
             if len(cycle.body) > self.dataplane.body_limit:
-                self._refuse(cycle)
+                self._refuse(cycle, too_large(self.dataplane.body_limit))
 
     def on_message_complete(self) -> None:
         """Ask."""
+        if self.offered:  # and nothing was read yet behind its headers
+            return
         self.since = 0.0
         cycle: Any = self.cycle
         if type(cycle) is not _Cycle:
             super().on_message_complete()
         elif not cycle.response_complete:
+            body = bytes(cycle.body)
+            if cycle.encoding:
+                try:
+                    body = unpacked(body, cycle.encoding, self.dataplane.body_limit)
+                except HttpError as error:
+                    self._refuse(cycle, error)
+                    return
             trace = self.dataplane.plane.tracer.begin(cycle.trace, cycle.state)
-            self.dataplane.direct(cycle.name, cycle.query, bytes(cycle.body), cycle.reply, trace)
+            self.dataplane.direct(cycle.name, cycle.query, body, cycle.reply, trace)
 
     def answered(self) -> None:
         """An answer of the short way went out: what is pipelined behind it is next."""
@@ -184,8 +233,7 @@ class Direct(HttpToolsProtocol):
             self.server_state.total_requests += 1
             self.rested = self.loop.time()
 
-    def _refuse(self, cycle: _Cycle) -> None:
-        error = too_large(self.dataplane.body_limit)
+    def _refuse(self, cycle: _Cycle, error: HttpError) -> None:
         self.dataplane.measures.count("native", error.status, 0.0)
         cycle.reply(Reply(error.status, error.body(), headers=error.headers))
 

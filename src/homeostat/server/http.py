@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, NamedTuple
 
@@ -19,6 +20,8 @@ encode: Final = msgspec.json.Encoder().encode
 
 
 JSON: Final = b"application/json"
+ENCODING: Final = b"content-encoding"
+_ENCODINGS: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
 
 
 class Reply(NamedTuple):
@@ -76,12 +79,16 @@ class Disconnected(HomeostatError):
 
 
 def only(scope: Scope, *methods: str) -> None:
-    """Refuse other methods.
+    """Refuse other methods; what may be read may be asked for its headers too.
 
     Raises:
         HttpError: 405, with what is allowed.
     """
     if scope["method"] not in methods:
+        if "GET" in methods:
+            if scope["method"] == "HEAD":
+                return
+            methods = ("GET", "HEAD")
         allowed = ", ".join(methods)
         raise HttpError(
             405,
@@ -98,15 +105,57 @@ def header(scope: Scope, name: bytes) -> bytes:
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request's body.
+    """The request's body, unpacked where it is compressed.
 
     Raises:
-        HttpError: 413, it is larger than ``limit`` bytes, as announced or as found.
+        HttpError: 413, it is larger than ``limit`` bytes, as announced, as found or unpacked; or see ``unpacked``.
         Disconnected: the client is gone.
     """
+    encoding = b""
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit:
             raise too_large(limit)
+        if name == ENCODING:
+            encoding = value
+    body = await _body(receive, limit)
+    return unpacked(body, encoding, limit) if encoding else body
+
+
+def unpacked(body: bytes, encoding: bytes, limit: int) -> bytes:
+    """A body of the header ``Content-Encoding``.
+
+    Raises:
+        HttpError: 415, it is of no encoding that is read here; 400, it is not what it says; 413, it is too large.
+    """
+    kind = encoding.strip().lower()
+    if kind in (b"", b"identity"):
+        return body
+    if kind not in _ENCODINGS:
+        raise HttpError(
+            415,
+            "unsupported_encoding",
+            f"a body of the encoding {kind[:50].decode('latin-1')} is not read",
+            remedy="Send it as it is, or with gzip or deflate",
+        )
+    unpacking = zlib.decompressobj(32 + zlib.MAX_WBITS)  # which of the two it is, the body tells
+    try:
+        made = unpacking.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise _no_encoding(kind, str(error)) from None
+    if len(made) > limit:
+        raise too_large(limit)
+    if not unpacking.eof:
+        raise _no_encoding(kind, "it ends too early")
+    return made
+
+
+def _no_encoding(kind: bytes, why: str) -> HttpError:
+    return HttpError(
+        400, "invalid_encoding", f"the body is no {kind.decode()}: {why}", remedy="Compress all of it"
+    )
+
+
+async def _body(receive: Receive, limit: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         return _within(message.get("body", b""), limit)

@@ -235,7 +235,9 @@ def _failed(items: list[Prediction], many: bool) -> HttpError:
         kind,
         f"the model could not score this row: {type(item.error).__name__}: {item.error}"[:500],
         field=field,
-        remedy="Correct the row" if item.status == 422 else "Try again; the failure is in the prediction log",
+        remedy="Correct the row"
+        if item.status == 422
+        else "Try again; the prediction log, if there is one, holds it",
         extra={"prediction_id": item.id},
         headers=[(b"retry-after", b"1")] if item.status == 503 else None,
     )

@@ -2,8 +2,9 @@
 
 JSON with exactly one of ``dataframe_split``, ``dataframe_records``, ``instances`` and ``inputs``, and ``params`` where
 the model's signature has some; or CSV with a line of names. As with MLflow, columns that the model does not know are
-passed over, NaN is a missing value, and an answer is ``{"predictions": [...]}``, the first output of each row. The path
-names no model: where several deployments are served, ``?deployment=NAME`` does.
+passed over, NaN is a missing value, a time without a zone is one in UTC, and columns of a model that knows no names are
+taken by their place. An answer is ``{"predictions": [...]}``, for each row what ``predict`` gives: a label or a number,
+else an object of outputs. The path names no model: where several deployments are served, ``?deployment=NAME`` does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -19,6 +21,7 @@ import msgspec
 
 from homeostat.domain.errors import BadRequest
 from homeostat.engine.serving.endpoint import Live
+from homeostat.engine.serving.predictions import Prediction
 from homeostat.engine.serving.tensors import value
 from homeostat.server.http import HttpError, Receive, Reply, Scope, encode, header, only, read_body
 from homeostat.server.protocols.asking import Asking, Found, marks, refused, sentence
@@ -26,6 +29,9 @@ from homeostat.server.protocols.tensorflow import Predictions, named
 
 PATH: Final = "/invocations"
 FORMS: Final = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_ONE: Final = frozenset({"label", "prediction", "score"})
+"""Outputs that stand for the row by themselves; any other is a column of the table that the model answers with."""
+_NAIVE: Final = re.compile(r"(?P<day>\d{4}-\d\d-\d\d)(?:[T ](?P<time>\d\d:\d\d:\d\d(?:\.\d+)?))?")
 _CODES: Final = {404: "RESOURCE_DOES_NOT_EXIST"}
 
 
@@ -66,8 +72,15 @@ async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> 
     except BadRequest as error:
         raise refused(error) from None
     items = await asking.ask(found, rows, many=True)
-    first = found.live.outputs[0].name
-    return Reply(200, encode(Predictions([value(first, item) for item in items])), headers=marks(items))
+    answers = Predictions([_answer(found.live, item) for item in items])
+    return Reply(200, encode(answers), headers=marks(items))
+
+
+def _answer(live: Live, item: Prediction) -> Any:
+    first = live.outputs[0].name
+    if first in _ONE:
+        return value(first, item)
+    return {one.name: value(one.name, item) for one in live.outputs}
 
 
 def _found(asking: Asking, query: bytes) -> Found:
@@ -153,9 +166,7 @@ def _params(live: Live, said: Any) -> dict[str, Any]:
 
 
 def _split(live: Live, columns: Any, data: list[Any]) -> list[dict[str, Any]]:
-    names = [column.name for column in live.reader.columns]
-    if live.table and columns in (None, list(range(len(names)))):  # as pandas counts columns without names
-        columns = names
+    columns = _placed(live, columns)
     if not isinstance(columns, list):
         raise BadRequest("there are no columns", field="dataframe_split.columns", remedy="Name them")
     made = []
@@ -168,6 +179,15 @@ def _split(live: Live, columns: Any, data: list[Any]) -> list[dict[str, Any]]:
             )
         made.append({str(name): one for name, one in zip(columns, row, strict=True)})
     return made
+
+
+def _placed(live: Live, columns: Any) -> Any:
+    """The names of columns; of a model that knows none those of their places, whatever the client calls them."""
+    names = [column.name for column in live.reader.columns]
+    foreign = columns is None or (
+        isinstance(columns, list) and len(columns) == len(names) and not {*map(str, columns)} & {*names}
+    )
+    return names if live.table and foreign else columns
 
 
 def _columns(columns: dict[str, Any]) -> list[dict[str, Any]]:
@@ -183,25 +203,29 @@ def _columns(columns: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _known(live: Live, rows: list[Any]) -> list[Any]:
     """Rows with the columns that the model knows. pandas makes floats of integers where some are missing."""
-    integers = {column.name: column.type == "integer" for column in live.reader.columns}
+    types = {column.name: column.type for column in live.reader.columns}
     return [
-        {
-            name: int(one) if integers[name] and isinstance(one, float) and one.is_integer() else one
-            for name, one in row.items()
-            if name in integers
-        }
+        {name: _plain(types[name], one) for name, one in row.items() if name in types}
         if isinstance(row, dict)
         else row
         for row in rows
     ]
 
 
+def _plain(kind: str, one: Any) -> Any:
+    if kind == "integer" and isinstance(one, float) and one.is_integer():
+        return int(one)
+    if kind == "datetime" and isinstance(one, str) and (naive := _NAIVE.fullmatch(one.strip())):
+        return f"{naive['day']}T{naive['time'] or '00:00:00'}Z"
+    return one
+
+
 def _csv(live: Live, body: bytes) -> list[dict[str, Any]]:
     """The rows of a table with a line of names; an empty field is a missing value."""
     names = {column.name for column in live.reader.columns}
     try:
-        lines = csv.reader(io.StringIO(body.decode()), strict=True)
-        columns = next(lines, [])
+        lines = csv.reader(io.StringIO(body.decode("utf-8-sig")), strict=True)
+        columns = _placed(live, next(lines, []))
         data = [line for line in lines if line]
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadRequest(
@@ -217,6 +241,7 @@ def _csv(live: Live, body: bytes) -> list[dict[str, Any]]:
             raise BadRequest(
                 f"the row has {len(row)} values, not {len(columns)}", field=f"[{place}]", remedy="Correct it"
             )
+    times = {column.name for column in live.reader.columns if column.type == "datetime"}
     floats = {column.name for column in live.reader.columns if column.type == "float"}
     made = []
     for place, row in enumerate(data):
@@ -226,5 +251,7 @@ def _csv(live: Live, body: bytes) -> list[dict[str, Any]]:
             if text.lstrip("+-") in ("inf", "infinity"):
                 raise BadRequest(f"{text} is no number", field=f"[{place}].{name}", remedy="Leave it empty")
             one[name] = "" if text == "nan" else text
+        for name in times & one.keys():
+            one[name] = _plain("datetime", one[name])
         made.append({name: text or None for name, text in one.items()})
     return made

@@ -46,9 +46,11 @@ class State(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """Which versions of a model can answer."""
+    """Which versions of a model can answer, as TensorFlow Serving tells it; and that it can, as KServe does."""
 
     model_version_status: list[State]
+    name: str
+    ready: bool
 
 
 class Models(msgspec.Struct):
@@ -62,8 +64,8 @@ _decode: Final = msgspec.json.Decoder(Request).decode
 
 async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> Reply:
     """Answer a request below ``/v1/models``."""
-    path: str = scope["path"]
-    if path.rstrip("/") == PREFIX:
+    path: str = scope["path"].rstrip("/")
+    if path == PREFIX:
         only(scope, "GET")
         return Reply(200, encode(Models(asking.plane.names)))
     target, colon, verb = path[len(PREFIX) + 1 :].partition(":")
@@ -77,7 +79,7 @@ async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> 
         only(scope, "GET")
         versions = [version] if version else [str(arm.version) for arm in found.live.routes.arms]
         ok = {"error_code": "OK", "error_message": ""}
-        return Reply(200, encode(Status([State(one, "AVAILABLE", ok) for one in versions])))
+        return Reply(200, encode(Status([State(one, "AVAILABLE", ok) for one in versions], name, ready=True)))
     only(scope, "POST")
     body = await read_body(scope, receive, limit)
     try:

@@ -151,7 +151,7 @@ def test_a_row_that_breaks_the_contract_is_named_or_kept_with_its_error(
     rows = asks(30).with_columns(who=pl.when(pl.col("id") == "r22").then(None).otherwise("who"))
     source, target = tmp_path / "rows.parquet", tmp_path / "answers.parquet"
     rows.write_parquet(source)
-    with pytest.raises(BadRequest, match="row 23") as refused:
+    with pytest.raises(BadRequest, match="row 23: who: Expected") as refused:
         predict(container, "model/shop@1", source, target, part=10)
     assert refused.value.field == "who"
     assert not target.exists()
@@ -218,6 +218,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(container: Contain
         predict(container, "model/shop@1", tmp_path / "none.csv", out)
     with pytest.raises(BadRequest, match="no format"):
         predict(container, "model/shop@1", rows, tmp_path / "out.xlsx")
+    with pytest.raises(NotFound, match="no folder"):  # before any row is answered
+        predict(container, "model/shop@1", rows, tmp_path / "none" / "out.csv")
     with pytest.raises(BadRequest, match="the input itself"):
         predict(container, "model/shop@1", rows, rows)
     with pytest.raises(NotFound):

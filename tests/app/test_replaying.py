@@ -195,3 +195,41 @@ def test_features_that_serving_computed_otherwise_are_counted_by_name(container:
     assert found.repeated == 0.0
     assert found.ages["rate"].p50 is not None
     assert 0 <= found.ages["rate"].p50 < 86_400
+
+
+TABLE = """
+import homeostat as hs
+from sklearn.linear_model import LogisticRegression
+
+people = hs.Dataset("people", key="person id", path="people.csv")
+
+
+def train(data):
+    return LogisticRegression().fit(data.X, data.y)
+
+
+model = hs.Model("churn", task=hs.Binary(label="left", source=people), train=train)
+"""
+
+
+def test_columns_of_a_file_may_have_any_names(tmp_path: Path) -> None:
+    """Trained, answered, logged and computed again under the names that the file gives them."""
+    rng = np.random.default_rng(0)
+    table = {"person id": [f"p{n}" for n in range(100)], "monthly fee (€)": rng.normal(size=100)}
+    table |= {"class": rng.normal(size=100), "left": [n % 2 for n in range(100)]}
+    (tmp_path / "project.py").write_text(TABLE)
+    pl.DataFrame(table).write_csv(tmp_path / "people.csv")
+    with Container(Settings(home=tmp_path / "home")) as made:
+        apply(made, load_project(tmp_path))
+        execute(made, submit(made, "churn", reason="first").id)
+        loaded = load_version(made, "churn", 1)
+        values = {"person id": "p3", "monthly fee (€)": 0.5, "class": -1.0}
+        row = RequestReader(loaded.columns).convert(values)
+        now = made.clock.now()
+        item = Prediction("a", row, "p3", now, now, Routes("c", [LiveArm(1, "champion", 1.0, loaded.scorer)]))
+        decide([item])
+        react_all(made)
+        append_log(made, "churn.predictions", to_frame([item]))
+        found = replay(made, "a")
+    assert found.matches, found
+    assert found.request == values

@@ -262,10 +262,10 @@ def test_a_pyfunc_of_mlflow_is_served_from_the_registry_where_that_is_allowed(tm
         assert answer["outputs"] == {"price": 6.0, "zone": "x"}
         rows = {"dataframe_records": [{"km": 2.0, "city": "Y", "n": 1}]}
         answer = httpx.post(f"{url}/invocations", json=rows, timeout=100).json()
-        assert answer["predictions"][0] == 3.0
+        assert answer["predictions"] == [{"price": 3.0, "zone": "y"}]
         for params, wanted in (({"rate": 2}, 6.0), ({"fees": [1, 0.5], "rate": None}, 4.5)):
             answer = httpx.post(f"{url}/invocations", json=rows | {"params": params}, timeout=100).json()
-            assert answer["predictions"][0] == wanted
+            assert answer["predictions"][0]["price"] == wanted
         for params, field in (({"fee": 1}, "fee"), ({"rate": "2"}, "rate"), ({"rounds": 2**31}, "rounds")):
             got = httpx.post(f"{url}/invocations", json=rows | {"params": params}, timeout=100)
             assert (got.status_code, got.json()["message"].partition(":")[0]) == (400, f"params.{field}")

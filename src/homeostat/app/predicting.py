@@ -18,6 +18,7 @@ from homeostat.app.container import Container
 from homeostat.app.reading import read as read_dataset
 from homeostat.app.serving import ModelScorer
 from homeostat.app.standalone import Asked, found, local, reference, registered
+from homeostat.domain.contracts import attribute
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, NotFound
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.schema import schema_of
@@ -86,6 +87,8 @@ def predict(
         raise NotFound(f"there is no file {source}", remedy="Name a table of rows to answer")
     if target.resolve() == source.resolve():
         raise BadRequest(f"{target} is the input itself", remedy="Give another --output")
+    if not target.parent.is_dir():
+        raise NotFound(f"there is no folder {target.parent}", remedy="Make it, or give another --output")
     name, loaded = _loaded(container, Asked(model, "model", tuple(trusted), allow_pickle))
     texts = source.suffix.lower() in _TEXTS
     flat = target.suffix.lower() in _TEXTS
@@ -234,10 +237,12 @@ class _Answering:
                     field = error.field.partition(".")[2] or error.field
                     if not self._keep:
                         raise BadRequest(
-                            f"row {before + number + 1}: {error.message}", field=field, remedy=error.remedy
+                            f"row {before + number + 1}: {field}: {error.message}",
+                            field=field,
+                            remedy="Correct it, or keep going with --on-error keep",
                         ) from error
                     taken.append(None)
-                    wrong[number] = BadRequest(f"{field}: {error.message}", field=field, remedy=error.remedy)
+                    wrong[number] = BadRequest(f"{field}: {error.message}", field=field)
             return taken, wrong
 
     def _plain(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -259,14 +264,14 @@ class _Answering:
         return rows.select(known).with_columns(**casts)
 
     def _time(self, row: msgspec.Struct) -> datetime:
-        time = getattr(row, self._loaded.time) if self._loaded.time else None
+        time = getattr(row, attribute(self._loaded.time)) if self._loaded.time else None
         return time or self._container.clock.now()
 
     def _score(self, rows: Sequence[msgspec.Struct], times: Sequence[datetime]) -> Sequence[Any]:
         scorer = self._loaded.scorer
         if self._sources is None or not isinstance(scorer, ModelScorer):
             return attempt(scorer, rows, times)
-        columns = {name: [getattr(row, name) for row in rows] for name in scorer.schema}
+        columns = {name: [getattr(row, attribute(name)) for row in rows] for name in scorer.schema}
         X = scorer.features.offline(pl.DataFrame(columns, schema=scorer.schema), self._sources)
         scored = scorer.answer(X)
         return [(scored, index) for index in range(len(rows))]

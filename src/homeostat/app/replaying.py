@@ -17,7 +17,7 @@ from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import find_dataset, read
 from homeostat.app.serving import ModelScorer, load_version
-from homeostat.domain.contracts import SEQ
+from homeostat.domain.contracts import SEQ, attribute
 from homeostat.domain.declarations import FeatureView, Windows
 from homeostat.domain.errors import Conflict, NotFound
 from homeostat.domain.records import Dataset, Deployment, ModelVersion
@@ -148,7 +148,9 @@ def compared(container: Container, loaded: Loaded, row: dict[str, Any]) -> Compa
     request = request_of(row, features.own, loaded.columns)
     reader = RequestReader(loaded.columns)
     asked = reader.convert({name: plain(value) for name, value in request.items()})
-    frame = pl.DataFrame({name: [getattr(asked, name)] for name in scorer.schema}, schema=scorer.schema)
+    frame = pl.DataFrame(
+        {name: [getattr(asked, attribute(name))] for name in scorer.schema}, schema=scorer.schema
+    )
     before = pl.DataFrame({name: [row.get(name)] for name in features.names}, schema=features.schema)
     again = _again(container, features, frame, row)
     differing = [

@@ -73,7 +73,7 @@ class ModelScorer:
         self._clock = clock
         own = features.numbers
         self._own = pl.Schema({name: schema[name] for name in own})
-        self._get = attrgetter(*own) if len(own) > 1 else None
+        self._get = attrgetter(*map(attribute, own)) if len(own) > 1 else None
         asked = by_position(package.estimator, own) if self._get else None
         self._asked = replace(package, estimator=asked) if asked is not None else None
 
@@ -90,7 +90,7 @@ class ModelScorer:
             computed = self._clock.monotonic()
             scored = replace(self.answer(X, self._asked), features=Derived(rows, self._frame))
         else:
-            columns = {name: [getattr(row, name) for row in rows] for name in self.schema}
+            columns = {name: [getattr(row, attribute(name)) for row in rows] for name in self.schema}
             found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
             computed = self._clock.monotonic()
             scored = replace(self.answer(found.X), as_of=found.as_of, positions=found.positions)

@@ -103,7 +103,8 @@ def label(
         ).collect()
     except pl.exceptions.PolarsError as error:
         raise BadRequest(
-            f"{file} has no labels: {error}", remedy="Give the columns prediction_id and label"
+            f"{file} has no labels: {str(error).partition(chr(10))[0]}",
+            remedy="Give the columns prediction_id and label",
         ) from error
     name = deployment.removeprefix("deployment/")
     known = table.drop_nulls()

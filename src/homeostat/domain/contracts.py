@@ -183,7 +183,8 @@ _PYTHON: dict[ColumnType, Any] = {
 def attribute(name: str) -> str:
     """How Python calls the column ``name`` of a request: as it is called, unless no attribute can be.
 
-    The columns of a contract are attributes already; those of a model that was fitted on a frame are any texts.
+    The columns of a contract are attributes already; those of a file, or of a frame that a model was fitted on, are any
+    texts.
     """
     if name.isidentifier() and not name.startswith("__"):
         return name

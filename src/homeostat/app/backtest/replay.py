@@ -33,6 +33,7 @@ from homeostat.app.projects import load_project
 from homeostat.app.serving import load_version
 from homeostat.app.training import execute, submit
 from homeostat.app.trainingdata import CHANGED_AT, LEAST_SINCE, moment
+from homeostat.domain.contracts import attribute
 from homeostat.domain.errors import Conflict
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import Dataset, Deployment, ModelVersion, Run
@@ -186,7 +187,7 @@ class Replay:
         time = first.time
         items = []
         for values in requests.select(column.name for column in first.columns).iter_rows(named=True):
-            row = reader.row_type(**values)
+            row = reader.row_type(**{attribute(name): one for name, one in values.items()})
             asked: datetime = values[time] if time else now
             items.append(
                 Prediction(
@@ -204,7 +205,7 @@ class Replay:
 
     def _scored(self, items: Sequence[Prediction]) -> pl.DataFrame:
         keys = list(self._model.task.request.keys)
-        rows = [(*(getattr(item.row, name) for name in keys), item.score) for item in items]
+        rows = [(*(getattr(item.row, attribute(name)) for name in keys), item.score) for item in items]
         return pl.DataFrame(rows, schema=[*keys, "score"], orient="row") if rows else pl.DataFrame()
 
     def _detect(self, answers: pl.DataFrame, at: datetime, now: datetime, *, act: bool = False) -> None:

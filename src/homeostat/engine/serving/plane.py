@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from homeostat.domain.contracts import attribute
 from homeostat.domain.declarations.fallback import Fallback
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment
@@ -276,8 +277,8 @@ class Plane:
                 [LiveArm(arm.version, arm.role, arm.weight, loaded[arm.version].scorer) for arm in arms],
                 _rescuers(champion, declared, previous),
             ),
-            key=champion.key,
-            time=champion.time,
+            key=tuple(map(attribute, champion.key)),
+            time=attribute(champion.time) if champion.time else None,
             outputs=champion.outputs,
             table=champion.table,
             probes=probes,
@@ -308,7 +309,7 @@ class Plane:
         if not loaded.example:
             raise NotFound(f"model/{model}@{version} holds no example request", remedy="Train it again")
         row = RequestReader(loaded.columns, whole=loaded.whole).convert(loaded.example)
-        time = (getattr(row, loaded.time) if loaded.time else None) or self.clock.now()
+        time = (getattr(row, attribute(loaded.time)) if loaded.time else None) or self.clock.now()
         for _ in range(_WARM_UPS):
             (outcome,) = attempt(loaded.scorer, [row], [time])
             if isinstance(outcome, Exception):

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -209,6 +210,30 @@ def test_a_promise_that_the_training_data_cannot_keep_is_refused(
     assert re.search(r"size__size \(\d{3},\d{3}\)", told.reason)
 
 
+@pytest.mark.parametrize("of", ["size", "size__warm", "score", ["label", "size__size"]])
+def test_rules_watch_what_they_name_or_what_begins_so(container: Container, tmp_path: Path, of: Any) -> None:
+    plan(container, project(tmp_path / "shop", f"of={of!r}"))
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ('of="siz"', r"hs.drift\(of='siz'\) names nothing that it has"),
+        ('of=["size", "size__colour"]', "Name any of size__warm, size__size, score, label"),
+        ('of="label", threshold=0.2', "names nothing that it has"),
+        (
+            'of="score"), hs.drift(of="score", floor=0.1',
+            "two of its rules are 'drift in score, 0.05 false a year'",
+        ),
+    ],
+)
+def test_a_rule_that_would_watch_nothing_or_the_same_twice_is_refused(
+    container: Container, tmp_path: Path, said: str, why: str
+) -> None:
+    with pytest.raises(DeclarationError, match=why):
+        plan(container, project(tmp_path / "shop", said))
+
+
 @pytest.mark.parametrize("said", ["false_alarm=0", "floor=-1.0", 'season="month"'])
 def test_what_cannot_be_promised_cannot_be_declared(tmp_path: Path, said: str) -> None:
     with pytest.raises(DeclarationError, match=said.partition("=")[0]):
@@ -236,9 +261,18 @@ def test_any_span_of_time_is_reported_beside_its_training_data(container: Contai
         assert len(one.bins) == len(one.before.shares) == len(one.now.shares)
         assert sum(one.now.shares) == pytest.approx(1, abs=1e-4)
     assert [look.breached for look in found.monitors[RULE]] == [True]
-    assert [one.state for one in found.alerts] == ["open"]
+    (alert,) = found.alerts
+    assert (alert.state, [step.what for step in found.times[alert.id]]) == ("open", ["detected"])
+    whole = found.quality
+    assert (whole.labelled, whole.unlabelled) == (150, 450)
+    low, value, high = (getattr(whole.intervals["brier"], name) for name in ("low", "value", "high"))
+    assert low <= value == whole.metrics["brier"] <= high
     text = page(report(container, "shop", end - timedelta(days=3), end))
     assert all(said in text for said in ("size__warm", "behind it: size__size", "reports at 22.22"))
+    told = f"detected</span> {alert.opened_at:%d %b %Y %H:%M}"
+    assert all(
+        said in text for said in (told, "why shows each evaluation", "<h2>Quality</h2>", "calibration_error")
+    )
     assert "http" not in text  # it loads nothing
     with pytest.raises(NotFound, match="was not asked from 2023"):
         report(container, "shop", START - timedelta(days=9), START - timedelta(days=2))
@@ -267,6 +301,9 @@ def test_labels_that_drift_are_found_as_they_come_each_once(container: Container
     told = day(container, rng)
     assert told.fired, told.reason
     assert told.rule == "drift in label, 0.05 false a year"
+    assert [one.summary for one in tickets(container)] == [
+        "labels drifted from the training data of version 1; behind it: label"
+    ]
     assert "in 1,800 rows" in told.reason
     assert "behind it label (PSI" in told.reason
 
@@ -277,6 +314,8 @@ def test_what_moves_only_together_is_found_by_a_rule_that_looks_at_it_together(
     apply(container, project(tmp_path / "shop", 'joint=True, season="hour", floor=0.2'))
     told = day(container, np.random.default_rng(6))
     assert "no feature can be watched" in told.reason  # its training kept no rows
+    (window,) = container.store.find(records.Window, ("monitor", "=", told.rule))
+    assert window.value is None  # what is not watched holds nothing
     execute(container, submit(container, "shop", reason="with rows kept").id)
     react_all(container)
     rng = np.random.default_rng(7)
@@ -291,3 +330,6 @@ def test_what_moves_only_together_is_found_by_a_rule_that_looks_at_it_together(
             break
     assert told.fired, told.reason
     assert re.search(r"behind it joint \(AUC 0\.[6-9]", told.reason)
+    (ticket,) = tickets(container)
+    assert ticket.summary.endswith("behind it: size__size, size__warm, together")
+    assert ticket.detail["suspects"] == ["size__size", "size__warm"]

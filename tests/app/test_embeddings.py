@@ -109,7 +109,7 @@ def test_an_embedding_that_drifts_is_found_with_the_promise(tmp_path: Path) -> N
         assert max(e[:2]) < 1
         assert e[2] >= 22.2
         (ticket,) = container.store.find(Alert, ("state", "=", "open"))
-        assert (ticket.severity, ticket.detail["suspects"]) == ("ticket", ["joint"])
+        assert (ticket.severity, ticket.detail["suspects"]) == ("ticket", ["meaning"])
         assert f"of {SIZE} features" in found.reason
 
 

@@ -143,3 +143,34 @@ def test_requests_that_came_too_early_are_forgotten_and_nothing_is_read_again(
     again = looked(container, shop, source, late)
     assert again.outcomes.select("prediction_id", OUTCOME).rows() == [("new", 7.0)]
     assert again.seen == found.seen
+
+
+def test_two_that_look_at_different_times_read_nothing_again(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = next(NAMES)
+    source, arm = Source(f"{shop}.orders", pl.col("spent"), ["id"]), pl.col("arm")
+    put(container, log_of(shop), prediction_id=["first"], key=["1"], arm=["canary"])
+    seen = dict.fromkeys(("early", "late"), start(container, shop, None) | {"log_from": 0, "log_seq": 0})
+    read: list[int] = []
+
+    def recorded(container: Container, dataset: str, after: int, columns: Any) -> pl.DataFrame:
+        read.append(after)
+        return read_since(container, dataset, after, columns)
+
+    def looks_again(by: str) -> Look:
+        every = pl.lit(value=True)
+        found = look(container, shop, source, seen[by], ["arm"], keep=every, judged=arm == "canary", by=by)
+        seen[by] = found.seen
+        return found
+
+    for by in seen:
+        looks_again(by)
+    put(container, log_of(shop), prediction_id=["second"], key=["2"], arm=["canary"])
+    seen["late"] = seen["late"] | {"log_from": seen["late"]["log_seq"]}  # it has forgotten the first
+    put(container, f"{shop}.orders", id=["1", "2"], spent=[5.0, 7.0])
+    monkeypatch.setattr(looks, "read_since", recorded)
+    begun = seen["early"]
+    both = [looks_again(by).outcomes["prediction_id"].to_list() for by in ("early", "late")]
+    assert both == [["first", "second"], ["second"]]
+    assert read == [begun[f"{name}_seq"] for name in ("log", "label", "id")] * 2

@@ -54,7 +54,7 @@ def open_alert(
         detail: Numbers behind it.
         tags: Marks of what led to it.
     """
-    if tx.find(Alert, ("key", "=", key), ("state", "=", "open"), limit=1):
+    if is_open(tx, key):
         return False
     now = container.clock.now()
     alert = Alert(
@@ -83,6 +83,11 @@ def open_alert(
     }
     tx.append(Event(kind=OPENED, subject=f"alert/{alert.id}", at=now, body=body))
     return True
+
+
+def is_open(store: Reads, key: str) -> bool:
+    """Whether an alert of a key is open."""
+    return bool(store.find(Alert, ("key", "=", key), ("state", "=", "open"), limit=1))
 
 
 def add_detail(container: Container, key: str, detail: dict[str, Any]) -> None:

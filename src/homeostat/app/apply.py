@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 import polars as pl
@@ -22,15 +23,19 @@ from homeostat.app.rollouts import resume, stop
 from homeostat.app.trainingdata import datasets_of
 from homeostat.domain import records
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
-from homeostat.domain.declarations.rules import ContractChange, UpstreamModel
+from homeostat.domain.declarations.rules import ContractChange, Drift, DriftTest, UpstreamModel, watched
 from homeostat.domain.declarations.tasks import Class
 from homeostat.domain.digests import digest_bytes, digest_of
 from homeostat.domain.errors import ContractBroken, NotFound
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.refs import Ref, parse_ref
+from homeostat.engine.control.rules import name_of
 from homeostat.engine.features.featureset import FeatureSet
+from homeostat.engine.monitoring.reference import LABEL, SCORE
 from homeostat.engine.registry import package
 from homeostat.ports.meta import Transaction, Where
+
+_NAMED: Final = 8
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -91,9 +96,10 @@ def _check(container: Container, declared: Declared) -> None:
         _check_rules(declared, model)
         check_budget(container.settings, model)
         try:
-            feature_set(container, model)
+            features = feature_set(container, model)
         except ContractBroken:
             continue  # a dataset without a contract has no columns before its first rows
+        _check_drift(model, features.names)
 
 
 def _check_rules(declared: Declared, model: Model) -> None:
@@ -124,6 +130,27 @@ def _check_rules(declared: Declared, model: Model) -> None:
         raise model.error(
             "hs.Tuning needs Optuna, which is not installed", "Run: pip install 'homeostat[tuning]'"
         )
+
+
+def _check_drift(model: Model, features: Sequence[str]) -> None:
+    """Refuse drift rules that watch nothing, and two that what they find could not be told apart of."""
+    names: set[str] = set()
+    for rule in model.retrain.leaves if model.retrain else ():
+        if not isinstance(rule, Drift | DriftTest):
+            continue
+        if (name := name_of(rule)) in names:
+            raise model.error(
+                f"two of its rules are {name!r}", "Leave one out, or give it another window= or false_alarm="
+            )
+        names.add(name)
+        known = [*features, SCORE, *([LABEL] if isinstance(rule, DriftTest) else [])]
+        for one in rule.of:
+            if not any(watched([one], feature) for feature in known):
+                raise model.error(
+                    f"hs.drift(of={one!r}) names nothing that it has",
+                    f"Name any of {', '.join(known[:_NAMED])}{', …' if len(known) > _NAMED else ''}, "
+                    "or what they begin with, as a feature view",
+                )
 
 
 def _upstream(declared: Declared, name: str) -> set[str]:

@@ -17,9 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
-from homeostat.app.levels import judged
+from homeostat.app.levels import Said, judged, settle
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of
@@ -232,17 +231,11 @@ def attribution_windows(container: Container, model: Model, log: pl.DataFrame, n
 
 def settle_attributions(tx: Transaction, container: Container, window: Window) -> None:
     """Open a ticket for a model that decides by other features than in training, or resolve it."""
-    key = f"{MONITOR}:{window.deployment}"
-    if not window.breached:
-        if window.value is not None:
-            resolve_alert(tx, container, key)
-        return
-    open_alert(
-        tx,
-        container,
-        key=key,
-        subject=f"deployment/{window.deployment}",
-        severity="ticket",
+    settle(tx, container, window, f"{MONITOR}:{window.deployment}", _said)
+
+
+def _said(window: Window) -> Said:
+    return Said(
         summary=(
             f"version {window.detail['version']} decides by other features than in training: they agree to "
             f"{window.value:.3g}, {window.threshold:g} is declared; moved most: {', '.join(window.detail['suspects'])}"

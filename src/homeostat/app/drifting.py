@@ -122,7 +122,10 @@ def settle_drift(tx: Transaction, container: Container, window: Window) -> None:
     if not window.breached:
         resolve_alert(tx, container, key)
         return
-    behind = ", ".join(window.detail["suspects"]) or "no feature by itself"
+    suspects = window.detail["suspects"]
+    behind = ", ".join(suspects) or "no feature by itself"
+    together = ", together" if window.detail["joint"] else ""
+    what = "labels" if suspects == [LABEL] else "requests"
     open_alert(
         tx,
         container,
@@ -130,13 +133,14 @@ def settle_drift(tx: Transaction, container: Container, window: Window) -> None:
         subject=f"deployment/{window.deployment}",
         severity="ticket",
         summary=(
-            f"requests drifted from the training data of version {window.detail['version']}; behind it: {behind}"
+            f"{what} drifted from the training data of version {window.detail['version']}; "
+            f"behind it: {behind}{together}"
         ),
         action="the retraining rules decide next; homeostat why shows each evaluation",
         detail={
             "evidence": window.value,
             "needed": window.threshold,
-            "suspects": window.detail["suspects"],
+            "suspects": suspects,
             "sizes": window.detail["sizes"],
         },
     )
@@ -170,7 +174,7 @@ def _test(
         if LABEL in rule.of and LABEL in against.features:
             watched.append(LABEL)
             so_far = last.detail.get("labels") if last is not None and known else None
-            came, counted = _labels(container, model, log, so_far, now - parse_duration(rule.window))
+            came, counted = _labels(container, model, rule, log, so_far, now - parse_duration(rule.window))
             parts.append((came.select(LABEL), _seasons(model, came)))
             shown |= {one.feature: round(one.excess, 4) for one in drift(against, profile(against, came))}
         found = _apart(model, rule, against, watched, before, parts, shown)
@@ -192,12 +196,13 @@ def _test(
         start=since,
         end=now,
         rows=new.height,
-        value=verdict.e,
+        value=verdict.e if found.watched else None,
         threshold=verdict.needed,
         breached=verdict.drifted,
         detail={
             "version": version,
-            "suspects": verdict.suspects,
+            "joint": rule.joint,
+            "suspects": _behind(rule, watched, verdict),
             "features": verdict.features,
             "floors": found.floors,
             "refused": found.refused,
@@ -209,6 +214,13 @@ def _test(
         },
     )
     return suspicion, window
+
+
+def _behind(rule: DriftTest, watched: list[str], verdict: Verdict) -> list[str]:
+    """The features that a test reports; of those that it looks at together, as the rule names them."""
+    if not rule.joint or not verdict.drifted:
+        return verdict.suspects
+    return list(rule.of) or [name for name in watched if name != SCORE]
 
 
 class _Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -288,6 +300,7 @@ def _together(
 def _labels(
     container: Container,
     model: Model,
+    rule: DriftTest,
     log: pl.DataFrame,
     so_far: dict[str, int] | None,
     since: datetime,
@@ -298,7 +311,9 @@ def _labels(
         counted = looks.start(container, model.name, source)
         return pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")}), counted
     every = pl.lit(value=True)
-    found = looks.look(container, model.name, source, so_far, ["at", "time"], keep=every, judged=every)
+    found = looks.look(
+        container, model.name, source, so_far, ["at", "time"], keep=every, judged=every, by=name_of(rule)
+    )
     came = found.outcomes.rename({looks.OUTCOME: LABEL}) if found.outcomes.width else pl.DataFrame()
     if not came.height:
         came = pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")})

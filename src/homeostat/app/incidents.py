@@ -17,7 +17,7 @@ from homeostat.domain.events import Event
 from homeostat.domain.incidents import Incident, moments
 from homeostat.domain.records import Alert, ModelVersion, Run
 from homeostat.domain.refs import Ref, number_of, parse_ref
-from homeostat.ports.meta import Transaction, Where
+from homeostat.ports.meta import Reads, Transaction, Where
 
 MADE: Final = "model.version-created"
 CHAMPION: Final = "model.champion"
@@ -93,7 +93,7 @@ def _mend(container: Container, event: Event) -> None:
                 continue
             if alert.candidate == str(ref) or alert.opened_at > run.created_at:
                 continue
-            if crowned or (event.kind == MADE and (not alert.candidate or _failed(alert))):
+            if crowned or (event.kind == MADE and (not alert.candidate or _failed(tx, alert))):
                 _keep(
                     tx,
                     alert,
@@ -109,8 +109,11 @@ def _said(event: Event) -> str:
     return f"{_WORDS[event.kind]}{f': {reason}' if reason else ''}"
 
 
-def _failed(alert: Alert) -> bool:
-    return bool(alert.decision) and not alert.decision.startswith(_WORDS[CHAMPION])
+def _failed(store: Reads, alert: Alert) -> bool:
+    """Whether the version that was to mend it was rejected or taken back."""
+    ref = parse_ref(alert.candidate)
+    version = store.get(ModelVersion, ref.name, number_of(ref.version) or 0)
+    return version is not None and version.stage in ("rejected", "rolled-back")
 
 
 def _keep(tx: Transaction, alert: Alert, **fields: object) -> None:

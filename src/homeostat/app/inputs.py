@@ -14,9 +14,8 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
-from homeostat.app.levels import judged
+from homeostat.app.levels import Said, judged, settle
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.replaying import compared
 from homeostat.app.serving import ModelScorer, load_version
@@ -179,17 +178,11 @@ def input_windows(container: Container, model: Model, log: pl.DataFrame, now: da
 
 def settle_inputs(tx: Transaction, container: Container, window: Window) -> None:
     """Open a ticket for live data that do not hold what is declared, or resolve it."""
-    key = data_alert(window.deployment, window.monitor)
-    if not window.breached:
-        if window.value is not None and window.rows >= LEAST_ROWS:  # too little to judge by is no recovery
-            resolve_alert(tx, container, key)
-        return
-    open_alert(
-        tx,
-        container,
-        key=key,
-        subject=f"deployment/{window.deployment}",
-        severity="ticket",
+    settle(tx, container, window, data_alert(window.deployment, window.monitor), _said)
+
+
+def _said(window: Window) -> Said:
+    return Said(
         summary=_told(window),
         action=(
             "no rule trains until it is over; homeostat replay shows a prediction step by step"

@@ -1,14 +1,15 @@
-"""Levels over a window of time against what was promised, and the alert when quality does not hold."""
+"""Levels over a window of time against what was promised, and alerts about windows that break their bound."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import polars as pl
 
-from homeostat.app.alerts import open_alert, resolve_alert
+from homeostat.app.alerts import is_open, open_alert, resolve_alert
 from homeostat.app.container import Container
 from homeostat.domain.declarations import Model
 from homeostat.domain.durations import parse_duration
@@ -63,29 +64,88 @@ def judged(
     )
 
 
+class Said(NamedTuple):
+    """What an alert says about a window that breaks its bound."""
+
+    summary: str
+    action: str
+    detail: dict[str, Any]
+
+
+def settle(
+    tx: Transaction,
+    container: Container,
+    window: Window,
+    key: str,
+    said: Callable[[Window], Said],
+    severity: Literal["ticket", "page"] = "ticket",
+) -> None:
+    """Open the alert about a window that breaks its bound, or resolve it by one that holds it."""
+    if window.breached:
+        told = said(window)
+        open_alert(
+            tx,
+            container,
+            key=key,
+            subject=f"deployment/{window.deployment}",
+            severity=severity,
+            summary=told.summary,
+            action=told.action,
+            detail=told.detail,
+        )
+    elif window.value is not None and window.rows >= LEAST_ROWS:  # too little to judge by is no recovery
+        resolve_alert(tx, container, key)
+
+
 def settle_level(tx: Transaction, container: Container, model: Model, window: Window) -> None:
-    """Page for quality that does not hold, or resolve it. What has alerts on its budget (``slos``) has no other."""
+    """Page for quality that surely does not hold, open a ticket where that may be chance, or resolve both.
+
+    What has alerts on its budget (``slos``) has no other.
+    """
     if window.monitor in ("availability", "p99", "fairness"):
         return
-    key = f"slo:{model.name}:{window.monitor}"
+
+    def said(window: Window) -> Said:
+        return _said(model, window)
+
+    page = f"slo:{model.name}:{window.monitor}"
+    ticket = f"{page}:ticket"
     if not window.breached:
-        if window.value is not None and window.rows >= LEAST_ROWS:  # too little to judge by is no recovery
-            resolve_alert(tx, container, key)
-        return
-    assert window.value is not None
-    assert window.threshold is not None
-    open_alert(
-        tx,
-        container,
-        key=key,
-        subject=f"deployment/{model.name}",
-        severity="page",
+        for key in (page, ticket):
+            settle(tx, container, window, key, said)
+    elif confirmed(window):
+        settle(tx, container, window, page, said, "page")
+        resolve_alert(tx, container, ticket)  # the page stands for it
+    elif not is_open(tx, page):
+        settle(tx, container, window, ticket, said)
+
+
+def confirmed(window: Window) -> bool:
+    """Whether the whole 95% interval of a breached window's value is past what was promised."""
+    interval = window.detail["intervals"].get(window.monitor)
+    if interval is None or window.value is None or window.threshold is None:
+        return False
+    if window.value > window.threshold:
+        return bool(interval["low"] > window.threshold)
+    return bool(interval["high"] < window.threshold)
+
+
+def _said(model: Model, window: Window) -> Said:
+    interval = window.detail["intervals"].get(window.monitor)
+    within = f" ({interval['low']:.4g} to {interval['high']:.4g})" if interval is not None else ""
+    chance = "" if confirmed(window) else ", which may be chance"
+    return Said(
         summary=(
-            f"{window.monitor} is {window.value:.4g} on {window.rows} requests "
-            f"since {window.start:%Y-%m-%d %H:%M}; {window.threshold:g} is promised"
+            f"{window.monitor} is {window.value:.4g}{within} on {window.rows:,} requests "
+            f"since {window.start:%Y-%m-%d %H:%M}; {window.threshold:g} is promised{chance}"
         ),
         action="the retraining rules decide next; homeostat why shows each evaluation"
         if model.retrain is not None
         else f"nothing is done by itself, for it has no rules; homeostat train {model.name} trains it again",
-        detail={"value": window.value, "threshold": window.threshold, "rows": window.rows},
+        detail={
+            "value": window.value,
+            "threshold": window.threshold,
+            "rows": window.rows,
+            **({"interval": interval} if interval is not None else {}),
+        },
     )

@@ -91,6 +91,7 @@ def look(
     *,
     keep: pl.Expr,
     judged: pl.Expr,
+    by: str = "",
 ) -> Look:
     """New rows of the log, and new outcomes of rows since ``start``.
 
@@ -102,11 +103,12 @@ def look(
         columns: Of the log, that are wanted.
         keep: Which rows of the log matter at all.
         judged: Which of them may have an outcome.
+        by: Who looks, where several do that would be at different places: what one of them read serves it alone.
     """
     found = {name: int(seen.get(name, 0)) for name in _POSITIONS}
     reader = _Reader(container, deployment, source, columns, keep, judged)
     mine = _KNOWN.setdefault(container, {})
-    what = (deployment, str(keep), str(judged), *columns)
+    what = (deployment, by, str(keep), str(judged), *columns)
     known = mine.pop(what, None)
     known = _later(known, found) if known is not None else None
     if known is None:

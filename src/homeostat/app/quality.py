@@ -61,8 +61,12 @@ def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: 
     expected = estimates(container, model, joined)
     found = msgspec.structs.replace(found, estimates=expected)
     out = [window(monitor, found) for monitor in wanted]
-    if any(one.breached for one in out):
-        suspected = msgspec.structs.replace(found, worst=_worst(container, model, joined))
+    if broken := [one.monitor for one in out if one.breached]:
+        # Whether it may be chance, and where it comes from.
+        intervals = _intervals(model, _labelled(model, joined), known, found, broken)
+        suspected = msgspec.structs.replace(
+            found, intervals=intervals, worst=_worst(container, model, joined)
+        )
         out = [window(one.monitor, suspected) if one.breached else one for one in out]
     out += estimate_windows(model, expected, now - span, now)
     if model.fairness is not None and joined.height:
@@ -84,24 +88,34 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
             f"nothing was asked of deployment/{name} yet", remedy="homeostat status shows what serves"
         )
     model = find_model(container, name)
-    now, task, known = container.clock.now(), model.task, measures_of(container, model)
-    span = parse_duration(window)
+    now, span = container.clock.now(), parse_duration(window)
     log = read(container, log_of(name)).filter(pl.col("at") > now - 2 * span).collect()
     joined = join_labels(container, model, log.filter(pl.col("at") > now - span))
+    found = assess_rows(container, model, joined, now)
+    return msgspec.structs.replace(found, inputs=inputs(container, model, log, now, span))
+
+
+def assess_rows(container: Container, model: Model, joined: pl.DataFrame, now: datetime) -> Quality:
+    """All that is known of a model's quality on some rows of its log, but of the data that it was asked with.
+
+    Args:
+        container: The ports.
+        model: The declaration.
+        joined: The rows, with the labels that have come (``join_labels``).
+        now: Until when labels could come.
+    """
+    task, known = model.task, measures_of(container, model)
     found = _quality(model, joined, known, now)
     rows = _labelled(model, joined)
     y, p = rows[task.label].cast(pl.Float64).to_numpy(), predictions(task, rows)
-    others = {metric: value for metric, value in found.metrics.items() if metric not in found.intervals}
     classes = "calibration_error" in task.names
     return msgspec.structs.replace(
         found,
-        intervals=found.intervals
-        | bootstrapped(y, p, others, partial(known.evaluate, only=others), together(task, rows)),
+        intervals=_intervals(model, rows, known, found, found.metrics),
         worst=_worst(container, model, joined),
         reliability=_reliability(y, p) if classes else [],
         groups=found.groups | _groups(model, rows, known, _declared(model)),
         estimates=estimates(container, model, joined),
-        inputs=inputs(container, model, log, now, span),
         fairness=_fairness(model, joined) if model.fairness is not None and joined.height else None,
     )
 
@@ -178,6 +192,19 @@ def _by_query(model: Model, rows: pl.DataFrame, known: Measures) -> dict[str, In
     return {name: mean(values) for name, values in found.items() if len(values) > 1}
 
 
+def _intervals(
+    model: Model, rows: pl.DataFrame, known: Measures, found: Quality, wanted: Iterable[str]
+) -> dict[str, Interval]:
+    """Those that were found by a formula, and of other metrics that are wanted by drawing labelled rows."""
+    task = model.task
+    others = {name: found.metrics[name] for name in wanted if name not in found.intervals}
+    if not others:
+        return found.intervals
+    y, p = rows[task.label].cast(pl.Float64).to_numpy(), predictions(task, rows)
+    drawn = bootstrapped(y, p, others, partial(known.evaluate, only=others), together(task, rows))
+    return found.intervals | drawn
+
+
 def _delays(model: Model, joined: pl.DataFrame, now: datetime) -> Any:
     """Where nothing says when labels came, nothing is said of how long they take."""
     answered = joined.filter(pl.col("score").is_not_null())
@@ -219,7 +246,8 @@ def _features(container: Container, model: Model, version: ModelVersion, rows: p
     signature = package.signature(container.blobs.get(version.manifest["files"][package.SIGNATURE]))
     assert signature is not None  # of a version that the loop trained
     names = [column.name for column in signature.features if column.name in rows.columns]
-    extra = [column for column in _declared(model) if column not in names]
+    known = {name.rpartition("__")[2] for name in names}  # a column that is a feature is named once, as that
+    extra = [column for column in _declared(model) if column not in known]
     return rows.select(*names, *(column_of(rows, name).alias(name) for name in extra))
 
 

@@ -73,6 +73,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     levels: list[LevelStanding]
 
 
+def alerting(severity: str) -> frozenset[str]:
+    """The levels whose budgets alert so when they burn: nobody is woken for what takes a training."""
+    return _BURNING - {"model_age"} if severity == "page" else _BURNING
+
+
 def tally(container: Container, model: Model) -> list[str]:
     """Count what is new of a model's deployment and settle the alerts of its budgets; says which fired anew.
 
@@ -136,10 +141,17 @@ def standing(container: Container, model: Model) -> Standing:
                 total=total,
                 bad=bad,
                 budget_left=budget_left(total, bad, one.target),
-                burns=_verdict(store, model.name, one, now, minute_of(now)).burns,
+                burns=_shown(one, _verdict(store, model.name, one, now, minute_of(now))),
             )
         )
     return Standing(deployment=model.name, period=slo.period if slo else "", at=now, levels=levels)
+
+
+def _shown(objective: Objective, verdict: Verdict) -> list[Burn]:
+    """How fast a budget burns; that of quality, which has alerts of its own, fires none."""
+    if objective.name in _BURNING:
+        return verdict.burns
+    return [msgspec.structs.replace(one, fires=False) for one in verdict.burns]
 
 
 def standings(container: Container, name: str = "") -> list[Standing]:
@@ -257,7 +269,7 @@ def _settle(
     tx: Transaction, container: Container, model: Model, objective: Objective, verdict: Verdict
 ) -> list[str]:
     """Open what fired and resolve what is over; a page stands for the ticket of the same level."""
-    pages = objective.name != "model_age"  # nobody is woken for what takes a training
+    pages = objective.name in alerting("page")
     page = pages and "page" in verdict.fired
     paging = page or (pages and "page" in verdict.standing)
     began = []

@@ -99,8 +99,8 @@ def _windows(store: Reads, deployment: str, onset: datetime) -> list[Window]:
 
 
 def _features(windows: Iterable[Window]) -> list[str]:
-    """Features that a drift test names; else those that moved the furthest."""
-    named = [name for window in windows for name in window.detail.get("suspects", [])]
+    """Features that a window names that breaks its bound; else those that moved the furthest."""
+    named = [name for window in windows if window.breached for name in window.detail.get("suspects", [])]
     sizes: dict[str, float] = {}
     for window in windows:
         if window.monitor.startswith("drift "):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from homeostat.app.slos import alerting
 from homeostat.app.space import LEAST
 from homeostat.domain.durations import format_duration
 from homeostat.engine.control.burn import RULES
@@ -16,12 +17,13 @@ def prometheus_rules() -> dict[str, Any]:
     rules = []
     for rule in RULES:
         long, short = format_duration(rule.long), format_duration(rule.short)
+        of = f'level=~"{"|".join(sorted(alerting(rule.severity)))}"'
         rules.append(
             _rule(
                 f"HomeostatErrorBudgetBurn{long}",
-                f'(homeostat_slo_burn_rate{{window="{long}"}} >= {rule.factor:g})'
+                f'(homeostat_slo_burn_rate{{window="{long}", {of}}} >= {rule.factor:g})'
                 f" and on ({_OF}) "
-                f'(homeostat_slo_burn_rate{{window="{short}"}} >= {rule.factor:g})',
+                f'(homeostat_slo_burn_rate{{window="{short}", {of}}} >= {rule.factor:g})',
                 rule.severity,
                 "{{ $labels.deployment }} burns its {{ $labels.level }} budget {{ $value | humanize }} times too fast",
             )

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from homeostat.cli.flags import command
-from homeostat.cli.output import Json, moment, number, print_json, print_table, progress
+from homeostat.cli.output import Json, moment, number, print_json, print_table, progress, said
 from homeostat.cli.session import Session
 
 
@@ -48,7 +48,7 @@ def explain(
         print_table(
             ["feature", "value", "adds", "standard error"],
             [
-                [each.feature, str(each.value), f"{each.contribution:+.4g}", number(each.error)]
+                [each.feature, said(each.value), f"{each.contribution:+.4g}", number(each.error)]
                 for each in one.contributions
             ],
             title=f"{one.prediction}, answered {number(one.answered)} by {one.model} {moment(one.at)}",

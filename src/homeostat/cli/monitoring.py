@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from homeostat.cli.flags import command
-from homeostat.cli.output import Json, json_text, number, print_json, print_table, progress
+from homeostat.cli.output import Json, json_text, number, print_json, print_table, progress, said
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.refs import number_of
@@ -46,6 +46,9 @@ def outliers(
     if as_json:
         print_json(found)
         return
+    if not found:
+        typer.echo(f"The version that serves answered nothing in the newest {window}.")
+        return
     print_table(
         ["prediction", "answered", "unlike training", "because"],
         [
@@ -53,7 +56,9 @@ def outliers(
                 one.prediction,
                 number(one.answered),
                 f"{one.score:.1f} nats",
-                ", ".join(f"{odd.feature} = {odd.value} (as far out: {odd.share:.2%})" for odd in one.why),
+                ", ".join(
+                    f"{odd.feature} = {said(odd.value)} (as far out: {odd.share:.2%})" for odd in one.why
+                ),
             ]
             for one in found
         ],

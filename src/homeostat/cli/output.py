@@ -96,6 +96,11 @@ def number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
+def said(value: Any) -> str:
+    """A feature's value: four significant digits of a number, all of anything else."""
+    return number(value) if isinstance(value, float) else str(value)
+
+
 def _text(cell: Any) -> str:
     if cell is None:
         return ""

@@ -223,8 +223,9 @@ def drift(
         floor: Standard deviations that a feature may move for nothing, such as 0.05; by default as fine as the
             training rows allow, from 0.02 (about 70,000 rows) to 0.1 (about 4,000).
         season: ``"hour"``, ``"weekday"`` or both, in UTC: rows are compared with training rows of the same.
-        of: What counts: features, as ``"weather_at_origin__temp"``, feature views by name, ``"score"``, the model's
-            answers, and ``"label"``, the labels that have come; by default all features and the answers.
+        of: What counts: features, as ``"weather_at_origin__temp"``, vectors, as ``"meaning"`` or
+            ``"asked__meaning"``, feature views by name, ``"score"``, the model's answers, and ``"label"``, the labels
+            that have come; by default all features and the answers.
         window: Over which time effect sizes are shown, and ``threshold`` holds; with ``joint``, from how far back a
             classifier learns; with ``"label"``, how long after its request a label still counts.
         joint: Whether the features are compared together instead of each by itself: a classifier learns to tell live

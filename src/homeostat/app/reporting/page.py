@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from homeostat.app.pages import render
 from homeostat.app.reporting.report import Feature, Look, WindowReport
+from homeostat.domain.durations import format_duration
+from homeostat.domain.incidents import Moment
 
 TEMPLATE: Final = Path(__file__).with_name("page.html.j2")
 WIDTH, HEIGHT = 420, 132
 _LEFT, _TOP, _BOTTOM = 4, 14, 20
 _WIDE: Final = 960
+_TIMES: Final = frozenset({"freshness", "p99"})
 _NAMED: Final = 6  # bins whose names all stand below a chart; of more, the first and the last
 
 
@@ -20,7 +24,7 @@ def page(report: WindowReport) -> str:
     """The page."""
     return render(
         TEMPLATE,
-        {"figure": figure, "percent": percent, "minute": minute},
+        {"figure": figure, "percent": percent, "minute": minute, "after": after},
         report=report,
         charts={one.name: chart(one) for one in report.features},
         evidence={
@@ -28,6 +32,7 @@ def page(report: WindowReport) -> str:
             for name, looks in report.monitors.items()
             if "false a year" in name and len(looks) > 1
         },
+        measured={name: shown(name, looks[-1]) for name, looks in report.monitors.items()},
         width=WIDTH,
         height=HEIGHT,
         wide=_WIDE,
@@ -107,6 +112,24 @@ def curve(report: WindowReport, looks: list[Look]) -> dict[str, Any]:
             for part in range(4)
         ],
     }
+
+
+def shown(monitor: str, look: Look) -> tuple[str, str]:
+    """A monitor's value and bound; of those that measure time, in its units."""
+    if monitor not in _TIMES:
+        return figure(look.value), figure(look.threshold)
+    value, bound = (
+        "–" if one is None else format_duration(timedelta(seconds=float(f"{one:.3g}")))
+        for one in (look.value, look.threshold)
+    )
+    return value, bound
+
+
+def after(step: Moment) -> str:
+    """How long a step of an incident came after the one before; nothing of the first."""
+    if not step.seconds:
+        return ""
+    return f" (+{format_duration(timedelta(seconds=float(f'{step.seconds:.3g}')))})"
 
 
 def figure(value: float | None) -> str:

@@ -16,13 +16,15 @@ import polars as pl
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
-from homeostat.app.quality import join_labels
+from homeostat.app.quality import assess_rows, join_labels
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.reporting.foreign import named
 from homeostat.domain.errors import BadRequest, NotFound
+from homeostat.domain.incidents import Moment, moments
 from homeostat.domain.records import Alert, Dataset, ModelVersion, Window
 from homeostat.engine.monitoring.drift import FeatureDrift, drift
+from homeostat.engine.monitoring.quality import Quality
 from homeostat.engine.monitoring.reference import LABEL, SCORE, Numbers, Reference, labels, profile
 from homeostat.engine.monitoring.summary import Summary
 from homeostat.engine.registry.package import REFERENCE
@@ -86,7 +88,9 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
         training_rows: How many rows that is of.
         features: The most drifted first.
         monitors: What monitors found, by name.
+        quality: How good the answers were, by the labels known by now.
         alerts: What was opened in the span.
+        times: By alert, from its onset to when it was healed, those that are known.
         absent: Features that the reference has and no request had.
     """
 
@@ -100,8 +104,10 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
     against: str
     training_rows: int
     features: list[Feature]
+    quality: Quality
     monitors: dict[str, list[Look]]
     alerts: list[Alert]
+    times: dict[str, list[Moment]]
     absent: list[str]
 
 
@@ -161,6 +167,7 @@ def report(
         ("opened_at", ">", start),
         ("opened_at", "<=", end),
     )
+    alerts = container.store.find(Alert, *opened, order=["opened_at"])
     return WindowReport(
         model=model,
         start=start,
@@ -172,8 +179,10 @@ def report(
         against=name,
         training_rows=known.rows,
         features=sorted(features, key=lambda one: (-one.sizes.excess, -one.sizes.psi, one.name)),
+        quality=assess_rows(container, declared, came, container.clock.now()),
         monitors=monitors,
-        alerts=container.store.find(Alert, *opened, order=["opened_at"]),
+        alerts=alerts,
+        times={one.id: moments(one) for one in alerts},
         absent=[one for one in known.features if one not in log.columns and one not in (LABEL, SCORE)],
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -17,10 +17,20 @@ SEASONS: Final = ("weekday", "hour")
 _A_THOUSAND: Final = 1_000
 
 
+def watched(of: Collection[str], feature: str) -> bool:
+    """Whether a drift rule ``of`` some features watches one.
+
+    Args:
+        of: Features by their names, or what begins them: a feature view, a vector. Empty: all of them.
+        feature: Its name, as ``view__column``, ``column__0`` or ``view__column__0``.
+    """
+    return not of or any(feature == one or feature.startswith(f"{one}__") for one in of)
+
+
 class Drift(msgspec.Struct, frozen=True, tag="drift"):
     """At least ``features`` features drifted past ``threshold`` (population stability index) over ``window``.
 
-    ``of`` names the features that are watched, or whole feature views; empty: all.
+    ``of`` names the features that are watched, vectors or whole feature views; empty: all.
     """
 
     threshold: float = 0.25
@@ -32,8 +42,8 @@ class Drift(msgspec.Struct, frozen=True, tag="drift"):
         parse_duration(self.window)
 
     def watches(self, feature: str) -> bool:
-        """Whether the drift of ``feature`` (``view__column``) counts."""
-        return not self.of or feature in self.of or feature.partition("__")[0] in self.of
+        """Whether the drift of ``feature`` counts."""
+        return watched(self.of, feature)
 
 
 class DriftTest(msgspec.Struct, frozen=True, tag="drift-test"):
@@ -43,7 +53,7 @@ class DriftTest(msgspec.Struct, frozen=True, tag="drift-test"):
         false_alarm: The probability of any false report within a year, over all looks at all features.
         floor: Standard deviations that a feature may move for nothing; None: as fine as the training data allow.
         season: ``hour``, ``weekday`` or both (UTC): rows are compared with training rows of the same.
-        of: The features that are watched, or whole feature views, ``score`` or ``label``; empty: all but labels.
+        of: The features that are watched, vectors, whole feature views, ``score`` or ``label``; empty: all but labels.
         window: The time over which effect sizes are shown.
         joint: Whether the features are compared together, by a classifier, instead of each by itself.
     """
@@ -79,8 +89,8 @@ class DriftTest(msgspec.Struct, frozen=True, tag="drift-test"):
         return self.false_alarm / (1 - self.false_alarm) / 12
 
     def watches(self, feature: str) -> bool:
-        """Whether ``feature`` (``view__column``) is watched."""
-        return not self.of or feature in self.of or feature.partition("__")[0] in self.of
+        """Whether ``feature`` is watched."""
+        return watched(self.of, feature)
 
 
 class SloBurn(msgspec.Struct, frozen=True, tag="slo-burn"):

@@ -195,7 +195,8 @@ def name_of(rule: Rule) -> str:
         case DriftTest():
             among = f" in {', '.join(rule.of)}" if rule.of else ""
             how = "joint drift" if rule.joint else "drift"
-            return f"{how}{among}, {rule.false_alarm:g} false a year"
+            over = f" over {rule.window}" if rule.window != DriftTest().window else ""
+            return f"{how}{among}{over}, {rule.false_alarm:g} false a year"
         case SloBurn():
             return f"slo burn {rule.metric}"
         case ConceptDrift():

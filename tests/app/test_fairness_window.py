@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from homeostat.app.quality import assess, quality_windows
 from homeostat.app.reading import read
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import DeclarationError
+from homeostat.domain.records import Project
 from tests.app.asking import ask
 from tests.app.churning import declare, trained
 
@@ -46,6 +48,18 @@ def test_disparities_are_windows_that_are_judged(tmp_path: Path) -> None:
         fair = assess(container, "churn").fairness
         assert fair is not None
         assert fair.largest == found.value
+
+
+def test_a_missing_library_is_named_before_anything_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fairlearn", None)  # as where it is not installed
+    with Container(Settings(home=tmp_path / "home")) as container:
+        with pytest.raises(DeclarationError, match="needs fairlearn, which is not installed") as caught:
+            declare(container, tmp_path / "churn", MORE)
+        assert caught.value.remedy == "Run: pip install 'homeostat[fairness]'"
+        assert not container.store.find(Project)
+        declare(container, tmp_path / "churn")  # who compares no groups needs none
 
 
 @pytest.mark.parametrize(

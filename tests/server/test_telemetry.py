@@ -131,6 +131,9 @@ def test_rules_and_dashboard_ask_for_what_is_exposed(text: tuple[str, str]) -> N
             base = re.sub(r"_(bucket|count|sum)$", "", name)
             assert {name, base} & exposed, name
     assert [rule["labels"]["severity"] for rule in rules][:3] == ["page", "page", "ticket"]
+    # Quality alerts by its window, and nobody is woken for the age of a model.
+    assert 'level=~"availability|data_age|fairness|latency"' in rules[0]["expr"]
+    assert 'level=~"availability|data_age|fairness|latency|model_age"' in rules[2]["expr"]
     assert len({rule["alert"] for rule in rules}) == len(rules)
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken = [(one["gridPos"]["x"], one["gridPos"]["y"]) for one in panels]

@@ -296,6 +296,8 @@ def _groups(
     groups = together(model.task, rows)
     for column in columns:
         told = rows.select(column_of(rows, column)).to_series()
+        if known.cuts(told, groups):
+            continue
         if told.dtype.is_float() and (told.drop_nulls() % 1 == 0).all():  # features are wide numbers
             told = told.cast(pl.Int64)
         values = told.cast(pl.String).fill_null("missing")

@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+import homeostat as hs
 from homeostat.domain.declarations.gates import Beats, Calibrated, Gate, SingleRowLatency, WorstSlice
 from homeostat.engine.registry.gates import GateEvidence, judge, name_of
+from homeostat.engine.registry.metrics import measures
 
 RNG = np.random.default_rng(7)
 TRUE = RNG.uniform(0.05, 0.95, 3000)
@@ -110,6 +112,17 @@ def test_a_champion_that_answers_nan_is_not_beaten_silently() -> None:
     verdict = judge(Beats("champion", "log_loss"), evidence(p_champion=np.full(3000, np.nan)))
     assert not verdict.passed
     assert "champion's log_loss has no value" in verdict.reason
+
+
+def test_slices_that_would_cut_queries_are_judged_by_nobody() -> None:
+    ranking = measures(hs.Ranking(label="clicked", source=hs.Dataset("clicks", key="id"), query="search"))
+    y, query = np.tile([1, 0], 1500), np.arange(3000) // 2
+    slices = pl.DataFrame({"phone": query % 2, "shop": np.arange(3000) % 2})
+    known = evidence(y=y, p=y.astype(float), slices=slices, measures=ranking, together=query)
+    assert judge(WorstSlice("phone", "mrr", 0.9, None, 100), known).passed
+    cut = judge(WorstSlice("shop", "mrr", 0.1, None, 100), known)
+    assert not cut.passed
+    assert "shop differs within queries" in cut.reason
 
 
 def test_the_worst_slice_decides() -> None:

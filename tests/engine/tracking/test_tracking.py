@@ -76,7 +76,6 @@ def test_a_training_set_holds_rows_labels_and_what_was_logged() -> None:
     assert data.y.dtype == np.int8
     assert data.columns == ["a"]
     assert len(data) == 2
-    assert data.base_rate == 0.5
     data.log("loss", 0.5)
     assert data.metrics == {"loss": 0.5}
     with pytest.raises(BadRequest, match="'loss' is nan"):

@@ -153,6 +153,11 @@ def _worst_slice(gate: WorstSlice, evidence: GateEvidence) -> Verdict:
         return _fails(
             gate, f"{gate.column!r} is no column of the requests: {', '.join(evidence.slices.columns)}"
         )
+    if evidence.measures.cuts(evidence.slices[gate.column], evidence.together):
+        return _fails(
+            gate,
+            f"{gate.column} differs within queries, which slices would cut: name what all items of a query share",
+        )
     values: dict[str, float] = {}
     counts: dict[str, int] = {}
     skipped: dict[str, str] = {}

@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from homeostat.domain import metrics as names
 from homeostat.domain.declarations.tasks import Ranking, Regression, Task
@@ -220,6 +221,12 @@ class Measures:
             name: self.measure(name, y, p, together) for name in (self._functions if only is None else only)
         }
         return {name: value for name, value in values.items() if value is not None}
+
+    def cuts(self, values: pl.Series, together: Array | None) -> bool:
+        """Whether slices by ``values`` would cut what is judged as a whole: the queries of a ranking."""
+        if self._top is None or together is None:
+            return False
+        return values.to_frame("value").group_by(pl.Series(together)).n_unique()["value"].gt(1).any()
 
     def by_query(self, y: Array, p: Array, together: Array | None) -> dict[str, Array]:
         """The values whose means are the metrics of a ranking, of queries that have any; empty of other tasks."""

@@ -57,11 +57,6 @@ class TrainingSet:
         """The names of the features."""
         return self.X.columns
 
-    @property
-    def base_rate(self) -> float:
-        """The share of rows whose label is 1, or the mean of the labels; NaN without rows."""
-        return float(self.y.mean()) if len(self.y) else math.nan
-
     def log(self, name: str, value: float) -> None:
         """Keep a number with the run, such as a validation score; a later value of the same name replaces it.
 

@@ -72,7 +72,9 @@ def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: 
     if model.fairness is not None and joined.height:
         fair = _fairness(model, joined)
         bound = model.slo.fairness
-        out.append(judged(model, FAIRNESS, (now - span, now), joined.height, fair.largest, bound, 1.0, fair))
+        one = judged(model, FAIRNESS, (now - span, now), joined.height, fair.largest, bound, 1.0, fair)
+        beyond_chance = bound is not None and fair.surely > bound
+        out.append(msgspec.structs.replace(one, breached=one.breached and beyond_chance))
     return out
 
 

@@ -85,7 +85,7 @@ class SLO(msgspec.Struct, frozen=True, kw_only=True):
         auc: Area under the ROC curve on labelled requests of ``window``, at least this.
         quality: Any other metrics of the task by name, as ``{"rmse": 12.0}``: at most this, or at least, where more
             is better.
-        fairness: The disparity between groups that the window ``fairness`` shows, at most this.
+        fairness: The disparity between groups that the window ``fairness`` shows, at most this, but for chance.
         data_age: The newest row of each dataset behind the features came at most so long ago.
         model_age: The data that the champion was trained on end at most so long ago.
         held: The least share of the time that quality, fairness and freshness hold.

@@ -286,6 +286,21 @@ def test_any_span_of_time_is_reported_beside_its_training_data(container: Contai
     assert beside.name == "size__size"
 
 
+def test_sizes_are_of_the_rows_of_each_window(container: Container, tmp_path: Path) -> None:
+    apply(container, project(tmp_path / "shop", 'window="2d"), hs.drift(of="size", window="1d"'))
+    rng = np.random.default_rng(9)
+    for more in (0.0, 0.0, 1.0):
+        day(container, rng, more=more)
+    newest = {"monitor": "drift 1d", "rows": 600}, {"monitor": "drift 2d", "rows": 1200}
+    for told in newest:
+        same = ("monitor", "=", told["monitor"])
+        (window,) = container.store.find(records.Window, same, order=["-end"], limit=1)
+        assert window.rows == told["rows"]
+        whole = report(container, "shop", window.start, window.end)
+        (size,) = [one.sizes for one in whole.features if one.name == "size__size"]
+        assert window.detail["size__size"]["psi"] == pytest.approx(size.psi, rel=1e-3)
+
+
 def test_labels_that_drift_are_found_as_they_come_each_once(container: Container, tmp_path: Path) -> None:
     apply(container, project(tmp_path / "shop", 'of="label"'))
     rng, told = np.random.default_rng(5), None

@@ -31,7 +31,15 @@ from homeostat.engine.control.rules import LEAST_ROWS, Suspicion, name_of
 from homeostat.engine.monitoring import joint
 from homeostat.engine.monitoring.drift import FeatureDrift, drift
 from homeostat.engine.monitoring.evidence import Evidence, Verdict, judge, look, monitor
-from homeostat.engine.monitoring.reference import LABEL, SCORE, Reference, profile, reference
+from homeostat.engine.monitoring.reference import (
+    LABEL,
+    SCORE,
+    Profile,
+    Reference,
+    merge,
+    profile,
+    reference,
+)
 from homeostat.engine.monitoring.season import seasons
 from homeostat.engine.registry.package import REFERENCE
 from homeostat.ports.meta import Transaction
@@ -98,9 +106,14 @@ def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime)
     against = Reference.read(built)
     names = [name for name in against.features if name in log.columns]
     sizes, windows = {}, []
-    for text in sorted({rule.window for rule in rules}):
-        asked = log.filter(pl.col("at") > now - parse_duration(text)).select(names)
-        sizes[text] = drift(against, profile(against, asked)) if asked.height >= LEAST_ROWS else []
+    seen, older = Profile(), log
+    for text in sorted(
+        {rule.window for rule in rules}, key=parse_duration
+    ):  # a row counts once for all of them
+        within = pl.col("at") > now - parse_duration(text)
+        seen = merge(seen, profile(against, older.filter(within).select(names)))
+        older = older.filter(~within)
+        sizes[text] = drift(against, seen) if seen.rows >= LEAST_ROWS else []
         if sizes[text]:
             windows.append(_size_window(model, text, sizes[text], now))
     suspicion, passed = {}, []

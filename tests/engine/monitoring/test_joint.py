@@ -97,3 +97,26 @@ def test_a_look_at_one_season_that_training_saw_little_of_proves_nothing() -> No
             evidence, _ = look(test, evidence, past, new, past["hour"], new["hour"])
             assert judge_joint(test, evidence).e < test.needed
             past = new
+
+
+def test_of_more_numbers_than_a_classifier_is_shown_their_components_and_all_texts_count() -> None:
+    rng = np.random.default_rng(8)
+    mixing = rng.normal(size=(4, 40))
+
+    def many(count: int, share: float = 0.5) -> pl.DataFrame:
+        x = rng.normal(size=(count, 4)) @ mixing + rng.normal(size=(count, 40))
+        x[rng.random(x.shape) < 0.02] = np.nan
+        text = np.where(rng.random(count) < share, "x", "y")
+        return pl.DataFrame({f"n{i}": x[:, i] for i in range(40)} | {"text": text})
+
+    X = many(4000)
+    against = msgspec.structs.replace(reference(X), sample=sample(X))
+    test = joint(against, X.columns, false_alarm=0.05, looks=365, floor=0.2)
+    for share, found in ((0.5, False), (0.9, True)):
+        evidence, past = Evidence(), X.head(0)
+        for _ in range(2):
+            new = many(ROWS, share)
+            evidence, _ = look(test, evidence, past, new)
+            past = pl.concat([past, new])
+        e = judge_joint(test, evidence).e
+        assert e >= test.needed if found else e < 1

@@ -43,6 +43,9 @@ JOINT: Final = "joint"
 SAMPLE: Final = 10_000  # training rows that are kept, half of them to learn from and half to price
 WIDEST: Final = 32  # numbers that a classifier is shown
 LEAST: Final = 200  # rows of earlier looks; fewer teach nothing
+_BINS: Final = (
+    64  # as many as a text has values; each takes a weighted quantile, which is most of what a look takes
+)
 _SHARES: Final = (0.1, 0.3, 0.8)
 _MOST: Final = 4.0  # odds beyond are cut off: a payoff must be bounded
 _SEASON: Final = "_season"
@@ -190,6 +193,7 @@ def _odds(at: Joint, learning: pl.DataFrame, past: pl.DataFrame, seasons: pl.Ser
         max_iter=40,
         max_depth=4,
         min_samples_leaf=40,
+        max_bins=_BINS,
         l2_regularization=5.0,
         categorical_features=texts,
         early_stopping=False,

@@ -1,26 +1,19 @@
 """Concept drift: whether a model's losses have risen, and since when.
 
-Losses are looked at in the order in which their labels came. Each gets a smoothed conformal p-value, its rank among
-all before it with ties broken at random (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005): as
-long as losses are exchangeable, these are independent and uniform, however few rows there are and whatever the losses'
-distribution, so that nothing needs to be known of it. Bets that p-values are small multiply to test martingales (Vovk
-et al., "Retrain or not retrain: conformal test martingales for change-point detection", COPA 2021): k p^(k - 1) for
-several k, for losses as large as there were none, and r times as many p-values below u as there were, for errors that
-become more frequent. A model that learns more has smaller losses, against which nobody bets.
+Whether they have is asked of the means of looks (``steps``), in which rows of one look may depend on one another and
+on those of the look before: of the roots of losses, for few large losses would hide many that rose, and of the logs of
+these means, for what makes a day differ multiplies its losses. A model that learns more has smaller losses: where they
+stepped down, looks before are no measure any more, and only how much looks differ stays known of them.
 
-Evidence is the Shiryaev-Roberts statistic of the bets over the looks at which the change may have begun,
-
-    R_t = (1 + R_{t-1}) e_t,
-
-averaged over the bets. With H looks a year, a change is reported once R / H >= 1 / alpha: the probability of any false
-report within a year is at most alpha, and after it there are as many again at most (Shin, Ramdas & Rinaldo,
-"E-detectors", NEJSDS 2(2), 2023). The change point is where the cumulative sum of the log of the bet that won most was
-least (Page, "Continuous inspection schemes", Biometrika 41, 1954): of all starts the one of greatest likelihood.
-
-Losses of one hour often belong together, as in a storm. A power below 1 of a bet is a fair bet too, by Jensen's
-inequality, and 1 / the design effect is what rows that depend on one another take (Kish, "Survey Sampling", 1965). It
-is estimated by how much the sums of earlier looks differed from one to the next: by the median, so that a change, which
-is one difference among many, does not count as chance.
+Since when is asked of each loss. In the order in which their labels came each gets a smoothed conformal p-value, its
+rank among all before it with ties broken at random (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World",
+2005). Bets that p-values are small (Vovk et al., "Retrain or not retrain: conformal test martingales for change-point
+detection", COPA 2021) are k p^(k - 1) for several k, for losses as large as there were none, and r times as many
+p-values below u as there were, for errors that become more frequent. The change point is where the cumulative sum of
+the log of the bet that won most was least (Page, "Continuous inspection schemes", Biometrika 41, 1954): of all starts
+the one of greatest likelihood. Where looks differ, each row counts 1 / the design effect (Kish, "Survey Sampling",
+1965), estimated by the median of how much looks differed from one to the next: a change, which is one difference among
+many, does not count as chance.
 """
 
 from __future__ import annotations
@@ -34,16 +27,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from homeostat.engine.control.steps import Look, Stepped, likelihoods, stepped
+
 BINS: Final = 256
-ABOVE: Final = 5.0  # nats that evidence may stand above what reports, so that it falls when losses do
 _POWERS: Final = (0.3, 0.5, 0.7, 0.85)
 _STEPS: Final = tuple((u, r) for u in (0.02, 0.05, 0.1, 0.2, 0.4) for r in (1.3, 2.0))
 _BETS: Final = len(_POWERS) + len(_STEPS)
-_FEWEST: Final = 10  # looks before a design effect is estimated
 _CHUNK: Final = 500
-_LOOKS: Final = 200  # that it is estimated from, the newest
+_LOOKS: Final = 400  # the newest that are kept
+_LEAST: Final = 30  # rows of a look; fewer count together with the next
 _MEDIAN: Final = 0.4549  # of a chi-square of one degree of freedom
-_CHANCE: Final = 8.0  # the median of n of them is this / sqrt(n) medians above it by a chance of 1 in 1,000
+_MOST: Final = 300.0  # nats of evidence that are told apart
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,31 +48,33 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         rows: Losses seen.
         counts: How many lie in each bin of equal steps of the root of the loss, up to its bound.
-        log: The log of R, one a bet; None: no look yet.
         sums: The cumulative sum of each bet's log above its least so far.
         since: When each of these was least: the time of the first request that counts.
         after: How many losses each of these sums up.
-        sizes: Of the newest looks, the sum of the p-values' normal scores over the root of the rows.
+        looks: At roots of losses; the newest, since they stepped down.
+        known: How well each hypothesis explains the looks before these; empty: there were none.
     """
 
     rows: int = 0
     counts: tuple[int, ...] = (0,) * BINS
-    log: tuple[float | None, ...] = (None,) * _BETS
     sums: tuple[float, ...] = (0.0,) * _BETS
     since: tuple[datetime | None, ...] = (None,) * _BETS
     after: tuple[int, ...] = (0,) * _BETS
-    sizes: tuple[float, ...] = ()
+    looks: tuple[Look, ...] = ()
+    known: tuple[float, ...] = ()
 
     @property
     def inflation(self) -> float:
-        """How many times more the sums of looks vary than those of independent rows; 1 where chance explains it.
-
-        Infinite until there were looks enough to tell: nothing can be bet before.
-        """
-        if len(self.sizes) < _FEWEST:
-            return math.inf
-        ratio = float(np.median(np.diff(self.sizes) ** 2)) / 2 / _MEDIAN
-        return ratio if ratio > 1 + _CHANCE / math.sqrt(len(self.sizes)) else 1.0
+        """The design effect: how many times more the means of looks vary than those of independent rows, at least 1."""
+        if len(self.looks) < 2:
+            return 1.0
+        rows, means, squares = (
+            np.array(column, dtype=np.float64)
+            for column in zip(*map(msgspec.structs.astuple, self.looks), strict=True)
+        )
+        of_a_row = float(squares.sum() / max(rows.sum() - len(rows), 1))
+        moved = np.diff(means) ** 2 / (1 / rows[1:] + 1 / rows[:-1])
+        return max(float(np.median(moved)) / _MEDIAN / of_a_row, 1.0) if of_a_row > 0 else 1.0
 
     def evidence(self, looks: float) -> float:
         """The evidence that losses have risen, to be compared with 1 / alpha.
@@ -86,16 +82,24 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
         Args:
             looks: How often a year is looked.
         """
-        logs = [one for one in self.log if one is not None]
-        return float(np.exp(logs).sum()) / _BETS / looks if logs else 0.0
+        return math.exp(min(self._stepped.up - math.log(looks), _MOST))
+
+    @property
+    def _stepped(self) -> Stepped:
+        return stepped(_logs(self.looks), np.array(self.known) if self.known else None)
 
     def reference(self) -> Losses:
-        """To begin with, where these are of rows held out in training: nothing was bet on them."""
-        return Losses(rows=self.rows, counts=self.counts, sizes=self.sizes)
+        """To begin with, where these are of rows held out in training: a change may lie among them as well."""
+        return Losses(rows=self.rows, counts=self.counts, looks=self.looks)
 
     def again(self) -> Losses:
-        """To begin with after a change, or another model: of what was seen, how much looks differ is still known."""
-        return Losses(sizes=self.sizes)
+        """To begin with after a change: of what was seen, how much looks differ is still known."""
+        return Losses(known=self._after(self._stepped.place))
+
+    def _after(self, place: int) -> tuple[float, ...]:
+        """What is known of how much looks differ once those before a step at ``place`` are left out."""
+        found = likelihoods(_logs(self.looks[:place])) + (np.array(self.known) if self.known else 0.0)
+        return tuple(found.tolist())
 
     @property
     def change(self) -> datetime | None:
@@ -128,19 +132,12 @@ def look(
         false_alarm: The probability of a false report a year, alpha.
         looks: How often a year is looked.
     """
-    from scipy.special import ndtri
-
     found = np.asarray(losses, dtype=np.float64)
     if not len(found):
         return before
-    p, counts = _p_values(before, np.minimum((BINS * np.sqrt(found / most)).astype(np.int64), BINS - 1))
-    inflation = before.inflation
-    won = _won(p) / inflation
-    enough = math.log(_BETS * looks / false_alarm) + ABOVE
-    log = tuple(
-        float(min(np.logaddexp(0.0, -np.inf if old is None else old) + new, enough))
-        for old, new in zip(before.log, won.sum(1), strict=True)
-    )
+    roots = np.sqrt(found / most)
+    p, counts = _p_values(before, np.minimum((BINS * roots).astype(np.int64), BINS - 1))
+    won = _won(p) / before.inflation
     sums, since, after = list(before.sums), list(before.since), list(before.after)
     for bet, gains in enumerate(won):
         path = sums[bet] + gains.cumsum()
@@ -150,16 +147,34 @@ def look(
         else:
             since[bet], after[bet] = since[bet] or times[0], after[bet] + len(path)
         sums[bet] = float(path[-1] - min(path[least], 0.0))
-    size = float(ndtri(1 - p).sum() / math.sqrt(len(p)))
-    return Losses(
+    fresh = Look(len(roots), float(roots.mean()), float(((roots - roots.mean()) ** 2).sum()))
+    known = msgspec.structs.replace(
+        before,
         rows=before.rows + len(found),
         counts=counts,
-        log=log,
         sums=tuple(sums),
         since=tuple(since),
         after=tuple(after),
-        sizes=(*before.sizes, size)[-_LOOKS:],
+        looks=_with(before.looks, fresh),
     )
+    fell = known._stepped
+    if fell.down < math.log(looks / false_alarm):
+        return known
+    return msgspec.structs.replace(known, looks=known.looks[fell.below :], known=known._after(fell.below))
+
+
+def _with(looks: tuple[Look, ...], fresh: Look) -> tuple[Look, ...]:
+    if looks and looks[-1].rows < _LEAST:
+        return (*looks[:-1], looks[-1].with_(fresh))
+    return (*looks, fresh)[-_LOOKS:]
+
+
+def _logs(looks: Sequence[Look]) -> list[Look]:
+    """Looks at the logs, by the delta method; no mean is 0."""
+    return [
+        Look(look.rows, math.log(look.mean + 1 / BINS), look.squares / (look.mean + 1 / BINS) ** 2)
+        for look in looks
+    ]
 
 
 def _won(p: Floats) -> Floats:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -12,6 +14,7 @@ import pytest
 import homeostat as hs
 from homeostat.adapters.clock import ManualClock
 from homeostat.app.apply import apply, feature_set
+from homeostat.app.changing import changed_at, learned, suspected_at
 from homeostat.app.code import find_model
 from homeostat.app.competing import persistent
 from homeostat.app.container import Container
@@ -23,6 +26,7 @@ from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.app.trainingdata import Rows, Split, split
 from homeostat.domain.records import ModelVersion, Run
+from homeostat.engine.control.rules import Risen
 from tests.app.backtest.streaming import CHANGE, END, START, history, project
 
 
@@ -40,8 +44,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
         yield container
 
 
-def trained(container: Container, changed_at: datetime | None) -> tuple[Run, ModelVersion]:
-    made = submit(container, "answer", reason="to compare", changed_at=changed_at)
+def trained(
+    container: Container, changed_at: datetime | None, suspected_at: datetime | None = None
+) -> tuple[Run, ModelVersion]:
+    made = submit(container, "answer", reason="to compare", changed_at=changed_at, suspected_at=suspected_at)
     version = execute(container, made.id)
     assert version is not None
     run = container.store.get(Run, made.id)
@@ -59,6 +65,44 @@ def test_data_are_cut_where_the_world_became_another(world: Container) -> None:
     assert version.tags["data_since"] == CHANGE.isoformat()
     assert run.metrics["holdout_log_loss"] == pytest.approx(losses["since_change"], abs=0.02)
     assert run.rows < 50 * (END - CHANGE).days
+
+
+def test_data_are_cut_at_a_suspicion_that_is_right_and_the_next_training_knows_it(world: Container) -> None:
+    run, version = trained(world, None, CHANGE)
+    losses = {who: run.metrics[f"holdout_log_loss_{who}"] for who in ("all_data", "since_suspicion")}
+    assert losses["since_suspicion"] < losses["all_data"]
+    assert version.tags["data_since"] == CHANGE.isoformat()
+    assert changed_at({}, run) == CHANGE
+    model = find_model(world, "answer")
+    rows = split(world, run, model, feature_set(world, model))
+    assert (rows.changed_at, rows.suspected_at, rows.train.requests.height) == (None, CHANGE, run.rows)
+
+
+def test_a_suspicion_that_is_wrong_costs_a_candidate_and_nothing_else(world: Container) -> None:
+    run, version = trained(world, CHANGE, CHANGE + timedelta(days=1))
+    assert {"all_data", "since_change", "since_suspicion"} <= {
+        name.removeprefix("holdout_log_loss_") for name in run.metrics
+    }
+    assert version.tags["data_since"] == CHANGE.isoformat()
+    assert changed_at({}, run) == CHANGE
+
+
+def test_what_was_learned_before_a_suspected_change_counts_little(world: Container) -> None:
+    run, _ = trained(world, None)
+    model = replace(find_model(world, "answer"), retrain=hs.when(hs.new_labels(growth=1.0)))
+    everything = learned(world, model, run)
+    assert learned(world, model, run, CHANGE) < everything / 2
+    assert learned(world, model, run, run.created_at + timedelta(days=1)) == everything
+
+
+def test_only_what_is_likely_and_new_is_suspected(world: Container) -> None:
+    run, _ = trained(world, CHANGE)
+    likely = Risen(e=0.1, needed=20, rows=900, since=CHANGE, after=300, risen=False, suspected=True)
+    later = msgspec.structs.replace(likely, since=CHANGE + timedelta(days=1))
+    assert suspected_at({"losses": likely}, None) == CHANGE
+    assert suspected_at({"losses": likely}, run) is None
+    assert suspected_at({"losses": later}, run) == later.since
+    assert suspected_at({"losses": msgspec.structs.replace(later, suspected=False)}, run) is None
 
 
 def test_a_change_with_too_few_labels_since_is_not_told_apart(world: Container) -> None:

@@ -7,6 +7,7 @@ of the rows that the champion's training held out, and anew once a training was 
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from itertools import groupby
 from typing import Final
@@ -21,7 +22,7 @@ from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of
-from homeostat.app.trainingdata import CHANGED_AT, LEAST_SINCE, Split, moment
+from homeostat.app.trainingdata import CHANGED_AT, DATA_SINCE, LEAST_SINCE, Split, moment
 from homeostat.domain.declarations import ConceptDrift, Model, NewLabels
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.records import Dataset, ModelVersion, Run, Window
@@ -72,7 +73,7 @@ def kept(model: Model, rows: Split, held: Array) -> dict[str, bytes]:
         places = list(part)
         at = [times[row] for row in places]
         seen = look(seen, losses[places], at, most=measured.most, false_alarm=0.5, looks=model.retrain.looks)
-    return {HELD_OUT: msgspec.json.encode(seen.reference())}
+    return {HELD_OUT: msgspec.json.encode(seen)}
 
 
 def _rules(model: Model) -> list[ConceptDrift]:
@@ -109,6 +110,7 @@ def _risen(
         since=known.change,
         after=known.since_change,
         risen=e >= needed and enough,
+        suspected=enough and known.suspicion >= math.log(every * needed),
     )
     fresh = Window(
         deployment=model.name,
@@ -180,11 +182,32 @@ def _keep(container: Container, before: Window | None, window: Window, said: Ris
 def changed_at(found: dict[str, Risen], last: Run | None) -> datetime | None:
     """Since when the world is another, by a change that is reported, or as the last training knew."""
     reported = [one.since for one in found.values() if one.risen and one.since is not None]
-    return max(reported) if reported else moment(last.tags, CHANGED_AT) if last else None
+    return max(reported) if reported else _known(last)
 
 
-def learned(container: Container, model: Model, last: Run | None) -> int:
-    """Labelled rows that there were at a training, since the change that it knew; 0 where no rule asks."""
+def suspected_at(found: dict[str, Risen], last: Run | None) -> datetime | None:
+    """Since when the world may be another, by a change that is likely but not reported, after what is known."""
+    known, likely = _known(last), [one.since for one in found.values() if one.suspected]
+    later = [at for at in likely if at is not None and (known is None or at > known)]
+    return max(later, default=None)
+
+
+def _known(last: Run | None) -> datetime | None:
+    """Since when the world is another, as the last training knew, or found by cutting its data there."""
+    told = [moment(last.tags, name) for name in (CHANGED_AT, DATA_SINCE)] if last else []
+    return max((at for at in told if at is not None), default=None)
+
+
+def learned(container: Container, model: Model, last: Run | None, suspected: datetime | None = None) -> int:
+    """Labelled rows that there were at a training, since the change that it knew; 0 where no rule asks.
+
+    Args:
+        container: The ports.
+        model: The declaration.
+        last: The training.
+        suspected: Since when the world may be another. Where that was before the training, few of its rows tell of
+            the world as it is; what comes after it, the test of losses that knows the world before will tell.
+    """
     growing = model.retrain is not None and any(
         isinstance(rule, NewLabels) and rule.growth is not None for rule in model.retrain.leaves
     )
@@ -192,7 +215,9 @@ def learned(container: Container, model: Model, last: Run | None) -> int:
     if last is None or not growing:
         return 0
     pinned = {ref.name: int(ref.version) for ref in map(parse_ref, last.inputs)}
-    since = moment(last.tags, CHANGED_AT)
+    since = _known(last)
+    if suspected is not None and suspected < last.created_at:
+        since = suspected
     rows = read(container, source.name, version=pinned.get(source.name))
     if since is not None and source.time is not None:
         rows = rows.filter(pl.col(source.time) >= since)

@@ -1,9 +1,10 @@
-"""Two candidates of one training, after the world has changed: from all rows, and from those since the change.
+"""Candidates of one training, after the world has changed: from all rows, and from those since the change.
 
-Both are judged on the newest labels, which neither has seen, by the task's loss. The better one goes on to the gates; a
-draw goes to the one that knows more. Beside them stand the champion and the answer that nothing changes: each label is
-as the one before (Bifet et al., "Pitfalls in benchmarking data stream classification and how to avoid them", ECML PKDD
-2013). All four losses are kept as metrics of the run.
+Where it is only suspected that it changed, or did so again, the rows since then make a candidate as well. All are
+judged on the newest labels, which none has seen, by the task's loss. The best one goes on to the gates; a draw goes to
+the one that knows more. Beside them stand the champion and the answer that nothing changes: each label is as the one
+before (Bifet et al., "Pitfalls in benchmarking data stream classification and how to avoid them", ECML PKDD 2013). All
+these losses are kept as metrics of the run.
 """
 
 from __future__ import annotations
@@ -50,12 +51,13 @@ Answers = Callable[[], Any]
 
 ALL: Final = "all_data"
 SINCE: Final = "since_change"
+SUSPECTED: Final = "since_suspicion"
 
 
 def compete(
     container: Container, run: Run, model: Model, rows: Split, progress: Progress, fit: Fit, champion: Answers
 ) -> tuple[Fitted, Split]:
-    """Fit, from all rows or from those since the change; returns what was fitted, and on what.
+    """Fit, from all rows or from those since a change; returns what was fitted, and on what.
 
     Args:
         container: The ports.
@@ -67,21 +69,22 @@ def compete(
         champion: What the champion answers.
     """
     time = model.task.request.time
-    if rows.changed_at is None or time is None:
+    names = {rows.suspected_at: SUSPECTED, rows.changed_at: SINCE}
+    cuts = {names[at]: rows.cut(at, time) for at in rows.cuts} if time else {}
+    cuts = {who: cut for who, cut in cuts.items() if _teaches(cut) and len(cut.train.y) < len(rows.train.y)}
+    if not cuts:
         return fit(container, run, model, rows, progress), rows
-    cut = rows.cut(rows.changed_at, time)
-    if not _teaches(cut) or len(cut.train.y) == len(rows.train.y):
-        return fit(container, run, model, rows, progress), rows
-    progress(f"from all rows, and from the {len(cut.train.y):,} since {rows.changed_at:%Y-%m-%d %H:%M}")
-    whole = fit(container, run, model, rows, progress)
-    recent = fit(container, run, model, cut, progress)
+    for cut in cuts.values():
+        progress(f"also from the {len(cut.train.y):,} since {cut.since:%Y-%m-%d %H:%M}")
+    made = {who: fit(container, run, model, of, progress) for who, of in ({ALL: rows} | cuts).items()}
+    best = min(made, key=lambda who: made[who].loss)
     measured = loss_of(model.task, told(model.task, rows.holdout.y))
     theirs = champion()
-    found = {ALL: whole.loss, SINCE: recent.loss}
+    found = {who: one.loss for who, one in made.items()}
     found["no_change"] = float(measured.of(rows.holdout.y, persistent(model.task, rows)).mean())
     if theirs is not None:
         found["champion"] = float(measured.of(rows.holdout.y, theirs).mean())
-    winner, where = (recent, cut) if recent.loss < whole.loss else (whole, rows)
+    winner = made[best]
     metrics = winner.metrics | {f"holdout_{model.task.loss}_{who}": loss for who, loss in found.items()}
     return (
         Fitted(
@@ -89,10 +92,10 @@ def compete(
             manifest=winner.manifest,
             metrics=metrics,
             rows=winner.rows,
-            seconds=whole.seconds + recent.seconds,
+            seconds=sum(one.seconds for one in made.values()),
             loss=winner.loss,
         ),
-        where,
+        cuts.get(best, rows),
     )
 
 

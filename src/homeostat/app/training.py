@@ -30,7 +30,15 @@ from homeostat.app.leases import lease_of, release, renewing
 from homeostat.app.projects import checkout, import_function, importing
 from homeostat.app.registry.packages import Shown, add_candidate, show
 from homeostat.app.tracking.trainings import add_training, log_results
-from homeostat.app.trainingdata import CHANGED_AT, DATA_SINCE, Split, datasets_of, handed, split
+from homeostat.app.trainingdata import (
+    CHANGED_AT,
+    DATA_SINCE,
+    SUSPECTED_AT,
+    Split,
+    datasets_of,
+    handed,
+    split,
+)
 from homeostat.app.tuning import tuned
 from homeostat.domain.contracts import Column
 from homeostat.domain.declarations import Model
@@ -55,6 +63,7 @@ def submit(
     params: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
     changed_at: datetime | None = None,
+    suspected_at: datetime | None = None,
     attempt: int = 1,
     along: Callable[[Transaction, Run], None] = lambda tx, run: None,
 ) -> Run:
@@ -69,6 +78,7 @@ def submit(
         params: Keyword arguments for the training function.
         tags: Marks that stay with the run and the version it makes.
         changed_at: Since when the world is another: a candidate from the rows since then competes with one from all.
+        suspected_at: Since when it may be another, where that is not known: those rows make a candidate as well.
         attempt: The number of this try.
         along: What else is recorded in the same transaction.
 
@@ -101,7 +111,12 @@ def submit(
         attempt=attempt,
         function=using,
         params=params or {},
-        tags=(tags or {}) | ({CHANGED_AT: changed_at.isoformat()} if changed_at else {}),
+        tags=(tags or {})
+        | {
+            name: at.isoformat()
+            for name, at in ((CHANGED_AT, changed_at), (SUSPECTED_AT, suspected_at))
+            if at
+        },
         inputs=inputs,
         features=_views(container, declaration),
         code=code,

@@ -32,6 +32,8 @@ from homeostat.engine.tracking.training import TrainingSet
 
 CHANGED_AT: Final = "changed_at"
 """The tag of a run that says since when the world is another, as far as was known when it began."""
+SUSPECTED_AT: Final = "suspected_at"
+"""The tag of a run that says since when the world may be another, where that is not known."""
 DATA_SINCE: Final = "data_since"
 """The tag of a run and its version that says from which requests on the version has learned, where not from all."""
 LEAST_SINCE: Final = 100
@@ -57,6 +59,7 @@ class Split:
         holdout: Rows to judge on.
         sources: The rows of every dataset.
         changed_at: Since when the world is another; None: it is not known to have changed.
+        suspected_at: Since when it may be another, after that.
         since: The request time from which the rows to learn from begin; None: with the first.
     """
 
@@ -64,7 +67,13 @@ class Split:
     holdout: Rows
     sources: dict[str, pl.LazyFrame]
     changed_at: datetime | None = None
+    suspected_at: datetime | None = None
     since: datetime | None = None
+
+    @property
+    def cuts(self) -> list[datetime]:
+        """Where the rows to learn from may be cut."""
+        return [at for at in (self.changed_at, self.suspected_at) if at is not None]
 
     def cut(self, at: datetime, time: str) -> Split:
         """Only requests since ``at`` to learn from, by the column ``time``."""
@@ -104,9 +113,13 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
     y = labelled["label"].to_numpy()
     parts = [Rows(requests.filter(mask), X.filter(mask), y[mask]) for mask in (~held, held)]
     time = model.task.request.time
-    if time is None or changed_at is None or _known(labelled[time] >= changed_at) < LEAST_SINCE:
+    if time is None:
         return Split(parts[0], parts[1], sources)
-    found = Split(parts[0], parts[1], sources, changed_at)
+    changed, suspected = (
+        at if at is not None and _known(labelled[time] >= at) >= LEAST_SINCE else None
+        for at in (changed_at, moment(run.tags, SUSPECTED_AT))
+    )
+    found = Split(parts[0], parts[1], sources, changed, suspected)
     since = moment(run.tags, DATA_SINCE)
     return found if since is None else found.cut(since, time)
 

@@ -8,13 +8,13 @@ when they are due.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
 from homeostat.app import admission
 from homeostat.app.alerts import open_alert, resolve_alert
-from homeostat.app.changing import changed_at, learned, risen
+from homeostat.app.changing import changed_at, learned, risen, suspected_at
 from homeostat.app.code import declared, project
 from homeostat.app.container import Container
 from homeostat.app.costs import spent
@@ -134,6 +134,7 @@ def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
     last = runs[0] if runs else None
     news = happened(container, model, last)
     losses = risen(container, model, last)
+    suspected = suspected_at(losses, last)
     facts = Facts(
         now=now,
         last_training_at=last.created_at if last else None,
@@ -142,7 +143,7 @@ def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
         drift=watched.drift,
         suspicion=watched.suspicion,
         risen=losses,
-        learned=learned(container, model, last),
+        learned=learned(container, model, last, suspected),
         levels=watched.levels,
         happened=news,
         fires_since=_fires_since(container, model, model.retrain, news, last),
@@ -154,13 +155,17 @@ def evaluate(container: Container, model: Model, did: list[str]) -> Run | None:
     ruling = decide(model.retrain, facts)
     since = changed_at(losses, last)
     outcomes = [*ruling.outcomes, *([failure] if failure else [])]
-    if (
-        ruling.should_train
-        and (run := _train(container, model, ruling, since, now, outcomes, did)) is not None
-    ):
-        return run
-    _keep(container, model, now, outcomes)
-    return None
+
+    def fired(tx: Transaction, run: Run) -> None:
+        """With the training, in its transaction, the evaluations that it follows from."""
+        tx.insert(*_evaluations(container, model, now, outcomes, run.id))
+        body = {"run": run.id, "reason": ruling.reason}
+        tx.append(Event(kind=FIRED, subject=f"trigger/{model.name}", at=container.clock.now(), body=body))
+
+    run = _train(container, model, ruling, since, suspected, fired, did) if ruling.should_train else None
+    if run is None:
+        _keep(container, model, now, outcomes)
+    return run
 
 
 def _watched(container: Container, model: Model) -> tuple[Watched, Outcome | None]:
@@ -274,17 +279,10 @@ def _train(
     model: Model,
     ruling: Ruling,
     since: datetime | None,
-    at: datetime,
-    outcomes: Iterable[Outcome],
+    suspected: datetime | None,
+    along: Callable[[Transaction, Run], None],
     did: list[str],
 ) -> Run | None:
-    """Queue a training, with the evaluations that it follows from in the same transaction."""
-
-    def fired(tx: Transaction, run: Run) -> None:
-        tx.insert(*_evaluations(container, model, at, outcomes, run.id))
-        body = {"run": run.id, "reason": ruling.reason}
-        tx.append(Event(kind=FIRED, subject=f"trigger/{model.name}", at=container.clock.now(), body=body))
-
     try:
         run = submit(
             container,
@@ -292,7 +290,8 @@ def _train(
             reason=ruling.reason,
             actor=f"trigger/{model.name}",
             changed_at=since,
-            along=fired,
+            suspected_at=suspected if since is None or suspected is None or suspected > since else None,
+            along=along,
         )
     except Conflict as error:  # no rows yet: the next evaluation tries again
         did.append(str(error))

@@ -74,13 +74,24 @@ def test_a_change_at_the_very_beginning_is_found_beside_losses_that_were_held_ou
         np.where(rng.random(n) < share, 2.0, 0.1) + 0.05 * rng.random(n)
         for n, share in ((500, 0.1), (2_000, 0.3))
     )
-    held = looked(before).reference()
-    assert (held.rows, held.change) == (500, None)
+    held = looked(before)
     assert held.evidence(LOOKS) < 1
     assert reported(after) is None
     at = reported(after, seen=held)
     assert at is not None
     assert at <= 1_000
+
+
+def test_a_change_is_suspected_before_it_is_shown_and_hardly_ever_without_one() -> None:
+    rng, bar = np.random.default_rng(0), np.log(LOOKS / ALPHA)
+    calm = [looked(rng.gamma(1, 0.3, 2_000).clip(0, MOST)).suspicion for _ in range(10)]
+    assert max(calm) < bar
+    errors = np.where(rng.random(400) < np.repeat([0.1, 0.6], [100, 300]), 2.0, 0.1)
+    seen = looked(
+        errors + 0.05 * rng.random(400)
+    )  # one look before the change is too few to know how looks differ
+    assert seen.evidence(LOOKS) < 1 / ALPHA
+    assert seen.suspicion > bar
 
 
 def test_losses_that_fall_report_nothing() -> None:

@@ -88,10 +88,6 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
     def _stepped(self) -> Stepped:
         return stepped(_logs(self.looks), np.array(self.known) if self.known else None)
 
-    def reference(self) -> Losses:
-        """To begin with, where these are of rows held out in training: a change may lie among them as well."""
-        return Losses(rows=self.rows, counts=self.counts, looks=self.looks)
-
     def again(self) -> Losses:
         """To begin with after a change: of what was seen, how much looks differ is still known."""
         return Losses(known=self._after(self._stepped.place))
@@ -106,6 +102,11 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
         """The likeliest time of the first request since losses rose; None: nothing was seen that speaks for any."""
         best = int(np.argmax(self.sums))
         return self.since[best] if self.sums[best] > 0 else None
+
+    @property
+    def suspicion(self) -> float:
+        """The log of the likelihood of a change there to that of none, of the bet that won most (Page's test)."""
+        return max(self.sums)
 
     @property
     def since_change(self) -> int:

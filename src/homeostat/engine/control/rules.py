@@ -118,6 +118,7 @@ class Risen(msgspec.Struct, frozen=True, kw_only=True):
         since: When they likely rose: the time of the first request; None: nothing speaks for it.
         after: Labelled answers since then.
         risen: Whether it is reported.
+        suspected: Whether it is likely, by a test without a promise where days differ.
     """
 
     e: float
@@ -126,6 +127,7 @@ class Risen(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime | None
     after: int
     risen: bool
+    suspected: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

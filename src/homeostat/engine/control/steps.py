@@ -146,4 +146,5 @@ class _Looks:
 
 def _later(values: Floats) -> Floats:
     """Of each place the sum of what comes after it."""
-    return values.sum(axis=-1, keepdims=True) - values.cumsum(axis=-1)
+    later: Floats = values.sum(axis=-1, keepdims=True) - values.cumsum(axis=-1)
+    return later

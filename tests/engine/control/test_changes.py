@@ -136,9 +136,9 @@ def test_after_a_change_only_how_much_days_differ_is_still_known() -> None:
 
 def test_looks_of_few_rows_count_together() -> None:
     losses = np.random.default_rng(0).gamma(1, 0.3, 600).clip(0, MOST)
-    few, one = looked(losses, 1), looked(losses, 30)
-    assert [look.rows for look in few.looks] == [30] * 20
-    assert [look.mean for look in few.looks] == pytest.approx([look.mean for look in one.looks], abs=0.1)
+    few, one = looked(losses, 1), looked(losses, 10)
+    assert [look.rows for look in few.looks] == [10] * 60
+    assert [look.mean for look in few.looks] == pytest.approx([look.mean for look in one.looks])
 
 
 def test_losses_that_fell_are_no_measure_any_more() -> None:

@@ -35,7 +35,7 @@ _STEPS: Final = tuple((u, r) for u in (0.02, 0.05, 0.1, 0.2, 0.4) for r in (1.3,
 _BETS: Final = len(_POWERS) + len(_STEPS)
 _CHUNK: Final = 500
 _LOOKS: Final = 400  # the newest that are kept
-_LEAST: Final = 30  # rows of a look; fewer count together with the next
+_LEAST: Final = 10  # rows of a look; fewer count together with the next
 _MEDIAN: Final = 0.4549  # of a chi-square of one degree of freedom
 _MOST: Final = 300.0  # nats of evidence that are told apart
 

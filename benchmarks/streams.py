@@ -34,6 +34,7 @@ from homeostat.app.backtest.policies import DECLARED, DETECTORS, Policy, beside
 from homeostat.app.backtest.results import Result
 from homeostat.app.backtest.running import prepare
 from homeostat.app.backtest.running import run as replay
+from homeostat.app.backtest.world import Store
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.projects import load_project
@@ -212,8 +213,7 @@ def _replayed(folder: Path, rows: Sequence[Any], changes: Sequence[int]) -> dict
 
 
 def _right(plan: Plan, folder: Path, policy: Policy, y: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    home = plan.home(folder, policy) / "home"
-    with Container(Settings(home=home, blobs=str(folder / "blobs"))) as container:
+    with Store(plan.home(folder, policy) / "home", folder / "blobs") as container:
         log = read(container, log_of(plan.model)).select(pl.col("key").cast(pl.Int64), "score").sort("key")
         answers = log.collect()
     right: npt.NDArray[np.bool_] = (answers["score"].to_numpy() >= 0.5) == y[answers["key"].to_numpy()]

@@ -27,7 +27,7 @@ from homeostat.domain.durations import format_duration, parse_duration
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Alert, Dataset, Deployment, ModelVersion, Run, Tallied, Tally, Window
 from homeostat.engine.control.burn import LONGEST, Burn, Counts, Verdict, budget_left, judge, minute_of
-from homeostat.ports.meta import Reads, Transaction
+from homeostat.ports.meta import Reads, Transaction, Where
 
 Minutes = dict[int, tuple[int, int]]
 _HOUR: Final = timedelta(hours=1)
@@ -229,17 +229,22 @@ def _model_since(store: Reads, model: Model) -> datetime | None:
 
 
 def _add(tx: Transaction, deployment: str, level: str, minutes: Mapping[int, tuple[int, int]]) -> None:
-    hours: dict[int, Minutes] = {}
+    hours: dict[datetime, Minutes] = {}
     for minute, counted in minutes.items():
-        hours.setdefault(minute // 60, {})[minute] = counted
-    for number, fresh in sorted(hours.items()):
-        hour = datetime.fromtimestamp(number * 3600, UTC)
-        known = tx.lock(Tally, deployment, level, hour)
-        merged: Minutes = {minute: (total, bad) for minute, total, bad in known.minutes} if known else {}
+        hours.setdefault(datetime.fromtimestamp(minute // 60 * 3600, UTC), {})[minute] = counted
+    if not hours:
+        return
+    # Nobody else changes them: whoever counts holds the lock of ``Tallied``.
+    of: list[Where] = [("deployment", "=", deployment), ("level", "=", level)]
+    found = tx.find(Tally, *of, ("hour", ">=", min(hours)), ("hour", "<=", max(hours)))
+    known = {one.hour: one.minutes for one in found}
+    made = []
+    for hour, fresh in sorted(hours.items()):
+        merged: Minutes = {minute: (total, bad) for minute, total, bad in known.get(hour, ())}
         for minute, (total, bad) in fresh.items():
             before = merged.get(minute, (0, 0))
             merged[minute] = (before[0] + total, before[1] + bad)
-        tx.put(
+        made.append(
             Tally(
                 deployment=deployment,
                 level=level,
@@ -249,6 +254,7 @@ def _add(tx: Transaction, deployment: str, level: str, minutes: Mapping[int, tup
                 minutes=[[minute, *counted] for minute, counted in sorted(merged.items())],
             )
         )
+    tx.put(*made)
 
 
 def _verdict(store: Reads, deployment: str, objective: Objective, now: datetime, since: int) -> Verdict:

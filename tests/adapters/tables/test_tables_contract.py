@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
-from homeostat.adapters.tables import DeltaTables
+from homeostat.adapters.tables import ArrowTables, DeltaTables
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.ports.tables import Tables
 from tests.adapters.blobs.s3_server import s3
 
 __all__ = ["s3"]
@@ -19,16 +21,31 @@ __all__ = ["s3"]
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-@pytest.fixture(params=["file", "s3"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, str]]:
-    if request.param == "file":
+Opened = Callable[[], Tables]
+
+
+def delta(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, str]]:
+    if kind == "file":
         return str(tmp_path / "tables"), {}
     return f"s3://bucket/{uuid.uuid4().hex}", request.getfixturevalue("s3")
 
 
+@pytest.fixture(params=["file", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, dict[str, str]]:
+    return delta(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["file", "s3", "arrow"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Opened:
+    if request.param == "arrow":
+        return lambda: ArrowTables(tmp_path / "tables")
+    place = delta(request.param, request, tmp_path)
+    return lambda: DeltaTables(*place)
+
+
 @pytest.fixture
-def tables(place: tuple[str, dict[str, str]]) -> DeltaTables:
-    return DeltaTables(*place)
+def tables(opened: Opened) -> Tables:
+    return opened()
 
 
 def rows(*numbers: int) -> pl.DataFrame:
@@ -38,11 +55,11 @@ def rows(*numbers: int) -> pl.DataFrame:
     )
 
 
-def numbers(tables: DeltaTables, version: int, name: str = "flights") -> list[int]:
+def numbers(tables: Tables, version: int, name: str = "flights") -> list[int]:
     return sorted(tables.scan(name, version).collect()["number"].to_list())
 
 
-def test_each_version_is_readable_for_ever(tables: DeltaTables) -> None:
+def test_each_version_is_readable_for_ever(tables: Tables) -> None:
     first = tables.append("flights", rows(1, 2), base=None)
     second = tables.append("flights", rows(3), base=first)
     third = tables.append("flights", rows(4), base=second)
@@ -52,17 +69,17 @@ def test_each_version_is_readable_for_ever(tables: DeltaTables) -> None:
     assert numbers(tables, third) == [1, 2, 3, 4]
 
 
-def test_another_opening_sees_and_continues(tables: DeltaTables, place: tuple[str, dict[str, str]]) -> None:
+def test_another_opening_sees_and_continues(tables: Tables, opened: Opened) -> None:
     first = tables.append("flights", rows(1), base=None)
-    second = DeltaTables(*place).append("flights", rows(2), base=first)
+    second = opened().append("flights", rows(2), base=first)
     third = tables.append("flights", rows(3), base=second)
-    assert numbers(DeltaTables(*place), third) == [1, 2, 3]
+    assert numbers(opened(), third) == [1, 2, 3]
 
 
-def test_what_was_not_recorded_is_undone(tables: DeltaTables, place: tuple[str, dict[str, str]]) -> None:
+def test_what_was_not_recorded_is_undone(tables: Tables, opened: Opened) -> None:
     base = tables.append("flights", rows(1), base=None)
-    lost = DeltaTables(*place).append("flights", rows(2).with_columns(extra=1.5), base=base)
-    lost = DeltaTables(*place).append("flights", rows(3), base=lost)
+    lost = opened().append("flights", rows(2).with_columns(extra=1.5), base=base)
+    lost = opened().append("flights", rows(3), base=lost)
     version = tables.append("flights", rows(4), base=base)
     assert version > lost
     assert numbers(tables, version) == [1, 4]
@@ -71,16 +88,14 @@ def test_what_was_not_recorded_is_undone(tables: DeltaTables, place: tuple[str, 
     assert numbers(tables, base) == [1]
 
 
-def test_a_new_table_over_what_was_not_recorded_begins_empty(
-    tables: DeltaTables, place: tuple[str, dict[str, str]]
-) -> None:
-    DeltaTables(*place).append("flights", pl.DataFrame({"number": ["text"], "old": [1]}), base=None)
+def test_a_new_table_over_what_was_not_recorded_begins_empty(tables: Tables, opened: Opened) -> None:
+    opened().append("flights", pl.DataFrame({"number": ["text"], "old": [1]}), base=None)
     version = tables.append("flights", rows(1), base=None)
     assert numbers(tables, version) == [1]
     assert tables.scan("flights", version).collect_schema().names() == ["number", "at"]
 
 
-def test_a_new_column_is_null_in_older_rows(tables: DeltaTables) -> None:
+def test_a_new_column_is_null_in_older_rows(tables: Tables) -> None:
     first = tables.append("flights", rows(1), base=None)
     second = tables.append("flights", rows(2).with_columns(wind=pl.lit(3.5)), base=first)
     third = tables.append("flights", rows(3), base=second)
@@ -89,7 +104,7 @@ def test_a_new_column_is_null_in_older_rows(tables: DeltaTables) -> None:
     assert "wind" not in tables.scan("flights", first).collect_schema()
 
 
-def test_columns_come_in_any_order(tables: DeltaTables) -> None:
+def test_columns_come_in_any_order(tables: Tables) -> None:
     first = tables.append("flights", rows(1), base=None)
     second = tables.append("flights", rows(2).select("at", "number"), base=first)
     assert tables.scan("flights", second).sort("number").collect().equals(rows(1, 2))
@@ -105,7 +120,7 @@ def test_columns_come_in_any_order(tables: DeltaTables) -> None:
     ],
     ids=["milliseconds", "nanoseconds", "naive", "elsewhere"],
 )
-def test_times_are_microseconds_in_utc(tables: DeltaTables, times: pl.Series) -> None:
+def test_times_are_microseconds_in_utc(tables: Tables, times: pl.Series) -> None:
     version = tables.append("flights", pl.DataFrame({"at": times}), base=None)
     version = tables.append("flights", pl.DataFrame({"at": times}), base=version)
     found = tables.scan("flights", version).collect()["at"]
@@ -113,7 +128,7 @@ def test_times_are_microseconds_in_utc(tables: DeltaTables, times: pl.Series) ->
     assert found.to_list() == [START, START]
 
 
-def test_types_that_delta_lacks_are_stored_as_what_holds_them(tables: DeltaTables) -> None:
+def test_types_that_delta_lacks_are_stored_as_what_holds_them(tables: Tables) -> None:
     frame = pl.DataFrame(
         {
             "category": pl.Series(["a", "b"], dtype=pl.Categorical),
@@ -133,7 +148,7 @@ def test_types_that_delta_lacks_are_stored_as_what_holds_them(tables: DeltaTable
     assert found["list"].to_list() == [["a"], [], ["a"], []]
 
 
-def test_a_column_of_nulls_waits_for_its_type(tables: DeltaTables) -> None:
+def test_a_column_of_nulls_waits_for_its_type(tables: Tables) -> None:
     nothing = pl.Series("wind", [None], dtype=pl.Null)
     first = tables.append("flights", rows(1).with_columns(nothing), base=None)
     second = tables.append("flights", rows(2).with_columns(wind=pl.lit(1.5)), base=first)
@@ -141,7 +156,7 @@ def test_a_column_of_nulls_waits_for_its_type(tables: DeltaTables) -> None:
     assert tables.scan("flights", third).sort("number").collect()["wind"].to_list() == [None, 1.5, None]
 
 
-def test_no_rows(tables: DeltaTables) -> None:
+def test_no_rows(tables: Tables) -> None:
     first = tables.append("flights", rows(), base=None)
     assert tables.scan("flights", first).collect().equals(rows())
     second = tables.append("flights", rows(1), base=first)
@@ -149,7 +164,7 @@ def test_no_rows(tables: DeltaTables) -> None:
     assert numbers(tables, third) == [1]
 
 
-def test_integers_fit_into_floats_but_not_the_other_way(tables: DeltaTables) -> None:
+def test_integers_fit_into_floats_but_not_the_other_way(tables: Tables) -> None:
     first = tables.append("flights", pl.DataFrame({"x": [0.5], "n": [1]}), base=None)
     second = tables.append("flights", pl.DataFrame({"x": [2], "n": [3]}), base=first)
     assert sorted(tables.scan("flights", second).collect()["x"].to_list()) == [0.5, 2.0]
@@ -161,18 +176,18 @@ def test_integers_fit_into_floats_but_not_the_other_way(tables: DeltaTables) -> 
 
 
 @pytest.mark.parametrize("kind", [pl.Duration("us"), pl.Time()])
-def test_a_type_that_nothing_holds_is_named(tables: DeltaTables, kind: pl.DataType) -> None:
+def test_a_type_that_nothing_holds_is_named(tables: Tables, kind: pl.DataType) -> None:
     frame = pl.DataFrame({"odd": pl.Series([1], dtype=pl.Int64).cast(kind)})
     with pytest.raises(BadRequest, match="'odd'"):
         tables.append("flights", frame, base=None)
 
 
-def test_rows_without_any_type_are_refused(tables: DeltaTables) -> None:
+def test_rows_without_any_type_are_refused(tables: Tables) -> None:
     with pytest.raises(BadRequest, match="no column"):
         tables.append("flights", pl.DataFrame({"a": [None]}), base=None)
 
 
-def test_what_is_not_there_is_not_found(tables: DeltaTables) -> None:
+def test_what_is_not_there_is_not_found(tables: Tables) -> None:
     with pytest.raises(NotFound, match="flights"):
         tables.scan("flights", 0)
     with pytest.raises(NotFound, match="flights"):
@@ -186,12 +201,12 @@ def test_what_is_not_there_is_not_found(tables: DeltaTables) -> None:
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", ".", "_delta_log"])
-def test_a_name_that_leaves_the_root_is_refused(tables: DeltaTables, name: str) -> None:
+def test_a_name_that_leaves_the_root_is_refused(tables: Tables, name: str) -> None:
     with pytest.raises(BadRequest):
         tables.append(name, rows(1), base=None)
 
 
-def test_drop_removes_one_table(tables: DeltaTables) -> None:
+def test_drop_removes_one_table(tables: Tables) -> None:
     kept = tables.append("kept", rows(1), base=None)
     tables.append("flights", rows(1), base=None)
     tables.drop("flights")
@@ -203,8 +218,8 @@ def test_drop_removes_one_table(tables: DeltaTables) -> None:
     assert numbers(tables, again) == [7]
 
 
-def test_others_read_the_same_directory(tables: DeltaTables, place: tuple[str, dict[str, str]]) -> None:
-    version = tables.append("flight-delay.predictions", rows(1, 2), base=None)
+def test_others_read_the_same_directory(place: tuple[str, dict[str, str]]) -> None:
+    version = DeltaTables(*place).append("flight-delay.predictions", rows(1, 2), base=None)
     table = DeltaTable(
         f"{place[0]}/flight-delay.predictions", version=version, storage_options=place[1] or None
     )
@@ -213,7 +228,7 @@ def test_others_read_the_same_directory(tables: DeltaTables, place: tuple[str, d
     assert pl.DataFrame(found.read_all())["number"].to_list() == [1, 2]
 
 
-def test_a_filter_on_time_reads_what_matches_over_many_versions(tables: DeltaTables) -> None:
+def test_a_filter_on_time_reads_what_matches_over_many_versions(tables: Tables) -> None:
     version = tables.append("flights", rows(0), base=None)
     for number in range(1, 12):
         version = tables.append("flights", rows(number), base=version)
@@ -222,7 +237,8 @@ def test_a_filter_on_time_reads_what_matches_over_many_versions(tables: DeltaTab
     assert sorted(found["number"].to_list()) == [3, 4, 5]
 
 
-def test_another_engine_between_is_undone(tables: DeltaTables, place: tuple[str, dict[str, str]]) -> None:
+def test_another_engine_between_is_undone(place: tuple[str, dict[str, str]]) -> None:
+    tables = DeltaTables(*place)
     base = tables.append("flights", rows(1), base=None)
     write_deltalake(f"{place[0]}/flights", rows(9), mode="append", storage_options=place[1] or None)
     assert numbers(tables, tables.append("flights", rows(2), base=base)) == [1, 2]

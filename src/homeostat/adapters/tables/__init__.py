@@ -1,5 +1,6 @@
-"""Tables with versions, as plain Delta Lake directories. Nothing here knows what a table's columns mean."""
+"""Tables with versions: plain Delta Lake directories, and Arrow files. Nothing here knows what columns mean."""
 
+from homeostat.adapters.tables.arrow import ArrowTables
 from homeostat.adapters.tables.delta import DeltaTables
 
-__all__ = ["DeltaTables"]
+__all__ = ["ArrowTables", "DeltaTables"]

@@ -1,6 +1,8 @@
-"""The process that replays one policy: ``python -m homeostat.app.backtest.job FOLDER NUMBER``.
+"""A process that replays policies: ``python -m homeostat.app.backtest.job FOLDER [NUMBER…]``.
 
-Its result lies in the policy's folder when it is done; else ``failed.json`` says why it is not.
+Without numbers it takes one after another that nobody else replays. The result of a policy lies in its folder when it
+is done; else ``failed.json`` says why it is not. Policies that one process replays share what it knows of history: its
+rows, and the features of all requests.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from typing import Final
 
 import msgspec
 
+from homeostat.app.backtest.memory import Memory
 from homeostat.app.backtest.plan import read_plan
+from homeostat.app.backtest.policies import NEVER, Policy
 from homeostat.app.backtest.replay import Replay
 from homeostat.domain.errors import HomeostatError
 
@@ -30,26 +34,45 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Replay a policy; 0 when its result is there."""
+    """Replay policies; 0 when the result of each is there."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
     folder = Path(arguments[0])
     plan = read_plan(folder)
-    policy = plan.policies[int(arguments[1])]
-    home = plan.home(folder, policy)
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)  # a process of a backtest that was killed may be about to end
-        if (home / RESULT).is_file():
-            return 0
-        try:
-            done = Replay(plan, folder, policy).run()
-        except HomeostatError as error:
-            (home / FAILED).write_bytes(msgspec.json.encode(Failed(error.message, error.remedy)))
+    memory: Memory | None = None
+
+    def replayed(policy: Policy, *, wait: bool) -> bool:
+        """Replay one, with what is known of history; whether it could be."""
+        nonlocal memory
+        home = plan.home(folder, policy)
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / "lock").open("ab") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True  # by another
+            if (home / RESULT).is_file():
+                return True
+            try:
+                replay = Replay(plan, folder, policy, memory)
+                memory = replay.memory
+                done = replay.run()
+            except HomeostatError as error:
+                (home / FAILED).write_bytes(msgspec.json.encode(Failed(error.message, error.remedy)))
+                return False
+            fresh = home / f"{RESULT}.part"
+            fresh.write_bytes(msgspec.json.encode(done))
+            fresh.replace(home / RESULT)
+        return True
+
+    if len(arguments) > 1:
+        wanted = [plan.policies[int(number)] for number in arguments[1:]]
+    else:
+        # Those that train take the longest: begun first, no process is left alone with one at the end.
+        wanted = sorted(plan.policies, key=lambda policy: policy.text == NEVER)
+        if not all(replayed(policy, wait=False) for policy in wanted):
             return 1
-        fresh = home / f"{RESULT}.part"
-        fresh.write_bytes(msgspec.json.encode(done))
-        fresh.replace(home / RESULT)
-    return 0
+    # A process of a backtest that was killed may be about to end.
+    return 0 if all(replayed(policy, wait=True) for policy in wanted) else 1
 
 
 if __name__ == "__main__":

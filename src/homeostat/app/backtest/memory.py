@@ -28,6 +28,7 @@ class Memory:
     """
 
     def __init__(self, history: History) -> None:
+        self.history = history
         request = history.model.task.request
         assert request.time is not None  # checked when the history was kept
         self._time = request.time

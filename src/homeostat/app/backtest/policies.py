@@ -27,6 +27,7 @@ _LINE: Final = (
     "\n__import__('homeostat.app.backtest.policies', fromlist=['put']).put(globals(), __file__, {model!r})\n"
 )
 DETECTORS: Final = ("ADWIN", "DDM")
+NEVER: Final = "retrain = None\n"
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,14 +69,13 @@ def beside(text: str, step: str, changes: tuple[datetime, ...] = ()) -> Policy:
         DeclarationError: there is none of this name.
     """
     kind, _, period = text.partition(":")
-    never = "retrain = None\n"
     if text == "frozen":
-        return Policy(name=text, text=never)
+        return Policy(name=text, text=NEVER)
     if text == "oracle":
         grown = f"hs.when(hs.new_labels(growth=1.0), cooldown='1ms', check_every={step!r})"
         return Policy(name=text, text=f"import homeostat as hs\nretrain = {grown}\n", at=changes)
     if text in DETECTORS:
-        return Policy(name=text, text=never, detector=text)  # type: ignore[arg-type] # one of them
+        return Policy(name=text, text=NEVER, detector=text)  # type: ignore[arg-type] # one of them
     if kind == "every" and period:
         parse_duration(period)
         said = f"hs.when(hs.every({period!r}), cooldown='1ms', check_every={step!r})"

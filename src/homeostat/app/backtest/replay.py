@@ -19,6 +19,7 @@ import polars as pl
 from homeostat.app.apply import apply
 from homeostat.app.backtest.detecting import Detecting
 from homeostat.app.backtest.history import History
+from homeostat.app.backtest.memory import Memory
 from homeostat.app.backtest.plan import Plan
 from homeostat.app.backtest.policies import Policy, stage
 from homeostat.app.backtest.results import Result, result
@@ -64,9 +65,10 @@ class Replay:
         plan: What is replayed.
         folder: Where the plan is.
         policy: Which of its policies.
+        memory: What the replay of another policy of the plan knows of history.
     """
 
-    def __init__(self, plan: Plan, folder: Path, policy: Policy) -> None:
+    def __init__(self, plan: Plan, folder: Path, policy: Policy, memory: Memory | None = None) -> None:
         self._plan, self._policy = plan, policy
         self._folder = plan.home(folder, policy)
         file = stage(
@@ -74,9 +76,10 @@ class Replay:
         )
         declared = load_project(file)
         self._model = declared.models[plan.model]
-        self._history = History(folder / "history", self._model)
+        self.memory = memory or Memory(History(folder / "history", self._model))
+        self._history = self.memory.history
         self._state = _reached(self._folder, plan.start)
-        self._world = World(self._folder / "home", folder / "blobs", self._state.at, self._history)
+        self._world = World(self._folder / "home", folder / "blobs", self._state.at, self.memory)
         self._world.jobs.run = self._job
         self._trainings = SharedTrainings(folder / "trainings")
         self._controller = Controller(self._world)

@@ -139,28 +139,24 @@ def run(container: Container, folder: Path, told: Told, *, processes: int = 0) -
 
     plan = read_plan(folder)
     homes = {policy.name: plan.home(folder, policy) for policy in plan.policies}
-    waiting = [
-        number for number, policy in enumerate(plan.policies) if not (homes[policy.name] / RESULT).is_file()
-    ]
+    waiting = [home for home in homes.values() if not (home / RESULT).is_file()]
+    for home in waiting:
+        (home / FAILED).unlink(missing_ok=True)
     executor = LocalExecutor(
         _ONE, logs=folder / "logs", monotonic=container.clock.monotonic, module="homeostat.app.backtest.job"
     )
-    running: set[str] = set()
+    running = [f"replay.{number}" for number in range(min(processes or os.cpu_count() or 1, len(waiting)))]
     try:
-        while waiting or running:
-            while waiting and len(running) < (processes or os.cpu_count() or 1):
-                number = waiting.pop(0)
-                (homes[plan.policies[number].name] / FAILED).unlink(missing_ok=True)
-                executor.submit(f"policy.{number}", [str(folder), str(number)])
-                running.add(f"policy.{number}")
+        for name in running:
+            executor.submit(name, [str(folder)])
+        while running:
             container.clock.sleep(_POLL)
             told({name: _share(plan, home) for name, home in homes.items()})
             for name, state in executor.states().items():
                 if state != "running":
-                    running.discard(name)
+                    running.remove(name)
                 if state == "failed":
-                    policy = plan.policies[int(name.partition(".")[2])]
-                    raise _failure(policy, homes[policy.name], executor.log_of(name))
+                    raise _failure(homes, executor.log_of(name))
     finally:
         executor.close()
     told(dict.fromkeys(homes, 1.0))
@@ -174,11 +170,10 @@ def _share(plan: Plan, home: Path) -> float:
     return (at - plan.start) / (plan.end - plan.start)
 
 
-def _failure(policy: Policy, home: Path, log: Path) -> HomeostatError:
-    file = home / FAILED
-    if file.is_file():
-        why = msgspec.json.decode(file.read_bytes(), type=Failed)
-        return HomeostatError(f"policy {policy.name}: {why.message}", remedy=why.remedy)
-    return HomeostatError(
-        f"the process of policy {policy.name} ended before it was done", remedy=f"Read {log}"
-    )
+def _failure(homes: Mapping[str, Path], log: Path) -> HomeostatError:
+    for name, home in homes.items():
+        file = home / FAILED
+        if file.is_file():
+            why = msgspec.json.decode(file.read_bytes(), type=Failed)
+            return HomeostatError(f"policy {name}: {why.message}", remedy=why.remedy)
+    return HomeostatError("a process of the backtest ended before it was done", remedy=f"Read {log}")

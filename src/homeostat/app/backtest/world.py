@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from homeostat.adapters.clock import ManualClock
-from homeostat.app.backtest.history import History
+from homeostat.adapters.tables import ArrowTables
 from homeostat.app.backtest.memory import Memory, RememberedFeatures
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
@@ -27,21 +27,34 @@ _log = logging.getLogger(__name__)
 Job = Callable[[Sequence[str]], None]
 
 
-class World(Container):
-    """The ports of one policy.
+class Store(Container):
+    """What a policy's folder holds: a store of its own, whose tables nobody else reads.
+
+    Args:
+        home: Its folder.
+        blobs: The folder of blobs that all policies share: what they hold is told by its content.
+    """
+
+    def __init__(self, home: Path, blobs: Path) -> None:
+        super().__init__(Settings(home=home, blobs=str(blobs)))
+        self.tables = ArrowTables(home / "tables")
+
+
+class World(Store):
+    """The ports of one policy while it is replayed.
 
     Args:
         home: Its folder.
         blobs: The folder of blobs that all policies share: what they hold is told by its content.
         now: What its clock shows.
-        history: What happens in it.
+        memory: What is known of the history that happens in it.
     """
 
-    def __init__(self, home: Path, blobs: Path, now: datetime, history: History) -> None:
-        super().__init__(Settings(home=home, blobs=str(blobs)))
+    def __init__(self, home: Path, blobs: Path, now: datetime, memory: Memory) -> None:
+        super().__init__(home, blobs)
         self.time = ManualClock(now)
         self.jobs = AtOnce()
-        self._memory = Memory(history)
+        self._memory = memory
         self.clock = self.time
         self.executor = self.jobs
         self.online = Nowhere()

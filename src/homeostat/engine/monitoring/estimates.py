@@ -93,7 +93,7 @@ def calibrated(known: Calibration, p: Array) -> Array:
 
 def expected(known: Calibration, p: Array) -> dict[str, float]:
     """The metrics to be expected of scores: log loss and accuracy, of two classes also Brier score and AUC."""
-    if not len(p):
+    if not len(p) or not np.isfinite(p).all():
         return {}
     chance = calibrated(known, p)
     scores = np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
@@ -202,8 +202,10 @@ def _read(curve: Curve, scores: Array) -> Array:
 
 
 def _auc(p: Array, one: Array) -> float:
-    """Each row counts as a hit and as a miss, weighted by how likely it is either."""
-    from sklearn.metrics import roc_auc_score
-
-    both = np.concatenate([np.ones(len(p)), np.zeros(len(p))])
-    return float(roc_auc_score(both, np.concatenate([p, p]), sample_weight=np.concatenate([one, 1 - one])))
+    """Each row counts as a hit and as a miss, weighted by how likely it is either; of equal scores half is above."""
+    order = np.argsort(p)
+    scores, hits = p[order], one[order]
+    first = np.flatnonzero(np.diff(scores, prepend=-np.inf))  # of rows with equal scores
+    hit, miss = np.add.reduceat(hits, first), np.add.reduceat(1 - hits, first)
+    below = np.cumsum(miss) - miss / 2
+    return float((hit * below).sum() / (hit.sum() * miss.sum()))

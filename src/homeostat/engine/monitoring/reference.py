@@ -279,6 +279,8 @@ def _is_category(column: pl.Series) -> bool:
 
 def _numbers(column: pl.Series) -> npt.NDArray[np.float64]:
     """As float64, NaN where missing; a date or time as its number of days or ticks."""
+    if column.dtype == pl.Float64:  # as most are
+        return column.to_numpy()
     if column.dtype == pl.Null:
         return np.full(len(column), np.nan)
     if not (column.dtype.is_numeric() or column.dtype.is_temporal()):

@@ -116,7 +116,7 @@ def _moments(values: Floats) -> Moments:
 
 def _finite(value: float) -> float:
     """The largest number there is, where there is none so large."""
-    return float(np.nan_to_num(value))
+    return value if math.isfinite(value) else float(np.nan_to_num(value))
 
 
 def _mixed(values: Floats) -> npt.NDArray[np.uint64]:

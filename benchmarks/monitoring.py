@@ -2,7 +2,8 @@
 
 Each tool runs in a process of its own, its peers in environments of their own, which are made at the first time; one
 that does not install here is left out. Windows are drawn with fixed seeds, so every tool sees the same rows; slow
-tools see fewer repetitions of them, and each figure says how many.
+tools see fewer repetitions of them, and each figure says how many. Streams are watched by as many processes of
+one thread as there are processors, ours in parts; what is timed comes afterwards, one after the other.
 """
 
 from __future__ import annotations
@@ -31,11 +32,11 @@ SHIFTED_WINDOWS = 10
 HELD = 1_000_000
 OURS = "Homeostat"
 _REPEATS = {OURS: 200, "NannyML": 4, "whylogs": 4, "Evidently": 1}
-_SEASONAL_REPEATS = {OURS: 40, "NannyML": 4, "whylogs": 4, "Evidently": 1}
 _MOST_WINDOWS = {"Evidently": 10}  # at two CPU seconds each
-_PATIENCE = 1200  # seconds that one question may take
+_PATIENCE = 1200  # seconds that a process may take
 _ROOT = Path(__file__).parents[1]
 _QUIET = {"DO_NOT_TRACK": "1", "NML_DISABLE_USAGE_LOGGING": "1", "PYTHONWARNINGS": "ignore"}
+_ONE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
 _STREAMS = {
     **{
         f"windows of {rows:,}, shift {shift}": Stream(rows, shift) for rows in (500, 5000) for shift in SHIFTS
@@ -58,19 +59,19 @@ class Tool:
     release: str
     python: str
 
-    def answer(self, asked: dict[str, Any]) -> dict[str, Any] | None:
-        """What the tool prints to a question; None where it takes too long."""
+    def answer(self, asked: dict[str, Any]) -> Any:
+        """What the tool answers to a question; None where it takes too long."""
         command = [self.python, "-m", f"benchmarks.peers.drift_{self.name.lower()}", json.dumps(asked)]
         path = {"PYTHONPATH": str(_ROOT / "src")} if self.name == OURS else {}
-        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | _QUIET | path
+        threads = _ONE if "streams" in asked else {}
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | _QUIET | path | threads
         try:
             done = subprocess.run(
                 command, cwd=_ROOT, env=environment, check=True, timeout=_PATIENCE, stdout=subprocess.PIPE
             )
         except subprocess.TimeoutExpired:
             return None
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found
+        return json.loads(done.stdout.splitlines()[-1])
 
 
 def run() -> Section:
@@ -85,7 +86,7 @@ def run() -> Section:
         "Peers judge by their defaults, on the same rows: any column, and for Evidently also half of the columns; no "
         "peer knows seasons. Repetitions and windows stand with each. Beyond: memory beyond the rows that are held; "
         "in all: of the whole process, rows included.",
-        [*(_stream(tools, what, one) for what, one in _STREAMS.items()), _held(tools), _file(tools[0])],
+        [*_streams(tools), _held(tools), _file(tools[0])],
         bare=", ".join(f"{one.name} {one.release}".strip() for one in tools[1:]) + ", PSI",
     )
 
@@ -100,31 +101,53 @@ def _tools() -> Iterator[Tool]:
             yield Tool(name, version_of(name), str(python))
 
 
-def _stream(tools: list[Tool], what: str, stream: Stream) -> Line:
-    repeats = _REPEATS if stream.again is None else _SEASONAL_REPEATS
-    windows = WINDOWS if stream.shift == "none" else SHIFTED_WINDOWS
-    print(f"  {what} …", file=sys.stderr, flush=True)
-    asked = {"rows": stream.rows, "shift": stream.shift, "again": stream.again}
-    looked = {one: min(windows, _MOST_WINDOWS.get(one.name, windows)) for one in tools}
-    # Nothing is timed here, so tools may run side by side; the slowest goes first.
-    with ThreadPoolExecutor(os.cpu_count()) as beside:
-        running = {
-            one: beside.submit(one.answer, asked | {"repeats": repeats[one.name], "windows": looked[one]})
-            for one in tools[::-1]
+def _streams(tools: list[Tool]) -> Iterator[Line]:
+    processors = os.cpu_count() or 1
+    parts = [(tool, [0, _REPEATS[tool.name]]) for tool in tools[1:]]
+    step = -(-_REPEATS[OURS] // processors)
+    parts += [
+        (tools[0], [first, min(first + step, _REPEATS[OURS])]) for first in range(0, _REPEATS[OURS], step)
+    ]
+    print(f"  {len(_STREAMS)} streams …", file=sys.stderr, flush=True)
+    with ThreadPoolExecutor(processors) as beside:
+        answers = beside.map(lambda part: part[0].answer({"streams": _asked(*part)}), parts)
+        found: dict[str, list[Any]] = {}
+        for (tool, _), answer in zip(parts, answers, strict=True):
+            found.setdefault(tool.name, []).append(answer)
+    for place, (what, stream) in enumerate(_STREAMS.items()):
+        ours, peers = "", []
+        for tool in tools:
+            if None in found[tool.name]:
+                peers.append(f"{tool.name}: more than {_PATIENCE} s")
+                continue
+            windows = _looked(tool, stream)
+            for rule in found[tool.name][0][place]:
+                pages = [pages for part in found[tool.name] for pages in part[place][rule]]
+                told = f"{_told(pages, stream.shift, windows)} ({len(pages)} × {windows})"
+                if rule == TEST:
+                    ours = told
+                else:
+                    peers.append(f"{rule if tool.name == OURS else f'{tool.name}, {rule}'}: {told}")
+        yield Line(what, ours, "; ".join(peers))
+
+
+def _asked(tool: Tool, turns: list[int]) -> list[dict[str, Any]]:
+    return [
+        {
+            "rows": one.rows,
+            "shift": one.shift,
+            "again": one.again,
+            "turns": turns,
+            "windows": _looked(tool, one),
         }
-    ours, peers = "", []
-    for tool in tools:
-        found = running[tool].result()
-        if found is None:
-            peers.append(f"{tool.name}: more than {_PATIENCE} s")
-            continue
-        for rule, pages in found.items():
-            told = f"{_told(pages, stream.shift, looked[tool])} ({len(pages)} × {looked[tool]})"
-            if rule == TEST:
-                ours = told
-            else:
-                peers.append(f"{rule if tool.name == OURS else f'{tool.name}, {rule}'}: {told}")
-    return Line(what, ours, "; ".join(peers))
+        for one in _STREAMS.values()
+    ]
+
+
+def _looked(tool: Tool, stream: Stream) -> int:
+    """How many windows a tool is shown."""
+    windows = WINDOWS if stream.shift == "none" else SHIFTED_WINDOWS
+    return min(windows, _MOST_WINDOWS.get(tool.name, windows))
 
 
 def _told(pages: list[list[int]], shift: str, windows: int) -> str:

@@ -1,8 +1,9 @@
 """What every drift tool is asked, each in its own environment: which windows page, and what a million rows take.
 
-``python -m benchmarks.peers.drift_NAME QUESTION`` answers a question in JSON. ``{"rows": 500, "shift": "none",
-"again": null, "repeats": 2, "windows": 50}``: the windows at which each of the tool's rules pages. ``{"held": 1000}``:
-what comparing so many rows costs. ``{"file": "rows.parquet"}``: what comparing those of a file costs.
+``python -m benchmarks.peers.drift_NAME QUESTION`` answers a question in JSON. ``{"streams": [{"rows": 500, "shift":
+"none", "again": null, "turns": [0, 2], "windows": 50}]}``: of each stream, for each repetition from the first to before
+the last, the windows at which each of the tool's rules pages. ``{"held": 1000}``: what comparing so many rows costs.
+``{"file": "rows.parquet"}``: what comparing those of a file costs.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ def serve(
     if file is not None and "file" in asked:
         print(json.dumps(_cost(file(Path(asked["file"])))))
         return
-    print(json.dumps(_cost(held(wide(asked["held"]))) if "held" in asked else _pages(fit, asked)))
+    if "held" in asked:
+        print(json.dumps(_cost(held(wide(asked["held"])))))
+        return
+    print(json.dumps([_pages(fit, one) for one in asked["streams"]]))
 
 
 def frame(columns: Columns) -> pd.DataFrame:
@@ -53,7 +57,7 @@ def frame(columns: Columns) -> pd.DataFrame:
 def _pages(fit: Callable[[Columns, int], Watch], asked: dict[str, Any]) -> dict[str, list[list[int]]]:
     stream = Stream(asked["rows"], asked["shift"], asked["again"])
     found: dict[str, list[list[int]]] = {}
-    for turn in range(asked["repeats"]):
+    for turn in range(*asked["turns"]):
         watch = fit(stream.training(turn), stream.rows)
         each: dict[str, list[int]] = {}
         windows = stream.windows(turn, asked["windows"])

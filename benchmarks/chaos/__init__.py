@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -82,20 +83,31 @@ def replay(
 
 def run() -> Section:
     """Several seeds."""
-    outcomes = []
-    for seed in SEEDS:
-        with TemporaryDirectory() as folder:
-            outcomes.append(replay(seed, Path(folder) / "home"))
+    with TemporaryDirectory() as folder:
+        outcomes = [replay(seed, Path(folder) / str(seed)) for seed in SEEDS]
+    return section(SEEDS, DAYS, outcomes)
+
+
+def section(seeds: Sequence[int], days: int, outcomes: Sequence[Outcome]) -> Section:
+    """What happened in replays, and what did not hold at their ends."""
     total = sum((one.happened for one in outcomes), Counter[str]())
+    named = " ".join(map(str, seeds))
     return Section(
         "Chaos",
-        f"{DAYS} days of flights, {len(SEEDS)} times, with other faults each time. Afterwards every row, answer, "
-        "label, training and alert is there once, but for answers of a model server's last second; the ledger "
-        "verifies; what runs is what is declared; answers can be computed again.",
+        f"{days} days of flights with other faults for each seed, {datetime.now(UTC):%Y-%m-%d}: "
+        f"`python -m benchmarks.chaos {named} --days {days}`. Afterwards every row, answer, label, training and alert "
+        "is there once, but for answers of a model server's last second; rows that break their contract are set aside "
+        "once; the ledger verifies; what runs is what is declared; answers can be computed again.",
         [
             *(Line(what, str(count)) for what, count in sorted(total.items())),
             Line(
-                "what does not hold", "; ".join(what for one in outcomes for what in one.wrong) or "nothing"
+                "what does not hold",
+                "; ".join(
+                    f"seed {seed}: {what}"
+                    for seed, one in zip(seeds, outcomes, strict=True)
+                    for what in one.wrong
+                )
+                or "nothing",
             ),
         ],
     )

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.chaos [SEED…] [--days N] [--home DIR]``: faults of other seeds, or for longer."""
+"""``python -m benchmarks.chaos [SEED…] [--days N] [--home DIR] [--write]``: faults of other seeds, or for longer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.chaos import DAYS, SEEDS, replay
+from benchmarks.chaos import DAYS, SEEDS, replay, section
+from benchmarks.results import put
 
 
 def main() -> int:
@@ -17,17 +18,20 @@ def main() -> int:
         "--days", type=int, default=DAYS, help="how long each replay is (default: %(default)s)"
     )
     parser.add_argument("--home", type=Path, default=Path("homeostat-chaos"), help="where they play")
+    parser.add_argument("--write", action="store_true", help="put what came of it into RESULTS.md")
     options = parser.parse_args()
-    failed = False
+    outcomes = []
     for seed in options.seeds:
         outcome = replay(seed, options.home / str(seed), days=options.days)
-        failed = failed or bool(outcome.wrong)
+        outcomes.append(outcome)
         print(
             f"seed {seed}: {', '.join(f'{count} {what}' for what, count in sorted(outcome.happened.items()))}"
         )
         for what in outcome.wrong or ["everything holds"]:
             print(f"  {what}", flush=True)
-    return int(failed)
+    if options.write:
+        put(section(options.seeds, options.days, outcomes))
+    return int(any(one.wrong for one in outcomes))
 
 
 if __name__ == "__main__":

@@ -61,6 +61,8 @@ class Play:
         """Predictions whose answer never came."""
         self.labelled: dict[str, int] = {}
         """The label that each prediction was given first."""
+        self.broken = 0
+        """Rows of weather that were made to break their contract."""
         self.asked_for: list[str] = []
         """Reasons of the trainings that were asked for."""
 
@@ -133,7 +135,9 @@ class Play:
         self._came = self._now
         self._held.append([parcel for parcel in parcels if parcel.rows.height])
         if what.broken:
-            self._call(lambda client: client.deliver([self._broken()]))
+            parcel = self._broken()
+            self._call(lambda client: client.deliver([parcel]))
+            self.broken += parcel.rows.height
             self.happened["deliveries that broke their contract"] += 1
         if what.hold:
             self.happened["deliveries held back"] += 1

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
     from homeostat.adapters.sql import SqlMetaStore
     from homeostat.domain.declarations import Task, View
+    from homeostat.domain.records import ModelVersion
     from homeostat.engine.features.featureset import FeatureSet
+    from homeostat.engine.registry.package import Package
     from homeostat.ports.blobs import Blobs
     from homeostat.ports.clock import Clock
     from homeostat.ports.direct import Direct
@@ -205,6 +207,12 @@ class Container:
         from homeostat.engine.features.featureset import FeatureSet
 
         return FeatureSet(views, task.request, schemas, [task.label], task.aside)
+
+    def package(self, version: ModelVersion, trusted: Sequence[str]) -> Package:
+        """The package of a version, loaded; see ``package.load``. A replay of history remembers the newest."""
+        from homeostat.engine.registry import package
+
+        return package.load(self.blobs, version.manifest, trusted, expect=version.digest)
 
     def close(self) -> None:
         """Close every port that was made, the last first. The container is spent."""

@@ -64,9 +64,7 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
     rows = rows or split(container, run, declaration, features)
     try:
         with importing(checkout(container.blobs, run.code, container.settings.home)):
-            candidate = package.load(
-                container.blobs, record.manifest, declaration.trusted, expect=record.digest
-            )
+            candidate = container.package(record, declaration.trusted)
     except (StoreUnavailable, OSError):
         raise  # no fault of the candidate's: it is judged again
     except Exception as error:  # noqa: BLE001 - it cannot be loaded, whatever that raises
@@ -164,7 +162,7 @@ def _champion_scores(container: Container, model: Model, features: FeatureSet, r
         return None
     theirs = declared(container, run.code).models[model.name]
     with importing(checkout(container.blobs, run.code, container.settings.home)):
-        champion = package.load(container.blobs, record.manifest, theirs.trusted, expect=record.digest)
+        champion = container.package(record, theirs.trusted)
     if [online_key(view) for view in theirs.features] == [online_key(view) for view in model.features]:
         return champion.predict(rows.holdout.X)
     own = feature_set(container, theirs)

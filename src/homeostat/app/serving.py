@@ -144,7 +144,7 @@ def load_version(container: Container, model: str, version: int) -> Loaded:
     check_loading(container, record)
     model_then = find_model(container, model, run.code)
     with importing(checkout(container.blobs, run.code, container.settings.home)):
-        loaded = package.load(container.blobs, record.manifest, model_then.trusted, expect=record.digest)
+        loaded = container.package(record, model_then.trusted)
     signature = loaded.signature
     request = model_then.task.request
     # The request's own columns are those of the signature, whatever its contract has become since.

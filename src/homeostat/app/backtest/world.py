@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
@@ -19,11 +20,14 @@ from homeostat.app.backtest.memory import Memory, RememberedFeatures
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
 from homeostat.domain.declarations import Task, View
+from homeostat.domain.records import ModelVersion
 from homeostat.engine.features.featureset import FeatureSet
+from homeostat.engine.registry.package import Package
 from homeostat.ports.executor import JobState
 
 _log = logging.getLogger(__name__)
 
+_PACKAGES: Final = 4  # that are remembered
 Job = Callable[[Sequence[str]], None]
 
 
@@ -55,6 +59,7 @@ class World(Store):
         self.time = ManualClock(now)
         self.jobs = AtOnce()
         self._memory = memory
+        self._packages: dict[tuple[str, ...], Package] = {}
         self.clock = self.time
         self.executor = self.jobs
         self.online = Nowhere()
@@ -62,6 +67,15 @@ class World(Store):
     def features(self, views: Sequence[View], task: Task, schemas: Mapping[str, pl.Schema]) -> FeatureSet:
         """The features of a model, remembered over all requests of history."""
         return RememberedFeatures((views, task.request, schemas, [task.label], task.aside), self._memory)
+
+    def package(self, version: ModelVersion, trusted: Sequence[str]) -> Package:
+        """The package of a version: a candidate is judged, serves, and is what the next is compared with."""
+        key = (version.digest, *trusted)
+        found = self._packages.pop(key, None) or super().package(version, trusted)
+        self._packages[key] = found
+        if len(self._packages) > _PACKAGES:
+            del self._packages[next(iter(self._packages))]
+        return found
 
 
 class AtOnce:

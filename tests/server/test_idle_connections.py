@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from homeostat.server.dataplane import DataPlane
-from homeostat.server.direct import Direct, drop_slow
+from homeostat.server.direct import Direct
+from homeostat.server.short import drop_slow
 from tests.engine.serving.fakes import body
 from tests.engine.serving.test_plane import World
 from tests.server.listening import listening

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import SplitResult, urlsplit
 
@@ -42,7 +43,17 @@ from homeostat.server.calls import (
     table_of,
 )
 from homeostat.server.described import openapi
-from homeostat.server.http import App, Disconnected, HttpError, Receive, Scope, Send, read_body, respond
+from homeostat.server.http import (
+    App,
+    Disconnected,
+    Headers,
+    HttpError,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    respond,
+)
 from homeostat.server.mlflow.app import Mlflow
 from homeostat.server.telemetry import Telemetry
 
@@ -77,24 +88,33 @@ class Api:
         host = container.settings.host
         self._hosts = _LOOPBACK | {host} if host in _LOOPBACK else None
         self._router: App = cast("App", Router(self._routes()))
-        self._mlflow = Mlflow(container, pool)
+        self.mlflow = Mlflow(container, pool)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self._refusal(scope)
+        refusal = self.refusal(scope["headers"])
         if refusal is not None:
             await respond(send, refusal.status, refusal.body())
-        elif self._mlflow.answers(scope["path"]):
-            await self._mlflow(scope, receive, send)
+        elif self.mlflow.answers(scope["path"]):
+            await self.mlflow(scope, receive, send)
         else:
             await self._router(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> HttpError | None:
-        headers = {n: v.decode("latin-1") for n, v in scope["headers"] if n in (b"host", b"origin")}
-        host, origin = headers.get(b"host", ""), headers.get(b"origin", "")
-        if self._hosts is not None and _named(f"//{host}").hostname not in self._hosts:
-            return HttpError(403, "wrong_host", f"{host!r} is not this server", remedy="Use http://127.0.0.1")
-        if origin and _named(origin).netloc != host:
-            return HttpError(403, "wrong_origin", f"a page of {origin} may not ask", remedy="Use a client")
+    def refusal(self, headers: Headers) -> HttpError | None:
+        """Why a request with these headers is not answered; None where it is."""
+        host = origin = b""
+        for name, value in headers:
+            if name == b"host":
+                host = value
+            elif name == b"origin":
+                origin = value
+        if self._hosts is not None and _host_of(host) not in self._hosts:
+            shown = host.decode("latin-1")
+            return HttpError(
+                403, "wrong_host", f"{shown!r} is not this server", remedy="Use http://127.0.0.1"
+            )
+        if origin and _named(origin.decode("latin-1")).netloc != host.decode("latin-1"):
+            shown = origin.decode("latin-1")
+            return HttpError(403, "wrong_origin", f"a page of {shown} may not ask", remedy="Use a client")
         return None
 
     def _routes(self) -> list[Route]:
@@ -374,6 +394,12 @@ class Api:
             kinds=call.query.getlist("kind"),
             limit=call.number("limit", 20),
         )
+
+
+@lru_cache(maxsize=64)
+def _host_of(header: bytes) -> str | None:
+    """The name in a header that names the host; most requests name the same."""
+    return _named(f"//{header.decode('latin-1')}").hostname
 
 
 def _named(url: str) -> SplitResult:

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import math
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ from homeostat.server.worker import log_plainly, watch_parent
 
 if TYPE_CHECKING:
     from prometheus_client import Histogram
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from homeostat.app.channels import Channel
     from homeostat.app.container import Container
@@ -41,6 +43,7 @@ _THREADS: Final = 8
 _GRACE: Final = 8
 _LONGEST: Final = 60.0
 _LOOKS: Final = 10  # of uvicorn's ticks
+_SWEEPS: Final = 50
 _TICKS: Final = 20  # of uvicorn, a tenth of a second each, from one word that it goes on to the next
 _LONGEST_TURN: Final = 900.0
 
@@ -158,6 +161,7 @@ async def serve(
     goes_on: Callable[[], bool],
     until: Callable[[], bool] | None = None,
     says: bytes = READY,
+    protocol: type[HttpToolsProtocol] | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; where somebody listens, say when it is ready and that it goes on.
 
@@ -168,8 +172,11 @@ async def serve(
         goes_on: Whether it does.
         until: Asked each second whether it is to end; None: it is not.
         says: What it says once it answers.
+        protocol: How HTTP is spoken; None: as uvicorn does.
     """
     import uvicorn
+
+    from homeostat.server.short import drop_slow
 
     class Server(uvicorn.Server):
         """uvicorn's own handler would kill the process before it has left."""
@@ -191,6 +198,8 @@ async def serve(
         async def on_tick(self, counter: int) -> bool:
             if ready_fd is not None and counter % _TICKS == 0 and goes_on():
                 os.write(ready_fd, PULSE)
+            if counter % _SWEEPS == 0:
+                drop_slow(self.server_state.connections, math.inf)
             if until is not None and counter % _LOOKS == 0 and await asyncio.to_thread(until):
                 return True
             return await super().on_tick(counter)
@@ -198,7 +207,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         interface="asgi3",
-        http="httptools",
+        http=protocol or "httptools",
         ws="none",
         lifespan="off",
         log_config=None,
@@ -223,6 +232,7 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
     from homeostat.app.controller import Controller
     from homeostat.app.leases import release_own
     from homeostat.server.api import Api
+    from homeostat.server.mlflow.short import Logging
     from homeostat.server.succession import StandBy, await_place
 
     listening = listening or listen(container)
@@ -250,7 +260,8 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
         background.start()
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(serve(api, listening, ready_fd, background.goes_on))
+                short = type("Short", (Logging,), {"api": api})
+                runner.run(serve(api, listening, ready_fd, background.goes_on, protocol=short))
         finally:
             background.stop()
             pool.shutdown(wait=False, cancel_futures=True)

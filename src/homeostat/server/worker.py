@@ -131,8 +131,9 @@ async def serve(
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from homeostat.server.dataplane import BODY_LIMIT, DataPlane
-    from homeostat.server.direct import Direct, drop_slow
+    from homeostat.server.direct import Direct
     from homeostat.server.http import App
+    from homeostat.server.short import drop_slow
 
     class Server(uvicorn.Server):
         """uvicorn's own handler would kill the process before its log is written out."""

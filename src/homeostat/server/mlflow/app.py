@@ -102,17 +102,19 @@ class Mlflow:
             problem = BadRequest("Bad Request. Content-Type must be application/json.", field="Content-Type")
             await respond(send, *answer_of(problem))
             return
+        await respond(send, *await self.answer(scope["method"], path, query, body))
+
+    async def answer(self, method: str, path: str, query: str, body: bytes) -> tuple[int, bytes]:
+        """The status and the JSON that answer a call; the path is what follows ``/api/``."""
         answered = None
         if len(body) <= _BRIEF:
-            answered = await self._wire.soon(scope["method"], path, body)
+            answered = await self._wire.soon(method, path, body)
             if answered is None:
-                answered = self._wire.at_once(scope["method"], path, body)
+                answered = self._wire.at_once(method, path, body)
         if answered is None:
-            answered = await loop.run_in_executor(
-                self._pool, self._wire.call, scope["method"], path, query, body
-            )
-        status, content = answered
-        await respond(send, status, content)
+            loop = asyncio.get_running_loop()
+            answered = await loop.run_in_executor(self._pool, self._wire.call, method, path, query, body)
+        return answered
 
 
 def _once(path: str) -> str:

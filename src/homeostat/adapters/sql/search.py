@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, FromClause, Select, Table, and_, case, fal
 from homeostat.adapters.sql import statements
 from homeostat.adapters.sql.columns import Kept
 from homeostat.adapters.sql.criteria import condition
-from homeostat.adapters.sql.orders import NONE, Term, term
+from homeostat.adapters.sql.orders import NONE, THERE, Term, term
 from homeostat.adapters.sql.store import SqlMetaStore
 from homeostat.domain.digests import digest_of
 from homeostat.domain.errors import BadRequest
@@ -102,20 +102,63 @@ class SqlSearch:
             for number, one in enumerate(terms)
             for name, column in (("rank", one.rank), ("value", one.value))
         ]
+        those = [
+            *_scope(statements.conditions(query.kind, shape), aside=first.leads(rank)),
+            *first.part(rank),
+            *(condition(query.kind, one, own, query.scope, dialect) for one in query.filter),
+        ]
+        if dialect == "sqlite" and _worth_two_looks(query, terms, rank):
+            those = [*first.part(rank), keys[0].in_(_first(keys[0], first, table, those, after, limit))]
         found = (
             select(*keys, *sorts)
             .select_from(source)
-            .where(
-                *_scope(statements.conditions(query.kind, shape), aside=first.leads(rank)),
-                *first.part(rank),
-                *(condition(query.kind, one, own, query.scope, dialect) for one in query.filter),
-                *(() if after is None else _after(terms, after)),
-            )
+            .where(*those, *(() if after is None else _after(terms, after)))
             .order_by(*first.order(rank), *(clause for one in rest for clause in one.order()))
             .limit(limit)
             .subquery("page")
         )
         return _whole(table, query, found, terms), values
+
+
+def _worth_two_looks(query: Query[Any], terms: Sequence[Term], rank: int) -> bool:
+    """Whether no index gives the order of the first term, and that of another one is in one more table.
+
+    SQLite would look up the latter for every record, also for those that the first term puts far behind.
+    """
+    first, *rest = terms
+    others = any(one.table is not None for one in rest)
+    return (
+        others
+        and first.table is not None
+        and rank == THERE
+        and not first.leads(rank)
+        and len(query.kind.KEY) == 1
+    )
+
+
+def _first(
+    key: ColumnElement[Any],
+    first: Term,
+    table: Table,
+    where: Sequence[ColumnElement[bool]],
+    after: Values | None,
+    limit: int,
+) -> Select[Any]:
+    """The keys of records that the first term alone puts on the page, with all that are equal to the last of them."""
+    beyond = [] if after is None else first.from_here(*after[0])
+    found = (
+        select(key.label("id"), first.value.label("value"))
+        .select_from(first.source(table, THERE))
+        .where(*where, *beyond)
+        .cte("those")
+    )
+    value = found.c.value
+    # Of what is equal to where the last page ended, some was on it: only what is beyond counts.
+    later = [] if after is None else [value < after[0][1] if first.descending else value > after[0][1]]
+    order = value.desc() if first.descending else value.asc()
+    last = select(value).where(*later).order_by(order).limit(1).offset(limit - 1).scalar_subquery()
+    reached = func.coalesce(last, value)  # all, where they are fewer than fill a page
+    return select(found.c.id).where(value >= reached if first.descending else value <= reached)
 
 
 def _names(query: Query[Any]) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import compileall
 import importlib
 import os
 import sys
 from pathlib import Path
 
+from benchmarks.compiled import compiled
 from benchmarks.measure import Section
 from benchmarks.results import RESULTS, page, table
 
@@ -31,7 +31,7 @@ def main(names: list[str]) -> None:
     if unknown:
         sys.exit(f"there is no benchmark {unknown[0]}; there are {', '.join(NAMES)}")
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    compileall.compile_dir(_ROOT / "src", quiet=2)
+    compiled()
     sections = []
     for name in names or NAMES:
         print(f"measuring {name} …", file=sys.stderr, flush=True)

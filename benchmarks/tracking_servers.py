@@ -24,6 +24,7 @@ from typing import Final
 import httpx
 import psutil
 
+from benchmarks.compiled import compiled
 from benchmarks.measure import Cost
 from tests.environments import python_of
 
@@ -91,6 +92,7 @@ def homeostat(home: Path, store: str = "") -> Iterator[Server]:
     if store:
         settings["HOMEOSTAT_STORE"] = store
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HOMEOSTAT_")}
+    compiled()
     with _running([sys.executable, "-m", "homeostat", "up"], clean | settings, port, "") as server:
         yield server
 
@@ -103,6 +105,7 @@ def mlflow(folder: Path, database: str = "") -> Iterator[Server]:
     database = database.replace("postgresql:", "postgresql+psycopg2:") or f"sqlite:///{folder / 'mlflow.db'}"
     where = ["--backend-store-uri", database, "--artifacts-destination", str(folder / "artifacts")]
     at = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    compiled(str(python_of("peers")))
     command = [str(python_of("peers")), "-m", "mlflow", "server", *where, *at]
     with _running(command, os.environ | QUIET, port, database) as server:
         yield server

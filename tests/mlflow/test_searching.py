@@ -42,6 +42,8 @@ ORDERED = [
     (["params.only", "metrics.loss ASC"], "dabc"),
     (["tags.team", "start_time DESC"], "bacd"),
     (["run_name DESC"], "dcba"),
+    (["status"], "bdca"),  # b is FINISHED
+    (["attributes.status DESC"], "dcab"),
 ]
 
 

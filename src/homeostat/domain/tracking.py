@@ -7,11 +7,20 @@ points of a metric are in blocks, the form in which they came: many in one recor
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from homeostat.domain.records import Record
+
+STATUSES: Final[dict[str, str]] = {
+    "queued": "SCHEDULED",
+    "running": "RUNNING",
+    "succeeded": "FINISHED",
+    "failed": "FAILED",
+    "cancelled": "KILLED",
+}
+"""How the states of runs are called by MLflow's protocol, whose clients search for them and order by them."""
 
 
 class Experiment(Record, frozen=True, kw_only=True):

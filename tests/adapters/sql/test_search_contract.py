@@ -19,6 +19,7 @@ from homeostat.adapters.sql import SqlMetaStore, SqlSearch
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion, Run
 from homeostat.domain.tracking import (
+    STATUSES,
     Experiment,
     ExperimentTag,
     LoggedModel,
@@ -325,6 +326,19 @@ def test_where_files_of_a_run_are_is_searched(store: SqlMetaStore) -> None:
         ["r1"],
         ["r0"],
     ]
+
+
+def test_runs_by_status_stand_as_their_names_do(store: SqlMetaStore) -> None:
+    """Not as the states that are kept: FINISHED comes before RUNNING, "succeeded" after "running"."""
+    states = ("running", "cancelled", "succeeded", "queued", "failed")
+    with store.begin() as tx:
+        for number, state in enumerate(states):
+            tx.insert(msgspec.structs.replace(run(number), state=state))
+    search = SqlSearch(store)
+    for descending in (False, True):
+        order = (Order("attribute", "status", descending), Order("attribute", "id"))
+        found = [one.state for page in pages(search, Query(kind=Run, order=order, limit=2)) for one in page]
+        assert found == sorted(states, key=STATUSES.__getitem__, reverse=descending)
 
 
 def test_models_and_their_versions(store: SqlMetaStore) -> None:

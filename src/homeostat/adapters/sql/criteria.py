@@ -17,6 +17,7 @@ from sqlalchemy import (
     ColumnElement,
     FromClause,
     and_,
+    case,
     exists,
     func,
     not_,
@@ -40,6 +41,7 @@ from homeostat.domain.traces import (
     TraceTag,
 )
 from homeostat.domain.tracking import (
+    STATUSES,
     Experiment,
     ExperimentTag,
     LoggedModel,
@@ -164,6 +166,8 @@ def attribute(kind: type[Record], name: str) -> ColumnElement[Any]:
         runs, experiments = TABLES[Run], TABLES[Experiment].alias()
         root = select(experiments.c.artifacts).where(experiments.c.id == runs.c.experiment).scalar_subquery()
         return type_coerce(root + "/" + runs.c.id + "/artifacts", Words("Run.artifacts"))
+    if (kind, name) == (Run, "status"):
+        return type_coerce(case(STATUSES, value=TABLES[Run].c.state), Words("Run.status"))
     return statements.comparable(kind, name)
 
 

@@ -12,17 +12,9 @@ from typing import Final, Literal
 
 from homeostat.domain.records import ModelVersion, Record, Run
 from homeostat.domain.traces import Trace
-from homeostat.domain.tracking import Experiment, LoggedModel, RegisteredModel
+from homeostat.domain.tracking import STATUSES, Experiment, LoggedModel, RegisteredModel
 from homeostat.ports.search import Entity, Order
 
-# How a run's state is called on the wire.
-STATES: Final = {
-    "queued": "SCHEDULED",
-    "running": "RUNNING",
-    "succeeded": "FINISHED",
-    "failed": "FAILED",
-    "cancelled": "KILLED",
-}
 _PROMPT: Final = "mlflow.prompt.is_prompt"  # MLflow keeps prompts as registered models
 ALIASES: Final[dict[str, Entity]] = {
     "attribute": "attribute",
@@ -97,19 +89,21 @@ def _names(attribute: Attribute, *names: str) -> dict[str, Attribute]:
 
 
 _OF_RUNS: Final = (_by("started_at", descending=True), _by("id"))
+_ATTRIBUTES_OF_RUNS: Final = {
+    "run_id": Attribute("id"),
+    "user_id": Attribute("actor"),
+    "status": Attribute("state", texts=STATUSES),
+    "artifact_uri": Attribute("artifacts"),
+    **_names(Attribute("name"), "run_name", "run name", "Run name", "Run Name"),
+    **_names(Attribute("started_at", "time"), "start_time", "created", "Created"),
+    "end_time": Attribute("ended_at", "time"),
+}
 RUNS: Final = Kind(
     name="runs",
     record=Run,
-    attributes={
-        "run_id": Attribute("id"),
-        "user_id": Attribute("actor"),
-        "status": Attribute("state", texts=STATES),
-        "artifact_uri": Attribute("artifacts"),
-        **_names(Attribute("name"), "run_name", "run name", "Run name", "Run Name"),
-        **_names(Attribute("started_at", "time"), "start_time", "created", "Created"),
-        "end_time": Attribute("ended_at", "time"),
-    },
+    attributes=_ATTRIBUTES_OF_RUNS,
     entities=frozenset({"attribute", "metric", "param", "tag", "dataset"}),
+    orderable=_ATTRIBUTES_OF_RUNS | {"status": Attribute("status")},
     ordered_by=frozenset({"attribute", "metric", "param", "tag"}),
     default=_OF_RUNS,
     ties=_OF_RUNS,

@@ -16,9 +16,9 @@ from homeostat.app import tracking
 from homeostat.app.container import Container
 from homeostat.app.search import search
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import Experiment, RunInput
+from homeostat.domain.tracking import STATUSES, Experiment, RunInput
 from homeostat.engine.tracking import limits
-from homeostat.engine.tracking.kinds import RUNS, STATES
+from homeostat.engine.tracking.kinds import RUNS
 from homeostat.engine.tracking.places import run_root
 from homeostat.server.mlflow.experiments import experiment_id
 from homeostat.server.mlflow.reading import Int32, Int64, Named, missing
@@ -249,7 +249,7 @@ def _info(run: Run | Listed, experiment: Experiment) -> RunInfo:
         run_name=run.name,
         experiment_id=str(run.experiment),
         user_id=run.actor,
-        status=STATES[run.state],
+        status=STATUSES[run.state],
         artifact_uri=run_root(experiment.artifacts, run.id),
         lifecycle_stage="active" if run.deleted_at is None else "deleted",
         start_time=None if run.started_at is None else millis(run.started_at),

@@ -11,7 +11,7 @@ import msgspec
 
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import RunState
-from homeostat.engine.tracking.kinds import STATES
+from homeostat.domain.tracking import STATUSES
 from homeostat.ports.meta import Where
 from homeostat.server.mlflow.reading import Named, invalid
 
@@ -20,7 +20,7 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 
 # Protobuf's JSON takes an enum by name or by number; in a query the number comes as a text.
 _STATES: Final[dict[str, RunState]] = {
-    **{status: cast("RunState", state) for state, status in STATES.items()},
+    **{status: cast("RunState", state) for state, status in STATUSES.items()},
     "1": "running",
     "2": "queued",
     "3": "succeeded",
@@ -96,7 +96,7 @@ def state_of(status: int | str) -> RunState:
     """
     found = _STATES.get(str(status))
     if found is None:
-        raise invalid("status", status, f"use one of {', '.join(STATES.values())}")
+        raise invalid("status", status, f"use one of {', '.join(STATUSES.values())}")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import polars as pl
@@ -11,13 +12,14 @@ import pytest
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log, seal
-from homeostat.app.deliveries import Parcel, deliver
+from homeostat.app.deliveries import Parcel, deliver, ingest
 from homeostat.app.online import live_views
 from homeostat.app.projects import load_project
 from homeostat.app.reading import read
 from homeostat.app.settings import Settings
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, ContractBroken, NotFound
+from homeostat.ports.meta import Transaction
 
 PROJECT = """
 import homeostat as hs
@@ -120,3 +122,23 @@ def test_a_log_whose_feature_changes_its_type_goes_on(container: Container) -> N
         assert log["x"].to_list() == [1.5, None, 2.5]
         assert log["x__text"].to_list() == [None, "red", None]
         assert read(container, "n.predictions").sort("prediction_id").collect()["x"][-1] == "3.5"
+
+
+def test_two_first_deliveries_at_once_leave_one_set_of_columns(
+    container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project.py").write_text(PROJECT + 'notes = hs.Dataset("notes", key="id")\n')
+    apply(container, load_project(tmp_path))
+    begin = container.store.begin
+
+    def late() -> AbstractContextManager[Transaction]:
+        """What comes between the check of a delivery and its transaction: another delivery."""
+        monkeypatch.undo()
+        ingest(container, "notes", pl.DataFrame({"id": ["1"], "said": [1]}))
+        return begin()
+
+    monkeypatch.setattr(container.store, "begin", late)
+    done = ingest(container, "notes", pl.DataFrame({"id": ["2", "3"], "said": ["2", "no"]}))
+    assert (done.accepted, done.quarantined) == (1, 1)
+    seal(container, "notes")
+    assert sorted(read(container, "notes").collect()["said"].to_list()) == [1, 2]

@@ -104,17 +104,20 @@ def deliver(container: Container, parcels: Sequence[Parcel]) -> list[Ingested]:
         columns = declared_columns(record) or infer(parcel.rows, record.spec["key"])
         sound[parcel.dataset] = columns, check(parcel.dataset, parcel.rows, columns, record.spec["key"])
     done: dict[str, Ingested] = {}
+    good: dict[str, pl.DataFrame] = {}
     with container.store.begin() as tx:
         made: list[Record] = []
         for parcel in sorted(
             parcels, key=lambda one: one.dataset
         ):  # in one order, for two lock the same datasets
-            done[parcel.dataset] = _store(tx, container, parcel, *sound[parcel.dataset], made)
+            done[parcel.dataset], good[parcel.dataset] = _store(
+                tx, container, parcel, *sound[parcel.dataset], made
+            )
         if made:
             tx.insert(*(one for one in made if not isinstance(one, records.Dataset)))
             tx.put(*(one for one in made if isinstance(one, records.Dataset)))
     fresh = {
-        name: _numbered(sound[name][1].good, one.position)
+        name: _numbered(good[name], one.position)
         for name, one in done.items()
         if one.accepted and not one.repeated
     }
@@ -135,16 +138,19 @@ def _store(
     columns: tuple[Column, ...],
     checked: Checked,
     made: list[Record],
-) -> Ingested:
-    """What becomes of a parcel; adds to ``made`` what is to be written."""
+) -> tuple[Ingested, pl.DataFrame]:
+    """What becomes of a parcel, and its rows that are stored; adds to ``made`` what is to be written."""
     name, token = parcel.dataset, parcel.token
     record = tx.lock(records.Dataset, name)
     assert record is not None  # datasets are never removed
     seen = tx.get(records.Token, name, token) if token else None
     if seen is not None:
-        return Ingested(name, seen.accepted, seen.quarantined, seen.seq, repeated=True)
-    if not declared_columns(record):
+        return Ingested(name, seen.accepted, seen.quarantined, seen.seq, repeated=True), checked.good
+    declared = declared_columns(record)
+    if declared is None:
         record = msgspec.structs.replace(record, spec=record.spec | {"columns": msgspec.to_builtins(columns)})
+    elif declared != columns:  # another delivery or a new declaration came while these rows were checked
+        checked = check(name, parcel.rows, declared, record.spec["key"])
     position, good, tags = record.position, checked.good, dict(parcel.tags)
     for part in good.iter_slices(_BATCH_ROWS) if good.height else ():
         position += 1
@@ -165,7 +171,7 @@ def _store(
             )
         )
     _quarantine(tx, name, checked, container, tags)
-    return Ingested(name, good.height, checked.bad, position, _reasons(checked))
+    return Ingested(name, good.height, checked.bad, position, _reasons(checked)), good
 
 
 def _numbered(rows: pl.DataFrame, position: int) -> pl.DataFrame:

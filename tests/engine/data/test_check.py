@@ -77,6 +77,20 @@ def test_exactly_the_rows_that_break_a_rule_are_set_aside(data: list[tuple[Any, 
     assert not checked.good["heat"].is_nan().any()
 
 
+def test_infinity_is_no_value_and_nan_is_a_missing_one() -> None:
+    class Plain(hs.Contract):
+        id: int
+        heat: float | None
+
+    frame = pl.DataFrame({"id": [1, 2, 3, 4], "heat": [1.0, math.nan, math.inf, -math.inf]})
+    for rows in (frame, frame.with_columns(pl.col("heat").cast(pl.String))):
+        checked = check("things", rows, columns_of(Plain), ["id"])
+        assert checked.good.rows() == [(1, 1.0), (2, None)]
+        assert [(one.column, one.reason, one.rows.height) for one in checked.problems] == [
+            ("heat", "is infinite", 2)
+        ]
+
+
 def test_a_vector_of_what_is_no_number_is_refused() -> None:
     class Text(hs.Contract):
         id: int

@@ -81,7 +81,11 @@ def declared(every: str | None) -> tuple[hs.Dataset, FeatureSet]:
 
 whole = st.integers(0, 48 * 60)
 events = st.lists(
-    st.tuples(whole, st.sampled_from(["a", "b", None]), st.one_of(st.none(), st.integers(-5, 5).map(float))),
+    st.tuples(
+        whole,
+        st.sampled_from(["a", "b", None]),
+        st.one_of(st.none(), st.integers(-5, 5).map(float), st.just(math.inf)),
+    ),
     max_size=25,
 )
 asks = st.lists(st.tuples(whole, st.sampled_from(["a", "b", "c", None])), min_size=1, max_size=5)
@@ -163,6 +167,7 @@ def test_windows_count_what_a_plain_sum_counts(rows: list[Any], questions: list[
                 if e["who"] == ask["who"]
                 and e["who"]
                 and e["value"] is not None
+                and math.isfinite(e["value"])
                 and start < e["when"] <= ask["at"]
             ]
             assert made[f"spans__count_{name}"][i] == len(inside)

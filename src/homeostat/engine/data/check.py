@@ -1,13 +1,14 @@
 """Checking rows against a contract: what meets it goes on, what does not is set aside with its reason.
 
 A frame with the wrong columns, or with a vector of a wrong size, is refused as a whole; a row with a wrong value is set
-aside alone.
+aside alone. NaN is a missing value, and infinity none, as in requests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import polars as pl
@@ -97,7 +98,7 @@ def _plainly_sound(frame: pl.DataFrame, columns: Sequence[Column], keys: Sequenc
 
 def _within(series: pl.Series, column: Column) -> bool:
     total = series.sum()
-    if column.type == "float" and total != total:  # a NaN is among them
+    if column.type == "float" and not isfinite(total):  # a NaN or an infinity is among them
         return False
     least: Any = series.min()
     most: Any = series.max()
@@ -192,6 +193,8 @@ def _rules(column: Column) -> list[tuple[str, pl.Expr]]:
     rules: list[tuple[str, pl.Expr]] = []
     if not column.nullable:
         rules.append(("is missing", value.is_null()))
+    if column.type == "float":
+        rules.append(("is infinite", value.is_infinite()))
     if column.ge is not None:
         rules.append((f"is below {column.ge:g}", value < column.ge))
     if column.gt is not None:

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import isfinite
 from typing import Final
 
 import numpy as np
@@ -51,7 +52,10 @@ class _Table:
 
 
 def _events(view: Windows, rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows that count: key (text), when they may be seen, value, batch."""
+    """The rows that count: key (text), when they may be seen, value, batch.
+
+    A value that is not finite would stay in every later total, so it counts as missing here and in ``update``.
+    """
     value = pl.col(view.column).cast(pl.Float64) if view.column else pl.lit(1.0)
     events = rows.select(
         pl.col(view.entity.key).cast(pl.String).alias("key"),
@@ -59,7 +63,7 @@ def _events(view: Windows, rows: pl.LazyFrame) -> pl.LazyFrame:
         value.alias("value"),
         SEQ,
     )
-    return events.drop_nulls(["key", "seen", "value"])
+    return events.drop_nulls(["key", "seen", "value"]).filter(pl.col("value").is_finite())
 
 
 def offline(
@@ -130,7 +134,7 @@ def update(
     values = delivery.numbers(view.column) if view.column else [1.0] * delivery.rows.height
     columns = (delivery.texts(view.entity.key), delivery.seen, values, delivery.seqs)
     for key, seen, value, seq in zip(*columns, strict=True):
-        if key is None or seen is None or value is None:
+        if key is None or seen is None or value is None or not isfinite(value):
             continue
         group = groups.setdefault((key, -(-seen // tile) * tile), [0.0, 0.0])
         group[0] += value

@@ -179,7 +179,8 @@ def test_more_than_there_are_connections_are_refused_or_logged(
     assert newest.count == 2 + len(steps)
 
 
-def test_a_connection_that_breaks_is_made_anew(postgres_url: str) -> None:
+@pytest.mark.parametrize("noticed", [False, True])
+def test_a_connection_that_breaks_is_made_anew(postgres_url: str, noticed: bool) -> None:
     store = SqlMetaStore(postgres_url)
     points = SqlPoints(store)
     begin(store)
@@ -191,8 +192,10 @@ def test_a_connection_that_breaks_is_made_anew(postgres_url: str) -> None:
                 "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+        if noticed:
+            await asyncio.sleep(0.1)  # the loop sees that the connection ended
         return [*found, await append(points, "a", 1.0, 3), await append(points, "a", 1.0, 4)]
 
-    assert asyncio.run(broken()) == [True, False, True]
+    assert asyncio.run(broken()) == [True, noticed, True]
     points.close()
     store.close()

@@ -104,13 +104,11 @@ class SqlPoints:
     async def _ask(self, values: Sequence[bytes | None]) -> bool:
         import psycopg
 
-        asking = None
+        asking = self._waiting()
         try:
-            if self._idle:
-                asking = self._idle.pop()
-            elif self._open < _MOST:
+            if asking is None and self._open < _MOST:
                 asking = await self._connected()
-            else:
+            if asking is None:
                 return False
             return await asking.ask(values) == b"1"
         except psycopg.Error:
@@ -118,6 +116,15 @@ class SqlPoints:
         finally:
             if asking is not None:
                 self._give_back(asking)
+
+    def _waiting(self) -> Asking | None:
+        """A connection that waits; those that ended while they did are given up: their sockets are somebody else's."""
+        while self._idle:
+            asking = self._idle.pop()
+            if asking.idle:
+                return asking
+            self._give_back(asking)
+        return None
 
     async def _connected(self) -> Asking:
         self._open += 1

@@ -235,6 +235,21 @@ def test_a_channel_that_is_away_for_hours_hears_everything_when_it_is_back(
     assert told(container, receiver)["oncall"] == [f"resolved {alert.summary}"]
 
 
+def test_no_channel_hears_of_the_end_before_the_beginning(container: Container, receiver: Receiver) -> None:
+    receiver.status = 503
+    opened(container, "a")
+    opened(container, "b", subject="deployment/other")
+    for _ in range(5):  # the waits grow to more than what follows takes
+        assert told(container, receiver) == {}
+    receiver.status = 204
+    resolved(container, "a")
+    heard: list[str] = []
+    for _ in range(8):
+        heard += told(container, receiver, timedelta(seconds=3)).get("oncall", [])
+    assert [one for one in heard if "a is wrong" in one] == ["opened a is wrong", "resolved a is wrong"]
+    assert "opened b is wrong" in heard
+
+
 def test_a_crash_between_sending_and_recording_sends_again_under_the_same_id(
     container: Container, receiver: Receiver
 ) -> None:

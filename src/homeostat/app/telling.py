@@ -114,7 +114,10 @@ def _wants(channel: Channel, event: Event, alert: Alert, kind: str, told: bool, 
 
 
 def deliver(container: Container, channel: Channel) -> int:
-    """Send a channel what is due; returns how many transitions it took. Raises nothing for a channel that is away."""
+    """Send a channel what is due, of each subject in order; returns how many transitions it took.
+
+    Raises nothing for a channel that is away.
+    """
     _gather(container, channel)
     now, sent = container.clock.wall(), 0
     waiting = container.store.find(
@@ -127,11 +130,22 @@ def deliver(container: Container, channel: Channel) -> int:
     batches: dict[str, list[Delivery]] = {}
     for one in waiting:
         batches.setdefault(one.batch, []).append(one)
+    held: set[str] = (
+        set()
+    )  # subjects of which something earlier waits: nobody hears of an end before the beginning
     for id, parts in batches.items():
-        if parts[0].due_at <= now:
-            error = _send(container, channel, id, parts)
-            _settle(container, channel, id, error)
-            sent += 0 if error else len(parts)
+        group = parts[0].group
+        if group in held:
+            continue
+        if parts[0].due_at > now:
+            held.add(group)
+            continue
+        error = _send(container, channel, id, parts)
+        _settle(container, channel, id, error)
+        if error:
+            held.add(group)
+        else:
+            sent += len(parts)
     return sent
 
 

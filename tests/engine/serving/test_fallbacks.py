@@ -179,6 +179,22 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again() -> None:
     asyncio.run(run())
 
 
+def test_a_version_to_fall_back_on_that_could_not_be_loaded_is_loaded_again() -> None:
+    async def run() -> None:
+        world = Falling(Fallback(previous=True))
+        world.versions |= {2: OSError("too many open files"), 3: loaded(3)}
+        world.deploy(1, 3)
+        assert (await world.plane.sync()).generation == {"flights": 1}
+        assert world.plane.errors == {"flights": "fallback model/delay@2: OSError: too many open files"}
+        world.versions[2] = loaded(2)
+        world.clock.advance(timedelta(seconds=11))
+        await world.plane.follow()
+        assert (world.plane.errors, world.loads) == ({}, [3, 2, 2])
+        await world.plane.close()
+
+    asyncio.run(run())
+
+
 def test_a_version_that_answers_otherwise_is_not_fallen_back_on() -> None:
     async def run() -> None:
         world = Falling(Fallback(previous=True))

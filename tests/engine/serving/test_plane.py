@@ -271,6 +271,13 @@ def test_a_shadow_that_cannot_be_loaded_keeps_nobody_from_being_answered() -> No
         assert (await world.plane.sync()).generation == {"flights": 2}
         (item,) = await world.ask("a")
         assert (item.score, item.shadow) == (0.1, None)
+        assert world.plane.ready
+        assert world.plane.errors == {"flights": "shadow model/delay@2: NotFound: no such blob"}
+        world.versions[2] = loaded(2)
+        world.clock.advance(timedelta(seconds=11))
+        await world.plane.follow()
+        assert world.plane.errors == {}
+        assert {arm.version for arm in world.plane.endpoints["flights"].live.routes.arms} == {1, 2}
         await world.plane.close()
 
     asyncio.run(run())

@@ -119,7 +119,7 @@ class Plane:
 
     @property
     def errors(self) -> dict[str, str]:
-        """Why a deployment does not serve what the store says, by deployment."""
+        """Why a deployment does not serve all that the store says, shadows and fallbacks too, by deployment."""
         return {name: failure.text for name, failure in self._failures.items()}
 
     @property
@@ -188,40 +188,45 @@ class Plane:
         self._deployments[name] = deployment
         loaded: dict[int, Loaded] = {}
         problems: dict[int, str] = {}
+        lacking: list[
+            str
+        ] = []  # what keeps nobody from being answered: it is told, and tried again all the same
         for arm in deployment.arms:
             try:
                 loaded[arm.version] = await self._version(deployment.model, arm.version)
             except Exception as error:  # noqa: BLE001 - loading runs the project's code
                 _log.warning("model/%s@%d cannot serve", deployment.model, arm.version, exc_info=error)
                 if arm.role == "shadow":
-                    continue  # it answers nobody, so it keeps nobody from being answered
+                    lacking.append(f"shadow model/{deployment.model}@{arm.version}: {message(error)}")
+                    continue
                 problems[arm.version] = f"model/{deployment.model}@{arm.version}: {message(error)}"
         champions = [arm.version for arm in deployment.arms if arm.role == "champion"]
         if deployment.arms and len(champions) != 1:
             problems[0] = f"has {len(champions)} champions, not one"
-        if problems:
-            again_at = self.clock.monotonic() + _RETRY
-            self._failures[name] = _Failure(deployment, again_at, "; ".join(problems.values()))
-        else:
-            self._failures.pop(name, None)
+        declared = msgspec.convert(deployment.fallback, Fallback) if deployment.fallback else None
         if not deployment.arms:
             await self._remove(name)
-            return
-        declared = msgspec.convert(deployment.fallback, Fallback) if deployment.fallback else None
-        if not problems:
-            previous = await self._previous(deployment, declared)
+        elif not problems:
+            previous = await self._previous(deployment, declared, lacking)
             self._serve(deployment, loaded, deployment.generation, declared, previous)
         elif name not in self.endpoints and len(champions) == 1:
             # Nothing to keep to: better the champion alone, or what stands in for it, than no answer.
             champion = champions[0]
-            previous = await self._previous(deployment, declared)
+            previous = await self._previous(deployment, declared, lacking)
             if champion not in loaded and declared is not None:
                 stand_in = await self._stand_in(deployment, champion, declared, previous, problems[champion])
                 loaded |= {} if stand_in is None else {champion: stand_in}
             if champion in loaded:
                 self._serve(deployment, loaded, 0, declared, previous)
+        if wrong := [*problems.values(), *lacking]:
+            again_at = self.clock.monotonic() + _RETRY
+            self._failures[name] = _Failure(deployment, again_at, "; ".join(wrong))
+        else:
+            self._failures.pop(name, None)
 
-    async def _previous(self, deployment: Deployment, declared: Fallback | None) -> Loaded | None:
+    async def _previous(
+        self, deployment: Deployment, declared: Fallback | None, lacking: list[str]
+    ) -> Loaded | None:
         """The version before the champion, where the deployment falls back on it and it can be loaded."""
         if declared is None or not declared.previous or self._spares is None:
             return None
@@ -232,6 +237,7 @@ class Plane:
             return await self._version(deployment.model, version)
         except Exception as error:  # noqa: BLE001 - as for arms; it is but a spare
             _log.warning("model/%s@%d cannot be fallen back on", deployment.model, version, exc_info=error)
+            lacking.append(f"fallback model/{deployment.model}@{version}: {message(error)}")
             return None
 
     async def _stand_in(

@@ -177,11 +177,16 @@ class Keeper:
                 if code == CANNOT_RUN and not self._ready:
                     self._tell(f"{child.name} cannot run; stopping")
                     return 1
-                self._plan_restart(child, code)
+                self._plan_restart(child, _ended(code))
             if child.process is None and self._clock.monotonic() >= child.due:
                 changed = True
-                child.process = self._replaced(child) or _start(child)
                 child.began = self._clock.monotonic()
+                try:
+                    child.process = self._replaced(child) or _start(child)
+                except (
+                    OSError
+                ) as error:  # there is no memory or no process to be had: the others go on meanwhile
+                    self._plan_restart(child, f"could not be started: {error}")
             if child.silence is not None:
                 self._listen(child)
         if self._spare_due is not None and self._clock.monotonic() >= self._spare_due:
@@ -191,13 +196,13 @@ class Keeper:
             self.changed()
         return None
 
-    def _plan_restart(self, child: Child, code: int) -> None:
+    def _plan_restart(self, child: Child, what: str) -> None:
         now = self._clock.monotonic()
         child.failures = child.failures + 1 if now - child.began < _STEADY else 0
         pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (child.failures - 1)) if child.failures else 0.0
         child.due = now + pause
         when = f"in {pause:.2g} s" if pause else "now"
-        self._tell(f"{child.name} {_ended(code)}; it starts again {when}")
+        self._tell(f"{child.name} {what}; it starts again {when}")
 
     def _keep_spare(self) -> None:
         """Have a process ready to take the place of a child that dies, once the first ones have settled."""
@@ -205,13 +210,16 @@ class Keeper:
         child = next((child for child in self._children if child.spared), None)
         if child is None or (self._spare is not None and self._spare.poll() is None):
             return
-        self._spare = subprocess.Popen(
-            [sys.executable, "-m", "homeostat.server.standby", "--parent", str(os.getpid())],
-            stdin=subprocess.PIPE,
-            env={**os.environ, **child.environment},
-            pass_fds=child.descriptors,
-            start_new_session=True,
-        )
+        try:
+            self._spare = subprocess.Popen(
+                [sys.executable, "-m", "homeostat.server.standby", "--parent", str(os.getpid())],
+                stdin=subprocess.PIPE,
+                env={**os.environ, **child.environment},
+                pass_fds=child.descriptors,
+                start_new_session=True,
+            )
+        except OSError:  # it only makes a restart faster
+            self._spare_due = self._clock.monotonic() + _LONGEST_PAUSE
 
     def _replaced(self, child: Child) -> subprocess.Popen[bytes] | None:
         """The spare as this child, where there is one; another spare is then kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from homeostat.app.rollouts import promote
 from homeostat.app.settings import Settings
 from homeostat.app.telling import shown
 from homeostat.domain.notices import Notice, Told
+from homeostat.domain.records import Alert
 from tests.app.churning import declare, trained
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -144,3 +146,22 @@ def test_what_was_mended_at_once_is_over_when_another_version_comes_in(container
     (one,) = incidents(container)
     assert (one.state, [step.what for step in one.moments]) == ("resolved", ["detected", "decided", "healed"])
     assert not incidents(container, "other")
+
+
+def test_of_two_who_open_an_alert_at_once_one_does(tmp_path: Path, postgres_url: str) -> None:
+    with Container(Settings(home=tmp_path / "home", store=postgres_url)) as container:
+        other = threading.Thread(target=opened, args=(container, "a"))
+        with container.store.begin() as tx:
+            assert open_alert(
+                tx,
+                container,
+                key="a",
+                subject="deployment/churn",
+                severity="ticket",
+                summary="it is worse",
+                action="none",
+            )
+            other.start()
+            other.join(0.5)  # it waits, or has opened another
+        other.join()
+        assert container.store.count(Alert) == 1

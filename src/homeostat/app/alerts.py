@@ -56,6 +56,9 @@ def open_alert(
     """
     if is_open(tx, key):
         return False
+    tx.lock(Alert, key)  # its name is held: who opened one meanwhile is waited for, and theirs is found
+    if is_open(tx, key):
+        return False
     now = container.clock.now()
     alert = Alert(
         id=new_id(container.clock.wall()),

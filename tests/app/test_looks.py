@@ -54,7 +54,7 @@ class World:
         self.shown = len(self.asked)
         outcomes = {}
         for id, key, arm in self.asked:
-            found = self.orders.get(key, self.labels.get(id))
+            found = self.labels.get(id, self.orders.get(key))
             if arm == "canary" and found is not None and id not in self.counted:
                 outcomes[id] = found
         self.counted |= set(outcomes)

@@ -204,9 +204,9 @@ class _Reader:
 
 
 def _matched(asked: pl.DataFrame, first: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """Requests with their outcome; one that has two, by its key and by its id, with that by its key."""
+    """Requests with their outcome; one that has two, by its key and by its id, with that by its id."""
     pairs = [
-        asked.join(first[on], on=on, how="inner", maintain_order="left") for on in (_KEY, _ID) if on in first
+        asked.join(first[on], on=on, how="inner", maintain_order="left") for on in (_ID, _KEY) if on in first
     ]
     if not pairs:
         return asked.head(0).with_columns(pl.lit(None, pl.Float64).alias(OUTCOME))

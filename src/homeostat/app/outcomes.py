@@ -1,7 +1,9 @@
 """What became of answered requests: labels and outcomes joined with the prediction log, each prediction once.
 
 A label comes as a row of a dataset, by the key of the request, or by the id of the prediction (``label``). Both join at
-any delay. A prediction counts with the first label that comes for it; one that is sent again changes nothing.
+any delay. Where both are there, the one by id counts; of an id it is the first that was sent. Of a key, quality and
+training take the newest row. Tests (canaries, A/B tests, changes of concept) count a prediction once: with the first
+row of its key, where no label had come by its id; what comes later changes nothing.
 """
 
 from __future__ import annotations

@@ -98,6 +98,7 @@ def test_rows_as_arrow(client: TestClient) -> None:
         ("POST", "/datasets/none/rows", b"[]", 404, "not_found", ""),
         ("POST", "/datasets/rows/rows", b"{", 400, "bad_request", ""),
         ("POST", "/datasets/rows/rows", b'[{"id": 1}, 2]', 400, "bad_request", "[1]"),
+        ("POST", "/datasets/rows/rows", b'[{"x": %s}]' % (b"9" * 60), 400, "bad_request", ""),
         ("POST", "/datasets/rows/rows", b'[{"id": "a", "y": 1}]', 422, "contract_broken", ""),
         ("POST", "/models/none/train", b"{}", 404, "not_found", ""),
         ("POST", "/models/delay/train", b"{}", 409, "conflict", ""),
@@ -192,6 +193,16 @@ def test_a_body_that_is_no_arrow_stream(client: TestClient) -> None:
     answer = client.post("/datasets/rows/rows", content=b"junk", headers={"content-type": ARROW})
     assert answer.status_code == 400
     assert msgspec.json.decode(answer.content)["error"]["remedy"]
+
+
+def test_an_arrow_stream_that_is_not_well_formed(client: TestClient) -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame({"id": ["1", "2"], "n": [1, 2], "t": [1.0, None]}).write_ipc_stream(buffer)
+    for place in range(296, 304):  # Polars panics at some of them
+        wrong = bytearray(buffer.getvalue())
+        wrong[place] = 255
+        answer = client.post("/datasets/rows/rows", content=bytes(wrong), headers={"content-type": ARROW})
+        assert answer.status_code in (400, 422)
 
 
 def test_a_call_takes_as_much_as_it_needs(client: TestClient) -> None:

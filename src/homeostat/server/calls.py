@@ -222,7 +222,14 @@ def table_of(rows: bytes | list[dict[str, Any]]) -> pl.DataFrame:
         if isinstance(rows, bytes):
             return pl.read_ipc_stream(io.BytesIO(rows))
         return pl.DataFrame(rows, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, TypeError, OSError) as error:
+    # Polars panics, which is no Exception, at streams that are not well formed.
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+        TypeError,
+        OSError,
+        OverflowError,
+    ) as error:
         raise BadRequest(
             f"the rows make no table: {error}", remedy="Send an array of objects, or an Arrow IPC stream"
         ) from error

@@ -8,6 +8,7 @@ loaded, and none of them stays behind in ``sys.modules``.
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -240,16 +241,30 @@ def checkout(blobs: Blobs, digest: str, home: Path) -> Path:
     files = msgspec.json.decode(blobs.get(digest), type=dict[str, str])
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=folder.parent))
-    for name, text in files.items():
-        target = (fresh / name).resolve()
-        if not target.is_relative_to(fresh.resolve()):
-            raise HomeostatError(
-                f"snapshot {digest} holds a path outside of it: {name!r}", remedy="Do not trust it"
-            )
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, "utf-8")
     try:
+        for name, text in files.items():
+            target = (fresh / name).resolve()
+            if not target.is_relative_to(fresh.resolve()):
+                raise HomeostatError(
+                    f"snapshot {digest} holds a path outside of it: {name!r}", remedy="Do not trust it"
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, "utf-8")
+        for path in (fresh, *fresh.rglob("*")):  # a folder of its name is trusted, also after a loss of power
+            _sync(path)
         fresh.rename(folder)
-    except OSError:  # another process was faster; what it wrote is the same
-        shutil.rmtree(fresh)
+    except OSError:
+        if not folder.is_dir():  # else another process was faster; what it wrote is the same
+            raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)  # where it has its name, nothing is there any more
     return folder
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

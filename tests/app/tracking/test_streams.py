@@ -206,6 +206,14 @@ def test_a_run_goes_on_and_what_comes_late_changes_nothing_newer(container: Cont
     assert run(container, "r1").ended_at is None
 
 
+def test_a_run_that_goes_on_at_no_known_time_began_when_it_did(container: Container) -> None:
+    take(container, "r1", "S1", 0, frames(BEGAN))
+    take(container, "r1", "S2", 0, frames(Began(experiment="exp", at=0), stream="S2"))
+    started = run(container, "r1").started_at
+    assert started is not None
+    assert started.timestamp() * 1000 == AT
+
+
 def test_who_joins_neither_begins_nor_ends(container: Container) -> None:
     take(container, "r1", "S1", 0, frames(BEGAN))
     join = Began(experiment="exp", at=AT + 1, join=True)

@@ -199,7 +199,7 @@ def _make(container: Container, tx: Transaction, run_id: str, said: _Said) -> Ru
         state="running",
         actor=began.actor,
         created_at=now,
-        started_at=_moment(began.at) if began.at else now,
+        started_at=_moment(container, began.at),
     )
     tx.insert(made)
     said.tags[NAME_TAG] = name
@@ -211,7 +211,7 @@ def _go_on(container: Container, tx: Transaction, run: Run, began: entries.Began
     """A run that was there before: it runs again, unless this is an older part of it that comes late."""
     if run.kind != "run" or began.join:
         return run
-    at = _moment(began.at)
+    at = _moment(container, began.at)
     started = min(run.started_at or at, at)
     again = newest and run.state != "running"
     changed = msgspec.structs.replace(run, started_at=started)
@@ -255,10 +255,13 @@ def _end(container: Container, tx: Transaction, run: Run, ended: entries.Ended) 
     if current.kind != "run":
         return
     error = ended.error.replace("\0", "")[:2000]
-    done = msgspec.structs.replace(current, state=ended.state, ended_at=_moment(ended.at), error=error)
+    done = msgspec.structs.replace(
+        current, state=ended.state, ended_at=_moment(container, ended.at), error=error
+    )
     tx.put(done)
     tell_run(container, tx, done, ended.state, error=error)
 
 
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+def _moment(container: Container, milliseconds: int) -> datetime:
+    """When it was; now where that is not said."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds else container.clock.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from homeostat.app.leases import (
 from homeostat.app.running import Process
 from homeostat.app.settings import Settings
 from homeostat.domain.records import Lease
+from homeostat.ports.meta import Transaction
 from tests.server.ups import eventually
 
 HOUR = 3600.0
@@ -108,6 +110,27 @@ def test_machines_of_one_name_do_not_take_each_other_for_dead(tmp_path: Path, po
         silent = msgspec.structs.replace(elsewhere, heartbeat=lease.heartbeat - SILENCE)
         assert (alive(container, elsewhere), here(elsewhere)) == (True, False)
         assert not alive(container, silent)
+
+
+def test_a_lease_that_is_renewed_while_it_is_looked_at_stays(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = hold(container, "worker", "worker/w1")
+    silent = msgspec.structs.replace(lease, host="elsewhere", heartbeat=lease.heartbeat - 2 * SILENCE)
+    with container.store.begin() as tx:
+        tx.put(silent)
+    begin = container.store.begin
+
+    def late() -> AbstractContextManager[Transaction]:
+        """What comes between the look and the transaction: its holder says that it lives."""
+        monkeypatch.undo()
+        with begin() as tx:
+            tx.put(msgspec.structs.replace(silent, heartbeat=lease.heartbeat))
+        return begin()
+
+    monkeypatch.setattr(container.store, "begin", late)
+    assert reap(container) == []
+    assert container.store.get(Lease, lease.id) is not None
 
 
 def test_a_job_says_that_it_lives_to_those_who_cannot_see_its_process(

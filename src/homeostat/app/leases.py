@@ -180,7 +180,14 @@ def reap(container: Container) -> list[Lease]:
     if not dead:
         return []
     with container.store.begin() as tx:
-        gone = [lease for lease in dead if tx.delete(Lease, ("id", "=", lease.id), ("pid", "=", lease.pid))]
+        # One that was renewed meanwhile is not dead, nor one that another process took over.
+        gone = [
+            lease
+            for lease in dead
+            if tx.delete(
+                Lease, ("id", "=", lease.id), ("pid", "=", lease.pid), ("heartbeat", "=", lease.heartbeat)
+            )
+        ]
         for lease in gone:
             if lease.role != "job":
                 tell_lost(tx, container, lease)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeostat.sdk.tracking import spool
+from homeostat.engine.tracking.entries import Params, Points, decode
+from homeostat.sdk.tracking import recorder, spool
 from homeostat.sdk.tracking.spool import Reader, Stream, Writer, streams
 
 
@@ -147,6 +150,46 @@ def test_a_full_disk_leaves_nothing_half_written(stream: Stream, monkeypatch: py
     assert writer.append([b"three"]) == 2
     writer.close()
     assert read_all(Reader(stream), whole=True) == ([b"one", b"three"], [])
+
+
+def test_what_a_full_disk_leaves_no_room_for_are_points_alone_and_it_is_told(
+    stream: Stream, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(recorder, "_MOST_WAITING", 10)
+    monkeypatch.setattr(recorder, "_RETRY", 0.01)
+    writer, works, tried = Writer(stream), threading.Event(), threading.Semaphore(0)
+    append = writer.append
+
+    def full(payloads: list[bytes]) -> int:
+        tried.release()
+        if not works.is_set():
+            raise OSError(28, "No space left on device")
+        return append(payloads)
+
+    monkeypatch.setattr(writer, "append", full)
+    made = recorder.Recorder(writer)
+    made.start()
+    made.put(({"loss": 0.0}, 0, 1))
+    made.wake()
+    assert tried.acquire(timeout=60)
+    made.put(Params(values={"lr": "0.1"}))
+    for step in range(1, 31):
+        made.put(({"loss": 0.5}, step, 1))
+    for _ in range(3):  # the second attempt from here comes after there was made room
+        assert tried.acquire(timeout=60)
+    assert "lost" not in caplog.text
+    works.set()
+    assert made.flush(60)
+    made.stop()
+    writer.close()
+    entries = [decode(payload) for payload in read_all(Reader(stream), whole=True)[0]]
+    assert [one.values for one in entries if isinstance(one, Params)] == [{"lr": "0.1"}]
+    points = [one for one in entries if isinstance(one, Points)]
+    steps = [row[3] for one in points for row in struct.iter_unpack("<Hdqq", one.rows)]
+    lost = 31 - len(steps)
+    assert lost in (21, 22)  # what asks for the flush may take a place as well
+    assert steps == [0, *range(1 + lost, 31)]
+    assert f"the oldest {lost} calls with metrics are lost" in caplog.text
 
 
 _write = os.write

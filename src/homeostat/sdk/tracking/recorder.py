@@ -106,6 +106,7 @@ class Recorder:
                     return
             else:
                 self._wrote()
+                self._tell_dropped()
                 break
         for event in written:
             event.set()
@@ -115,14 +116,31 @@ class Recorder:
         _log.warning("%s: what is logged waits in memory and is tried again", error)
         self._wake.clear()
         self._wake.wait(_RETRY)
-        while len(self._waiting) > _MOST_WAITING:
-            self._waiting.popleft()
-            self._dropped += 1
+        self._make_room()
         if self._stopping:
             lost = len(self._waiting) + self._dropped
             _log.error("the spool cannot be written: %d records and those of the last moment are lost", lost)
             self._waiting.clear()
         return not self._stopping
+
+    def _make_room(self) -> None:
+        """Drop the oldest points. All else, such as parameters, is little, and stays where it is."""
+        kept: list[Entry | threading.Event] = []
+        while self._waiting and len(self._waiting) + len(kept) > _MOST_WAITING:
+            item = self._waiting.popleft()
+            if isinstance(item, tuple):
+                self._dropped += 1
+            else:
+                kept.append(item)
+        self._waiting.extendleft(reversed(kept))
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            _log.warning(
+                "the oldest %d calls with metrics are lost: the spool could not be written for too long",
+                self._dropped,
+            )
+            self._dropped = 0
 
     def _payloads(self, taken: list[Logged | Entry]) -> list[bytes]:
         """Frames' payloads in order; points that follow each other share them."""

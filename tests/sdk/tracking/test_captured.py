@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import io
 import os
 import subprocess
@@ -163,6 +164,40 @@ def test_a_run_ends_though_what_is_beside_it_hangs(tmp_path: Path, monkeypatch: 
     assert made.finish(None, 0.1) is False
     stuck.free.set()
     assert stuck.over.wait(60)
+
+
+def test_a_disk_that_fails_for_a_moment_does_not_end_the_sending(tmp_path: Path) -> None:
+    from homeostat.engine.tracking.entries import Began
+    from homeostat.engine.tracking.frames import scan
+    from homeostat.sdk.tracking import session
+    from homeostat.sdk.tracking.sending import Taken
+
+    class Taking:
+        def __init__(self) -> None:
+            self.took, self.failed = 0, Event()
+
+        def position(self, run: str, stream: str) -> int:
+            if not self.failed.is_set():
+                self.failed.set()
+                raise OSError(errno.EIO, os.strerror(errno.EIO))  # as reading the spool may
+            return self.took
+
+        def take(self, run: str, stream: str, after: int, frames: bytes) -> Taken:
+            self.took = scan(stream, frames).frames[-1].seq
+            return Taken(self.took)
+
+        def put(self, run: str, path: str, content: bytes | Path) -> None:
+            """It keeps no files."""
+
+        def close(self) -> None:
+            """It holds nothing."""
+
+    taking = Taking()
+    made = session.Session(tmp_path, "ab12", lambda: taking)
+    made.start(Began(experiment="e", at=1))
+    assert taking.failed.wait(60)
+    assert made.finish(None, 60.0) is True
+    assert taking.took == 1
 
 
 def test_a_large_difference_is_cut(project: Path, tmp_path: Path) -> None:

@@ -150,11 +150,11 @@ class Session:
                     if not self.stream.hold():
                         continue
                 self._step(sender, closing)
-            except HomeostatError as error:
+            except (HomeostatError, OSError) as error:  # also of the disk that has the spool
                 self._new = True
                 pause = min(2 * pause, _LONGEST_PAUSE)
-                self._failed(error, closing)
-                if closing and not isinstance(error, StoreUnavailable):
+                self._failed(error.message if isinstance(error, HomeostatError) else str(error), closing)
+                if closing and not isinstance(error, StoreUnavailable | OSError):
                     return
                 continue
             finally:
@@ -174,10 +174,10 @@ class Session:
             sender.attach()
             self._attached = self._clock.monotonic()
 
-    def _failed(self, error: HomeostatError, closing: bool) -> None:
-        if error.message not in _told:
-            _told.add(error.message)
-            _log.warning("%s: what is logged is kept in %s", error.message, self.stream.folder.parent)
+    def _failed(self, why: str, closing: bool) -> None:
+        if why not in _told:
+            _told.add(why)
+            _log.warning("%s: what is logged is kept in %s", why, self.stream.folder.parent)
         if closing:
             self.stream.release()
             self._unreachable = True

@@ -119,6 +119,17 @@ def test_looking_at_what_is_new_is_looking_at_all_of_it(
             seen = found.seen
 
 
+def test_the_label_by_id_counts_before_that_by_key(container: Container) -> None:
+    shop = next(NAMES)
+    source = Source(f"{shop}.orders", pl.col("spent"), ["id"])
+    seen = start(container, shop, source)
+    put(container, log_of(shop), prediction_id=["p", "q"], key=["1", "2"], arm=["canary"] * 2)
+    put(container, f"{shop}.orders", id=["1", "2"], spent=[5.0, 7.0])
+    put(container, labels_of(shop), prediction_id=["p"], label=[1.0])
+    found = looked(container, shop, source, seen).outcomes
+    assert sorted(found.select("prediction_id", OUTCOME).rows()) == [("p", 1.0), ("q", 7.0)]
+
+
 def test_requests_that_came_too_early_are_forgotten_and_nothing_is_read_again(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:

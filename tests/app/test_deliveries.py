@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import polars as pl
@@ -16,10 +16,14 @@ from homeostat.app.deliveries import Parcel, deliver, ingest
 from homeostat.app.online import live_views
 from homeostat.app.projects import load_project
 from homeostat.app.reading import read
+from homeostat.app.serving import ModelServing
 from homeostat.app.settings import Settings
 from homeostat.domain import records
-from homeostat.domain.errors import BadRequest, ContractBroken, NotFound
+from homeostat.domain.errors import BadRequest, ContractBroken, NotFound, StoreUnavailable
+from homeostat.engine.serving.predictions import decide
 from homeostat.ports.meta import Transaction
+from tests.engine.serving.fakes import FakeScorer, routes
+from tests.engine.serving.test_predictions import items
 
 PROJECT = """
 import homeostat as hs
@@ -122,6 +126,31 @@ def test_a_log_whose_feature_changes_its_type_goes_on(container: Container) -> N
         assert log["x"].to_list() == [1.5, None, 2.5]
         assert log["x__text"].to_list() == [None, "red", None]
         assert read(container, "n.predictions").sort("prediction_id").collect()["x"][-1] == "3.5"
+
+
+def test_a_log_whose_commit_lost_its_answer_has_each_row_once(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = ModelServing(container, "w1").plane.log
+    asked = items(routes(FakeScorer()), "a", "b", "c")
+    decide(asked)
+    for item in asked[:2]:
+        log.append("shop", item)
+    begin = container.store.begin
+
+    @contextmanager
+    def cut() -> Iterator[Transaction]:
+        monkeypatch.undo()
+        with begin() as tx:
+            yield tx
+        raise StoreUnavailable("the connection broke")
+
+    monkeypatch.setattr(container.store, "begin", cut)
+    assert log.flush() == 0
+    log.append("shop", asked[2])
+    assert log.flush() == 3
+    logged = read(container, "shop.predictions").collect()
+    assert sorted(logged["prediction_id"]) == [item.id for item in asked]
 
 
 def test_two_first_deliveries_at_once_leave_one_set_of_columns(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Final
+
 import msgspec
 import polars as pl
 
@@ -10,6 +13,8 @@ from homeostat.domain import records
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.refs import Ref
 from homeostat.engine.data.batches import content_digest, encode, rows_of
+
+_REMEMBERED: Final = timedelta(days=1)
 
 
 def batch_of(
@@ -27,22 +32,39 @@ def batch_of(
     )
 
 
-def append_log(container: Container, name: str, rows: pl.DataFrame) -> int:
+def append_log(container: Container, name: str, rows: pl.DataFrame, *, once: str = "") -> int:
     """Add rows that the platform itself made (the prediction log) as one batch; returns its seq.
 
     A column keeps the type it began with, since a table's columns do: see ``_as_kept``.
+
+    Args:
+        container: The ports.
+        name: The dataset.
+        rows: At least one.
+        once: A column of ids, where rows that were stored within the last day, in real time, may be offered again:
+            who did not hear that they were offers them again, in their order, others perhaps behind them.
     """
     with container.store.begin() as tx:
         record = tx.lock(records.Dataset, name)
+        while once and (seen := tx.get(records.Token, name, rows[once][0])) is not None:
+            rows = rows[seen.accepted :]
+            if rows.is_empty():
+                return seen.seq
         if record is None:
             record = records.Dataset(
                 name=name, spec={"key": ["prediction_id"], "time": "at"}, created_at=container.clock.now()
             )
+        token = rows[once][0] if once else ""
         types: dict[str, str] = record.spec.get("types", {})
         rows = _as_kept(rows, types)
         types = {column: str(dtype) for column, dtype in rows.schema.items()} | types
         seq = record.position + 1
-        tx.insert(batch_of(name, seq, rows, "", container, {}))
+        tx.insert(batch_of(name, seq, rows, token, container, {}))
+        if token:
+            at = container.clock.wall()
+            tx.insert(
+                records.Token(dataset=name, token=token, seq=seq, accepted=rows.height, quarantined=0, at=at)
+            )
         tx.put(
             msgspec.structs.replace(
                 record, spec=record.spec | {"types": types}, position=seq, rows=record.rows + rows.height
@@ -98,6 +120,10 @@ def seal(container: Container, name: str) -> records.DatasetVersion | None:
         tx.insert(version)
         tx.put(msgspec.structs.replace(record, version=version.version))
         tx.delete(records.Batch, ("dataset", "=", name), ("seq", "<=", version.last_seq))
+        if "types" in record.spec:  # a log, which gets a token every moment; those of senders are kept
+            tx.delete(
+                records.Token, ("dataset", "=", name), ("at", "<", container.clock.wall() - _REMEMBERED)
+            )
         ref = Ref("dataset", name)
         edges = (Edge(str(ref.at(last.version)), str(ref.at(version.version)), "extended"),) if last else ()
         injected = {k: v for batch in batches for k, v in batch.tags.items()}

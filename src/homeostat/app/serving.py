@@ -245,7 +245,9 @@ class ModelServing:
             container.clock,
             source=lambda: container.store.find(Deployment),
             load=lambda model, version: load(container, model, version),
-            sink=lambda deployment, frame: append_log(container, f"{deployment}.predictions", frame),
+            sink=lambda deployment, frame: append_log(
+                container, f"{deployment}.predictions", frame, once="prediction_id"
+            ),
             tracer=tracer_of(container.settings, container.clock, container),
             spares=Spares(
                 previous=lambda deployment: _previous(container, deployment),

@@ -21,7 +21,7 @@ from homeostat.app.answers import Array, coded, loss_of, predictions, told
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import read
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.registry.pointers import champion_version
 from homeostat.app.trainingdata import CHANGED_AT, DATA_SINCE, LEAST_SINCE, Split, moment
 from homeostat.domain.declarations import ConceptDrift, Model, NewLabels
 from homeostat.domain.durations import parse_duration
@@ -48,8 +48,7 @@ def risen(container: Container, model: Model, last: Run | None) -> dict[str, Ris
         last: Its newest training.
     """
     rules = _rules(model)
-    alias = champion_of(container.store, model.name) if rules else None
-    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    version = champion_version(container.store, model.name) if rules else None
     if version is None or container.store.get(Dataset, log_of(model.name)) is None:
         return {}
     return {name_of(rule): _risen(container, model, rule, version, last) for rule in rules}

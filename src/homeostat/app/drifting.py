@@ -20,13 +20,13 @@ from homeostat.app import looks
 from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.answers import coded
 from homeostat.app.container import Container
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.registry.pointers import champion_version
 from homeostat.app.trainingdata import Split
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.rules import Drift, DriftTest
 from homeostat.domain.durations import parse_duration
-from homeostat.domain.records import ModelVersion, Window
+from homeostat.domain.records import Window
 from homeostat.engine.control.rules import LEAST_ROWS, Suspicion, name_of
 from homeostat.engine.monitoring import joint
 from homeostat.engine.monitoring.drift import FeatureDrift, drift
@@ -98,8 +98,7 @@ def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime)
         now: The world's time.
     """
     rules = _rules(model)
-    alias = champion_of(container.store, model.name) if rules else None
-    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    version = champion_version(container.store, model.name) if rules else None
     if version is None:
         return Drifts({}, {}, [])
     built = msgspec.json.decode(container.blobs.get(version.manifest["files"][REFERENCE]))

@@ -17,7 +17,7 @@ import polars as pl
 
 from homeostat.app.answers import Array, predictions
 from homeostat.app.container import Container
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.registry.pointers import champion_version
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.tasks import Ranking, Regression
 from homeostat.domain.records import ModelVersion, Window
@@ -67,8 +67,7 @@ def estimates(container: Container, model: Model, joined: pl.DataFrame) -> dict[
         model: The declaration.
         joined: Rows of the prediction log with labels as numbers (``quality.join_labels``).
     """
-    alias = champion_of(container.store, model.name)
-    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    version = champion_version(container.store, model.name)
     if version is None:
         return {}
     rows = joined.filter(pl.col("version") == version.version, pl.col("score").is_not_null())

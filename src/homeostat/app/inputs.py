@@ -16,7 +16,7 @@ import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.levels import Said, judged, settle
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.registry.pointers import champion_version
 from homeostat.app.replaying import compared
 from homeostat.app.serving import ModelScorer, load_version
 from homeostat.domain.declarations import FeatureView, Model, Windows
@@ -118,7 +118,7 @@ def inputs(
         now: The world's time.
         span: How long.
     """
-    version = _champion(container, model)
+    version = champion_version(container.store, model.name)
     if version is None:
         return None
     recent = log.filter(pl.col("at") > now - span)
@@ -143,7 +143,7 @@ def input_windows(container: Container, model: Model, log: pl.DataFrame, now: da
         now: The world's time.
     """
     promised = model.data_quality
-    version = _champion(container, model) if promised is not None else None
+    version = champion_version(container.store, model.name) if promised is not None else None
     if promised is None or version is None:
         return []
     recent = log.filter(pl.col("at") > now - promised.span)
@@ -196,11 +196,6 @@ def _said(window: Window) -> Said:
 def data_alert(deployment: str, monitor: str) -> str:
     """The key of the alert about live data that do not hold what is declared."""
     return f"data:{deployment}:{monitor}"
-
-
-def _champion(container: Container, model: Model) -> ModelVersion | None:
-    alias = champion_of(container.store, model.name)
-    return container.store.get(ModelVersion, model.name, alias.version) if alias else None
 
 
 def _features(asked: _Asked, model: Model) -> Iterator[tuple[str, float | None, float, Any]]:

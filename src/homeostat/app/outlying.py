@@ -11,10 +11,10 @@ import polars as pl
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import read
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.registry.pointers import champion_version
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import BadRequest, NotFound
-from homeostat.domain.records import Dataset, ModelVersion
+from homeostat.domain.records import Dataset
 from homeostat.engine.monitoring.outliers import Odd, outliers
 from homeostat.engine.monitoring.reference import SCORE, Reference
 from homeostat.engine.registry.package import REFERENCE
@@ -49,8 +49,7 @@ def to_review(container: Container, name: str, *, window: str = "7d", limit: int
     """
     if not 1 <= limit <= _MOST:
         raise BadRequest(f"the limit is {limit}", field="limit", remedy=f"Give from 1 to {_MOST:,}")
-    alias = champion_of(container.store, name)
-    version = container.store.get(ModelVersion, name, alias.version) if alias else None
+    version = champion_version(container.store, name)
     if version is None or container.store.get(Dataset, log_of(name)) is None:
         raise NotFound(
             f"nothing was asked of deployment/{name} yet", remedy="homeostat status shows what serves"

@@ -23,7 +23,7 @@ from homeostat.app.inputs import inputs
 from homeostat.app.levels import judged
 from homeostat.app.outcomes import CAME_AT, given, log_of
 from homeostat.app.reading import read
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.registry.pointers import champion_version
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Forecast, Model, Ranking, Regression, WorstSlice
@@ -176,8 +176,7 @@ def _quality(model: Model, joined: pl.DataFrame, known: Measures, now: datetime)
 
 def measures_of(container: Container, model: Model) -> Measures:
     """The metrics of a task, as the champion's training left their scale."""
-    alias = champion_of(container.store, model.name)
-    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    version = champion_version(container.store, model.name)
     return measures(model.task, version.metrics if version else None)
 
 
@@ -226,8 +225,7 @@ def _labelled(model: Model, joined: pl.DataFrame) -> pl.DataFrame:
 def _worst(container: Container, model: Model, joined: pl.DataFrame) -> Any:
     """The slices of features, and of the columns of slice gates, where the loss is larger than elsewhere."""
     task, rows = model.task, _labelled(model, joined).tail(_MOST)
-    alias = champion_of(container.store, model.name)
-    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    version = champion_version(container.store, model.name)
     if version is None or rows.height < 2 * LEAST_ROWS:
         return []
     groups = together(task, rows)

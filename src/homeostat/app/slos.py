@@ -19,13 +19,13 @@ from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import read_since
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.registry.pointers import champion_version
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, Model, Windows
 from homeostat.domain.declarations.operation import Objective
 from homeostat.domain.durations import format_duration, parse_duration
 from homeostat.domain.errors import NotFound
-from homeostat.domain.records import Alert, Dataset, Deployment, ModelVersion, Run, Tallied, Tally, Window
+from homeostat.domain.records import Alert, Dataset, Deployment, Run, Tallied, Tally, Window
 from homeostat.engine.control.burn import LONGEST, Burn, Counts, Verdict, budget_left, judge, minute_of
 from homeostat.ports.meta import Reads, Transaction, Where
 
@@ -220,8 +220,7 @@ def _data_since(store: Reads, model: Model) -> datetime | None:
 
 def _model_since(store: Reads, model: Model) -> datetime | None:
     """Where the data of the champion's training end."""
-    alias = champion_of(store, model.name)
-    version = store.get(ModelVersion, model.name, alias.version) if alias else None
+    version = champion_version(store, model.name)
     if version is None:
         return None
     run = store.get(Run, version.run)

@@ -20,7 +20,7 @@ import polars as pl
 from homeostat.app.answers import losses, together, told
 from homeostat.app.competing import Progress
 from homeostat.app.container import Container
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.registry.pointers import champion_version
 from homeostat.app.tracking.logs import log
 from homeostat.app.tracking.runs import create_run, update_run
 from homeostat.app.trainingdata import Rows, Split, handed, queries_of
@@ -28,7 +28,7 @@ from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.tuning import Numbers, Tuning
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import NotInstalled
-from homeostat.domain.records import ModelVersion, Run
+from homeostat.domain.records import Run
 from homeostat.domain.tracking import RunTag
 from homeostat.engine.registry import package, scores
 from homeostat.engine.tracking.capture import seed
@@ -124,8 +124,7 @@ def _known(container: Container, model: Model, tuning: Tuning, train: Train) -> 
     """What is known to work: the defaults of the training function, and what the champion was trained with."""
     accepted = inspect.signature(train).parameters
     defaults = {name: accepted[name].default for name in tuning.space}
-    alias = champion_of(container.store, model.name)
-    version = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    version = champion_version(container.store, model.name)
     of = container.store.get(Run, version.run) if version is not None else None
     for params in (defaults, of.params if of is not None else {}):
         if all(name in params and _within(where, params[name]) for name, where in tuning.space.items()):

@@ -40,6 +40,17 @@ def champion_of(reads: Reads, model: str) -> Alias | None:
 
     Clients may call a version ``champion`` that they registered; that has no package, and is none.
     """
+    return _champion(reads, model)[0]
+
+
+def champion_version(reads: Reads, model: str) -> ModelVersion | None:
+    """The version that ``champion_of`` points to."""
+    return _champion(reads, model)[1]
+
+
+def _champion(reads: Reads, model: str) -> tuple[Alias, ModelVersion] | tuple[None, None]:
     alias = reads.get(Alias, model, names.CHAMPION)
     record = reads.get(ModelVersion, model, alias.version) if alias else None
-    return alias if record is not None and record.stage != "registered" else None
+    if alias is None or record is None or record.stage == "registered":
+        return None, None
+    return alias, record

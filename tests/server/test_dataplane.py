@@ -148,6 +148,24 @@ def test_control_is_on_the_private_socket_alone(worker: Worker) -> None:
     assert worker.socket.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("path", ["/predict/flights", "/v1/models/flights:predict"])
+def test_pages_of_others_may_not_ask(worker: Worker, path: str) -> None:
+    here = str(worker.client.base_url).rstrip("/")
+    content = body() if path.startswith("/predict") else b'{"instances": [%s]}' % body()
+    for origin, host, status in (
+        ("http://evil.example", "", 403),
+        ("null", "", 403),
+        ("http://evil.example", "evil.example", 403),  # whose name leads here by now
+        ("http://[", "", 403),
+        (here, "", 200),
+    ):
+        headers = {"origin": origin, "content-type": "text/plain"} | ({"host": host} if host else {})
+        answer = worker.client.post(path, content=content, headers=headers)
+        assert answer.status_code == status
+        if status != 200:
+            assert error(answer)["code"] == "wrong_origin"
+
+
 def test_health_and_readiness(worker: Worker) -> None:
     assert worker.client.get("/health").json() == {"status": "live"}
     assert worker.client.get("/ready").status_code == 200

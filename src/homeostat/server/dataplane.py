@@ -28,6 +28,7 @@ from homeostat.server.http import (
     only,
     respond,
 )
+from homeostat.server.origins import LOOPBACK, foreign
 from homeostat.server.protocols import described, inference, mlflow, native, tensorflow
 from homeostat.server.protocols.asking import TRACE, Asking
 from homeostat.server.protocols.measures import Measures
@@ -58,11 +59,13 @@ class DataPlane:
     Args:
         plane: What answers.
         body_limit: The largest request body in bytes.
+        host: The address that it listens on. On a loopback one, pages of other origins are refused.
     """
 
-    def __init__(self, plane: Plane, *, body_limit: int = BODY_LIMIT) -> None:
+    def __init__(self, plane: Plane, *, body_limit: int = BODY_LIMIT, host: str = "") -> None:
         self.plane = plane
         self.body_limit = body_limit
+        self.loopback = host in LOOPBACK
         self.asking = Asking(plane)
         self.measures = Measures(plane)
         self._pages: dict[str, Callable[[], Awaitable[Reply]]] = {
@@ -83,6 +86,10 @@ class DataPlane:
     async def public(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer on the open port."""
         path: str = scope["path"]
+        if self.loopback and (refusal := foreign(scope["headers"])) is not None:
+            self.measures.count("page", refusal.status, 0.0)
+            await respond(send, refusal.status, refusal.body())
+            return
         if path.startswith(native.PREFIX):
             await self._guarded("native", native.predict, HttpError.body, scope, receive, send)
             return

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from homeostat.engine.serving.tracing import PARENT, STATE
 from homeostat.server.http import ENCODING, HttpError, Reply, too_large, unpacked
+from homeostat.server.origins import foreign
 from homeostat.server.protocols.native import PREFIX
 from homeostat.server.short import Asked, ShortWay
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = PREFIX.encode()
 _LENGTH: Final = b"content-length"
+_ORIGIN: Final = b"origin"
 
 
 class Direct(ShortWay):
@@ -45,6 +47,8 @@ class Direct(ShortWay):
                 asked.trace = value
             elif name == STATE:
                 asked.state = value
+            elif name == _ORIGIN and self.dataplane.loopback and (refusal := foreign(self.headers)):
+                self._refused(asked, refusal)
 
     def answer(self, asked: Asked) -> None:
         """Ask for the predictions."""

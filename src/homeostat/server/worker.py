@@ -170,7 +170,7 @@ async def serve(
 
     serving = make()
     plane = serving.plane
-    app = DataPlane(plane, body_limit=BODY_LIMIT if body_limit is None else body_limit)
+    app = DataPlane(plane, body_limit=BODY_LIMIT if body_limit is None else body_limit, host=host)
     await _follow(plane, force=True)
     if must_serve and plane.errors:
         await asyncio.to_thread(serving.leave)

@@ -219,7 +219,9 @@ def _post(
             "summary": text,
             "parameters": parameters or [],
             "requestBody": {"required": True, "content": {_JSON: {"schema": body}}},
-            "responses": _responses(answer, failure, (400, 404, 405, 408, 413, 415, 422, 500, 503), _JSON),
+            "responses": _responses(
+                answer, failure, (400, 403, 404, 405, 408, 413, 415, 422, 500, 503), _JSON
+            ),
         }
     }
 

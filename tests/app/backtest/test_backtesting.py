@@ -115,6 +115,13 @@ def test_a_replay_that_dies_in_any_part_of_a_step_goes_on(
     tmp_path: Path, tables: Path, whole: dict[str, Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = planned(tmp_path, tables, *ALL[:4])
+    ask, asked = Replay._ask, []
+
+    def noted(self: Replay, at: datetime, now: datetime) -> Any:
+        asked.append((self._policy.name, at))
+        return ask(self, at, now)
+
+    monkeypatch.setattr(Replay, "_ask", noted)
     for number, part, calls in ((1, "_deliver", 3), (1, "_settle", 2), (1, "_write", 1), (3, "_settle", 8)):
         original, left = getattr(Replay, part), [calls]
 
@@ -136,6 +143,7 @@ def test_a_replay_that_dies_in_any_part_of_a_step_goes_on(
             assert job.main([str(folder), str(number)]) == 1
     assert table(replayed(folder, 1)) == table(whole["often"])
     assert table(replayed(folder, 3)) == table(whole["DDM"])  # which was shown what it had seen
+    assert len(asked) == len(set(asked))  # what was answered is not asked again, when more is known
 
 
 def test_a_killed_process_goes_on(tmp_path: Path, tables: Path, whole: dict[str, Result]) -> None:

@@ -134,15 +134,20 @@ class Replay:
         """Show the detector again what it saw before the replay was interrupted."""
         if self._detecting is None or self._state.at == self._plan.start:
             return
-        from homeostat.app.reading import read
-
-        log = read(self._world, log_of(self._model.name)).filter(pl.col("at") < self._state.at).collect()
+        log = self._logged(self._plan.start, self._state.at)
         at = self._plan.start
         while at < self._state.at:
             now = min(at + self._plan.step, self._plan.end)
-            answers = log.filter(pl.col("at") >= at, pl.col("at") < now).select("at", "score", "key")
+            answers = log.filter(pl.col("at") >= at, pl.col("at") < now)
             self._detect(self._answers(answers, at, now), at, now)
             at = now
+
+    def _logged(self, at: datetime, now: datetime) -> pl.DataFrame:
+        """What was answered from ``at`` until ``now``, as the log has it."""
+        from homeostat.app.reading import read
+
+        log = read(self._world, log_of(self._model.name))
+        return log.filter(pl.col("at") >= at, pl.col("at") < now).collect()
 
     def _answers(self, log: pl.DataFrame, at: datetime, now: datetime) -> pl.DataFrame:
         """The answers of a step with the columns of the request's key."""
@@ -152,19 +157,20 @@ class Replay:
         return requests.select(*keys, text).join(log.select("key", "score"), on="key").drop("key")
 
     def _step(self, now: datetime) -> None:
-        at = self._state.at
-        asked = self._state.asked
-        answers = self._ask(at, now)
+        at, asked, name = self._state.at, self._state.asked, log_of(self._model.name)
+        log = self._world.store.get(Dataset, name)
+        # A replay that was killed had come so far. What was delivered since is not to answer the same once more.
+        before = log is not None and log.position > asked
+        answers = [] if before else self._ask(at, now)
         self._world.time.set(now)
         if answers:
+            append_log(self._world, name, to_frame(answers))
+        if answers or before:
             asked += 1
-            name = log_of(self._model.name)
-            log = self._world.store.get(Dataset, name)
-            if log is None or log.position < asked:  # else a replay that was killed had come so far
-                append_log(self._world, name, to_frame(answers))
         self._deliver(at, now)
         if self._detecting is not None:
-            self._detect(self._scored(answers), at, now, act=True)
+            scored = self._answers(self._logged(at, now), at, now) if before else self._scored(answers)
+            self._detect(scored, at, now, act=True)
         change = self._known_change(now)
         if change is not None:
             self._train(f"it is known that the world changed at {change:%Y-%m-%d %H:%M}", change)

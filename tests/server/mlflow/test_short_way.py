@@ -157,3 +157,20 @@ def test_a_connection_that_nobody_uses_is_closed(container: Container, run: str)
         assert await reader.read() == b""
 
     talk(container, say)
+
+
+def test_what_nobody_foresaw_is_answered_and_logged(
+    container: Container, run: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("of all things")
+
+    monkeypatch.setattr("homeostat.server.mlflow.wire.Wire.soon", broken)
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, state: Any) -> None:
+        writer.write(request("log-metric", {"run_id": run, "key": "loss", "value": 1.0, "timestamp": 1}))
+        status, message = await answer(reader)
+        assert (status, message["error_code"]) == (500, "INTERNAL_ERROR")
+
+    talk(container, say)
+    assert "of all things" in caplog.text

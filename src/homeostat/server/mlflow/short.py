@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from homeostat.server.http import ENCODING, JSON, Reply, too_large
+from homeostat.server.mlflow.errors import MlflowError, answer_of
 from homeostat.server.mlflow.wire import PREFIXES
 from homeostat.server.short import Asked, ShortWay
 
 if TYPE_CHECKING:
     from homeostat.server.api import Api
+
+_log = logging.getLogger(__name__)
 
 _LIMIT: Final = 64 << 10  # bytes: of more the thread that reads requests does not take the time
 _CALLS: Final = {
@@ -61,7 +65,11 @@ class Logging(ShortWay):
         asked.task = self.loop.create_task(self._logged(asked))
 
     async def _logged(self, asked: Asked) -> None:
-        status, content = await self.api.mlflow.answer(
-            "POST", _CALLS[asked.path], asked.query.decode("latin-1"), bytes(asked.body)
-        )
+        try:
+            status, content = await self.api.mlflow.answer(
+                "POST", _CALLS[asked.path], asked.query.decode("latin-1"), bytes(asked.body)
+            )
+        except Exception:  # noqa: BLE001 - the client gets an answer, the log the cause
+            _log.exception("%s failed", asked.path.decode())
+            status, content = answer_of(MlflowError("INTERNAL_ERROR", "the server failed; see its log"))
         asked.reply(Reply(status, content))

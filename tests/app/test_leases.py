@@ -22,6 +22,7 @@ from homeostat.app.leases import (
     alive,
     here,
     hold,
+    lease_of,
     reap,
     release,
     renewing,
@@ -94,7 +95,7 @@ def test_a_server_that_died_is_on_record_and_one_that_dies_often_is_a_ticket(tmp
 
 def test_a_server_that_another_took_the_place_of_at_once_was_lost_all_the_same(container: Container) -> None:
     with container:
-        lease = hold(container, "worker", "worker/w1")
+        lease = lease_of(container, "worker", "worker/w1")
         dead = msgspec.structs.replace(lease, pid=lease.pid + 1)
         for one in (dead, lease, lease):
             with container.store.begin() as tx:

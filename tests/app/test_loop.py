@@ -216,7 +216,7 @@ def test_a_version_that_comes_in_at_once_ends_the_canary_before_it(
     assert begin(container, "churn", 3)
     assert [v.stage for v in container.store.find(records.ModelVersion)] == [
         "retired",
-        "rolled-back",
+        "superseded",
         "champion",
     ]
     assert not container.store.find(records.Rollout, ("state", "=", "running"))

@@ -151,7 +151,7 @@ def test_pytorch(here: Client) -> None:
         X = torch.randn(32, 2)
         data = torch.utils.data.TensorDataset(X, X @ torch.tensor([[2.0], [-1.0]]))
         mlflow.set_experiment("autolog pytorch")
-        mlflow.pytorch.autolog(log_models=False, checkpoint=False)
+        mlflow.pytorch.autolog(log_models=True, checkpoint=False)
         try:
             with mlflow.start_run() as run, warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # one process reads the data
@@ -177,8 +177,10 @@ def test_pytorch(here: Client) -> None:
             expected = model.eval()(X).numpy()
         tensors = mlflow.pytorch.load_model(f"models:/line/{version.version}")
         frames = mlflow.pyfunc.load_model(info.model_uri)
+        by_itself = mlflow.pytorch.load_model(f"runs:/{run.info.run_id}/model")
         return {
             "params": [found.data.params[name] for name in ("epochs", "lr", "optimizer_name")],
+            "by itself": bool(np.allclose(by_itself(X).detach().numpy(), expected)),
             "steps": [point.step for point in client.get_metric_history(run.info.run_id, "loss")],
             "native": bool(np.allclose(tensors(X).detach().numpy(), expected)),
             "pyfunc": bool(np.allclose(frames.predict(X.numpy()), expected)),
@@ -186,6 +188,7 @@ def test_pytorch(here: Client) -> None:
 
     assert here(script) == {
         "params": ["4", "0.1", "SGD"],
+        "by itself": True,
         "steps": [0, 1, 2, 3],
         "native": True,
         "pyfunc": True,

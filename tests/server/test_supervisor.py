@@ -134,12 +134,12 @@ def test_what_ends_soon_waits_longer_each_time(tmp_path: Path, manual_clock: Man
     pauses = []
     for _ in range(8):
         child.began = manual_clock.monotonic()
-        supervisor._plan_restart(child, 1)
+        supervisor._plan_restart(child, "ended with status 1")
         pauses.append(child.due - manual_clock.monotonic())
     assert pauses == [0.25, 0.5, 1, 2, 4, 8, 10, 10]
     child.began = manual_clock.monotonic()
     manual_clock.sleep(60)
-    supervisor._plan_restart(child, -9)
+    supervisor._plan_restart(child, "was killed by SIGKILL")
     assert child.due == manual_clock.monotonic()
     assert told[-1] == "worker w1 was killed by SIGKILL; it starts again now"
 

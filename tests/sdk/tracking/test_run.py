@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,18 @@ from homeostat.sdk.tracking.sync import sync
 
 
 @pytest.fixture(autouse=True)
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A home without a server."""
     for name in [name for name in os.environ if name.startswith("HOMEOSTAT_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOMEOSTAT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("HOMEOSTAT_SERVER", "http://127.0.0.1:9")
     monkeypatch.chdir(tmp_path)
-    logging.getLogger("homeostat").setLevel(logging.ERROR)
+    logger = logging.getLogger("homeostat")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    yield
+    logger.setLevel(before)
 
 
 class Stored:
@@ -122,7 +126,7 @@ def test_what_cannot_be_is_said_at_once(values: Any, step: Any, field: str) -> N
 def test_a_number_that_does_not_fit_is_left_out(
     stored: Callable[[], Stored], caplog: pytest.LogCaptureFixture
 ) -> None:
-    logging.getLogger("homeostat").setLevel(logging.WARNING)
+    caplog.set_level(logging.WARNING, "homeostat")
     with hs.run("exp", capture=False) as run:
         hs.log(big=10**400, loss=1)
         with pytest.raises(hs.BadRequest, match="neither a number"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,7 +19,6 @@ PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
 _EXPERIMENT: Final = "x-mlflow-experiment-id"
 _RUN: Final = "x-mlflow-run-id"
-_LARGEST: Final = 32 << 20  # bytes, unpacked
 
 _log = logging.getLogger(__name__)
 
@@ -50,25 +48,7 @@ def _take(container: Container, headers: Mapping[str, str], kind: str, body: byt
             field=_EXPERIMENT,
             remedy="Set OTEL_EXPORTER_OTLP_HEADERS to x-mlflow-experiment-id=0, or that of another experiment",
         )
-    plain = _unpacked(body, headers.get("content-encoding", "").strip().lower())
-    spans = read_json(plain) if kind == _JSON else read_protobuf(plain)
+    spans = read_json(body) if kind == _JSON else read_protobuf(body)
     if not spans:
         raise BadRequest("Invalid OpenTelemetry format - no spans found")
     take_spans(container, experiment_id(headers[_EXPERIMENT]), spans, run_id=headers.get(_RUN, ""))
-
-
-def _unpacked(body: bytes, encoding: str) -> bytes:
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "deflate"):
-        raise BadRequest(
-            f"Unsupported Content-Encoding: {encoding}", field="Content-Encoding", remedy="Use gzip"
-        )
-    reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either header
-    try:
-        plain = reader.decompress(body, _LARGEST)
-    except zlib.error as error:
-        raise BadRequest(f"The body is no {encoding}: {error}", field="Content-Encoding") from error
-    if not reader.eof:
-        raise BadRequest(f"The body ends early, or unpacks to more than {_LARGEST} bytes")
-    return plain

@@ -129,6 +129,7 @@ def test_datasets_that_a_run_read(client: Client) -> None:
         with mlflow.start_run() as run:
             mlflow.log_input(mlflow.data.from_pandas(frame, name="points", targets="y"), context="training")
             mlflow.log_input(mlflow.data.from_pandas(frame, name="points", targets="y"), context="training")
+            mlflow.log_input(mlflow.data.from_pandas(frame, name="others"), context="training")
         read = mlflow.get_run(run.info.run_id).inputs.dataset_inputs
         return {
             "names": [i.dataset.name for i in read],
@@ -138,8 +139,8 @@ def test_datasets_that_a_run_read(client: Client) -> None:
         }
 
     assert client(script) == {
-        "names": ["points"],
-        "tags": [{"mlflow.data.context": "training"}],
+        "names": ["points", "others"],  # as they were logged
+        "tags": [{"mlflow.data.context": "training"}] * 2,
         "type": "code",
         "columns": True,
     }

@@ -136,7 +136,7 @@ def logged_model_data(container: Container, ids: Iterable[str]) -> dict[str, Log
         found[param.model].params[param.key] = param.value
     for tag in store.find(LoggedModelTag, ("model", "in", wanted)):
         found[tag.model].tags[tag.key] = tag.value
-    for metric in store.find(LoggedModelMetric, ("model", "in", wanted)):
+    for metric in store.find(LoggedModelMetric, ("model", "in", wanted), order=["timestamp", "step"]):
         found[metric.model].metrics.append(metric)
     return found
 

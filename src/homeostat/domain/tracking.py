@@ -128,6 +128,7 @@ class RunInput(Record, frozen=True, kw_only=True):
     profile: str = ""
     context: str = ""
     tags: dict[str, str] = msgspec.field(default_factory=dict)
+    place: int = 0  # among those of the run, as they were logged
 
 
 class ArtifactFile(Record, frozen=True, kw_only=True):

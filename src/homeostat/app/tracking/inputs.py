@@ -69,7 +69,8 @@ def inputs_in(container: Container, tx: Transaction, run: Run, inputs: Sequence[
     for given in inputs:
         if (given.name, given.digest) not in there:
             context = given.tags.get(_CONTEXT, given.context)
-            held = msgspec.structs.replace(given, run=run.id, context=context)
+            place = len(there) + len(new)
+            held = msgspec.structs.replace(given, run=run.id, context=context, place=place)
             new.setdefault((given.name, given.digest), held)
     if not new:
         return

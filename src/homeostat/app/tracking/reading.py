@@ -60,7 +60,7 @@ def logged(container: Container, ids: Sequence[str]) -> Iterator[Logged]:
             cast("Any", store.pick(Param, _TEXT, some)),
             cast("Any", store.pick(RunTag, _TEXT, some)),
             cast("Any", store.pick(Metric, _POINT, some)),
-            store.find(RunInput, some),
+            sorted(store.find(RunInput, some), key=lambda one: one.place),
             store.find(RunModel, some),
         )
 

@@ -64,8 +64,9 @@ def add_training(container: Container, tx: Transaction, run: Run, read: Sequence
                 profile=json.dumps({"num_rows": version.rows}),
                 context="training",
                 tags={"mlflow.data.context": "training"},
+                place=place,
             )
-            for version in read
+            for place, version in enumerate(read)
         )
     )
     return made

@@ -527,6 +527,7 @@ def upgrade() -> None:
         text("profile"),
         text("context"),
         text("tags"),
+        integer("place"),
     )
     op.create_index("ix_run_inputs_name_digest", "run_inputs", ["name", "digest"])
     op.create_table(

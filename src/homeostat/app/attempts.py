@@ -16,7 +16,7 @@ _LONGEST: Final = timedelta(minutes=20)
 
 
 def note(tx: Transaction, of: str, number: int, *, at: datetime, error: str) -> Reaction:
-    """Keep that an attempt failed; the record says whether it was the last."""
+    """Keep that an attempt failed, or was begun and may fail; the record says whether it was the last."""
     before = tx.lock(Reaction, of, number)
     attempts = before.attempts + 1 if before else 1
     made = Reaction(

@@ -106,9 +106,8 @@ def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime)
     names = [name for name in against.features if name in log.columns]
     sizes, windows = {}, []
     seen, older = Profile(), log
-    for text in sorted(
-        {rule.window for rule in rules}, key=parse_duration
-    ):  # a row counts once for all of them
+    # From the shortest window on, so that a row counts once for all of them.
+    for text in sorted({rule.window for rule in rules}, key=parse_duration):
         within = pl.col("at") > now - parse_duration(text)
         seen = merge(seen, profile(against, older.filter(within).select(names)))
         older = older.filter(~within)

@@ -1,7 +1,7 @@
 """What went wrong with deployments, and which version was trained to mend it.
 
-That is the first since it was detected, and another where that one was rejected or rolled back, or where another became
-the champion.
+That is the first since it was detected, and another where that one was rejected, rolled back or superseded, or where
+another became the champion.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ def _said(event: Event) -> str:
 
 
 def _failed(store: Reads, alert: Alert) -> bool:
-    """Whether the version that was to mend it was rejected or taken back."""
+    """Whether the version that was to mend it was rejected, taken back or superseded."""
     ref = parse_ref(alert.candidate)
     version = store.get(ModelVersion, ref.name, number_of(ref.version) or 0)
-    return version is not None and version.stage in ("rejected", "rolled-back")
+    return version is not None and version.stage in ("rejected", "rolled-back", "superseded")
 
 
 def _keep(tx: Transaction, alert: Alert, **fields: object) -> None:

@@ -17,7 +17,7 @@ from homeostat.app.code import declared
 from homeostat.app.competing import persistent
 from homeostat.app.container import Container
 from homeostat.app.projects import checkout, importing
-from homeostat.app.registry.pointers import champion_of
+from homeostat.app.registry.pointers import champion_version
 from homeostat.app.trainingdata import Split, split
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import NotFound, StoreUnavailable
@@ -155,8 +155,7 @@ def champion_answers(container: Container, model: Model, features: FeatureSet, r
 
 
 def _champion_scores(container: Container, model: Model, features: FeatureSet, rows: Split) -> Any | None:
-    alias = champion_of(container.store, model.name)
-    record = container.store.get(ModelVersion, model.name, alias.version) if alias else None
+    record = champion_version(container.store, model.name)
     run = container.store.get(Run, record.run) if record else None
     if record is None or run is None:
         return None

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
@@ -49,6 +50,7 @@ def shared(container: Container) -> bool:
     return container.settings.store.startswith(_SERVERS)
 
 
+@cache
 def machine() -> tuple[str, str]:
     """Where processes have numbers that mean the same: a name, and one start of one system (or container)."""
     pids = _PIDS.readlink().name if _PIDS.exists() else ""
@@ -149,8 +151,8 @@ def release_own(container: Container, role: Literal["control", "worker", "job"])
 
 def same(one: Lease, other: Lease) -> bool:
     """Whether two leases are those of one process."""
-    at_once = abs(float(one.detail["born"]) - float(other.detail["born"])) < _MOMENT
-    return (one.host, one.boot, one.pid) == (other.host, other.boot, other.pid) and at_once
+    apart = abs(float(one.detail["born"]) - float(other.detail["born"]))
+    return (one.host, one.boot, one.pid) == (other.host, other.boot, other.pid) and apart < _MOMENT
 
 
 def here(lease: Lease) -> bool:

@@ -130,9 +130,8 @@ def deliver(container: Container, channel: Channel) -> int:
     batches: dict[str, list[Delivery]] = {}
     for one in waiting:
         batches.setdefault(one.batch, []).append(one)
-    held: set[str] = (
-        set()
-    )  # subjects of which something earlier waits: nobody hears of an end before the beginning
+    # Subjects of which something earlier waits: nobody hears of an end before the beginning.
+    held: set[str] = set()
     for id, parts in batches.items():
         group = parts[0].group
         if group in held:

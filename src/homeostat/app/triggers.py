@@ -283,6 +283,9 @@ def _train(
     along: Callable[[Transaction, Run], None],
     did: list[str],
 ) -> Run | None:
+    # Rows since before what is known to have changed are not worth a candidate.
+    if since is not None and suspected is not None and suspected <= since:
+        suspected = None
     try:
         run = submit(
             container,
@@ -290,7 +293,7 @@ def _train(
             reason=ruling.reason,
             actor=f"trigger/{model.name}",
             changed_at=since,
-            suspected_at=suspected if since is None or suspected is None or suspected > since else None,
+            suspected_at=suspected,
             along=along,
         )
     except Conflict as error:  # no rows yet: the next evaluation tries again

@@ -1,7 +1,6 @@
 """The control API: routes over the use cases. Each call runs in a thread, so none holds up the others.
 
-Browsers send requests to this machine on behalf of any page they show, so a request that a page of another origin
-sent is refused, and on a loopback address one that names another host.
+A request that a page of another origin sent is refused, and on a loopback address one that names another host.
 """
 
 from __future__ import annotations
@@ -10,9 +9,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from starlette.requests import Request
@@ -55,6 +52,7 @@ from homeostat.server.http import (
     respond,
 )
 from homeostat.server.mlflow.app import Mlflow
+from homeostat.server.origins import names, refusal
 from homeostat.server.telemetry import Telemetry
 
 if TYPE_CHECKING:
@@ -68,7 +66,6 @@ _BATCH: Final = 64 << 20
 _DATA: Final = 1 << 30
 _JSON: Final = "application/json"
 _METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
-_LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Api:
@@ -85,15 +82,13 @@ class Api:
         self._controller = controller
         self._pool = pool
         self.telemetry = Telemetry(container)
-        host = container.settings.host
-        self._hosts = _LOOPBACK | {host} if host in _LOOPBACK else None
+        self._hosts = names(container.settings.host)
         self._router: App = cast("App", Router(self._routes()))
         self.mlflow = Mlflow(container, pool)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refusal = self.refusal(scope["headers"])
-        if refusal is not None:
-            await respond(send, refusal.status, refusal.body())
+        if (refused := self.refusal(scope["headers"])) is not None:
+            await respond(send, refused.status, refused.body())
         elif self.mlflow.answers(scope["path"]):
             await self.mlflow(scope, receive, send)
         else:
@@ -101,21 +96,7 @@ class Api:
 
     def refusal(self, headers: Headers) -> HttpError | None:
         """Why a request with these headers is not answered; None where it is."""
-        host = origin = b""
-        for name, value in headers:
-            if name == b"host":
-                host = value
-            elif name == b"origin":
-                origin = value
-        if self._hosts is not None and _host_of(host) not in self._hosts:
-            shown = host.decode("latin-1")
-            return HttpError(
-                403, "wrong_host", f"{shown!r} is not this server", remedy="Use http://127.0.0.1"
-            )
-        if origin and _named(origin.decode("latin-1")).netloc != host.decode("latin-1"):
-            shown = origin.decode("latin-1")
-            return HttpError(403, "wrong_origin", f"a page of {shown} may not ask", remedy="Use a client")
-        return None
+        return refusal(headers, self._hosts)
 
     def _routes(self) -> list[Route]:
         get, post = self._get, self._post
@@ -394,17 +375,3 @@ class Api:
             kinds=call.query.getlist("kind"),
             limit=call.number("limit", 20),
         )
-
-
-@lru_cache(maxsize=64)
-def _host_of(header: bytes) -> str | None:
-    """The name in a header that names the host; most requests name the same."""
-    return _named(f"//{header.decode('latin-1')}").hostname
-
-
-def _named(url: str) -> SplitResult:
-    """A URL in parts, which are empty where it is none."""
-    try:
-        return urlsplit(url)
-    except ValueError:
-        return urlsplit("")

@@ -18,6 +18,7 @@ from homeostat.domain.release import VERSION
 from homeostat.engine.serving.tracing import PARENT, STATE
 from homeostat.server.http import (
     Disconnected,
+    Headers,
     HttpError,
     Receive,
     Reply,
@@ -28,7 +29,7 @@ from homeostat.server.http import (
     only,
     respond,
 )
-from homeostat.server.origins import LOOPBACK, foreign
+from homeostat.server.origins import names, refusal
 from homeostat.server.protocols import described, inference, mlflow, native, tensorflow
 from homeostat.server.protocols.asking import TRACE, Asking
 from homeostat.server.protocols.measures import Measures
@@ -65,7 +66,7 @@ class DataPlane:
     def __init__(self, plane: Plane, *, body_limit: int = BODY_LIMIT, host: str = "") -> None:
         self.plane = plane
         self.body_limit = body_limit
-        self.loopback = host in LOOPBACK
+        self._hosts = names(host)
         self.asking = Asking(plane)
         self.measures = Measures(plane)
         self._pages: dict[str, Callable[[], Awaitable[Reply]]] = {
@@ -83,12 +84,16 @@ class DataPlane:
             (mlflow.PATH, "invocations", mlflow.answer, mlflow.problem),
         )
 
+    def refusal(self, headers: Headers) -> HttpError | None:
+        """Why what a page asks for is not answered; None where it is, or where this is no loopback address."""
+        return None if self._hosts is None else refusal(headers, self._hosts)
+
     async def public(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer on the open port."""
         path: str = scope["path"]
-        if self.loopback and (refusal := foreign(scope["headers"])) is not None:
-            self.measures.count("page", refusal.status, 0.0)
-            await respond(send, refusal.status, refusal.body())
+        if header(scope, b"origin") and (refused := self.refusal(scope["headers"])) is not None:
+            self.measures.count("page", refused.status, 0.0)
+            await respond(send, refused.status, refused.body())
             return
         if path.startswith(native.PREFIX):
             await self._guarded("native", native.predict, HttpError.body, scope, receive, send)

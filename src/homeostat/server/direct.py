@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 from homeostat.engine.serving.tracing import PARENT, STATE
 from homeostat.server.http import ENCODING, HttpError, Reply, too_large, unpacked
-from homeostat.server.origins import foreign
 from homeostat.server.protocols.native import PREFIX
 from homeostat.server.short import Asked, ShortWay
 
@@ -47,8 +46,8 @@ class Direct(ShortWay):
                 asked.trace = value
             elif name == STATE:
                 asked.state = value
-            elif name == _ORIGIN and self.dataplane.loopback and (refusal := foreign(self.headers)):
-                self._refused(asked, refusal)
+            elif name == _ORIGIN and (refused := self.dataplane.refusal(self.headers)) is not None:
+                self._refused(asked, refused)
 
     def answer(self, asked: Asked) -> None:
         """Ask for the predictions."""

@@ -183,9 +183,7 @@ class Keeper:
                 child.began = self._clock.monotonic()
                 try:
                     child.process = self._replaced(child) or _start(child)
-                except (
-                    OSError
-                ) as error:  # there is no memory or no process to be had: the others go on meanwhile
+                except OSError as error:  # no memory or no process is to be had: the others go on meanwhile
                     self._plan_restart(child, f"could not be started: {error}")
             if child.silence is not None:
                 self._listen(child)

@@ -10,8 +10,9 @@ offers to speak another protocol (as Java's does) is answered in this one.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -92,10 +93,9 @@ class Asked:
         protocol.answered()
 
 
-class ShortWay(HttpToolsProtocol):
+class ShortWay(HttpToolsProtocol, ABC):
     """uvicorn's protocol with the short way. A subclass says what takes it, and answers that."""
 
-    METHOD: ClassVar[bytes] = b"POST"
     since = 0.0
     """When the request began that is not whole yet, in the loop's time; 0 where there is none."""
     rested = 0.0
@@ -103,21 +103,21 @@ class ShortWay(HttpToolsProtocol):
     offered = False
     """Whether the request that is being read offers another protocol."""
 
+    @abstractmethod
     def takes(self, path: bytes) -> bool:
         """Whether a request, whose headers are there, takes the short way."""
-        raise NotImplementedError
 
+    @abstractmethod
     def limit(self) -> int:
         """How many bytes a body may have."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse(self, asked: Asked) -> None:
         """Answer a request whose body is longer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answer(self, asked: Asked) -> None:
         """Begin to answer a request, which is whole."""
-        raise NotImplementedError
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Begin to wait for the first request."""
@@ -180,7 +180,7 @@ class ShortWay(HttpToolsProtocol):
             b"%" in self.url
             or not (cycle is None or cycle.response_complete)
             or self.expect_100_continue
-            or self.parser.get_method() != self.METHOD
+            or self.parser.get_method() != b"POST"
             or not self.takes(path)
         ):
             url, headers, expect = self.url, self.headers, self.expect_100_continue

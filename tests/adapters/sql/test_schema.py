@@ -1,4 +1,4 @@
-"""Migrations make exactly the tables; a store knows whether its database is behind, right or ahead."""
+"""Migrations make what an empty database gets; a store knows whether its database is behind, right or ahead."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ from sqlalchemy import inspect, text
 from homeostat.adapters.sql import SqlMetaStore, schema
 from homeostat.adapters.sql.tables import metadata
 from homeostat.domain.errors import StoreUnavailable
+from homeostat.domain.events import GENESIS
 from homeostat.domain.records import Cursor
 
 
-def test_migrations_make_exactly_the_tables(bare_url: str) -> None:
+@pytest.fixture(params=["at once", "by migrations"])
+def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the tables of an empty database are made."""
+    if request.param == "by migrations":
+        monkeypatch.setattr(schema, "create", schema.upgrade)
+
+
+@pytest.mark.usefixtures("made")
+def test_an_empty_database_gets_exactly_the_tables(bare_url: str) -> None:
     store = SqlMetaStore(bare_url)
     with store.engine.connect() as connection:
         context = MigrationContext.configure(
@@ -31,9 +40,13 @@ def test_migrations_make_exactly_the_tables(bare_url: str) -> None:
             assert found.get_pk_constraint(table.name)["constrained_columns"] == [
                 c.name for c in table.primary_key
             ]
+        (head,) = connection.execute(text("SELECT id, seq, hash FROM ledger_head")).all()
+        (version,) = connection.execute(text(f"SELECT version_num FROM {schema.VERSION_TABLE}")).all()
+    assert (tuple(head), version[0]) == ((1, 0, GENESIS), schema.REVISION)
     store.close()
 
 
+@pytest.mark.usefixtures("made")
 def test_texts_sort_by_code_point_whatever_the_locale(postgres_url: str) -> None:
     store = SqlMetaStore(postgres_url)
     with store.engine.connect() as connection:
@@ -79,28 +92,27 @@ def test_a_newer_database_is_refused_with_what_to_do(bare_url: str, found: str) 
     store.close()
 
 
-def test_a_migration_that_fails_leaves_the_database_as_it_was(
-    bare_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = schema.upgrade
+@pytest.mark.usefixtures("made")
+def test_what_fails_leaves_the_database_as_it_was(bare_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = schema.create
 
     def half(connection: Any) -> None:
         whole(connection)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(schema, "upgrade", half)
+    monkeypatch.setattr(schema, "create", half)
     with pytest.raises(ZeroDivisionError):
         SqlMetaStore(bare_url)
-    monkeypatch.undo()
+    monkeypatch.setattr(schema, "create", whole)
     store = SqlMetaStore(bare_url)
     assert store.count(Cursor) == 0
     store.close()
 
 
-def test_opening_a_store_that_is_up_to_date_imports_no_alembic(store: SqlMetaStore, store_url: str) -> None:
+def test_opening_a_store_that_is_empty_or_up_to_date_imports_no_alembic(bare_url: str) -> None:
     script = (
         "import sys; from homeostat.adapters.sql import SqlMetaStore; SqlMetaStore(sys.argv[1]).close();"
         "sys.exit('alembic' in sys.modules)"
     )
-    assert store.dialect
-    assert subprocess.run([sys.executable, "-c", script, store_url], check=False).returncode == 0
+    for _ in ("empty", "up to date"):
+        assert subprocess.run([sys.executable, "-c", script, bare_url], check=False).returncode == 0

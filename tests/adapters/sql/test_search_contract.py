@@ -273,14 +273,14 @@ def test_a_token_is_of_one_search(store: SqlMetaStore) -> None:
     query = Query(kind=Run, scope=(("experiment", "=", 1),), order=TIES, limit=2)
     token = search.page(query).token
     assert [one.id for one in search.page(msgspec.structs.replace(query, token=token)).items] == ["r2", "r3"]
-    others = [
-        msgspec.structs.replace(query, token=token, order=TIES[1:]),
-        msgspec.structs.replace(query, token=token, scope=(("experiment", "=", 2),)),
-        msgspec.structs.replace(query, token=token, filter=(Comparison("metric", "k", ">", 1),)),
-    ]
-    for other in others:
-        with pytest.raises(BadRequest, match="it is of another search"):
-            search.page(other)
+    others: dict[str, dict[str, Any]] = {
+        "Order by": {"order": TIES[1:]},
+        "Experiment IDs": {"scope": (("experiment", "=", 2),)},
+        "Filter string": {"filter": (Comparison("metric", "k", ">", 1),)},
+    }
+    for name, other in others.items():
+        with pytest.raises(BadRequest, match=f"{name} in the page token do(es)? not match the search"):
+            search.page(msgspec.structs.replace(query, token=token, **other))
     for bad in ("x", "eyJvZmZzZXQiOiAyfQ==", token[:-4], "é", token + "\0", "A" * 5000):
         with pytest.raises(BadRequest, match="Invalid page token"):
             search.page(msgspec.structs.replace(query, token=bad))

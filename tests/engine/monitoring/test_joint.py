@@ -120,3 +120,12 @@ def test_of_more_numbers_than_a_classifier_is_shown_their_components_and_all_tex
             past = pl.concat([past, new])
         e = judge_joint(test, evidence).e
         assert e >= test.needed if found else e < 1
+
+
+def test_rows_of_a_season_that_training_never_saw_bet_nothing() -> None:
+    rng = np.random.default_rng(9)
+    test = joint(trained(rng, 10_000), ["a", "b"], false_alarm=0.05, looks=365)
+    past = rows(rng, ROWS, (0, 24), 0.2)
+    new = rows(rng, ROWS, (0, 24), 0.9)
+    evidence, area = look(test, Evidence(), past, new, past["hour"], pl.Series(["25"] * ROWS))
+    assert (evidence.looks, evidence.rows, evidence.log.get(JOINT), area) == (1, ROWS, None, None)

@@ -1,7 +1,7 @@
 """Bringing a database's tables up to date, and refusing one that is ahead of this package.
 
-Revisions are numbered ``0001``, ``0002``, … so that "behind" and "ahead" need no look at the migrations:
-importing Alembic takes a third of a second, which only an opening that has something to do may cost.
+Importing Alembic takes a third of a second, which only a database that is behind costs: an empty one gets the tables as
+they are, and revisions are numbered ``0001``, ``0002``, … so that "behind" and "ahead" need no look at the migrations.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Column, Connection, MetaData, String, Table, inspect
 
 from homeostat.adapters.sql import connect
+from homeostat.adapters.sql.tables import ledger_head, metadata
 from homeostat.domain.errors import StoreUnavailable
+from homeostat.domain.events import GENESIS
 
 REVISION: Final = "0001"
 # Not Alembic's default name, so that a database shared with another of its users is not mistaken for ours.
@@ -34,17 +36,29 @@ def ensure(connection: Connection) -> None:
     """
     if connection.dialect.name == "sqlite":
         connect.use_wal(connection)
-    if _current(connection):
+    if _version(connection) == REVISION:
         return
     for statement in _BEGIN[connection.dialect.name]:
         connection.exec_driver_sql(statement)
     try:
-        if not _current(connection):  # nobody did it while we waited
+        found = _version(connection)  # somebody may have done it while we waited
+        if not found:
+            create(connection)
+        elif found != REVISION:
             upgrade(connection)
         connection.exec_driver_sql("COMMIT")
     except BaseException:
         connect.abandon(connection)
         raise
+
+
+def create(connection: Connection) -> None:
+    """Make every table and the head of an empty ledger, as all migrations would, in the transaction that is open."""
+    metadata.create_all(connection, checkfirst=False)
+    connection.execute(ledger_head.insert().values(id=1, seq=0, hash=GENESIS))
+    version = Table(VERSION_TABLE, MetaData(), Column("version_num", String(32), primary_key=True))
+    version.create(connection, checkfirst=True)
+    connection.execute(version.insert().values(version_num=REVISION))
 
 
 def upgrade(connection: Connection) -> None:
@@ -65,8 +79,12 @@ def configuration(connection: Connection) -> Any:
     return config
 
 
-def _current(connection: Connection) -> bool:
-    """Whether the database is up to date; it is not when it is empty or behind."""
+def _version(connection: Connection) -> str:
+    """The revision that the database has; empty where it has none.
+
+    Raises:
+        StoreUnavailable: it is one that this package does not know.
+    """
     found = ""
     if inspect(connection).has_table(VERSION_TABLE):
         found = connection.exec_driver_sql(f"SELECT version_num FROM {VERSION_TABLE}").scalar() or ""
@@ -76,4 +94,4 @@ def _current(connection: Connection) -> bool:
             f" Homeostat; this one knows version {REVISION}",
             remedy="Run: pip install --upgrade homeostat",
         )
-    return found == REVISION
+    return found

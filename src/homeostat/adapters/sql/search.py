@@ -29,10 +29,18 @@ R = TypeVar("R", bound=Record)
 Values = list[tuple[int, Any]]  # of each term, its rank and its value
 
 
+class _Search(msgspec.Struct, array_like=True, frozen=True):
+    """Digests of what a search asks for: a token is of one search."""
+
+    scope: bytes
+    filter: bytes
+    order: bytes
+
+
 class _Token(msgspec.Struct, array_like=True):
     """Where a page ended: the search that it is of, and the last record's values."""
 
-    search: bytes
+    search: _Search
     values: Values
 
 
@@ -211,10 +219,10 @@ def _after(terms: Sequence[Term], values: Values) -> list[ColumnElement[bool]]:
     return [*terms[0].from_here(*values[0]), or_(*later)]
 
 
-def _search(query: Query[Any]) -> bytes:
-    """What a token must be of: the same kind, scope, filter and order."""
-    named = (query.kind.__name__, [list(map(str, one)) for one in query.scope], query.filter, query.order)
-    return bytes.fromhex(digest_of(named).removeprefix("sha256:"))[:9]
+def _search(query: Query[Any]) -> _Search:
+    scope = [query.kind.__name__, *(list(map(str, one)) for one in query.scope)]
+    digests = (digest_of(part).removeprefix("sha256:") for part in (scope, query.filter, query.order))
+    return _Search(*(bytes.fromhex(digest)[:9] for digest in digests))
 
 
 def _write(query: Query[Any], values: Values) -> str:
@@ -230,14 +238,26 @@ def _read(query: Query[Any], terms: Sequence[Term]) -> Values:
         raise BadRequest(
             "Invalid page token, could not be decoded", field="page_token", remedy="Ask for the first page"
         ) from error
-    if token.search != _search(query) or len(token.values) != len(terms):
-        raise BadRequest(
-            "Invalid page token: it is of another search",
-            field="page_token",
-            remedy="Ask for the next page with the filter, order and experiments of the first",
-        )
-    if not all(one.takes(rank, value) for one, (rank, value) in zip(terms, token.values, strict=True)):
+    _same(token.search, _search(query))
+    if len(token.values) != len(terms) or not all(
+        one.takes(rank, value) for one, (rank, value) in zip(terms, token.values, strict=True)
+    ):
         raise BadRequest(
             "Invalid page token: no page ended there", field="page_token", remedy="Ask for the first page"
         )
     return token.values
+
+
+def _same(given: _Search, asked: _Search) -> None:
+    """Refuse a token of another search, in MLflow's words."""
+    for part, what in (
+        ("scope", "Experiment IDs in the page token do not match"),
+        ("filter", "Filter string in the page token does not match"),
+        ("order", "Order by in the page token does not match"),
+    ):
+        if getattr(given, part) != getattr(asked, part):
+            raise BadRequest(
+                f"Invalid page token: {what} the search",
+                field="page_token",
+                remedy="Ask for the next page with the filter, order and experiments of the first",
+            )

@@ -122,7 +122,11 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
         allowed = counts.sum() * np.log1p(np.maximum(floor * self.spread, error))
         # A power below 1 of an e-value is one by Jensen's inequality, and what rows that depend on one another take.
         won = self.payoffs @ counts - strata @ self.prices - allowed
-        learned = self._learned(counts, strata, floor, chance, looks, before) if before is not None else 0.0
+        learned = 0.0
+        if before is not None:
+            bet, deviation, off = self._learned(before, (shares, differ), chance, looks)
+            free = counts.sum() * math.log1p(max(floor, off) * deviation)
+            learned = float(np.log(bet) @ counts - strata @ np.log(self.local @ bet) - free)
         each: Floats = np.append(won, learned) / self.inflation
         return each
 
@@ -144,8 +148,16 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
         return error
 
     def _learned(
-        self, counts: Floats, strata: Floats, floor: float, chance: float, looks: float, before: Floats
-    ) -> float:
+        self, before: Floats, parts: tuple[Floats, Floats], chance: float, looks: float
+    ) -> tuple[Floats, float, float]:
+        """The payoff of the bet that learns, its standard deviation to its mean, and how far its price may be off.
+
+        Args:
+            before: Rows a bin of earlier looks.
+            parts: Of a look, see `_shares`.
+            chance: See `log_e`.
+            looks: See `log_e`.
+        """
         from scipy.special import chdtri
 
         shares = self.local[-1]
@@ -156,11 +168,9 @@ class Bets(msgspec.Struct, frozen=True, eq=False):
         known, each_look = (float(chdtri(len(shares) - 1, part)) for part in (chance, chance / looks))
         now, differ = (
             math.sqrt(each_look * self.inflation * float((part**2 / np.maximum(self.seasons, 1.0)).sum()))
-            for part in self._shares(strata)
+            for part in parts
         )
-        error = min(now, math.sqrt(known * self.inflation / self.rows) + differ)
-        allowed = counts.sum() * math.log1p(max(floor, error) * spread)
-        return float(np.log(w) @ counts - strata @ np.log(self.local @ w) - allowed)
+        return w, spread, min(now, math.sqrt(known * self.inflation / self.rows) + differ)
 
     def _needed(self, rows: float, nats: float) -> Floats:
         error: Floats = np.sqrt(2 * nats / rows) + self.span / self.spread * nats / (3 * rows)

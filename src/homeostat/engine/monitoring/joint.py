@@ -43,9 +43,8 @@ JOINT: Final = "joint"
 SAMPLE: Final = 10_000  # training rows that are kept, half of them to learn from and half to price
 WIDEST: Final = 32  # numbers that a classifier is shown
 LEAST: Final = 200  # rows of earlier looks; fewer teach nothing
-_BINS: Final = (
-    64  # as many as a text has values; each takes a weighted quantile, which is most of what a look takes
-)
+# As many as a text has values; each takes a weighted quantile, which is most of what a look takes.
+_BINS: Final = 64
 _SHARES: Final = (0.1, 0.3, 0.8)
 _MOST: Final = 4.0  # odds beyond are cut off: a payoff must be bounded
 _SEASON: Final = "_season"
@@ -139,6 +138,8 @@ def look(
     counts = np.bincount(known, minlength=int(code.max()) + 1)
     known_too = counts[code] > 0
     seen, code = seen[known_too], code[known_too]
+    if not len(seen):
+        return msgspec.structs.replace(before, looks=looks, rows=rows), None
     stretch, heaviest = _stretch(counts, code)
     e = []
     for share in _SHARES:
@@ -267,8 +268,6 @@ def _stretch(counts: npt.NDArray[np.int64], code: npt.NDArray[np.int64]) -> tupl
     Returns:
         Both by how many times more, for the two terms of Bernstein's inequality.
     """
-    if not len(code):
-        return 1.0, 1.0
     rows = np.bincount(code, minlength=len(counts)) / len(code)
     there = rows > 0
     weights = rows[there] * counts.sum() / counts[there]

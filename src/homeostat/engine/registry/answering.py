@@ -107,9 +107,8 @@ class Answering:
             return {_PREDICTION: probabilities}
         if probabilities is None:
             return {_LABEL: label} if hasattr(model, "classes_") else _named(label)
-        if (
-            isinstance(probabilities, list) and np.ndim(probabilities[0]) == 2
-        ):  # of several labels, as scikit-learn's classifiers of more than one give
+        # Of several labels, as scikit-learn's classifiers of more than one give.
+        if isinstance(probabilities, list) and np.ndim(probabilities[0]) == 2:
             each = {f"{_PROBABILITIES}_{place}": found for place, found in enumerate(probabilities)}
             return {_LABEL: label, **each}
         return {_LABEL: label, _PROBABILITIES: probabilities}

@@ -188,9 +188,8 @@ class Plane:
         self._deployments[name] = deployment
         loaded: dict[int, Loaded] = {}
         problems: dict[int, str] = {}
-        lacking: list[
-            str
-        ] = []  # what keeps nobody from being answered: it is told, and tried again all the same
+        # What keeps nobody from being answered: it is told, and tried again all the same.
+        lacking: list[str] = []
         for arm in deployment.arms:
             try:
                 loaded[arm.version] = await self._version(deployment.model, arm.version)

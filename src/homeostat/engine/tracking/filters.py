@@ -127,7 +127,7 @@ def on_datasets(given: Sequence[Comparison], datasets: Sequence[Dataset]) -> tup
 
 @lru_cache(maxsize=256)
 def _parsed(text: str, kind: Kind) -> tuple[Comparison, ...]:
-    found = tuple(_comparison(clause, kind) for clause in clauses(text))
+    found = tuple(_comparison(clause, kind) for clause in clauses(text, kind.shapeless))
     texts = sum(len(one.value) for one in found if isinstance(one.value, tuple))
     if len(found) > _CLAUSES or texts > _TEXTS:
         raise _bad(
@@ -158,18 +158,20 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
                 f" '{_CALLED.get(entity, entity)}' '{key}'",
                 "Compare it with a value",
             )
-        return Comparison(entity, key, _op(clause.op, _NULLS))
+        return Comparison(entity, key, _op(clause.op, _NULLS, kind))
     if entity == "metric":
-        return Comparison("metric", key, _op(clause.op, _NUMERIC), _number(clause, "metric"))
+        return Comparison("metric", key, _op(clause.op, _NUMERIC, kind), _number(clause, "metric"))
     if entity == "attribute":
-        return _of_attribute(clause, key, _attribute(key, kind.attributes, "filter"))
+        return _of_attribute(clause, key, _attribute(key, kind.attributes, "filter"), kind)
     if (entity, key) == ("span", "content"):  # the same as trace.text
-        return _of_attribute(clause, "text", _attribute("text", kind.attributes, "filter"))
+        return _of_attribute(clause, "text", _attribute("text", kind.attributes, "filter"), kind)
     if entity == "span" and key.startswith(_INNER):
         name = unquoted(key.removeprefix(_INNER))
-        return Comparison("span attribute", name, _op(clause.op, _TEXTUAL), _texts(clause, "span attribute"))
+        return Comparison(
+            "span attribute", name, _op(clause.op, _TEXTUAL, kind), _texts(clause, "span attribute")
+        )
     if entity in _JUDGED:
-        op = _op(clause.op, (*_NUMERIC, *_PATTERNS))
+        op = _op(clause.op, (*_NUMERIC, *_PATTERNS), kind)
         magnitude = op not in ("=", "!=", *_PATTERNS)
         value = _number(clause, entity, quoted=True) if magnitude else _texts(clause, entity)
         return Comparison(entity, key, op, value)
@@ -177,21 +179,23 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
         raise _bad(
             f"Invalid {entity} key '{key}' specified. Valid keys are '{_KEYS[entity]}'", "Use one of these"
         )
-    return Comparison(entity, key, _op(clause.op, _TEXTUAL), _texts(clause, _CALLED.get(entity, entity)))
+    return Comparison(
+        entity, key, _op(clause.op, _TEXTUAL, kind), _texts(clause, _CALLED.get(entity, entity))
+    )
 
 
-def _of_attribute(clause: Clause, name: str, attribute: Attribute) -> Comparison:
+def _of_attribute(clause: Clause, name: str, attribute: Attribute, kind: Kind) -> Comparison:
     if attribute.form in ("time", "number"):
-        op = _op(clause.op, _NUMERIC)
+        op = _op(clause.op, _NUMERIC, kind)
         quoted = attribute.form == "number"
         number = _number(clause, f"numeric attribute: {name}", quoted=quoted)
         return Comparison("attribute", attribute.field, op, number)
     if attribute.form == "numeral":
-        op = _op(clause.op, _NUMERAL)
+        op = _op(clause.op, _NUMERAL, kind)
         given = _texts(clause, "attributes")
         whole = tuple(map(_whole, given)) if isinstance(given, tuple) else _whole(given)
         return Comparison("attribute", attribute.field, op, whole)
-    op = _op(clause.op, _PATTERNS if attribute.entity == "text" else _TEXTUAL)
+    op = _op(clause.op, _PATTERNS if attribute.entity == "text" else _TEXTUAL, kind)
     value = _texts(clause, "attributes")
     if not attribute.texts:
         return Comparison(attribute.entity, attribute.field, op, value)
@@ -237,9 +241,9 @@ def _attribute(name: str, known: Mapping[str, Attribute], field: str) -> Attribu
     return found
 
 
-def _op(given: str, accepted: Sequence[str]) -> Op:
+def _op(given: str, accepted: Sequence[str], kind: Kind) -> Op:
     if given not in accepted:
-        raise _bad(f"Invalid comparator '{given}' not one of '{tuple(accepted)}'", "Use one of these")
+        raise _bad(f"{kind.incomparable} '{given}' not one of '{tuple(accepted)}'", "Use one of these")
     return given  # type: ignore[return-value]
 
 

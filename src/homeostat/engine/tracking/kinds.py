@@ -66,6 +66,8 @@ class Kind:
         ties: What follows the order that is asked for.
         apart: A tag's key; what has it as ``true`` is found only by who asks for that.
         aliases: What the entities are called.
+        shapeless: How MLflow begins to say that a filter has another form.
+        incomparable: How it begins to say that a comparison is none of those that there are.
     """
 
     name: str
@@ -78,6 +80,8 @@ class Kind:
     ordered_by: frozenset[Entity] = frozenset({"attribute"})
     apart: str = ""
     aliases: Mapping[str, Entity] = dataclasses.field(default_factory=lambda: ALIASES)
+    shapeless: str = "Invalid clause(s) in filter string"
+    incomparable: str = "Invalid comparator"
 
 
 def _by(field: str, *, descending: bool = False) -> Order:
@@ -172,6 +176,8 @@ LOGGED_MODELS: Final = Kind(
     ordered_by=frozenset({"attribute", "metric"}),
     default=_OF_LOGGED,
     ties=_OF_LOGGED,
+    shapeless="Invalid filter string",
+    incomparable="Invalid comparison operator",
 )
 _OF_TRACES: Final = (_by("began_at", descending=True), _by("id"))
 _OF_TRACE: Final = {

@@ -58,8 +58,12 @@ class Clause(NamedTuple):
     right: Any
 
 
-def clauses(text: str) -> list[Clause]:
+def clauses(text: str, shapeless: str) -> list[Clause]:
     """The comparisons of a filter.
+
+    Args:
+        text: The filter.
+        shapeless: What the message begins with where it has another form.
 
     Raises:
         BadRequest: it has another form.
@@ -77,13 +81,7 @@ def clauses(text: str) -> list[Clause]:
                 field="filter",
                 remedy=_REMEDY,
             ) from None
-        raise BadRequest(
-            f"Invalid clause(s) in filter string: {rest!r}"
-            if rest
-            else f"Invalid clause(s) in filter string: {text!r}",
-            field="filter",
-            remedy=_REMEDY,
-        ) from None
+        raise BadRequest(f"{shapeless}: {(rest or text)!r}", field="filter", remedy=_REMEDY) from None
     return [_clause(found.data, found.children) for found in tree.children]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from homeostat.app.apply import apply
 from homeostat.app.backtest import job
+from homeostat.app.backtest.detecting import Detecting
 from homeostat.app.backtest.history import files_in
 from homeostat.app.backtest.plan import Plan, read_plan
 from homeostat.app.backtest.policies import DECLARED, Policy, beside, read_policy
@@ -98,6 +99,14 @@ def test_what_is_compared_with_trains_when_it_is_told_or_finds_it(whole: dict[st
     assert "known that the world changed at 2026-01-16" in told.reason
     assert whole["DDM"].retrained[0].at > CHANGE
     assert "DDM" in whole["DDM"].retrained[0].reason
+
+
+def test_what_a_detector_finds_waits_until_the_cooldown_is_over(
+    tmp_path: Path, tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Detecting, "labelled", lambda self, labels, label: True)
+    found = replayed(planned(tmp_path, tables, beside("ADWIN", "1d")))
+    assert [made.at for made in found.retrained] == [BEGIN + timedelta(days=2 * turn) for turn in range(1, 7)]
 
 
 def test_policies_that_train_at_the_same_time_share_what_comes_of_it(tmp_path: Path, tables: Path) -> None:

@@ -23,6 +23,7 @@ PLAN = Plan(
     start=START,
     end=START + timedelta(days=280),
     step=timedelta(days=1),
+    rest=timedelta(days=1),
     policies=(DECLARED, *(Policy(name=f"never {n}", text=NEVER) for n in range(7))),
 )
 

@@ -29,6 +29,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         start: When the first model is trained; later requests are answered.
         end: When nobody asks any more.
         step: How much time goes by between two turns of the controller.
+        rest: After a training, how long a detector's findings wait for the next: the project's cooldown.
         policies: Whose rules.
     """
 
@@ -40,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     start: datetime
     end: datetime
     step: timedelta
+    rest: timedelta
     policies: tuple[Policy, ...]
 
     @property

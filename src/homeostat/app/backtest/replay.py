@@ -85,6 +85,7 @@ class Replay:
         self._controller = Controller(self._world)
         self._loaded: dict[int, Loaded] = {}
         self._detecting = Detecting(policy.detector) if policy.detector else None
+        self._detected: datetime | None = None  # last, by the end of the step
         apply(self._world, declared)
 
     def run(self) -> Result:
@@ -121,9 +122,9 @@ class Replay:
         self._settle()
         if self._arms():
             return
-        runs = world.store.find(Run, ("model", "=", name), order=["-created_at", "-id"], limit=1)
+        last = self._last_run()
         versions = world.store.find(ModelVersion, ("model", "=", name), order=["-version"], limit=1)
-        why = versions[0].stage_reason if versions else runs[0].error if runs else why
+        why = versions[0].stage_reason if versions else last.error if last else why
         raise Conflict(
             f"the first model of {name}, trained on what came before {self._plan.start:%Y-%m-%d}, does not serve: "
             f"{why}",
@@ -170,7 +171,8 @@ class Replay:
         self._deliver(at, now)
         if self._detecting is not None:
             scored = self._answers(self._logged(at, now), at, now) if before else self._scored(answers)
-            self._detect(scored, at, now, act=True)
+            self._detect(scored, at, now)
+            self._heed()
         change = self._known_change(now)
         if change is not None:
             self._train(f"it is known that the world changed at {change:%Y-%m-%d %H:%M}", change)
@@ -217,14 +219,25 @@ class Replay:
         rows = [(*(getattr(item.row, attribute(name)) for name in keys), item.score) for item in items]
         return pl.DataFrame(rows, schema=[*keys, "score"], orient="row") if rows else pl.DataFrame()
 
-    def _detect(self, answers: pl.DataFrame, at: datetime, now: datetime, *, act: bool = False) -> None:
+    def _detect(self, answers: pl.DataFrame, at: datetime, now: datetime) -> None:
         assert self._detecting is not None
         self._detecting.answered(answers)
         task = self._model.task
         labels = self._history.came(task.source.name, at, now).drop_nulls(task.label)
         labels = labels.select(*task.request.keys, pl.col(task.label).cast(pl.Int8))
-        if self._detecting.labelled(labels, task.label) and act:
-            self._train(f"{self._detecting.name} detected a change in the errors")
+        if self._detecting.labelled(labels, task.label):
+            self._detected = now
+
+    def _heed(self) -> None:
+        """Train for what was detected since the last training, once the project's cooldown is over."""
+        last = self._last_run()
+        trained = last.created_at if last else self._plan.start
+        if (
+            self._detected
+            and trained < self._detected
+            and self._world.time.now() - trained >= self._plan.rest
+        ):
+            self._train(f"{self._policy.detector} detected a change in the errors")
 
     def _known_change(self, now: datetime) -> datetime | None:
         """The newest change that the policy knows, where labels enough came since to learn it, and none was trained."""
@@ -232,13 +245,17 @@ class Replay:
         if not past:
             return None
         change, task = max(past), self._model.task
-        last = self._world.store.find(
-            Run, ("model", "=", self._model.name), order=["-created_at", "-id"], limit=1
-        )
-        trained = moment(last[0].tags, CHANGED_AT) if last else None
+        last = self._last_run()
+        trained = moment(last.tags, CHANGED_AT) if last else None
         labels = self._history.came(task.source.name, change, now).drop_nulls(task.label)
         known = self._history.asked(change, now).join(labels, on=list(task.request.keys), how="semi")
         return change if trained != change and known.height >= LEAST_SINCE else None
+
+    def _last_run(self) -> Run | None:
+        found = self._world.store.find(
+            Run, ("model", "=", self._model.name), order=["-created_at", "-id"], limit=1
+        )
+        return found[0] if found else None
 
     def _train(self, reason: str, changed_at: datetime | None = None) -> None:
         """Ask for a training, once at a time."""

@@ -93,6 +93,7 @@ def prepare(
         start=start,
         end=end,
         step=step or parse_duration(every),
+        rest=parse_duration(chosen.retrain.cooldown) if chosen.retrain else timedelta(0),
         policies=tuple(policies),
     )
     folder = container.settings.home / "backtests" / plan.name

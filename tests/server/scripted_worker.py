@@ -3,8 +3,8 @@
 ``HOME/deployments.json`` is what is deployed, by name: generation and arms as ``[version, weight, role]``.
 ``HOME/log/*.parquet`` is what was logged; the log's store is away while ``HOME/broken`` exists. Versions
 score by distance plus a tenth of the version; 8 fails on every request, 9 cannot be loaded. A row whose id
-starts with "poison" raises, one with "slow" takes 0.3 s, and ``HOME/lease-ID`` is there while the worker says
-it lives.
+starts with "poison" raises, one with "slow" takes 0.3 s, one with "hang" an hour, and ``HOME/lease-ID`` is there
+while the worker says it lives.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Scorer(FakeScorer):
         for row in rows:
             if row.id.startswith("poison"):
                 raise ValueError("poison")
+            if row.id.startswith("hang"):
+                time.sleep(3600)
             if row.id.startswith("slow"):
                 (self.home / "slow").touch()
                 time.sleep(0.3)
@@ -98,6 +100,13 @@ if __name__ == "__main__":
     watch_parent(parent)
     patience = float(os.environ.get("PATIENCE", "30"))
     stored = run(
-        worker, home, "127.0.0.1", port, lambda: Store(home, worker), grpc_port=grpc_port, patience=patience
+        worker,
+        home,
+        "127.0.0.1",
+        port,
+        lambda: Store(home, worker),
+        grpc_port=grpc_port,
+        patience=patience,
+        hangs=float(os.environ.get("HANGS", "60")),
     )
     sys.exit(0 if stored else 1)

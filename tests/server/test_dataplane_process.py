@@ -50,6 +50,24 @@ def test_predictions_that_cannot_be_stored_at_the_end_are_told(worker: Worker) -
     assert "1 predictions could not be stored" in (worker.home / "stderr").read_text()
 
 
+@pytest.mark.parametrize("before", ["fast", "slow"])  # in the event loop, and in a thread
+def test_a_worker_whose_model_hangs_ends_and_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    monkeypatch.setenv("HANGS", "1")
+    write_deployments(tmp_path, FLIGHTS)
+    worker = Worker(tmp_path).start()
+    try:
+        for number in range(3):
+            assert worker.ask(id=f"{before} {number}").status_code == 200
+        with pytest.raises(httpx.TransportError):
+            worker.ask(id="hang")
+        assert worker.process.wait(30) == 1
+        assert "scripted_worker.py" in (tmp_path / "stderr").read_text().partition("Timeout")[2]
+    finally:
+        worker.stop(signal.SIGKILL)
+
+
 def test_kill_9_leaves_nothing_in_the_way(worker: Worker) -> None:
     worker.ask()
     worker.process.kill()

@@ -71,6 +71,7 @@ class ModelScorer:
         self.package = package
         self._online = online
         self._clock = clock
+        self._columns = {name: attrgetter(attribute(name)) for name in schema}
         own = features.numbers
         self._own = pl.Schema({name: schema[name] for name in own})
         self._get = attrgetter(*map(attribute, own)) if len(own) > 1 else None
@@ -90,7 +91,7 @@ class ModelScorer:
             computed = self._clock.monotonic()
             scored = replace(self.answer(X, self._asked), features=Derived(rows, self._frame))
         else:
-            columns = {name: [getattr(row, attribute(name)) for row in rows] for name in self.schema}
+            columns = {name: list(map(get, rows)) for name, get in self._columns.items()}
             found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
             computed = self._clock.monotonic()
             scored = replace(self.answer(found.X), as_of=found.as_of, positions=found.positions)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -35,6 +36,8 @@ _FLUSH: Final = 0.5  # with the pause between two looks and a write, less than a
 _HEARTBEAT: Final = 5.0
 _GRACE: Final = 10.0
 _PATIENCE: Final = 30.0
+_HANGS: Final = 60.0
+_BATCH: Final = 5  # times as long a model may take for what it was given at once
 _BACKLOG: Final = 2048
 _LONGEST_PATH: Final = 100  # of a Unix socket: 108 on Linux, 104 on macOS
 
@@ -115,6 +118,7 @@ async def serve(
     must_serve: bool = False,
     body_limit: int | None = None,
     patience: float = _PATIENCE,
+    hangs: float = _HANGS,
 ) -> bool:
     """Run a worker until it is told to stop; returns whether every prediction reached the log's store.
 
@@ -123,6 +127,7 @@ async def serve(
         ready: Called once it answers.
         must_serve: Whether to give up at once when what it is to serve cannot be loaded.
         patience: For how many seconds a client may send one request.
+        hangs: After how many seconds in which it does not go on it says where, and ends.
 
     Raises:
         HomeostatError: a port cannot be had; or what must be served cannot.
@@ -196,7 +201,13 @@ async def serve(
     async def sweep() -> None:
         drop_slow(server.server_state.connections, patience)
 
+    async def go_on() -> None:
+        # A thread of its own counts, which needs no lock that a model might hold.
+        if all(endpoint.busy() < _BATCH * hangs for endpoint in plane.endpoints.values()):
+            faulthandler.dump_traceback_later(hangs, exit=True)
+
     tasks = [
+        asyncio.create_task(_every(min(_HEARTBEAT, hangs / 2), go_on)),
         asyncio.create_task(_every(_POLL, lambda: _follow(plane))),
         asyncio.create_task(_every(min(_HEARTBEAT, patience), sweep)),
         asyncio.create_task(_flushing(plane)),
@@ -217,6 +228,7 @@ async def serve(
         await _telling(plane)
         path.unlink(missing_ok=True)
         await asyncio.to_thread(_leave, serving)
+        faulthandler.cancel_dump_traceback_later()
     lost = plane.log.counts.buffered
     if lost:
         _log.error("%d predictions could not be stored and are lost: %s", lost, plane.log.counts.error)
@@ -300,6 +312,7 @@ def run(
     ready: Callable[[], object] = lambda: None,
     must_serve: bool = False,
     patience: float = _PATIENCE,
+    hangs: float = _HANGS,
 ) -> bool:
     """``serve`` on uvloop; threads switch so fast that background work does not show in latencies."""
     import uvloop
@@ -317,6 +330,7 @@ def run(
                 ready=ready,
                 must_serve=must_serve,
                 patience=patience,
+                hangs=hangs,
             )
         )
 

@@ -197,14 +197,15 @@ class Replay:
         reader = RequestReader(first.columns, whole=first.whole)
         time = first.time
         items = []
-        for values in requests.select(column.name for column in first.columns).iter_rows(named=True):
-            row = reader.row_type(**{attribute(name): one for name, one in values.items()})
-            asked: datetime = values[time] if time else now
-            items.append(
-                Prediction(
-                    new_id(asked), row, key_text([values[name] for name in first.key]), asked, asked, routes
-                )
-            )
+        names = [column.name for column in first.columns]
+        own = [attribute(name) for name in names]
+        keys = [names.index(name) for name in first.key]
+        place = names.index(time) if time else None
+        for values in requests.select(names).iter_rows():
+            row = reader.row_type(**dict(zip(own, values, strict=True)))
+            asked: datetime = now if place is None else values[place]
+            key = key_text([values[key] for key in keys])
+            items.append(Prediction(new_id(asked), row, key, asked, asked, routes))
         decide(items)
         shadow([item for item in items if item.shadowed])
         return items

@@ -149,6 +149,7 @@ class Endpoint:
         self._max_waiting = max_waiting
         self._max_wait = max_wait
         self._pace = _Pace()
+        self._began: float | None = None  # the batch that the model has now
         self._took = 0.0
         self._waiting: deque[tuple[Prediction, _Ask]] = deque()
         self._shadows = ShadowLane(record, lambda: bool(self._waiting), self.counts)
@@ -298,12 +299,19 @@ class Endpoint:
             if not drained.done():
                 drained.set_result(None)
 
+    def busy(self) -> float:
+        """For how many seconds the model has had its batch; 0 where it has none."""
+        return 0.0 if self._began is None else self._clock.monotonic() - self._began
+
     async def _run(self, work: Callable[[list[Prediction]], None], batch: list[Prediction]) -> None:
-        began = self._clock.monotonic()
-        if self.threaded:
-            await asyncio.to_thread(work, batch)
-        else:
-            work(batch)
+        began = self._began = self._clock.monotonic()
+        try:
+            if self.threaded:
+                await asyncio.to_thread(work, batch)
+            else:
+                work(batch)
+        finally:
+            self._began = None
         took, self._took = self._took, self._clock.monotonic() - began
         self.threaded = min(took, self._took) > _LONG  # one alone may have met with a pause
 

@@ -273,7 +273,6 @@ def test_traces_until_the_end_of_time_are_removed(app: Mlflow) -> None:
         (request(SPAN), JSON, {"content_encoding": "gzip"}, 400),
         (gzip.compress(request(SPAN))[:-9], JSON, {"content_encoding": "gzip"}, 400),
         (request(SPAN), JSON, {"content_encoding": "br"}, 400),
-        (gzip.compress(bytes(33 << 20), 1), "application/x-protobuf", {"content_encoding": "gzip"}, 400),
     ],
 )
 def test_exports_that_cannot_be(
@@ -283,6 +282,17 @@ def test_exports_that_cannot_be(
     assert answer.status == status
     assert answer.json["message"]
     assert container.store.find(Trace) == []
+
+
+@pytest.mark.parametrize(("spaces", "status"), [(1 << 20, 200), (64 << 20, 400)])
+def test_it_counts_how_large_an_export_is_unpacked(
+    app: Mlflow, container: Container, spaces: int, status: int
+) -> None:
+    body = gzip.compress(request(SPAN) + b" " * spaces, 1)
+    answer = export(app, body, content_encoding="gzip")
+    assert (answer.status, len(container.store.find(Trace))) == (status, int(status == 200))
+    if status == 400:
+        assert answer.json["message"] == "the body is larger than 67108864 bytes"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from homeostat.domain.errors import BadRequest
 from homeostat.domain.tracking import RunInput
 from homeostat.engine.tracking import limits
 from homeostat.engine.tracking.points import Point
-from homeostat.server.mlflow.reading import Int64, Named, missing
+from homeostat.server.mlflow.reading import Int64, Named, run_of
 from homeostat.server.mlflow.runs import DatasetInput, ModelInput, ModelOutput
 from homeostat.server.mlflow.values import Tag, cut, mapped
 from homeostat.server.mlflow.wire import Endpoint
@@ -88,13 +88,6 @@ class LogModel(msgspec.Struct, frozen=True):
     model_json: Named
 
 
-def _run_id(asked: LogMetric | LogPair) -> str:
-    found = asked.run_id or asked.run_uuid
-    if not found:
-        raise missing("run_id")
-    return found
-
-
 def _tags(tags: list[Tag]) -> dict[str, str]:
     found = cut(mapped(tags), limits.TAG)
     if found.get(NAME_TAG) == "":  # no name is no new name
@@ -103,21 +96,21 @@ def _tags(tags: list[Tag]) -> dict[str, str]:
 
 
 def _metric(container: Container, asked: LogMetric) -> None:
-    tracking.log(container, _run_id(asked), metrics=[asked])
+    tracking.log(container, run_of(asked), metrics=[asked])
 
 
 async def _metric_soon(container: Container, asked: LogMetric) -> bool:
-    return await tracking.log_soon(container, _run_id(asked), asked)
+    return await tracking.log_soon(container, run_of(asked), asked)
 
 
 def _param(container: Container, asked: LogPair) -> None:
     limits.check_name(asked.key, "key")
-    tracking.log(container, _run_id(asked), params=cut({asked.key: asked.value}, limits.PARAM))
+    tracking.log(container, run_of(asked), params=cut({asked.key: asked.value}, limits.PARAM))
 
 
 def _tag(container: Container, asked: LogPair) -> None:
     limits.check_name(asked.key, "key")
-    tracking.log(container, _run_id(asked), tags=_tags([Tag(asked.key, asked.value)]))
+    tracking.log(container, run_of(asked), tags=_tags([Tag(asked.key, asked.value)]))
 
 
 def _untag(container: Container, asked: Untagging) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from types import UnionType
-from typing import Annotated, Any, Final, Generic, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Generic, Protocol, TypeVar, Union, get_args, get_origin
 from urllib.parse import parse_qs
 
 import msgspec
@@ -138,3 +138,24 @@ def _is_list(kind: Any) -> bool:
     if origin is Annotated or origin in (Union, UnionType):
         return any(map(_is_list, get_args(kind)))
     return (origin or kind) in (list, tuple)
+
+
+class OfRun(Protocol):
+    """A message that names a run, by a name of today or of MLflow's first clients."""
+
+    @property
+    def run_id(self) -> str: ...
+
+    @property
+    def run_uuid(self) -> str: ...
+
+
+def run_of(asked: OfRun) -> str:
+    """The run that a message names.
+
+    Raises:
+        BadRequest: it names none.
+    """
+    if not (found := asked.run_id or asked.run_uuid):
+        raise missing("run_id")
+    return found

@@ -21,7 +21,7 @@ from homeostat.engine.tracking import limits
 from homeostat.engine.tracking.kinds import RUNS
 from homeostat.engine.tracking.places import run_root
 from homeostat.server.mlflow.experiments import experiment_id
-from homeostat.server.mlflow.reading import Int32, Int64, Named, missing
+from homeostat.server.mlflow.reading import Int32, Int64, Named, run_of
 from homeostat.server.mlflow.values import (
     Tag,
     check_limit,
@@ -194,18 +194,6 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     next_page_token: str = ""
 
 
-def run_id(asked: ById | Change) -> str:
-    """The run that a message names.
-
-    Raises:
-        BadRequest: it names none.
-    """
-    found = asked.run_id or asked.run_uuid
-    if not found:
-        raise missing("run_id")
-    return found
-
-
 def _shown(
     container: Container, runs: Sequence[Run | Listed], experiments: Mapping[int, Experiment]
 ) -> list[ShownRun]:
@@ -276,13 +264,13 @@ def _create(container: Container, asked: Creation) -> Answer:
 
 
 def _get(container: Container, asked: ById) -> Answer:
-    return _answer(container, tracking.run(container, run_id(asked)))
+    return _answer(container, tracking.run(container, run_of(asked)))
 
 
 def _update(container: Container, asked: Change) -> Updated:
     run = tracking.update_run(
         container,
-        run_id(asked),
+        run_of(asked),
         state=state_of(asked.status) if asked.status != "" else None,
         ended_at=None if asked.end_time is None else moment(asked.end_time, "end_time"),
         name=asked.run_name,
@@ -291,11 +279,11 @@ def _update(container: Container, asked: Change) -> Updated:
 
 
 def _delete(container: Container, asked: ById) -> None:
-    tracking.delete_run(container, run_id(asked))
+    tracking.delete_run(container, run_of(asked))
 
 
 def _restore(container: Container, asked: ById) -> None:
-    tracking.restore_run(container, run_id(asked))
+    tracking.restore_run(container, run_of(asked))
 
 
 def _search(container: Container, asked: Search) -> Page:

@@ -159,3 +159,25 @@ def test_each_point_of_a_metric_is_of_the_model(app: Mlflow) -> None:
     for filter, found in [("metrics.loss = 1", True), ("metrics.loss < 0.2", False)]:
         answer = send(app, "POST", "logged-models/search", {"experiment_ids": ["0"], "filter": filter}).json
         assert bool(answer) == found
+
+
+def test_a_point_of_a_model_that_is_not_there_leaves_nothing(app: Mlflow) -> None:
+    run = send(app, "POST", "runs/create", {"experiment_id": "0"}).json["run"]["info"]["run_id"]
+    gone = send(app, "POST", "logged-models", {"experiment_id": "0"}).json["model"]["info"]["model_id"]
+    send(app, "DELETE", f"logged-models/{gone}", {"model_id": gone})
+    point = {"key": "loss", "value": 0.5, "timestamp": 1000, "step": 0}
+    of_model = point | {"model_id": "m-none"}
+    for path, message in (
+        ("runs/log-metric", {"run_id": run} | of_model),
+        (
+            "runs/log-batch",
+            {"run_id": run, "metrics": [point, of_model], "params": [{"key": "p", "value": "1"}]},
+        ),
+    ):
+        answer = send(app, "POST", path, message)
+        assert (answer.status, answer.json["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
+        assert "Logged model with ID m-none not found" in answer.json["message"]
+    shown = ask(app, "GET", AT + "runs/get", f"run_id={run}").json["run"]["data"]
+    assert "metrics" not in shown
+    assert "params" not in shown
+    assert send(app, "POST", "runs/log-metric", {"run_id": run} | point | {"model_id": gone}).status == 200

@@ -11,7 +11,7 @@ from homeostat.app.container import Container
 from homeostat.app.tracking.runs import NAME_TAG, active_run, rename_in
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import LoggedModelMetric, Metric, MetricBlock, Param, RunTag
+from homeostat.domain.tracking import LoggedModel, LoggedModelMetric, Metric, MetricBlock, Param, RunTag
 from homeostat.engine.tracking import blocks, limits
 from homeostat.engine.tracking.points import Point, Rows, row_of, rows_of
 from homeostat.engine.tracking.rows import latest
@@ -126,7 +126,20 @@ def _merge(tx: Transaction, run_id: str) -> None:
 
 
 def _of_models(tx: Transaction, run: Run, points: Sequence[Point]) -> None:
-    """Of points about logged models, each; of two at one place the later one counts."""
+    """Of points about logged models, each; of two at one place the later one counts.
+
+    Raises:
+        BadRequest: there is no such logged model; a deleted one is.
+    """
+    asked = {point.model for point in points if point.model}
+    if not asked:
+        return
+    if unknown := asked - {one.id for one in tx.find(LoggedModel, ("id", "in", list(asked)))}:
+        raise BadRequest(
+            f"Logged model with ID {min(unknown)} not found",
+            field="model_id",
+            remedy="Create it first, or log the metric to the run alone",
+        )
     found = {}
     for point in points:
         if point.model:
@@ -141,8 +154,7 @@ def _of_models(tx: Transaction, run: Run, points: Sequence[Point]) -> None:
                 timestamp=point.timestamp,
             )
             found[made.place] = made
-    if found:
-        tx.put(*found.values())
+    tx.put(*found.values())
 
 
 def _params(tx: Transaction, run: Run, params: Mapping[str, str]) -> None:

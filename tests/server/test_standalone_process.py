@@ -21,7 +21,8 @@ import tritonclient.http
 from sklearn.linear_model import LogisticRegression
 
 from homeostat.app.container import Container
-from homeostat.app.registry.directories import import_directory, read_tree
+from homeostat.app.registry.directories import import_directory
+from homeostat.app.registry.trees import read_tree
 from homeostat.app.settings import Settings
 from homeostat.app.standalone import Asked, of_files
 from homeostat.domain.errors import Unsafe
@@ -251,7 +252,7 @@ def test_a_pyfunc_of_mlflow_is_served_from_the_registry_where_that_is_allowed(tm
     with Container(Settings(home=tmp_path / "home")) as container:
         import_directory(container, "tariff", files)
     with pytest.raises(Unsafe, match="whoever made it decides what runs here") as refused:
-        of_files(files, Asked("tariff", "tariff"))
+        of_files(dict(files), Asked("tariff", "tariff"))
     assert "homeostat[mlflow]" in refused.value.remedy
     running = Served(tmp_path, "model/tariff@1", "--port", "0", "--allow-pickle")
     try:

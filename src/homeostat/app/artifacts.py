@@ -18,6 +18,7 @@ from homeostat.domain.errors import BadRequest, Conflict, NotFound, StoreUnavail
 from homeostat.domain.events import Event
 from homeostat.domain.tracking import ArtifactFile
 from homeostat.engine.tracking.places import Place, clean, owner_of, place_of
+from homeostat.ports.blobs import Blobs
 from homeostat.ports.meta import Reads, Transaction, Where
 
 CHUNK: Final = 16 << 20
@@ -184,13 +185,25 @@ def content(
         NotFound: a chunk is torn or gone.
     """
     end = file.size if end is None else min(end, file.size)
+    if len(file.chunks) == 1 and file.size > CHUNK:
+        yield from _pieces(container.blobs, file.chunks[0], start, end)
+        return
     for number, digest in enumerate(file.chunks):
         first = number * CHUNK
         if first >= end:
             return
-        if start < first + CHUNK or len(file.chunks) == 1:
+        if start < first + CHUNK:
             chunk = container.blobs.get(digest)
             yield chunk[max(start - first, 0) : end - first]
+
+
+def _pieces(blobs: Blobs, digest: str, start: int, end: int) -> Iterator[bytes]:
+    """The bytes of one blob from ``start`` up to ``end``; those of models may have any size."""
+    with blobs.open(digest) as blob:
+        blob.seek(start)
+        while piece := blob.read(min(CHUNK, end - start)):
+            yield piece
+            start += len(piece)
 
 
 def remove(container: Container, path: str, *, actor: str = "user") -> int:

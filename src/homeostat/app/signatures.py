@@ -6,6 +6,7 @@ signature. Which keys count, the project says that is applied now; whoever loads
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import msgspec
@@ -233,7 +234,7 @@ def _standing(container: Container, record: ModelVersion) -> Signatures:
     )
 
 
-def _verified(one: Signature, files: dict[str, bytes], policy: SignaturePolicy | None) -> Verified:
+def _verified(one: Signature, files: Mapping[str, bytes], policy: SignaturePolicy | None) -> Verified:
     signed = Signed(bundle=one.bundle, public=one.public)
     known, names, problem = [one.key], [], ""
     try:

@@ -22,8 +22,9 @@ import polars as pl
 
 from homeostat.app.admission import check_loading
 from homeostat.app.container import Container
-from homeostat.app.registry.directories import kept_files, read_tree
+from homeostat.app.registry.directories import kept_files
 from homeostat.app.registry.reading import resolve
+from homeostat.app.registry.trees import read_tree
 from homeostat.app.serving import frame_of, load_version
 from homeostat.app.settings import Settings
 from homeostat.app.tracing.served import tracer_of
@@ -244,7 +245,7 @@ def registered(container: Container, record: ModelVersion, asked: Asked) -> Load
     if run is not None and run.code and run.kind == "train":
         return load_version(container, record.model, record.version)
     check_loading(container, record)
-    return of_files(kept_files(container, record), asked)
+    return of_files(dict(kept_files(container, record)), asked)
 
 
 def local(asked: Asked) -> Callable[[], Loaded] | None:
@@ -299,7 +300,7 @@ def read(path: Path) -> dict[str, bytes]:
         NotFound: it is of a kind that is not known.
     """
     if path.is_dir():
-        return read_tree(path)
+        return dict(read_tree(path))
     name = _SUFFIXES.get(path.suffix.lower())
     if name is None:
         raise NotFound(

@@ -13,6 +13,8 @@ from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment, Evaluation, GateResult, ModelVersion, Run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from homeostat.app.approvals import Standing
     from homeostat.app.container import Container
     from homeostat.app.reasons import Reason
@@ -262,17 +264,21 @@ class Direct(DirectRollouts, DirectExplanations, DirectAlerts):
 
         return bill_of_materials(card(self._container, model, at))
 
-    def export(self, model: str, at: str = "latest", *, layout: Layout = "mlflow") -> bytes:
-        """The files of a version as a tar file."""
-        from homeostat.app.registry.directories import export_files, to_tar
+    def export(self, model: str, folder: Path, at: str = "latest", *, layout: Layout = "mlflow") -> int:
+        """Write the files of a version into a folder; says how many."""
+        from homeostat.app.registry.directories import export_files
+        from homeostat.app.registry.trees import write_tree
 
-        return to_tar(export_files(self._container, model, at, layout))
+        files = export_files(self._container, model, at, layout)
+        write_tree(files, folder)
+        return len(files)
 
-    def import_directory(self, model: str, tar: bytes) -> ModelVersion:
-        """Make an MLflow model directory, as a tar file, a version."""
-        from homeostat.app.registry.directories import from_tar, import_directory
+    def import_directory(self, model: str, folder: Path) -> ModelVersion:
+        """Make an MLflow model directory a version."""
+        from homeostat.app.registry.directories import import_directory
+        from homeostat.app.registry.trees import read_tree
 
-        return import_directory(self._container, model, from_tar(tar))
+        return import_directory(self._container, model, read_tree(folder))
 
     def promote(self, model: str, version: int, *, reason: str, actor: str = "user") -> Deployment:
         """Make a version the champion now."""

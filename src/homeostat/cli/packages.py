@@ -34,14 +34,11 @@ def export(
     ] = "mlflow",
 ) -> None:
     """Write a version as an MLflow model directory, which mlflow.pyfunc.load_model loads."""
-    from homeostat.app.registry.directories import from_tar, write_tree
-
     named = version_of(ref)
     with session.homeostat() as homeostat:
-        files = from_tar(homeostat.export(named.name, named.version, layout=layout))
+        count = homeostat.export(named.name, folder, named.version, layout=layout)
         said = homeostat.version(named.name, named.version).deprecation
-    write_tree(files, folder)
-    typer.echo(f"Wrote {len(files)} files of {named} to {folder}.")
+    typer.echo(f"Wrote {count} files of {named} to {folder}.")
     if said is not None:
         from homeostat.app.registry.deprecation import told
 
@@ -55,11 +52,8 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Make an MLflow model directory a version, its files as they are. Nothing in it runs."""
-    from homeostat.app.registry.directories import read_tree, to_tar
-
-    tar = to_tar(read_tree(folder))
     with session.homeostat() as homeostat:
-        made = homeostat.import_directory(name.removeprefix("model/"), tar)
+        made = homeostat.import_directory(name.removeprefix("model/"), folder)
     if as_json:
         print_json(made)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,7 @@ from homeostat.domain.errors import BadRequest, NotFound, Unsafe
 from homeostat.domain.refs import Ref
 
 if TYPE_CHECKING:
+    from homeostat.app.registry.trees import Tree
     from homeostat.app.signatures import Signatures
     from homeostat.cli.direct import Direct
     from homeostat.sdk.client import Client
@@ -61,8 +63,8 @@ def sign(
         if file is not None and not file.is_file():
             raise NotFound(f"there is no file {file}", remedy="Name the PEM file")
     named = version_of(ref)
-    with session.homeostat() as homeostat:
-        number, digest, files = _fetched(homeostat, named)
+    with session.homeostat() as homeostat, TemporaryDirectory(prefix="homeostat-") as made:
+        number, digest, files = _fetched(homeostat, named, Path(made))
         if key is not None:
             secret = typer.prompt("Password of the key", hide_input=True, err=True) if password else None
             signed = signing.sign(
@@ -139,30 +141,35 @@ def _verify_here(homeostat: Client | Direct, named: Ref, public: Path) -> None:
     if not public.is_file():
         raise NotFound(f"there is no file {public}", remedy="Name the PEM file")
     trusted = signing.fingerprint(public.read_text("utf-8"))
-    number, _, files = _fetched(homeostat, named)
     problems = []
-    for one in homeostat.bundles(named.name, str(number)):
-        try:
-            signing.verify(files, signing.Signed(**one), trusted)
-        except Unsafe as error:
-            problems.append(error.message)
-        else:
-            return
+    with TemporaryDirectory(prefix="homeostat-") as made:
+        number, _, files = _fetched(homeostat, named, Path(made))
+        for one in homeostat.bundles(named.name, str(number)):
+            try:
+                signing.verify(files, signing.Signed(**one), trusted)
+            except Unsafe as error:
+                problems.append(error.message)
+            else:
+                return
     why = "; ".join(problems) or "nobody has signed it"
     raise Unsafe(
         f"{named.kind}/{named.name}@{number} is not signed by {public}: {why}", remedy="Do not use it"
     )
 
 
-def _fetched(homeostat: Client | Direct, named: Ref) -> tuple[int, str, dict[str, bytes]]:
-    """A version's number, digest and files; the files are those of the digest."""
-    from homeostat.app.registry.directories import from_tar
-    from homeostat.domain.digests import digest_bytes
+def _fetched(homeostat: Client | Direct, named: Ref, folder: Path) -> tuple[int, str, Tree]:
+    """A version's number, digest and files, in a folder; the files are those of the digest."""
+    from homeostat.app.registry.trees import read_tree
+    from homeostat.domain.digests import digest_file
     from homeostat.engine.registry import package
 
     record = homeostat.version(named.name, named.version).record
-    files = dict(from_tar(homeostat.export(named.name, str(record.version), layout="package")))
-    found = package.digest({"files": {name: digest_bytes(data) for name, data in files.items()}})
+    homeostat.export(named.name, folder, str(record.version), layout="package")
+    files, digests = read_tree(folder), {}
+    for name in files:
+        with files.open(name) as file:
+            digests[name] = digest_file(file)
+    found = package.digest({"files": digests})
     if record.digest and found != record.digest:
         ref = Ref("model", record.model).at(record.version)
         raise Unsafe(f"the files of {ref} have the digest {found}, not {record.digest}", remedy="Do not sign")

@@ -7,14 +7,26 @@ import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 import msgspec
+
+_PIECE: Final = 1 << 20
 
 
 def digest_bytes(data: bytes | memoryview) -> str:
     """The digest of ``data``."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest_file(file: BinaryIO) -> str:
+    """The digest of all that a file holds; it stands at its beginning afterwards."""
+    digest = hashlib.sha256()
+    file.seek(0)
+    while piece := file.read(_PIECE):
+        digest.update(piece)
+    file.seek(0)
+    return "sha256:" + digest.hexdigest()
 
 
 def canonical(value: Any) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -25,6 +25,16 @@ class Blobs(Protocol):
 
     def get(self, digest: str) -> bytes:
         """The bytes of ``digest``, checked against it.
+
+        Raises:
+            NotFound: there is no such blob, or what is there is torn or altered.
+        """
+
+    def put_file(self, file: BinaryIO) -> str:
+        """Store all that a seekable file holds, as ``put`` does, a piece at a time."""
+
+    def open(self, digest: str) -> BinaryIO:
+        """A file with the bytes of ``digest``, checked against it as by ``get``, but read a piece at a time.
 
         Raises:
             NotFound: there is no such blob, or what is there is torn or altered.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from os import PathLike
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 import msgspec
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from homeostat.app.registry.reports import Compared, Live, Model, Models
     from homeostat.app.signatures import Signatures
     from homeostat.engine.registry.card import Card
+
+_LONG: Final = 600.0  # seconds: some gigabytes are read and written before there is an answer
 
 
 class Registry(Calls):
@@ -81,20 +86,44 @@ class Registry(Calls):
 
         return self._get(f"/models/{quote(model)}/versions/{version}/approvals", Standing)
 
-    def export(self, model: str, at: str = "latest", *, layout: str = "mlflow") -> bytes:
-        """The files of a version as a tar file.
+    def export(
+        self, model: str, folder: str | PathLike[str], at: str = "latest", *, layout: str = "mlflow"
+    ) -> int:
+        """Write the files of a version into a folder; they are in it once all have come.
 
         Args:
             model: Its name.
+            folder: Where to; new, or empty.
             at: A number or an alias.
             layout: ``mlflow``: an MLflow model directory; ``package``: the files as they are kept.
-        """
-        path = f"/models/{quote(model)}/versions/{quote(at)}/files"
-        return self._transport.send("GET", path, params={"layout": layout}, repeatable=True)
 
-    def import_directory(self, model: str, tar: bytes) -> ModelVersion:
-        """Make an MLflow model directory, sent as a tar file, a version; the same again gives the same version."""
-        answer = self._transport.send("POST", f"/models/{quote(model)}/import", content=tar, repeatable=True)
+        Returns:
+            How many files those are.
+
+        Raises:
+            NotFound: there is no such version, or its files are not kept there.
+            Conflict: the folder holds something, or MLflow has no flavor for such a model.
+        """
+        from homeostat.app.registry.trees import check_free, from_tar, write_tree
+
+        check_free(Path(folder))
+        path = f"/models/{quote(model)}/versions/{quote(at)}/files"
+        with TemporaryFile() as file:
+            self._transport.send(
+                "GET", path, params={"layout": layout}, into=file, timeout=_LONG, repeatable=True
+            )
+            files = from_tar(file)
+            write_tree(files, Path(folder))
+        return len(files)
+
+    def import_directory(self, model: str, folder: str | PathLike[str]) -> ModelVersion:
+        """Make an MLflow model directory a version; the same again gives the same version."""
+        from homeostat.app.registry.trees import read_tree, to_tar
+
+        with TemporaryFile() as file:
+            to_tar(read_tree(Path(folder)), file)
+            path = f"/models/{quote(model)}/import"
+            answer = self._transport.send("POST", path, content=file, timeout=_LONG, repeatable=True)
         return msgspec.json.decode(answer, type=ModelVersion)
 
     def alias(self, model: str, alias: str, version: int | None, *, actor: str = "user") -> ModelShown:

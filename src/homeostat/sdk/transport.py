@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 
@@ -65,14 +65,23 @@ class Transport:
         for client in self._clients.values():
             client.close()
 
-    def send(self, method: str, path: str, *, repeatable: bool = False, **parts: Any) -> bytes:
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        repeatable: bool = False,
+        into: BinaryIO | None = None,
+        **parts: Any,
+    ) -> bytes:
         """The body of the answer; ``path`` may be a whole URL.
 
         Args:
             method: The HTTP method.
             path: Where to.
             repeatable: Whether doing it twice does no more than doing it once.
-            parts: More for ``httpx.Client.request``.
+            into: A file to write the body to, a piece at a time, in place of returning it.
+            parts: More for ``httpx.Client.request``; its ``content`` may be a seekable file.
 
         Raises:
             HomeostatError: the error that the server answered with.
@@ -83,7 +92,7 @@ class Transport:
         until = self._clock.monotonic() + self._patience
         while True:
             try:
-                response = self._client(url).request(method, url, **parts)
+                response = self._asked(method, url, into, parts)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 raise StoreUnavailable(
                     f"no Homeostat answers at {_base(url)}",
@@ -102,8 +111,25 @@ class Transport:
                 self._clock.sleep(_PAUSE)
                 continue
             if response.is_success:
-                return response.content
+                return response.content if into is None else b""
             raise _error(response)
+
+    def _asked(self, method: str, url: str, into: BinaryIO | None, parts: dict[str, Any]) -> httpx.Response:
+        content = parts.get("content")
+        if content is not None and hasattr(content, "seek"):
+            content.seek(0)
+        client = self._client(url)
+        if into is None:
+            return client.request(method, url, **parts)
+        with client.stream(method, url, **parts) as response:
+            if not response.is_success:
+                response.read()
+                return response
+            into.seek(0)
+            into.truncate()
+            for piece in response.iter_bytes():
+                into.write(piece)
+        return response
 
     def _client(self, url: str) -> httpx.Client:
         # Reading the authorities' certificates takes longer than a call, and only https needs them.

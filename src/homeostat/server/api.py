@@ -23,7 +23,7 @@ from homeostat.app.reading import find_dataset
 from homeostat.app.registry import reading
 from homeostat.app.workers import workers
 from homeostat.domain import records
-from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, NotFound
 from homeostat.server import alerts, events, explanations, packages, registry, tracking
 from homeostat.server import rollouts as served
 from homeostat.server.calls import (
@@ -36,6 +36,7 @@ from homeostat.server.calls import (
     Return,
     Training,
     answer,
+    refused,
     rows_of,
     table_of,
 )
@@ -54,6 +55,7 @@ from homeostat.server.http import (
 from homeostat.server.mlflow.app import Mlflow
 from homeostat.server.origins import names, refusal
 from homeostat.server.telemetry import Telemetry
+from homeostat.server.transfers import receive_file, send_file
 
 if TYPE_CHECKING:
     from homeostat.adapters.clock import SimulatedClock
@@ -172,7 +174,7 @@ class Api:
             ),
             get("/models/{name}/versions/{version:int}/approvals", self._approvals),
             post("/models/{name}/versions/{version:int}/approve", self._approve),
-            post("/models/{name}/import", lambda call: packages.take(self._container, call), _DATA),
+            post("/models/{name}/import", lambda call: packages.take(self._container, call), None),
             get("/alerts", lambda call: alerts.listed(self._container, call)),
             get("/alerts/{id}", lambda call: alerts.shown(self._container, call)),
             post("/alerts/{id}/acknowledge", lambda call: alerts.acknowledge(self._container, call)),
@@ -207,23 +209,33 @@ class Api:
     def _get(self, path: str, work: Callable[[Call], Any], media: str = _JSON) -> Route:
         return Route(path, self._endpoint(work, media), methods=["GET"])
 
-    def _post(self, path: str, work: Callable[[Call], Any], limit: int = _PLAIN) -> Route:
+    def _post(self, path: str, work: Callable[[Call], Any], limit: int | None = _PLAIN) -> Route:
+        """A call whose body has at most so many bytes, in memory; or, with None, any number, in a file."""
         return Route(path, self._endpoint(work, limit=limit), methods=["POST"])
 
     def _endpoint(
-        self, work: Callable[[Call], Any], media: str = _JSON, limit: int = _PLAIN
+        self, work: Callable[[Call], Any], media: str = _JSON, limit: int | None = _PLAIN
     ) -> Callable[[Request], Any]:
         async def respond_to(request: Request) -> Response:
+            body, file, home = b"", None, self._container.settings.home
             try:
-                body = await read_body(request.scope, request.receive, limit)
+                if limit is None:
+                    file = await receive_file(request.scope, request.receive, home, self._pool)
+                else:
+                    body = await read_body(request.scope, request.receive, limit)
                 kind = request.headers.get("content-type", "").partition(";")[0]
-                call = Call(request.path_params, request.query_params, body, kind, request.headers)
+                call = Call(request.path_params, request.query_params, body, kind, request.headers, file)
                 loop = asyncio.get_running_loop()
                 status, content = await loop.run_in_executor(self._pool, answer, work, call)
-            except HttpError as error:
-                status, content = error.status, error.body()
             except Disconnected:
                 status, content = 400, b""
+            except HomeostatError as error:
+                status, content = refused(error)
+            finally:
+                if file is not None:
+                    file.close()
+            if not isinstance(content, bytes):
+                return send_file(content, media, self._pool)
             return Response(content, status, media_type=media if status == 200 else _JSON)
 
         return respond_to

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar, cast
 
 import msgspec
 
@@ -51,13 +51,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Call:
-    """One request, as a use case sees it."""
+    """One request, as a use case sees it: its body in memory, or, where that may be large, in a file."""
 
     path: Mapping[str, Any]
     query: QueryParams
     body: bytes
     content_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    file: BinaryIO | None = None
 
     def read(self, kind: type[T]) -> T:
         """The body as ``kind``, from JSON or from MessagePack where its content type says so; an empty one is ``{}``.
@@ -189,20 +190,27 @@ class Moment(msgspec.Struct, forbid_unknown_fields=True):
     now: datetime
 
 
-def answer(work: Callable[[Call], Any], call: Call) -> tuple[int, bytes]:
-    """The status and the body of the answer to a call; bytes, which may be many, are the answer as they are."""
+def answer(work: Callable[[Call], Any], call: Call) -> tuple[int, bytes | BinaryIO]:
+    """The status and the body of the answer to a call; bytes and files, which may be large, are it as they are."""
     try:
         found = work(call)
+        if isinstance(found, io.IOBase):
+            return 200, cast("BinaryIO", found)
         return 200, found if isinstance(found, bytes) else encode(found)
-    except HttpError as error:
-        return error.status, error.body()
     except HomeostatError as error:
-        status, code = next((status, code) for kind, status, code in _STATUSES if isinstance(error, kind))
-        field = error.field if isinstance(error, BadRequest) else ""
-        return status, HttpError(status, code, error.message, field=field, remedy=error.remedy).body()
+        return refused(error)
     except Exception:  # noqa: BLE001 - the client gets an answer, the log the cause
         _log.exception("request failed")
         return 500, HttpError(500, "internal", "the server failed", remedy="See its log").body()
+
+
+def refused(error: HomeostatError) -> tuple[int, bytes]:
+    """The status and the body of the answer that tells of an error."""
+    if isinstance(error, HttpError):
+        return error.status, error.body()
+    status, code = next((status, code) for kind, status, code in _STATUSES if isinstance(error, kind))
+    field = error.field if isinstance(error, BadRequest) else ""
+    return status, HttpError(status, code, error.message, field=field, remedy=error.remedy).body()
 
 
 def rows_of(call: Call) -> pl.DataFrame:

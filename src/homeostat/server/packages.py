@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
 
 from homeostat.app import modelcard, signatures
-from homeostat.app.registry.directories import Layout, export_files, from_tar, import_directory, to_tar
+from homeostat.app.registry.directories import Layout, export_files, import_directory
+from homeostat.app.registry.trees import from_tar, to_tar
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion
 from homeostat.engine.registry.card import Card
 from homeostat.engine.registry.signing import Signed
 from homeostat.server.calls import Call, Vouching
+from homeostat.server.transfers import temporary
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
     from homeostat.app.signatures import Signatures
 
 
-def export(container: Container, call: Call) -> bytes:
+def export(container: Container, call: Call) -> BinaryIO:
     """``GET /models/{name}/versions/{version}/files?layout=``."""
     layout = call.query.get("layout", "mlflow")
     if layout not in ("mlflow", "package"):
         raise BadRequest(f"{layout!r} is no layout", field="layout", remedy="Use mlflow or package")
     files = export_files(container, call.path["name"], call.path["version"], cast("Layout", layout))
-    return to_tar(files)
+    file = temporary(container.settings.home)
+    try:
+        to_tar(files, file)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def take(container: Container, call: Call) -> ModelVersion:
     """``POST /models/{name}/import``: the tar file of an MLflow model directory."""
-    return import_directory(container, call.path["name"], from_tar(call.body))
+    assert call.file is not None
+    return import_directory(container, call.path["name"], from_tar(call.file))
 
 
 def card(container: Container, call: Call) -> Card:

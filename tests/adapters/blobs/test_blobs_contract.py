@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +34,21 @@ def test_gives_back_what_it_took(blobs: Blobs, data: bytes) -> None:
     assert blobs.exists(digest)
 
 
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(range(256)) * (1 << 17)])
+def test_files_come_and_go_as_bytes_do(blobs: Blobs, data: bytes) -> None:
+    given = io.BytesIO(data)
+    given.seek(3)  # it is all of the file that counts
+    digest = blobs.put_file(given)
+    assert digest == digest_bytes(data)
+    with blobs.open(digest) as file:
+        assert file.read() == data
+        assert file.seek(0) == 0
+        assert file.read(2) == data[:2]
+    assert blobs.get(digest) == data
+    assert blobs.put_file(io.BytesIO(data)) == blobs.put(data) == digest
+    assert [blob.size for blob in blobs.stored()] == [len(data)]
+
+
 def test_put_again_changes_nothing(blobs: Blobs) -> None:
     assert blobs.put(b"twice") == blobs.put(b"twice")
     assert [blob.digest for blob in blobs.stored()] == [digest_bytes(b"twice")]
@@ -42,6 +58,8 @@ def test_put_again_changes_nothing(blobs: Blobs) -> None:
 def test_a_missing_blob_is_not_found(blobs: Blobs, digest: str) -> None:
     with pytest.raises(NotFound):
         blobs.get(digest)
+    with pytest.raises(NotFound):
+        blobs.open(digest)
 
 
 def test_an_absent_digest_does_not_exist(blobs: Blobs) -> None:

@@ -40,6 +40,8 @@ def test_a_torn_blob_is_a_miss_and_can_be_put_again(tmp_path: Path, keep: int) -
         file.truncate(keep)
     with pytest.raises(NotFound, match="torn"):
         blobs.get(digest)
+    with pytest.raises(NotFound, match="torn"):
+        blobs.open(digest)
     assert blobs.put(data) == digest
     assert blobs.get(digest) == data
 

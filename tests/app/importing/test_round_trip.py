@@ -28,6 +28,7 @@ from homeostat.app.logged_models import create_logged_model, finalize_logged_mod
 from homeostat.app.registry.aliases import set_alias
 from homeostat.app.registry.directories import export_files, import_directory
 from homeostat.app.registry.models import register
+from homeostat.app.registry.trees import held
 from homeostat.app.registry.versions import create, label
 from homeostat.app.settings import Settings
 from homeostat.app.tracking import (
@@ -364,8 +365,8 @@ def test_model_directories_arrive_whole(
 ) -> None:
     monkeypatch.setattr("homeostat.app.artifacts.CHUNK", 1000)
     files = {"MLmodel": b"flavors: {x: {}}\n", "model.pkl": bytes(range(256)) * 20, "data/": b""}
-    made = import_directory(here, "m", files)
-    broken = import_directory(here, "broken", files | {"more": b"1"})
+    made = import_directory(here, "m", held(files))
+    broken = import_directory(here, "broken", held(files | {"more": b"1"}))
     folder = path_of(broken.source)
     remove(here, f"{folder}/more")
     _, brought = moved(here, there, tmp_path / "export")

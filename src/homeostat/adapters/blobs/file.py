@@ -10,17 +10,22 @@ a ``put`` has just found there.
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from homeostat.adapters.blobs.layout import altered, digest_at, missing, place_of
-from homeostat.domain.digests import digest_bytes
+from homeostat.domain.digests import digest_bytes, digest_file
 from homeostat.domain.errors import NotFound, StoreUnavailable
 from homeostat.ports.blobs import Stored
+
+_PIECE: Final = 1 << 20
 
 
 class FileBlobs:
@@ -35,11 +40,15 @@ class FileBlobs:
         Raises:
             StoreUnavailable: the disk does not take it; nothing is left behind.
         """
-        digest = digest_bytes(data)
+        return self.put_file(io.BytesIO(data))
+
+    def put_file(self, file: BinaryIO) -> str:
+        """Store what a file holds, as ``put`` does."""
+        digest = digest_file(file)
         target = self._root / place_of(digest)
         try:
             if not self._renewed(target) or not self._whole(digest):
-                self._write(target, data)
+                self._write(target, file)
         except OSError as error:
             raise StoreUnavailable(
                 f"cannot write blob {digest} below {self._root}: {error.strerror}",
@@ -57,6 +66,18 @@ class FileBlobs:
         if digest_bytes(data) != digest:
             raise altered(digest, str(path))
         return data
+
+    def open(self, digest: str) -> BinaryIO:
+        """A file with the bytes of ``digest``, checked against it."""
+        path = self._root / place_of(digest)
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            raise missing(digest) from None
+        if digest_file(file) != digest:
+            file.close()
+            raise altered(digest, str(path))
+        return file
 
     def exists(self, digest: str) -> bool:
         """Whether there is a file for ``digest``; its content is not read."""
@@ -99,7 +120,7 @@ class FileBlobs:
 
     def _whole(self, digest: str) -> bool:
         try:
-            self.get(digest)
+            self.open(digest).close()
         except NotFound:
             return False
         return True
@@ -113,13 +134,13 @@ class FileBlobs:
         finally:
             os.close(descriptor)
 
-    def _write(self, target: Path, data: bytes) -> None:
+    def _write(self, target: Path, source: BinaryIO) -> None:
         made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name[:16]}-{secrets.token_hex(8)}")
         try:
             with temporary.open("xb") as file:
-                file.write(data)
+                shutil.copyfileobj(source, file, _PIECE)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(target)

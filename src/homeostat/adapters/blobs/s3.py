@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from homeostat.adapters.blobs.layout import altered, digest_at, missing, place_of
-from homeostat.domain.digests import digest_bytes
+from homeostat.domain.digests import digest_bytes, digest_file
 from homeostat.domain.errors import HomeostatError, NotFound, StoreUnavailable
 from homeostat.ports.blobs import Stored
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
+
+_PART: Final = 8 << 20
+_AT_ONCE: Final = 4
 
 
 class S3Blobs:
@@ -53,6 +57,34 @@ class S3Blobs:
         if digest_bytes(data) != digest:
             raise altered(digest, self._url)
         return data
+
+    def put_file(self, file: BinaryIO) -> str:
+        """Store what a file holds, in parts where it is large; it appears once all are there.
+
+        Raises:
+            StoreUnavailable: the object store does not take it.
+        """
+        digest = digest_file(file)
+        with answering(self._url):
+            self._store.put(place_of(digest), file, chunk_size=_PART, max_concurrency=_AT_ONCE)
+        return digest
+
+    def open(self, digest: str) -> BinaryIO:
+        """The bytes of ``digest``, checked against it, in a temporary file of this machine."""
+        file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - the caller closes it
+        try:
+            with answering(self._url):
+                try:
+                    for piece in self._store.get(place_of(digest)).stream(_PART):
+                        file.write(piece)
+                except FileNotFoundError:
+                    raise missing(digest) from None
+            if digest_file(file) != digest:
+                raise altered(digest, self._url)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def exists(self, digest: str) -> bool:
         """Whether there is an object for ``digest``; its content is not read."""

@@ -1,16 +1,18 @@
-"""Model directories in and out of the registry: MLflow's as they are, ours as MLflow's, and any as one tar file."""
+"""Model directories in and out of the registry: MLflow's as they are, and ours as MLflow's.
+
+Files go by in pieces, however large they are; only ours, as MLflow's, are in memory, as they were when they were made.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import tarfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from itertools import pairwise
-from pathlib import Path, PurePosixPath
-from typing import Final, Literal
+from functools import partial
+from tempfile import TemporaryFile
+from typing import BinaryIO, Final, Literal, cast
 
 import msgspec
 
@@ -19,9 +21,9 @@ from homeostat.app.container import Container
 from homeostat.app.registry import models
 from homeostat.app.registry.contents import files_of
 from homeostat.app.registry.reading import resolve
+from homeostat.app.registry.trees import EMPTY, Tree, held
 from homeostat.app.tracking.experiments import DEFAULT, ensure_default
-from homeostat.domain.digests import digest_bytes
-from homeostat.domain.errors import BadRequest, Conflict, NotFound, Unsafe
+from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.records import ModelVersion, Run
 from homeostat.domain.refs import Ref
@@ -30,15 +32,10 @@ from homeostat.engine.registry import flavors, package
 from homeostat.engine.tracking.places import SCHEME, clean, model_root, path_of
 
 Layout = Literal["mlflow", "package"]
-Files = dict[str, bytes]
 READY: Final = "READY"
-_PLAIN: Final = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
-_EMPTY: Final = "/"  # ends the name of a folder that holds nothing
 
 
-def import_directory(
-    container: Container, name: str, files: Mapping[str, bytes], *, actor: str = "user"
-) -> ModelVersion:
+def import_directory(container: Container, name: str, files: Tree, *, actor: str = "user") -> ModelVersion:
     """Make an MLflow model directory a version of a registered model, which is registered if need be.
 
     What is in it is kept and not run. Importing the same again gives the version that there is.
@@ -46,7 +43,7 @@ def import_directory(
     Args:
         container: The ports.
         name: The model.
-        files: The directory's files by path; a path that ends with ``/`` is an empty folder.
+        files: The directory's files.
         actor: Who asked.
 
     Raises:
@@ -59,10 +56,11 @@ def import_directory(
             remedy="Name one that mlflow.<flavor>.save_model wrote",
         )
     for path in files:
-        if clean(path) != path.removesuffix(_EMPTY):
+        if clean(path) != path.removesuffix(EMPTY):
             raise BadRequest(f"{path!r} is no path of a model's file", remedy="Rename it")
-    flavors.describe(files)
-    manifest = package.store(container.blobs, files)
+    with files.open(flavors.MLMODEL) as file:
+        flavors.describe({flavors.MLMODEL: file.read(flavors.LARGEST + 1)})
+    manifest, sizes = _stored(container, files)
     digest = package.digest(manifest)
     ensure_default(container)
     if container.store.get(RegisteredModel, name) is None:
@@ -85,9 +83,9 @@ def import_directory(
         )
         source = model_root(f"{SCHEME}:/{DEFAULT}", logged.id)
         tx.insert(msgspec.structs.replace(logged, artifacts=source))
-        for path, data in files.items():
-            if not path.endswith(_EMPTY):
-                put_in(container, tx, f"{path_of(source)}/{path}", [manifest["files"][path]], len(data))
+        for path, size in sizes.items():
+            if not path.endswith(EMPTY):
+                put_in(container, tx, f"{path_of(source)}/{path}", [manifest["files"][path]], size)
         made = ModelVersion(
             model=name,
             version=number,
@@ -114,8 +112,18 @@ def import_directory(
     return made
 
 
-def export_files(container: Container, name: str, at: str, layout: Layout = "mlflow") -> Files:
-    """The files of a version, by path.
+def _stored(container: Container, files: Tree) -> tuple[package.Manifest, dict[str, int]]:
+    """The manifest of files that are in the blobs from now on, and how large each is."""
+    digests, sizes = {}, {}
+    for path in sorted(files):
+        with files.open(path) as file:
+            digests[path] = container.blobs.put_file(file)
+            sizes[path] = file.seek(0, io.SEEK_END)
+    return {"files": digests}, sizes
+
+
+def export_files(container: Container, name: str, at: str, layout: Layout = "mlflow") -> Tree:
+    """The files of a version, each checked as it is opened.
 
     Args:
         container: The ports.
@@ -125,7 +133,6 @@ def export_files(container: Container, name: str, at: str, layout: Layout = "mlf
 
     Raises:
         NotFound: there is no such version, or its files are not kept here.
-        Unsafe: a file was altered.
         Conflict: MLflow has no flavor for such a model.
     """
     record = resolve(container.store, name, at).record
@@ -133,12 +140,12 @@ def export_files(container: Container, name: str, at: str, layout: Layout = "mlf
     if layout == "package" or flavors.MLMODEL in files:
         return files
     run = container.store.get(Run, record.run) if record.run else None
-    return mlflow_of(container, files, record.digest, run, record.created_at)
+    return held(mlflow_of(container, dict(files), record.digest, run, record.created_at))
 
 
 def mlflow_of(
     container: Container, files: Mapping[str, bytes], digest: str, run: Run | None, made_at: datetime
-) -> Files:
+) -> dict[str, bytes]:
     """The files of a package of ours as an MLflow model directory: of equal packages and runs, equal files.
 
     Raises:
@@ -151,126 +158,32 @@ def mlflow_of(
     return mlflow_files(files, digest=digest, created=created, code=code, run=run.id if run else "")
 
 
-def kept_files(container: Container, record: ModelVersion) -> Files:
-    """The files of a version's package, each checked; of one that a client registered, those at its source.
+def kept_files(container: Container, record: ModelVersion) -> Tree:
+    """The files of a version's package, or of one that a client registered, those at its source.
+
+    Opening one that is missing or altered is a ``NotFound`` that names it.
 
     Raises:
         NotFound: they are not kept here.
-        Unsafe: one was altered.
     """
-    found = {
-        path: b"".join(map(container.blobs.get, chunks))
-        for path, (_, chunks) in files_of(container, record).items()
-    }
-    for path, digest in record.manifest.get("files", {}).items():
-        if digest_bytes(found[path]) != digest:
-            raise Unsafe(f"{path} was altered", remedy="Do not use it")
+    ref, found = Ref("model", record.model).at(record.version), files_of(container, record)
     if not found:
-        uri, ref = record.location or record.source, Ref("model", record.model).at(record.version)
+        uri = record.location or record.source
         raise NotFound(f"the files of {ref} are not here, but at {uri!r}", remedy="Fetch them from there")
-    return found
+    return Tree(
+        {path: partial(_open, container, chunks, f"{path} of {ref}") for path, (_, chunks) in found.items()}
+    )
 
 
-def read_tree(folder: Path) -> Files:
-    """The files below a folder, by path; an empty folder's path ends with ``/``.
-
-    Raises:
-        BadRequest: it is no folder, or holds what is neither file nor folder.
-    """
-    if not folder.is_dir():
-        raise BadRequest(f"{folder} is no folder", remedy="Name the directory of a model")
-    files: Files = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise BadRequest(f"{path} is neither a file nor a folder", remedy="Replace it with its content")
-        if path.is_file():
-            files[name] = path.read_bytes()
-        elif not any(path.iterdir()):
-            files[name + _EMPTY] = b""
-    return files
-
-
-def write_tree(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files below a folder, which must be new or empty.
-
-    Raises:
-        Conflict: it holds something.
-        Unsafe: a path leads out of it.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Conflict(f"{folder} is there already", remedy="Name a folder that is new or empty")
-    for name in files:
-        _check(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        target = folder / name
-        if name.endswith(_EMPTY):
-            target.mkdir(parents=True, exist_ok=True)
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-
-
-def to_tar(files: Mapping[str, bytes]) -> bytes:
-    """Files as a tar file, the same for the same files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for name, data in sorted(files.items()):
-            entry = tarfile.TarInfo(name.removesuffix(_EMPTY))
-            entry.type = tarfile.DIRTYPE if name.endswith(_EMPTY) else tarfile.REGTYPE
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
-
-
-class _Packed(Mapping[str, bytes]):
-    """The files in a tar file by path, each read when it is asked for: large models are not held twice."""
-
-    def __init__(self, tar: tarfile.TarFile, entries: Mapping[str, tarfile.TarInfo]) -> None:
-        self._tar, self._entries = tar, entries
-
-    def __getitem__(self, path: str) -> bytes:
-        reader = self._tar.extractfile(self._entries[path])
-        return reader.read() if reader else b""
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-
-def from_tar(data: bytes) -> Mapping[str, bytes]:
-    """The files of a tar file; see ``to_tar``.
-
-    Raises:
-        BadRequest: it is none, or holds links and the like.
-        Unsafe: a path leads out of it.
-    """
-    found: dict[str, tarfile.TarInfo] = {}
-    size = 0
+def _open(container: Container, chunks: Sequence[str], what: str) -> BinaryIO:
+    """A file that is in the blobs; one of several chunks as a temporary file."""
     try:
-        tar = tarfile.open(fileobj=io.BytesIO(data), mode="r:")  # noqa: SIM115 - holds memory alone
-        for entry in tar:
-            size += entry.size
-            end = entry.offset_data + entry.size
-            plain = entry.type in _PLAIN and not entry.issparse()
-            if not plain or entry.size < 0 or max(size, end) > len(data):
-                raise BadRequest(f"{entry.name!r} is neither a file nor a folder", remedy="Leave it out")
-            _check(entry.name)
-            found[entry.name if entry.isreg() else entry.name + _EMPTY] = entry
-    except (tarfile.TarError, RecursionError, ValueError) as error:
-        raise BadRequest(f"the body is no tar file: {error}", remedy="Send a tar file") from error
-    # A folder that holds something shows in the paths below it, which come next to it in order.
-    paths = sorted(found)
-    full = {path for path, after in pairwise(paths) if path.endswith(_EMPTY) and after.startswith(path)}
-    return _Packed(tar, {path: entry for path, entry in found.items() if path not in full})
-
-
-def _check(name: str) -> None:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-        raise Unsafe(f"{name!r} leads out of the folder", remedy="Do not use it; ask where it comes from")
-    if any("\ud800" <= letter <= "\udfff" for letter in name):  # bytes that are no UTF-8
-        raise BadRequest(f"{name!r} is no path of a model's file", remedy="Rename it")
+        if len(chunks) == 1:
+            return container.blobs.open(chunks[0])
+        file = cast("BinaryIO", TemporaryFile(dir=container.settings.home))  # noqa: SIM115 - the caller closes it
+        for digest in chunks:
+            file.write(container.blobs.get(digest))
+    except NotFound as error:
+        raise NotFound(f"{what} cannot be had: {error.message}", remedy=error.remedy) from error
+    file.seek(0)
+    return file

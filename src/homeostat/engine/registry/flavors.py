@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MLMODEL: Final = "MLmodel"
 OWN: Final = "homeostat/"
-_LARGEST: Final = 4 << 20
+LARGEST: Final = 4 << 20
 _VALUES: Final = 200_000
 _DEEPEST: Final = 100
 _STEPS: Final = {
@@ -66,7 +66,7 @@ def read(data: bytes) -> Any:
     # The parser in C does in a moment what Python takes a minute for.
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        if len(data) > _LARGEST or not _flat(yaml.parse(data, Loader=loader)):
+        if len(data) > LARGEST or not _flat(yaml.parse(data, Loader=loader)):
             raise Unsafe(f"{MLMODEL} is no description of a model", remedy="Save the model again")
         said = yaml.load(data, Loader=loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

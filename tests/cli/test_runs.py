@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -110,6 +111,19 @@ def test_values_are_shown(homeostat: Shell, monkeypatch: pytest.MonkeyPatch) -> 
     assert "no value 'roc'" in homeostat("runs", "show", run.id, "--value", "roc", status=1).err
 
 
+def test_nan_is_not_the_same_as_no_value(homeostat: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOMEOSTAT_SERVER", NOBODY)
+    with hs.run("exp", capture=False) as run:
+        hs.log(loss=math.nan)
+    with hs.run("exp", capture=False):
+        hs.log(rate=0.1)
+    monkeypatch.delenv("HOMEOSTAT_SERVER")
+    assert ["loss", "NaN"] in [line.split() for line in homeostat("runs", "show", run.id).out.splitlines()]
+    first, second = homeostat("runs", "ls", "-o", "start_time ASC").out.splitlines()[1:3]
+    assert first.split()[-1] == "NaN"
+    assert "NaN" not in second
+
+
 def test_export(homeostat: Shell, tracked: list[hs.Run]) -> None:
     assert "3 runs" in homeostat("runs", "export", "runs.parquet").out
     assert pl.read_parquet(homeostat.folder / "runs.parquet")["params.depth"].to_list() == ["2", "1", "0"]
@@ -127,7 +141,9 @@ def test_runs_are_deleted_and_restored(homeostat: Shell, tracked: list[hs.Run]) 
     assert "brings it back" in homeostat("runs", "delete", *others).out
     assert [run["id"] for run in homeostat("runs", "ls", "--json").json] == [first]
     assert len(homeostat("runs", "ls", "--deleted", "--json").json) == 2
+    assert "deleted; homeostat runs restore" in homeostat("runs", "show", others[0]).out
     assert "Restored" in homeostat("runs", "restore", others[0][:8]).out
+    assert "deleted" not in homeostat("runs", "show", others[0]).out
     assert len(homeostat("runs", "ls", "--json").json) == 2
     assert "not found" in homeostat("runs", "delete", first, "none", status=1).err
     assert len(homeostat("runs", "ls", "--json").json) == 2

@@ -85,7 +85,7 @@ def ls(
             run.experiment,
             run.state,
             moment(run.started_at),
-            *(number(run.metrics.get(name)) for name in metrics),
+            *(_measured(run, name) for name in metrics),
             *(run.params.get(name, "")[:30] for name in params),
         ]
         for run in found
@@ -120,9 +120,11 @@ def show(
         typer.echo(f"inside run/{found.parent}")
     if found.error:
         typer.echo(f"error: {found.error}")
+    if found.deleted:
+        typer.echo(f"deleted; homeostat runs restore {found.id[:8]} brings it back")
     for name, rows in (
         ("parameter", list(found.params.items())),
-        ("metric", [(_against(key, found), number(value)) for key, value in found.metrics.items()]),
+        ("metric", [(_against(key, found), _measured(found, key)) for key in found.metrics]),
         ("value", [(one.key, _counted(one)) for one in values]),
         ("tag", list(found.tags.items())),
         ("input", [(source, "") for source in found.inputs]),
@@ -272,6 +274,14 @@ def _what(run: RunSummary) -> dict[str, Any]:
         "command": tags.get("homeostat.command", ""),
         "environment": tags.get("homeostat.environment", ""),
     }
+
+
+def _measured(run: RunSummary, name: str) -> str:
+    """The latest value of a metric; nothing where there is none, which NaN is not."""
+    if name not in run.metrics:
+        return ""
+    value = run.metrics[name]
+    return "NaN" if value is None else number(value)
 
 
 def _metrics(run: RunSummary, everything: bool) -> dict[str, Any]:

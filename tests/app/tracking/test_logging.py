@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from homeostat.app import tracking
 from homeostat.app.container import Container
+from homeostat.app.logged_models import create_logged_model
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.tracking import LoggedModelMetric, Metric, MetricBlock, Param
@@ -217,19 +218,20 @@ def test_what_is_logged_is_measured_and_a_new_name_is_told(lasting: Container) -
 
 def test_points_about_models_are_kept_for_each_dataset(lasting: Container) -> None:
     run = tracking.create_run(lasting, 0)
-    about: dict[str, Any] = {"model": f"m-{run.id}", "dataset": "d", "digest": "1"}
+    model = create_logged_model(lasting, 0, run=run.id).id
+    about: dict[str, Any] = {"model": model, "dataset": "d", "digest": "1"}
     tracking.log(
         lasting,
         run.id,
         metrics=[
             Point("loss", 0.5, 1, 1, **about),
             Point("loss", 0.4, 2, 2, **about),
-            Point("loss", math.nan, 1, 1, model=f"m-{run.id}"),
+            Point("loss", math.nan, 1, 1, model=model),
             Point("other", 1.0, 1, 1),
         ],
     )
     tracking.log(lasting, run.id, metrics=[Point("loss", 0.9, 1, 1, **about)])
-    found = lasting.store.find(LoggedModelMetric, ("model", "=", f"m-{run.id}"), order=["dataset", "step"])
+    found = lasting.store.find(LoggedModelMetric, ("model", "=", model), order=["dataset", "step"])
     points = [(one.dataset, one.value, one.step) for one in found]
     assert points == [("", None, 1), ("d", 0.9, 1), ("d", 0.4, 2)]
     assert len(tracking.history(lasting, run.id, "loss")) == 4

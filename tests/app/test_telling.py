@@ -120,6 +120,22 @@ def test_each_channel_hears_what_it_asked_for(container: Container, receiver: Re
     assert container.ledger.verify().ok
 
 
+def test_of_what_raised_at_length_an_alert_says_the_first_line(container: Container) -> None:
+    with container.store.begin() as tx:
+        open_alert(
+            tx,
+            container,
+            key="long",
+            subject="deployment/shop",
+            severity="ticket",
+            summary="it failed: ValueError: NaN.\nImpute what is missing.\nSee the manual.",
+            action="nothing",
+        )
+    (alert,) = alerts(container)
+    assert alert.summary == "it failed: ValueError: NaN."
+    assert alert.detail == {"more": "Impute what is missing.\nSee the manual."}
+
+
 def test_what_comes_about_one_subject_goes_out_together(container: Container, receiver: Receiver) -> None:
     opened(container, "a", "ticket")
     opened(container, "b", "ticket")

@@ -17,6 +17,7 @@ from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
 from homeostat.app.slos import tally
 from homeostat.app.telemetry import grafana_dashboard, prometheus_rules
+from homeostat.cli.output import print_table
 from homeostat.domain.records import Arm, Deployment
 from tests.cli.invoking import Shell
 
@@ -110,3 +111,13 @@ def test_budgets_are_shown(homeostat: Shell, home: Path) -> None:
 def test_rules_and_dashboard_are_printed(homeostat: Shell) -> None:
     assert yaml.safe_load(homeostat("telemetry", "prometheus-rules").out) == prometheus_rules()
     assert homeostat("telemetry", "grafana").json == grafana_dashboard()
+
+
+def test_a_row_is_a_line_whatever_a_cell_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["what", "since"], [["two\nlines", "now"], ["one", "then"]])
+    assert capsys.readouterr().out.splitlines() == [
+        "what       since",
+        "two lines  now",
+        "one        then",
+        "",
+    ]

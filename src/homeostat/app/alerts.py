@@ -47,7 +47,7 @@ def open_alert(
         key: What makes repeats one alert.
         subject: A reference to what it is about.
         severity: ``page`` when a promise to users is being broken, else ``ticket``.
-        summary: What was seen, one sentence.
+        summary: What was seen, one sentence; of several lines the first, the others are kept as a detail.
         action: What was done about it, or is proposed.
         onset: When what is wrong began, where that is known; changes before it are suspected.
         decision: What was done at once; empty where a version has to be trained, or a person has to act.
@@ -60,27 +60,29 @@ def open_alert(
     if is_open(tx, key):
         return False
     now = container.clock.now()
+    # What raised may have said it at length; what tells of alerts has a line for each.
+    seen, *more = summary.strip().split("\n", 1)
     alert = Alert(
         id=new_id(container.clock.wall()),
         key=key,
         subject=subject,
         severity=severity,
         state="open",
-        summary=summary,
+        summary=seen,
         action=action,
         opened_at=now,
         onset=onset,
         decision=decision,
         decided_at=now if decision else None,
         suspects=suspects_of(container, tx, subject, onset or now),
-        detail=detail or {},
+        detail=(detail or {}) | ({"more": more[0]} if more else {}),
         tags=tags or {},
     )
     tx.insert(alert)
     body = {
         "subject": subject,
         "severity": severity,
-        "summary": summary,
+        "summary": seen,
         "action": action,
         "tags": alert.tags,
     }

@@ -159,13 +159,13 @@ def _unloadable(servers: list[Lease], deployment: Deployment, version: int) -> s
     ]
     if not all(told) or any(one.startswith(of + _AWAY) for one in told):
         return ""
-    return told[0]
+    return told[0].removeprefix(of)
 
 
 def _taken_out(container: Container, deployment: Deployment, arm: Arm, why: str) -> list[str]:
     began = container.clock.monotonic()
     name = deployment.name
-    reason = f"@{arm.version} cannot be loaded: {why}"
+    reason = f"@{arm.version} cannot be loaded: {why.rstrip('.')}"
     key = f"{_UNLOADABLE}:{name}:{arm.version}:{deployment.generation}"
     good = refuge(container, name) if arm.role == "champion" else 0
     if arm.role != "champion":

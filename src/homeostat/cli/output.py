@@ -65,6 +65,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title:
         return
     if title:
         typer.echo(title)
+    texts = [[cell.replace("\n", " ") for cell in row] for row in texts]  # a line a row, whatever it holds
     widths = [max(map(len, column)) for column in zip(columns, *texts, strict=True)]
     for row in (list(columns), *texts):
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

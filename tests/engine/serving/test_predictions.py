@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeostat.domain.errors import BadRequest, StoreUnavailable
-from homeostat.engine.serving.predictions import Prediction, decide, shadow
+from homeostat.engine.serving.predictions import Prediction, decide, message, shadow
 from homeostat.engine.serving.requests import RequestReader
 from homeostat.engine.serving.routing import Routes
 from tests.engine.serving.fakes import COLUMNS, NOON, FakeScorer, body, routes
@@ -111,3 +111,10 @@ def test_the_champion_shadows_what_a_canary_answered() -> None:
     assert [item.score for item in batch] == [0.5, 0.5001, 0.5002]
     assert [item.shadow_score for item in batch] == [0.0, 0.0001, None]
     assert {item.status for item in batch} == {200}
+
+
+def test_what_a_library_says_at_length_is_told_in_one_line() -> None:
+    assert (
+        message(ValueError("Input X contains NaN.\nSee the manual.")) == "ValueError: Input X contains NaN."
+    )
+    assert message(ValueError()) == "ValueError: "

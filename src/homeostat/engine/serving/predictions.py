@@ -186,4 +186,5 @@ def _status(error: Exception) -> int:
 
 def message(error: Exception) -> str:
     """An error as one line for a log or an answer."""
-    return f"{type(error).__name__}: {error}"[:500]
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first}"[:500]

@@ -77,6 +77,20 @@ def test_exactly_the_rows_that_break_a_rule_are_set_aside(data: list[tuple[Any, 
     assert not checked.good["heat"].is_nan().any()
 
 
+def test_what_cannot_be_read_is_not_missing_too() -> None:
+    frame = pl.DataFrame({"id": ["1", "2", "3"], "heat": ["1.5", "warm", None]})
+
+    class Plain(hs.Contract):
+        id: int
+        heat: float
+
+    problems = check("things", frame, columns_of(Plain), ["id"]).problems
+    assert [(one.reason, one.rows["id"].to_list()) for one in problems] == [
+        ("is no float", ["2"]),
+        ("is missing", ["3"]),
+    ]
+
+
 def test_infinity_is_no_value_and_nan_is_a_missing_one() -> None:
     class Plain(hs.Contract):
         id: int

@@ -53,16 +53,23 @@ def check(dataset: str, frame: pl.DataFrame, columns: Sequence[Column], keys: Se
     as_is = all(frame.schema[column.name] == TYPES[column.type] for column in columns)
     rows = frame
     rules: list[tuple[str, str, pl.Expr]] = []
+    unread: dict[str, pl.Expr] = {}  # values that are there, and of no use: they are not missing too
     if not as_is:
         rows = frame.select(_cast(column, frame.schema[column.name]) for column in columns)
         for column in columns:
-            lost = rows[column.name].is_null() & frame[column.name].is_not_null()
-            if lost.any():
-                rules.append((column.name, f"is no {column.type}", pl.lit(lost)))
+            gone = rows[column.name].is_null() & frame[column.name].is_not_null()
+            if gone.any():
+                unread[column.name] = pl.lit(gone)
+                rules.append((column.name, f"is no {column.type}", unread[column.name]))
     floats = [column.name for column in columns if column.type == "float"]
     if floats and any(rows.select(pl.col(floats).is_nan().any()).row(0)):
         rows = rows.with_columns(pl.col(floats).fill_nan(None))
-    rules += [(column.name, reason, broken) for column in columns for reason, broken in _rules(column)]
+    for column in columns:
+        lost = unread.get(column.name)
+        rules += [
+            (column.name, reason, broken if lost is None else broken & ~lost)
+            for reason, broken in _rules(column)
+        ]
     if keys:
         repeated = pl.struct(*keys).is_first_distinct().not_()
         rules.append((keys[0], "repeats the key of an earlier row of the same delivery", repeated))

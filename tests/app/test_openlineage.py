@@ -114,11 +114,12 @@ def facets(value: Any) -> Iterator[dict[str, Any]]:
             yield from facets(inner)
 
 
+@pytest.mark.parametrize("below", ["", "/catalogue", "/catalogue/"])
 def test_a_server_that_was_away_hears_of_everything(
-    home: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    home: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, below: str
 ) -> None:
     monkeypatch.setenv("HOMEOSTAT_LINEAGE_TOKEN", "secret")
-    with Container(Settings(home=home, lineage=receiver.url)) as container:
+    with Container(Settings(home=home, lineage=f"{receiver.url}{below}")) as container:
         from_the_beginning(container)
         receiver.status = 503
         with pytest.raises(StoreUnavailable, match="HOMEOSTAT_LINEAGE"):
@@ -126,7 +127,7 @@ def test_a_server_that_was_away_hears_of_everything(
         receiver.status = 201
         sent = tell_lineage(container)
     assert len(receiver.posts) == sent
-    assert {post.path for post in receiver.posts} == {"/api/v1/lineage"}
+    assert {post.path for post in receiver.posts} == {f"{below.rstrip('/')}/api/v1/lineage"}
     assert {post.headers["authorization"] for post in receiver.posts} == {"Bearer secret"}
     assert all(json.loads(post.body)["eventTime"] for post in receiver.posts)
 

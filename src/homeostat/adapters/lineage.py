@@ -29,7 +29,9 @@ class OpenLineageSink:
         self._place = place
         if place.startswith(("http://", "https://")):
             auth = {"type": "api_key", "apiKey": token} if token else {}
-            config: dict[str, Any] = {"type": "http", "url": place, "auth": auth, "retry": {"total": 0}}
+            # Without the slash the last part of a path, as behind a proxy, is taken off by the library.
+            url = f"{place.rstrip('/')}/"
+            config: dict[str, Any] = {"type": "http", "url": url, "auth": auth, "retry": {"total": 0}}
         else:
             Path(place).parent.mkdir(parents=True, exist_ok=True)
             config = {"type": "file", "log_file_path": place, "append": True}

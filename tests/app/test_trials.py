@@ -13,7 +13,9 @@ import polars as pl
 import pytest
 
 from homeostat.adapters.clock import SimulatedClock
+from homeostat.app import reactors
 from homeostat.app.apply import apply
+from homeostat.app.attempts import ATTEMPTS
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.datasets import append_log
@@ -25,6 +27,7 @@ from homeostat.app.rollouts import promote, rollback
 from homeostat.app.settings import Settings
 from homeostat.app.shadows import agreement, start_shadow, stop_shadow
 from homeostat.app.training import execute, submit
+from homeostat.app.triggers import coming
 from homeostat.domain import records
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.trials import Trial
@@ -51,6 +54,20 @@ shop = hs.Model(
 )
 """
 AB = 'hs.ABTest(arms={"champion": 0.5, "challenger": 0.5}, outcome="orders.spent", bounds=(0, 100), min_outcomes=20)'
+RETRAINED = 'None, retrain=hs.when(hs.every("1d"), check_every="1h")'
+NO_RIVAL = RETRAINED.replace(
+    "None",
+    'hs.ABTest(arms={"champion": 0.4, "challenger": 0.3, "rival": 0.3}, outcome="orders.spent", bounds=(0, 100))',
+)
+
+
+class Hands(SimulatedClock):
+    """A clock whose real time is moved by hand too."""
+
+    real = START
+
+    def wall(self) -> datetime:
+        return self.real
 
 
 def rows(count: int) -> pl.DataFrame:
@@ -209,6 +226,38 @@ def test_a_bandit_moves_shares_and_the_deadline_keeps_the_champion(container: Co
     assert "the champion stays" in trial.reason
     assert arms(container) == [(1, 1.0, "champion")]
     assert stage(container, 2) == "rolled-back"
+
+
+@pytest.mark.parametrize("rollout", [NO_RIVAL])
+def test_a_challenger_whose_test_cannot_begin_holds_up_no_training(container: Container) -> None:
+    assert trained(container) == 2
+    controller = Controller(container)
+    assert controller.tick().busy == []  # nothing is called a rival: it stays as it is, until somebody does
+    assert (stage(container, 2), coming(container)) == ("accepted", [])
+    advance(container, timedelta(days=1))
+    assert any("fired" in line for line in controller.tick().did)
+
+
+@pytest.mark.parametrize("rollout", [RETRAINED])
+def test_a_version_whose_rollout_was_set_aside_holds_up_no_training(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = container.__dict__["clock"] = Hands(container.settings.home / "clock")
+    execute(container, submit(container, "shop", reason="again").id)
+
+    def fails(*_: Any) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(reactors, "begin", fails)
+    for attempt in range(1, ATTEMPTS):
+        with pytest.raises(OSError, match="no room"):
+            react_all(container)
+        assert [found.version for found in coming(container)] == [2], attempt
+        clock.real += timedelta(minutes=20)
+    advance(container, timedelta(days=1))
+    assert any("fired" in line for line in Controller(container).tick().did)
+    assert (stage(container, 2), coming(container)) == ("accepted", [])
+    assert "roll-out failed 10 times" in container.store.find(records.Alert)[0].summary
 
 
 @pytest.mark.parametrize("rollout", [AB])

@@ -284,6 +284,10 @@ def test_any_span_of_time_is_reported_beside_its_training_data(container: Contai
     known = reference(pl.DataFrame({"size": rng.normal(size=4000)}))
     (beside,) = report(container, "shop", START, end, against=("other", known)).features
     assert beside.name == "size__size"
+    day(container, rng, more=0.6)
+    after = report(container, "shop", end, container.clock.now())
+    assert [one.id for one in after.alerts] == [alert.id]  # it is open since before
+    assert quiet.alerts == []
 
 
 def test_sizes_are_of_the_rows_of_each_window(container: Container, tmp_path: Path) -> None:

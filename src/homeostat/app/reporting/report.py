@@ -89,7 +89,7 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
         features: The most drifted first.
         monitors: What monitors found, by name.
         quality: How good the answers were, by the labels known by now.
-        alerts: What was opened in the span.
+        alerts: What was open at some time of the span.
         times: By alert, from its onset to when it was healed, those that are known.
         absent: Features that the reference has and no request had.
     """
@@ -162,12 +162,12 @@ def report(
     within: Sequence[Any] = (("deployment", "=", model), ("end", ">", start), ("end", "<=", end))
     for one in container.store.find(Window, *within, order=["end"]):
         monitors.setdefault(one.monitor, []).append(Look(one.end, one.value, one.threshold, one.breached))
-    opened: Sequence[Any] = (
-        ("subject", "=", f"deployment/{model}"),
-        ("opened_at", ">", start),
-        ("opened_at", "<=", end),
-    )
-    alerts = container.store.find(Alert, *opened, order=["opened_at"])
+    about: Sequence[Any] = (("subject", "=", f"deployment/{model}"), ("opened_at", "<=", end))
+    alerts = [
+        one
+        for one in container.store.find(Alert, *about, order=["opened_at"])
+        if one.resolved_at is None or one.resolved_at > start
+    ]
     return WindowReport(
         model=model,
         start=start,

@@ -266,8 +266,8 @@ def new_labels(rows: int = 0, *, growth: float | None = None) -> NewLabels:
     Args:
         rows: How many.
         growth: Instead, as many as make a training worth it: 1.0 takes 1,000 where there were 1,000 at the last
-            training, and n^(2/3) times 10 where there were n; after a change that ``hs.concept_drift`` found, rows
-            since then are counted. So it trains again soon after a change, and ever more rarely as data accrue.
+            training, and the square root of 1,000 n where there were n; after a change that ``hs.concept_drift`` found,
+            rows since then are counted. So it trains again soon after a change, and ever more rarely as data accrue.
     """
     return NewLabels(rows, growth)
 

@@ -24,7 +24,7 @@ def test_losses_that_rose_fire_and_say_since_when() -> None:
 
 
 @pytest.mark.parametrize(
-    ("learned", "needed"), [(0, 1), (1, 5), (125, 125), (1_000, 500), (8_000, 2_000), (1_000_000, 50_000)]
+    ("learned", "needed"), [(0, 1), (1, 16), (250, 250), (1_000, 500), (4_000, 1_000), (1_000_000, 15_812)]
 )
 def test_the_more_was_learned_the_more_it_takes_and_the_smaller_the_share(learned: int, needed: int) -> None:
     rule = hs.new_labels(growth=0.5)

@@ -117,8 +117,8 @@ def run() -> Section:
             f"Accuracy of {ROWS - _FIRST:,} answers after the first model, and trainings, of the loop with "
             "`hs.concept_drift()` and `hs.new_labels(growth=1.0)`, beside the best of "
             f"{', '.join(_PERIODS)} with hindsight (100 requests a day), an oracle that knows the changes, the frozen "
-            "model, and river's detectors. A training after a change fits two candidates. Streams by river, "
-            f"changed half way or at each third; seed {SEED}; the rules' defaults "
+            "model, and river's detectors. A training after a change fits two or three candidates. Streams by river, "
+            f"changed half way or at each third; {datetime.now(UTC):%Y-%m-%d}, seed {SEED}; the rules' defaults "
             f"were chosen on 1 and 7.\n\n{_verdict(list(found.values()))}"
         ),
         lines=[_line(name, policies) for name, policies in found.items()],

@@ -107,8 +107,37 @@ def test_values_are_shown(homeostat: Shell, monkeypatch: pytest.MonkeyPatch) -> 
     ]
     matrix = homeostat("runs", "show", run.id, "--value", "right").out.split()
     assert matrix[-9:] == ["truth", "a", "b", "a", "1", "0", "b", "1", "1"]
-    assert "is the file values/picture/" in homeostat("runs", "show", run.id, "--value", "picture").out
+    assert "It is a file: homeostat runs files" in homeostat("runs", "show", run.id, "--value", "picture").out
     assert "no value 'roc'" in homeostat("runs", "show", run.id, "--value", "roc", status=1).err
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_files_are_listed_and_fetched(
+    homeostat: Shell, monkeypatch: pytest.MonkeyPatch, served: bool
+) -> None:
+    monkeypatch.setenv("HOMEOSTAT_SERVER", NOBODY)
+    with hs.run("exp", capture=False) as run:
+        run.log_text("why not", "notes/why.txt")
+        run.log_text("x" * 2000, "long.txt")
+    with hs.run("exp", capture=False) as other:
+        hs.log(loss=1)
+    monkeypatch.delenv("HOMEOSTAT_SERVER")
+    assert "sent" in homeostat("sync").out
+    up = Up(homeostat.folder / ".homeostat").ready() if served else None
+    try:
+        rows = [line.split() for line in homeostat("runs", "files", run.id[:8]).out.splitlines()[1:3]]
+        assert rows == [["long.txt", "2,000"], ["notes/"]]
+        assert homeostat("runs", "files", run.id, "notes", "--json").json == [{"name": "why.txt", "size": 7}]
+        homeostat("runs", "files", run.id, "notes/why.txt", "--out", "why.txt")
+        assert (homeostat.folder / "why.txt").read_text() == "why not"
+        assert "there already" in homeostat("runs", "files", run.id, "x", "--out", "why.txt", status=1).err
+        assert "No such artifact" in homeostat("runs", "files", run.id, "x", "--out", "x", status=1).err
+        assert not (homeostat.folder / "x").exists()
+        assert "is a folder" in homeostat("runs", "files", run.id, "notes", "--out", "x", status=1).err
+        assert "has no files" in homeostat("runs", "files", other.id).out
+    finally:
+        if up is not None:
+            up.stop()
 
 
 def test_nan_is_not_the_same_as_no_value(homeostat: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from homeostat.cli.flags import command
 from homeostat.cli.output import Json, moment, number, print_json, print_table, progress
+from homeostat.cli.runfiles import files
 from homeostat.cli.session import Session
 from homeostat.domain.errors import BadRequest
 
@@ -44,6 +45,7 @@ def register(app: typer.Typer) -> None:
     runs = typer.Typer(help="Find, show, compare, export and delete tracked runs.", no_args_is_help=True)
     command(runs, "ls", settings=_SETTINGS)(ls)
     command(runs, "show", settings=_SETTINGS)(show)
+    command(runs, "files", settings=_SETTINGS)(files)
     command(runs, "diff", settings=_SETTINGS)(diff)
     command(runs, "best", settings=_SETTINGS)(best)
     command(runs, "export", settings=_SETTINGS)(export)
@@ -148,7 +150,9 @@ def _show_value(run: RunSummary, value: LoggedValue, as_json: bool) -> None:
         typer.echo()
         print_table(columns, rows)
     if value.file:
-        typer.echo(f"It is the file {value.file} of run/{run.id}.")
+        typer.echo(
+            f"It is a file: homeostat runs files {run.id[:8]} {value.file} --out {Path(value.file).name}"
+        )
 
 
 def diff(

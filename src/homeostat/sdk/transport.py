@@ -80,7 +80,7 @@ class Transport:
             method: The HTTP method.
             path: Where to.
             repeatable: Whether doing it twice does no more than doing it once.
-            into: A file to write the body to, a piece at a time, in place of returning it.
+            into: A file to write the body to, a piece at a time, in place of returning it; seekable, if repeatable.
             parts: More for ``httpx.Client.request``; its ``content`` may be a seekable file.
 
         Raises:
@@ -92,7 +92,7 @@ class Transport:
         until = self._clock.monotonic() + self._patience
         while True:
             try:
-                response = self._asked(method, url, into, parts)
+                response = self._asked(method, url, into, parts, repeatable)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
                 raise StoreUnavailable(
                     f"no Homeostat answers at {_base(url)}",
@@ -114,7 +114,9 @@ class Transport:
                 return response.content if into is None else b""
             raise _error(response)
 
-    def _asked(self, method: str, url: str, into: BinaryIO | None, parts: dict[str, Any]) -> httpx.Response:
+    def _asked(
+        self, method: str, url: str, into: BinaryIO | None, parts: dict[str, Any], repeatable: bool
+    ) -> httpx.Response:
         content = parts.get("content")
         if content is not None and hasattr(content, "seek"):
             content.seek(0)
@@ -125,8 +127,9 @@ class Transport:
             if not response.is_success:
                 response.read()
                 return response
-            into.seek(0)
-            into.truncate()
+            if repeatable:  # it may hold what came the time before
+                into.seek(0)
+                into.truncate()
             for piece in response.iter_bytes():
                 into.write(piece)
         return response
@@ -163,7 +166,9 @@ def _base(url: str) -> str:
 def _error(response: httpx.Response) -> HomeostatError:
     """The error that an answer tells of."""
     try:
-        told = msgspec.json.decode(response.content)["error"]
+        body = msgspec.json.decode(response.content)
+        # What is asked over MLflow's protocol is refused in its form.
+        told = {"code": "", **body} if "error_code" in body else body["error"]
         code, message, remedy = told["code"], told["message"], told.get("remedy", "")
     except (msgspec.DecodeError, KeyError, TypeError):
         text = response.text[:200].strip()

@@ -60,7 +60,7 @@ def logged_values(container: Container, id: str, key: str = "") -> list[LoggedVa
         NotFound: there is no such run, or no such value.
     """
     places: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
-    root = _root(container, id)
+    root = root_of(container, id)
     folder = f"{shown.FOLDER}/{key}" if key else shown.FOLDER
     below: tuple[Where, ...] = ("path", ">=", f"{folder}/"), ("path", "<", f"{folder}0")
     for (path,) in container.store.pick(ArtifactFile, ["path"], ("root", "=", root), *below) if root else ():
@@ -97,7 +97,7 @@ def _content(container: Container, root: str, path: str) -> bytes:
     return b"".join(artifacts.content(container, file)) if file and file.size <= _LARGEST else b""
 
 
-def _root(container: Container, id: str) -> str:
+def root_of(container: Container, id: str) -> str:
     """Where the run's files are; empty: not at this server."""
     experiment = container.store.get(Experiment, run(container, id).experiment)
     return here(run_root(experiment.artifacts, id)) if experiment is not None else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -13,6 +13,7 @@ from homeostat.domain.errors import StoreUnavailable
 from homeostat.sdk.transport import Transport
 
 if TYPE_CHECKING:
+    from homeostat.app.artifacts import Entry
     from homeostat.app.container import Container
     from homeostat.app.settings import Settings
     from homeostat.app.tracking.curves import Heap, Points
@@ -52,6 +53,12 @@ class Runs(Protocol):
 
     def values(self, id: str, key: str = "") -> list[LoggedValue]:
         """What is logged to a run beside numbers."""
+
+    def files(self, id: str, path: str = "") -> list[Entry]:
+        """What is in a folder of a run's files; nothing when there is no such folder."""
+
+    def fetch(self, id: str, path: str, into: BinaryIO) -> None:
+        """Write one of a run's files to another."""
 
     def delete(self, id: str) -> None:
         """Delete a run; it can be restored until ``homeostat gc`` removes it."""
@@ -125,6 +132,22 @@ class RemoteRuns:
         from homeostat.app.tracking.values import LoggedValue
 
         return msgspec.json.decode(self._get(id, "values", key=key), type=list[LoggedValue])
+
+    def files(self, id: str, path: str = "") -> list[Entry]:
+        """What is in a folder of a run's files."""
+        from homeostat.app.artifacts import Entry
+
+        query = {"run_id": id, "path": path}
+        answer = self._transport.send("GET", "/api/2.0/mlflow/artifacts/list", params=query, repeatable=True)
+        return [
+            Entry(one["path"].rpartition("/")[2], None if one["is_dir"] else int(one.get("file_size", 0)))
+            for one in msgspec.json.decode(answer).get("files", [])
+        ]
+
+    def fetch(self, id: str, path: str, into: BinaryIO) -> None:
+        """Write one of a run's files to another."""
+        query = {"run_uuid": id, "path": path}
+        self._transport.send("GET", "/get-artifact", params=query, into=into)
 
     def delete(self, id: str) -> None:
         """Delete a run."""
@@ -204,6 +227,23 @@ class LocalRuns:
         from homeostat.app.tracking.values import logged_values
 
         return logged_values(self._container, id, key)
+
+    def files(self, id: str, path: str = "") -> list[Entry]:
+        """What is in a folder of a run's files."""
+        from homeostat.app.artifacts import listing
+        from homeostat.app.tracking.values import root_of
+
+        root = root_of(self._container, id)
+        return listing(self._container, f"{root}/{path}") if root else []
+
+    def fetch(self, id: str, path: str, into: BinaryIO) -> None:
+        """Write one of a run's files to another."""
+        from homeostat.app.artifacts import content, find
+        from homeostat.app.tracking.values import root_of
+
+        into.writelines(
+            content(self._container, find(self._container, f"{root_of(self._container, id)}/{path}"))
+        )
 
     def delete(self, id: str) -> None:
         """Delete a run."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from homeostat.adapters.blobs import FileBlobs, S3Blobs
+from homeostat.adapters.blobs.layout import place_of
+from homeostat.adapters.blobs.s3 import open_store
 from homeostat.adapters.clock import SystemClock
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import NotFound, StoreUnavailable
@@ -116,3 +118,13 @@ def test_an_s3_server_that_does_not_answer_is_named() -> None:
 def test_a_missing_bucket_is_unavailable(s3: dict[str, str]) -> None:
     with pytest.raises(StoreUnavailable, match="s3://nowhere"):
         S3Blobs("s3://nowhere/x", s3).put(b"data")
+
+
+def test_an_altered_object_is_a_miss(s3: dict[str, str]) -> None:
+    url = f"s3://bucket/{uuid.uuid4().hex}"
+    blobs = S3Blobs(url, s3)
+    digest = blobs.put(b"right")
+    open_store(url, dict(s3)).put(place_of(digest), b"wrong")
+    for read in (blobs.get, blobs.open):
+        with pytest.raises(NotFound, match="torn or altered"):
+            read(digest)

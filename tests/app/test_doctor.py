@@ -11,6 +11,7 @@ import pytest
 from homeostat.adapters.clock import SimulatedClock
 from homeostat.app.container import Container
 from homeostat.app.doctor import Check, diagnose
+from homeostat.app.serving import ModelServing
 from homeostat.app.settings import Settings
 from homeostat.domain.records import Cursor
 from tests.app.receiving import SECRET, receiving
@@ -69,6 +70,17 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     assert not found.ok
     assert str(port) in found.detail
     assert "HOMEOSTAT_PORT" in found.remedy
+
+
+def test_the_port_of_its_own_model_server_is_no_trouble(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        chosen = settings(tmp_path, serve_port=port)
+        with Container(chosen) as container:
+            ModelServing(container, "w1").beat("/nowhere/w1.sock", port)
+        found = checks(chosen)["serve_port"]
+    assert found.ok, found
+    assert "in use by this Homeostat" in found.detail
 
 
 def test_a_host_that_is_not_ours_is_named(tmp_path: Path) -> None:

@@ -209,7 +209,8 @@ def _port(container: Container, name: str) -> str:
                 remedy=f"Set {variable('host')} to an address of this machine, {variable(name)} above 1023",
             ) from error
         for lease in container.store.find(Lease):
-            if lease.address.rstrip("/").endswith(f":{port}"):
+            # A model server is known by its own socket, and says which port it shares with others.
+            if lease.address.rstrip("/").endswith(f":{port}") or lease.detail.get("port") == port:
                 return f"{host}:{port} is in use by this Homeostat (process {lease.pid})"
         raise _Failed(
             f"{host}:{port} is in use",

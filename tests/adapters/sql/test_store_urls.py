@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from homeostat.adapters.sql import SqlMetaStore
+from homeostat.adapters.sql.connect import meaning_of
 from homeostat.domain.errors import BadRequest, Busy, StoreUnavailable
 from homeostat.domain.records import Cursor
 
@@ -112,3 +116,13 @@ def test_of_transactions_that_wait_for_each_other_one_may_be_repeated(
     assert len(conflicts) == 1
     assert "Do it again" in str(conflicts[0])
     store.close()
+
+
+@pytest.mark.parametrize(
+    "said", ["database or disk is full", "could not extend file: No space left on device"]
+)
+def test_a_store_on_a_full_disk_asks_for_space(said: str) -> None:
+    raised = OperationalError("INSERT", {}, sqlite3.OperationalError(said))
+    found = meaning_of(raised, make_url("sqlite:////home/homeostat.db"))
+    assert isinstance(found, StoreUnavailable)
+    assert (said in found.message, found.remedy) == (True, "Free some space on its disk")

@@ -185,4 +185,6 @@ def meaning_of(error: SQLAlchemyError, url: URL) -> HomeostatError:
             f"the store {store} has been locked by another process for {WAIT_SECONDS} s",
             remedy="Find the process that holds a transaction open, and end it",
         )
+    if "disk is full" in text or "No space left" in text:
+        return StoreUnavailable(f"the store {store} failed: {text}", remedy="Free some space on its disk")
     return StoreUnavailable(f"the store {store} failed: {text}", remedy="Run: homeostat doctor")

@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook as Verifier
 
 from homeostat.adapters.clock import SimulatedClock
 from homeostat.adapters.notifiers import read_alerts
-from homeostat.app.alerts import acknowledge, alerts, open_alert, resolve_alert
+from homeostat.app.alerts import acknowledge, alerts, find_alert, open_alert, resolve_alert
 from homeostat.app.attending import attend
 from homeostat.app.container import Container
 from homeostat.app.reactors import react_all
@@ -24,6 +24,7 @@ from homeostat.app.settings import Settings
 from homeostat.app.silencing import end_silence, silence, silences
 from homeostat.app.telling import channels, deliver
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError, NotFound
+from homeostat.domain.notices import Notice, Told
 from homeostat.domain.records import Alert, Delivery
 from tests.app.receiving import SECRET, Receiver, receiving
 
@@ -118,6 +119,20 @@ def test_each_channel_hears_what_it_asked_for(container: Container, receiver: Re
     lines = read_alerts(container.settings.home / "logs" / "alerts.jsonl")
     assert [one.key for one in lines] == ["a", "b", "b", "a"]
     assert container.ledger.verify().ok
+
+
+def test_the_title_is_of_what_is_not_over(container: Container) -> None:
+    opened(container, "a")
+    opened(container, "b", "ticket")
+    a, b = (find_alert(container.store, key) for key in "ab")
+    both = [Told(1, "opened", a), Told(2, "opened", b), Told(3, "resolved", a)]
+
+    def title(*told: Told) -> str:
+        return Notice(id="n", group=a.subject, at=START, severity="page", told=[*told]).title
+
+    assert title(*both) == "[page] deployment/shop: b is wrong and 1 more"
+    assert title(*both, Told(4, "resolved", b)) == "[page] deployment/shop: resolved: a is wrong and 1 more"
+    assert title(both[0], both[2]) == "[page] deployment/shop: resolved: a is wrong"
 
 
 def test_of_what_raised_at_length_an_alert_says_the_first_line(container: Container) -> None:

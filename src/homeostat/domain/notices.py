@@ -46,11 +46,13 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """One line."""
+        """One line: the first alert that is not over, as it stands, and how many more there are."""
         if not self.told:
             return f"{self.group}: homeostat doctor tries whether this arrives"
-        first = self.told[0]
-        more = f" and {len(self.told) - 1} more" if len(self.told) > 1 else ""
+        newest = {one.alert.id: one for one in self.told}.values()
+        # What is over by now is told all the same, but is no headline.
+        first = next((one for one in newest if one.transition != "resolved"), next(iter(newest)))
+        more = f" and {len(newest) - 1} more" if len(newest) > 1 else ""
         return (
             f"[{self.severity}] {self.group}: {_VERBS.get(first.transition, '')}{first.alert.summary}{more}"
         )

@@ -108,5 +108,6 @@ if __name__ == "__main__":
         grpc_port=grpc_port,
         patience=patience,
         hangs=float(os.environ.get("HANGS", "60")),
+        otlp=os.environ.get("OTLP", ""),
     )
     sys.exit(0 if stored else 1)

@@ -15,7 +15,6 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from prometheus_client import Histogram
 
 from homeostat.app.container import Container
 from homeostat.app.leases import LOST, hold
@@ -24,6 +23,7 @@ from homeostat.domain.errors import Conflict, StoreUnavailable
 from homeostat.domain.records import Lease
 from homeostat.server import control as control_process
 from homeostat.server import succession
+from homeostat.server.telemetry import Telemetry
 from tests.server.ups import Up, environment, eventually
 
 
@@ -206,8 +206,8 @@ def test_one_whose_controller_stands_still_does_not_go_on(
     with Container(Settings(home=tmp_path / "home")) as container:
         lease = succession.take(container, "http://127.0.0.1:1")
         assert lease is not None
-        ticks = Histogram("ticks", "Turns.", registry=None)
-        background = control_process.Background(container, Stands(), lease, ticks)  # type: ignore[arg-type]  # it turns
+        telemetry = Telemetry(container)
+        background = control_process.Background(container, Stands(), lease, telemetry)  # type: ignore[arg-type]  # it turns
         assert background.goes_on()
         background.start()
         try:

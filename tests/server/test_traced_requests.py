@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import grpc
 import httpx
 import msgspec
-import pytest
 
 from homeostat.adapters.clock import ManualClock
 from homeostat.app.settings import Settings
@@ -28,6 +26,7 @@ from homeostat.server.protocols.messages import SERVICE, message
 from tests.engine.serving.fakes import NOON, ROW, FakeScorer, body, loaded
 from tests.engine.serving.test_plane import World
 from tests.engine.serving.test_tracing import Kept
+from tests.server.collecting import Collector
 from tests.server.listening import listening
 from tests.server.workers import free_port
 
@@ -41,32 +40,6 @@ ASKED = [
     ("/v1/models/flights:predict", INSTANCES),
     ("/invocations", INSTANCES),
 ]
-
-
-class Collector(BaseHTTPRequestHandler):
-    """Keeps what is exported."""
-
-    got: ClassVar[list[tuple[str, bytes]]] = []
-
-    def do_POST(self) -> None:
-        self.got.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
-
-
-@pytest.fixture
-def collector() -> Iterator[str]:
-    Collector.got = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 async def over_grpc(app: DataPlane) -> str:

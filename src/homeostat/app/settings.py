@@ -96,8 +96,8 @@ class Settings:
     otlp: Annotated[
         str,
         Help(
-            "Collector of OpenTelemetry that traces of predictions and of the loop go to, as http://127.0.0.1:4318.",
-            "none: one in ten seconds is kept here",
+            "Collector of OpenTelemetry that metrics, and traces of predictions and of the loop go to, as http://127.0.0.1:4318.",
+            "none: one trace in ten seconds is kept here",
         ),
     ] = ""
     country: Annotated[

@@ -26,16 +26,17 @@ from typing import TYPE_CHECKING, Final
 from homeostat.domain.errors import Conflict, HomeostatError
 from homeostat.domain.records import Lease
 from homeostat.server.keeping import CANNOT_RUN, PULSE, READY, STANDS_BY
+from homeostat.server.measured import PAUSE, tell
 from homeostat.server.worker import log_plainly, watch_parent
 
 if TYPE_CHECKING:
-    from prometheus_client import Histogram
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
     from homeostat.app.channels import Channel
     from homeostat.app.container import Container
     from homeostat.app.controller import Controller
     from homeostat.server.http import App
+    from homeostat.server.telemetry import Telemetry
 
 _TURN: Final = 1.0
 _HEARTBEAT: Final = 5.0
@@ -57,12 +58,14 @@ class Background:
         container: The ports.
         controller: What is turned.
         lease: What is kept alive.
-        ticks: Counts turns, and how long they take.
+        telemetry: Counts turns, and how long they take; a collector is told it where one is set.
     """
 
-    def __init__(self, container: Container, controller: Controller, lease: Lease, ticks: Histogram) -> None:
+    def __init__(
+        self, container: Container, controller: Controller, lease: Lease, telemetry: Telemetry
+    ) -> None:
         self._container, self._controller, self._lease = container, controller, lease
-        self._ticks = ticks
+        self._telemetry = telemetry
         self._turning: float | None = None
         self._stopped = Event()
         self._threads = [Thread(target=self._beat, name="heartbeat", daemon=True)]
@@ -75,6 +78,8 @@ class Background:
         ]
         if container.settings.lineage:
             self._senders.append(Thread(target=self._trace, name="lineage", daemon=True))
+        if container.settings.otlp:
+            self._senders.append(Thread(target=self._measure, name="metrics", daemon=True))
 
     def goes_on(self) -> bool:
         """Whether the controller turns, or does not take longer for a turn than any takes."""
@@ -96,7 +101,7 @@ class Background:
         while not self._stopped.wait(_TURN):
             self._turning = self._container.clock.monotonic()
             try:
-                with self._ticks.time():
+                with self._telemetry.ticks.time():
                     self._controller.tick()
             except Exception:  # noqa: BLE001 - it must go on, and says why it did not
                 _log.exception("the controller's turn failed, it is tried again")
@@ -122,6 +127,16 @@ class Background:
             except Exception as error:  # noqa: BLE001 - it must go on, and says why it did not
                 pause = min(pause * 2, _LONGEST)
                 _log.warning("lineage was not told, it is tried again: %s", error)
+
+    def _measure(self) -> None:
+        container, pause = self._container, _TURN
+        while not self._stopped.wait(pause):
+            pause = PAUSE
+            try:
+                families = self._telemetry.registry.collect()
+                tell(container.settings.otlp, families, self._telemetry.began, container.clock.wall())
+            except Exception:  # noqa: BLE001 - it must go on, and says why it did not
+                _log.exception("metrics could not be read, it is tried again")
 
     def _beat(self) -> None:
         from homeostat.server.succession import keep
@@ -256,7 +271,7 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
             if lease is None:
                 return  # it was told to stop
             _log.warning("the control process of this store ended; this one takes its place")
-        background = Background(container, controller, lease, api.telemetry.ticks)
+        background = Background(container, controller, lease, api.telemetry)
         background.start()
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -114,6 +114,7 @@ def main() -> None:
             settings.serve_port,
             serving,
             grpc_port=settings.grpc_port,
+            otlp=settings.otlp,
             ready=lambda: os.write(options.ready_fd, READY),
             must_serve=True,
         )

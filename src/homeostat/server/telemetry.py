@@ -39,11 +39,17 @@ class Telemetry:
 
     Args:
         container: The ports.
+
+    Attributes:
+        registry: What is scraped.
+        ticks: Counts turns, and how long they take.
+        began: Since when, in real time.
     """
 
     def __init__(self, container: Container) -> None:
         from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 
+        self.began = container.clock.wall()
         self.registry: CollectorRegistry = CollectorRegistry()
         self.ticks: Histogram = Histogram(
             "homeostat_tick_seconds",

@@ -27,9 +27,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.refs import is_name
+from homeostat.server.measured import PAUSE, tell
 
 if TYPE_CHECKING:
     from homeostat.engine.serving.plane import Plane
+    from homeostat.server.protocols.measures import Measures
 
 _POLL: Final = 0.5  # so that another machine's rollback reaches this one well within a second
 _FLUSH: Final = 0.5  # with the pause between two looks and a write, less than a second of predictions
@@ -119,6 +121,7 @@ async def serve(
     body_limit: int | None = None,
     patience: float = _PATIENCE,
     hangs: float = _HANGS,
+    otlp: str = "",
 ) -> bool:
     """Run a worker until it is told to stop; returns whether every prediction reached the log's store.
 
@@ -128,6 +131,7 @@ async def serve(
         must_serve: Whether to give up at once when what it is to serve cannot be loaded.
         patience: For how many seconds a client may send one request.
         hangs: After how many seconds in which it does not go on it says where, and ends.
+        otlp: Collector of OpenTelemetry that is told what ``/metrics`` tells; empty: none.
 
     Raises:
         HomeostatError: a port cannot be had; or what must be served cannot.
@@ -214,6 +218,8 @@ async def serve(
         asyncio.create_task(_every(_POLL, lambda: _telling(plane))),
         asyncio.create_task(_every(_HEARTBEAT, lambda: asyncio.to_thread(serving.beat, str(path), bound))),
     ]
+    if otlp:
+        tasks.append(asyncio.create_task(_every(PAUSE, lambda: _measuring(app.measures, otlp))))
     _log.info("worker %s answers on %s:%d and %s", worker, host, bound, path)
     try:
         await server.serve(sockets=[public])
@@ -273,6 +279,15 @@ async def _telling(plane: Plane) -> None:
             _log.warning("traces not kept: %s", plane.tracer.error)
 
 
+async def _measuring(measures: Measures, collector: str) -> None:
+    """Tell a collector what was measured."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    text, clock = measures.exposition().decode(), measures.clock
+    families = text_string_to_metric_families(text)
+    await asyncio.to_thread(tell, collector, families, measures.began, clock.wall())
+
+
 def _leave(serving: Serving) -> None:
     try:
         serving.leave()
@@ -313,6 +328,7 @@ def run(
     must_serve: bool = False,
     patience: float = _PATIENCE,
     hangs: float = _HANGS,
+    otlp: str = "",
 ) -> bool:
     """``serve`` on uvloop; threads switch so fast that background work does not show in latencies."""
     import uvloop
@@ -331,6 +347,7 @@ def run(
                 must_serve=must_serve,
                 patience=patience,
                 hangs=hangs,
+                otlp=otlp,
             )
         )
 
@@ -369,6 +386,7 @@ def main() -> None:
                 settings.serve_port,
                 lambda: ModelServing(container, options.worker),
                 grpc_port=settings.grpc_port,
+                otlp=settings.otlp,
             )
     except HomeostatError as error:
         _log.error("worker %s cannot run: %s", options.worker, error)

@@ -34,19 +34,24 @@ def tracer_of(settings: Settings, clock: Clock, container: Container | None = No
 
 def sent(collector: str) -> Keep:
     """To a collector over HTTP, in JSON."""
+    return lambda deployment, request: post(collector, "traces", request)
 
-    def keep(deployment: str, request: bytes) -> None:
-        import httpx
 
-        answer = httpx.post(
-            f"{collector}/v1/traces",
-            content=request,
-            headers={"content-type": "application/json"},
-            timeout=_PATIENCE,
-        )
-        answer.raise_for_status()
+def post(collector: str, signal: str, request: bytes) -> None:
+    """Send a collector a request of OTLP in JSON, of ``traces`` or ``metrics``.
 
-    return keep
+    Raises:
+        httpx.HTTPError: it does not take it.
+    """
+    import httpx
+
+    answer = httpx.post(
+        f"{collector}/v1/{signal}",
+        content=request,
+        headers={"content-type": "application/json"},
+        timeout=_PATIENCE,
+    )
+    answer.raise_for_status()
 
 
 def _stored(container: Container) -> Keep:

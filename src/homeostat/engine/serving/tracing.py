@@ -279,14 +279,18 @@ def described(attributes: Mapping[str, str | int]) -> list[dict[str, Any]]:
 
 def written(spans: Sequence[dict[str, Any]], scope: str) -> bytes:
     """Spans as one request of OTLP in JSON (https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding)."""
+    told = {"scope": {"name": scope, "version": VERSION}, "spans": spans}
+    return msgspec.json.encode({"resourceSpans": [{"resource": origin(), "scopeSpans": [told]}]})
+
+
+def origin() -> dict[str, Any]:
+    """This process, as OTLP names where something comes from."""
     about: dict[str, str | int] = {
         "service.name": "homeostat",
         "service.version": VERSION,
         "process.pid": os.getpid(),
     }
-    resource = {"attributes": described(about)}
-    told = {"scope": {"name": scope, "version": VERSION}, "spans": spans}
-    return msgspec.json.encode({"resourceSpans": [{"resource": resource, "scopeSpans": [told]}]})
+    return {"attributes": described(about)}
 
 
 def _value(value: str | int) -> dict[str, Any]:

@@ -50,10 +50,16 @@ class Measures:
 
     Args:
         plane: What answers.
+
+    Attributes:
+        clock: World and real time.
+        began: Since when it counts, in real time.
     """
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self.clock = plane.clock
+        self.began = plane.clock.wall()
         self._seconds: dict[tuple[str, int], Seconds] = {}
 
     def count(self, protocol: str, status: int, seconds: float) -> None:

@@ -135,6 +135,7 @@ def test_files_are_listed_and_fetched(
         assert not (homeostat.folder / "x").exists()
         assert "is a folder" in homeostat("runs", "files", run.id, "notes", "--out", "x", status=1).err
         assert "has no files" in homeostat("runs", "files", other.id).out
+        assert "is for one file" in homeostat("runs", "files", other.id, "--out", "x", status=1).err
     finally:
         if up is not None:
             up.stop()

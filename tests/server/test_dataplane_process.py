@@ -50,7 +50,7 @@ def test_predictions_that_cannot_be_stored_at_the_end_are_told(worker: Worker) -
     assert "1 predictions could not be stored" in (worker.home / "stderr").read_text()
 
 
-@pytest.mark.parametrize("before", ["fast", "slow"])  # in the event loop, and in a thread
+@pytest.mark.parametrize("before", ["fast", "slow", ""])  # in the event loop, in a thread, and at once
 def test_a_worker_whose_model_hangs_ends_and_says_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
@@ -58,7 +58,7 @@ def test_a_worker_whose_model_hangs_ends_and_says_where(
     write_deployments(tmp_path, FLIGHTS)
     worker = Worker(tmp_path).start()
     try:
-        for number in range(3):
+        for number in range(3 if before else 0):
             assert worker.ask(id=f"{before} {number}").status_code == 200
         with pytest.raises(httpx.TransportError):
             worker.ask(id="hang")

@@ -18,6 +18,7 @@ from typing import Final
 
 from homeostat.app.channels import Channel, parse_channels
 from homeostat.app.container import Container
+from homeostat.app.leases import here
 from homeostat.app.settings import Settings, variable
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
 from homeostat.domain.ids import new_id
@@ -210,7 +211,8 @@ def _port(container: Container, name: str) -> str:
             ) from error
         for lease in container.store.find(Lease):
             # A model server is known by its own socket, and says which port it shares with others.
-            if lease.address.rstrip("/").endswith(f":{port}") or lease.detail.get("port") == port:
+            of_port = lease.address.rstrip("/").endswith(f":{port}") or lease.detail.get("port") == port
+            if of_port and here(lease):
                 return f"{host}:{port} is in use by this Homeostat (process {lease.pid})"
         raise _Failed(
             f"{host}:{port} is in use",

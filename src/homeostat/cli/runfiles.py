@@ -10,7 +10,7 @@ import typer
 
 from homeostat.cli.output import Json, print_json, print_table
 from homeostat.cli.session import Session
-from homeostat.domain.errors import Conflict
+from homeostat.domain.errors import BadRequest, Conflict
 
 
 def files(
@@ -25,15 +25,17 @@ def files(
     """List the files of a run; given the path of one, show it: what was logged, and what was noted by itself."""
     from homeostat.sdk.tracking.reading import runs
 
+    if out is not None and not path:
+        raise BadRequest(
+            f"--out {out} is for one file", remedy=f"Name it: homeostat runs files {run} PATH --out {out}"
+        )
     if out is not None and out.exists():
         raise Conflict(f"{out} is there already", remedy="Name a file that is new")
     with runs(session.settings, server=session.server) as found:
         id = found.summary(run.removeprefix("run/")).id
         listed = found.files(id, path)
         if listed and out is not None:
-            raise Conflict(
-                f"{path or 'it'} is a folder", remedy=f"Name a file: homeostat runs files {id[:8]} {path}"
-            )
+            raise Conflict(f"{path} is a folder", remedy=f"Name a file: homeostat runs files {id[:8]} {path}")
         if listed or not path:
             if as_json:
                 print_json(listed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,9 +151,8 @@ def _show_value(run: RunSummary, value: LoggedValue, as_json: bool) -> None:
         typer.echo()
         print_table(columns, rows)
     if value.file:
-        typer.echo(
-            f"It is a file: homeostat runs files {run.id[:8]} {value.file} --out {Path(value.file).name}"
-        )
+        named = [run.id[:8], value.file, "--out", Path(value.file).name]
+        typer.echo(f"It is a file: homeostat runs files {shlex.join(named)}")
 
 
 def diff(

@@ -208,7 +208,7 @@ def test_a_model_whose_calls_take_long_runs_beside_the_event_loop() -> None:
             lasts = milliseconds
             await world.ask("a")
             found.append(endpoint.threaded)
-        assert found == [False, False, False, True, True, False, False]
+        assert found == [True, False, False, True, True, False, False]
         await world.plane.close()
 
     world, lasts = World(), 1

@@ -236,7 +236,7 @@ def _edges(column: Floats) -> Floats:
     known = column[~np.isnan(column)]
     values = np.unique(known)
     if len(values) <= _BINS:
-        return (values[1:] + values[:-1]) / 2
+        return values[:-1]  # what equals one is below it
     found: Floats = np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1], method="inverted_cdf")
     return found
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import Any, Final
 
 import msgspec
@@ -141,7 +142,7 @@ class Endpoint:
     ) -> None:
         self.live = live
         self.counts = Counts()
-        self.threaded = False
+        self.threaded = True  # until a batch was fast
         self.degraded: Degraded | None = None
         self._clock = clock
         self._record = record
@@ -150,7 +151,7 @@ class Endpoint:
         self._max_wait = max_wait
         self._pace = _Pace()
         self._began: float | None = None  # the batch that the model has now
-        self._took = 0.0
+        self._took = inf
         self._waiting: deque[tuple[Prediction, _Ask]] = deque()
         self._shadows = ShadowLane(record, lambda: bool(self._waiting), self.counts)
         self._arrived = asyncio.Event()

@@ -186,5 +186,4 @@ def _status(error: Exception) -> int:
 
 def message(error: Exception) -> str:
     """An error as one line for a log or an answer."""
-    first = next(iter(str(error).strip().splitlines()), "")
-    return f"{type(error).__name__}: {first}"[:500]
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -288,9 +290,17 @@ def origin() -> dict[str, Any]:
     about: dict[str, str | int] = {
         "service.name": "homeostat",
         "service.version": VERSION,
+        "service.instance.id": _instance(os.getpid()),
+        "host.name": socket.gethostname(),
         "process.pid": os.getpid(),
     }
     return {"attributes": described(about)}
+
+
+@cache
+def _instance(pid: int) -> str:
+    """What tells a process from any other, of this machine or another: containers have the same names and numbers."""
+    return _digits(16)
 
 
 def _value(value: str | int) -> dict[str, Any]:

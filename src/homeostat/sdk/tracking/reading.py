@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from homeostat.domain.errors import StoreUnavailable
+from homeostat.domain.errors import NotFound, StoreUnavailable
 from homeostat.sdk.transport import Transport
 
 if TYPE_CHECKING:
@@ -241,9 +241,12 @@ class LocalRuns:
         from homeostat.app.artifacts import content, find
         from homeostat.app.tracking.values import root_of
 
-        into.writelines(
-            content(self._container, find(self._container, f"{root_of(self._container, id)}/{path}"))
-        )
+        root = root_of(self._container, id)
+        if not root:
+            raise NotFound(
+                f"the files of run/{id} are not kept here", remedy="Fetch them from where they are"
+            )
+        into.writelines(content(self._container, find(self._container, f"{root}/{path}")))
 
     def delete(self, id: str) -> None:
         """Delete a run."""

@@ -31,7 +31,11 @@ class Blobs(Protocol):
         """
 
     def put_file(self, file: BinaryIO) -> str:
-        """Store all that a seekable file holds, as ``put`` does, a piece at a time."""
+        """Store all that a seekable file holds, as ``put`` does, a piece at a time.
+
+        Raises:
+            Conflict: it changed while it was read; nothing is stored.
+        """
 
     def open(self, digest: str) -> BinaryIO:
         """A file with the bytes of ``digest``, checked against it as by ``get``, but read a piece at a time.

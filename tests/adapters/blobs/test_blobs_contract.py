@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ from homeostat.adapters.blobs.layout import place_of
 from homeostat.adapters.blobs.s3 import open_store
 from homeostat.adapters.clock import SystemClock
 from homeostat.domain.digests import digest_bytes
-from homeostat.domain.errors import NotFound, StoreUnavailable
+from homeostat.domain.errors import Conflict, NotFound, StoreUnavailable
 from homeostat.ports.blobs import Blobs
 from tests.adapters.blobs.s3_server import s3
 
@@ -49,6 +50,24 @@ def test_files_come_and_go_as_bytes_do(blobs: Blobs, data: bytes) -> None:
     assert blobs.get(digest) == data
     assert blobs.put_file(io.BytesIO(data)) == blobs.put(data) == digest
     assert [blob.size for blob in blobs.stored()] == [len(data)]
+
+
+class Changing(io.BytesIO):
+    """A file that another writes to once it was read for the first time."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        piece = super().read(size)
+        if not piece:
+            self.getbuffer()[:1] = b"y"
+        return piece
+
+
+@pytest.mark.parametrize("size", [100, 20 << 20])
+def test_a_file_that_changes_while_it_is_read_is_not_stored(blobs: Blobs, tmp_path: Path, size: int) -> None:
+    with pytest.raises(Conflict, match="changed while it was read"):
+        blobs.put_file(Changing(b"x" * size))
+    assert list(blobs.stored()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_put_again_changes_nothing(blobs: Blobs) -> None:
@@ -128,3 +147,14 @@ def test_an_altered_object_is_a_miss(s3: dict[str, str]) -> None:
     for read in (blobs.get, blobs.open):
         with pytest.raises(NotFound, match="torn or altered"):
             read(digest)
+
+
+def test_a_local_disk_that_is_full_is_not_the_object_stores(s3: dict[str, str]) -> None:
+    blobs, limits = S3Blobs(f"s3://bucket/{uuid.uuid4().hex}", s3), resource.getrlimit(resource.RLIMIT_FSIZE)
+    digest = blobs.put(bytes(1 << 20))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable, match=r"of this machine: .*TMPDIR"):
+            blobs.open(digest)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
+from typing import BinaryIO
 
 import pytest
 
@@ -82,6 +83,20 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [blob.digest for blob in blobs.stored()] == [small]
     assert [path for path in tmp_path.rglob(".*") if path.is_file()] == []
+
+
+def test_a_blob_that_cannot_be_read_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs, opened = FileBlobs(tmp_path), []
+
+    def broken(file: BinaryIO) -> str:
+        opened.append(file)
+        raise OSError(5, "Input/output error")
+
+    digest = blobs.put(b"data")
+    monkeypatch.setattr("homeostat.adapters.blobs.file.digest_file", broken)
+    with pytest.raises(OSError, match="Input/output"):
+        blobs.open(digest)
+    assert [file.closed for file in opened] == [True]
 
 
 def test_what_is_put_while_it_is_being_discarded_is_there(tmp_path: Path) -> None:

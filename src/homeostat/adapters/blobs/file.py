@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from homeostat.adapters.blobs.layout import altered, digest_at, missing, place_of
+from homeostat.adapters.blobs.layout import Unchanged, altered, digest_at, missing, place_of
 from homeostat.domain.digests import digest_bytes, digest_file
 from homeostat.domain.errors import NotFound, StoreUnavailable
 from homeostat.ports.blobs import Stored
@@ -43,12 +43,17 @@ class FileBlobs:
         return self.put_file(io.BytesIO(data))
 
     def put_file(self, file: BinaryIO) -> str:
-        """Store what a file holds, as ``put`` does."""
+        """Store what a file holds, as ``put`` does.
+
+        Raises:
+            Conflict: it changed while it was read.
+            StoreUnavailable: the disk does not take it; nothing is left behind.
+        """
         digest = digest_file(file)
         target = self._root / place_of(digest)
         try:
             if not self._renewed(target) or not self._whole(digest):
-                self._write(target, file)
+                self._write(target, Unchanged(file, digest))
         except OSError as error:
             raise StoreUnavailable(
                 f"cannot write blob {digest} below {self._root}: {error.strerror}",
@@ -74,9 +79,12 @@ class FileBlobs:
             file = path.open("rb")
         except FileNotFoundError:
             raise missing(digest) from None
-        if digest_file(file) != digest:
+        try:
+            if digest_file(file) != digest:
+                raise altered(digest, str(path))
+        except BaseException:
             file.close()
-            raise altered(digest, str(path))
+            raise
         return file
 
     def exists(self, digest: str) -> bool:
@@ -134,7 +142,7 @@ class FileBlobs:
         finally:
             os.close(descriptor)
 
-    def _write(self, target: Path, source: BinaryIO) -> None:
+    def _write(self, target: Path, source: Unchanged) -> None:
         made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name[:16]}-{secrets.token_hex(8)}")

@@ -6,13 +6,15 @@ condition, so one that is put again in the moment between the two requests of ``
 
 from __future__ import annotations
 
+import contextlib
+import io
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
-from homeostat.adapters.blobs.layout import altered, digest_at, missing, place_of
+from homeostat.adapters.blobs.layout import Unchanged, altered, digest_at, missing, place_of
 from homeostat.domain.digests import digest_bytes, digest_file
 from homeostat.domain.errors import HomeostatError, NotFound, StoreUnavailable
 from homeostat.ports.blobs import Stored
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
 
 _PART: Final = 8 << 20
+_PARTS: Final = 9_000  # S3 takes 10,000 at most
 _AT_ONCE: Final = 4
 
 
@@ -62,29 +65,55 @@ class S3Blobs:
         """Store what a file holds, in parts where it is large; it appears once all are there.
 
         Raises:
+            Conflict: it changed while it was read.
             StoreUnavailable: the object store does not take it.
         """
         digest = digest_file(file)
-        with answering(self._url):
-            self._store.put(place_of(digest), file, chunk_size=_PART, max_concurrency=_AT_ONCE)
+        part = max(_PART, file.seek(0, io.SEEK_END) // _PARTS)
+        file.seek(0)
+        source = Unchanged(file, digest)
+        try:
+            with answering(self._url):
+                self._store.put(
+                    place_of(digest), cast("IO[bytes]", source), chunk_size=part, max_concurrency=_AT_ONCE
+                )
+        except StoreUnavailable:
+            source.check()
+            raise
         return digest
 
     def open(self, digest: str) -> BinaryIO:
-        """The bytes of ``digest``, checked against it, in a temporary file of this machine."""
-        file = cast("BinaryIO", TemporaryFile())  # noqa: SIM115 - the caller closes it
+        """The bytes of ``digest``, checked against it, in a temporary file of this machine.
+
+        Raises:
+            StoreUnavailable: the object store does not give it, or the disk of this machine does not take it.
+        """
         try:
-            with answering(self._url):
-                try:
-                    for piece in self._store.get(place_of(digest)).stream(_PART):
-                        file.write(piece)
-                except FileNotFoundError:
-                    raise missing(digest) from None
-            if digest_file(file) != digest:
-                raise altered(digest, self._url)
-        except BaseException:
-            file.close()
-            raise
+            file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
+            try:
+                for piece in self._pieces(digest):
+                    file.write(piece)
+                if digest_file(file) != digest:
+                    raise altered(digest, self._url)
+            except BaseException:
+                with contextlib.suppress(OSError):  # what a full disk did not take is still to be written
+                    file.close()
+                raise
+        except OSError as error:
+            raise StoreUnavailable(
+                f"blob {digest} cannot be kept in {tempfile.tempdir or 'a temporary folder'} of this machine: "
+                f"{error.strerror or error}",
+                remedy="Free some space there, or name a folder that has some with TMPDIR",
+            ) from error
         return file
+
+    def _pieces(self, digest: str) -> Iterator[bytes | memoryview]:
+        # What is done with a piece is not done within: an error of it is none of the object store's.
+        with answering(self._url):
+            try:
+                yield from self._store.get(place_of(digest)).stream(_PART)
+            except FileNotFoundError:
+                raise missing(digest) from None
 
     def exists(self, digest: str) -> bool:
         """Whether there is an object for ``digest``; its content is not read."""

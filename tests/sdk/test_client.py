@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -226,6 +228,37 @@ def test_patience_ends() -> None:
         with pytest.raises(hs.StoreUnavailable, match="broke"):
             client.health()
         assert len(asked) >= 2
+
+
+def test_an_import_that_takes_long_may_be_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeostat.sdk.registry._LONG", 0.2)
+    late = pytest.raises(
+        hs.StoreUnavailable, match=r"in time\. It goes on at the server; .* the same version"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = hs.Client(f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with client, late:
+            client.import_directory("m", tmp_path)
+
+
+def test_a_disk_that_does_not_take_a_model_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "large.bin").write_bytes(bytes(2 << 20))
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2097152\r\n\r\n" + bytes(2 << 20)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with serving([answer]) as (url, asked), hs.Client(url) as client:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+        try:
+            with pytest.raises(hs.StoreUnavailable, match=rf"below {tmp_path}: .*\. Free some space there"):
+                client.export("m", tmp_path / "out")
+            with pytest.raises(hs.StoreUnavailable, match="or name a folder that has some with TMPDIR"):
+                client.import_directory("m", tmp_path / "model")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert asked == ["GET /models/m/versions/latest/files?layout=mlflow"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_nobody_there() -> None:

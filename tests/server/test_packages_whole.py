@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import filecmp
 import io
+import resource
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from homeostat.app.settings import Settings
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import ModelVersion
 from homeostat.sdk.client import Client
+from homeostat.server import transfers
 from homeostat.server.api import Api
 from tests.server.asking import Answer, ask
 from tests.server.ups import Up
@@ -80,8 +84,9 @@ def test_a_package_comes_back_as_it_went_in(app: Api, container: Container) -> N
 
 def test_what_is_cut_off_leaves_nothing(app: Api, container: Container) -> None:
     data = packed(FILES)
+    assert asked(app, "POST", "/models/m/import", body=[b"no tar"]).status == 400
     assert container.store.count(ModelVersion) == 0
-    before = sorted(container.settings.home.rglob("*"))
+    before, opened = sorted(container.settings.home.rglob("*")), Process().num_fds()
     assert asked(app, "POST", "/models/m/import", body=pieces(data)[:9], whole=False).status in (0, 400)
     answer = asked(app, "POST", "/models/m/import", body=pieces(data)[:9])
     assert answer.status == 400
@@ -91,6 +96,39 @@ def test_what_is_cut_off_leaves_nothing(app: Api, container: Container) -> None:
     assert (answer.status, answer.json["error"]["code"]) == (415, "unsupported_encoding")
     assert container.store.count(ModelVersion) == 0
     assert sorted(container.settings.home.rglob("*")) == before
+    assert Process().num_fds() == opened  # temporary files have no names
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(
+    app: Api, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, home = packed(FILES), container.settings.home
+    assert asked(app, "POST", "/models/m/import", body=pieces(data)).status == 200
+    assert asked(app, "GET", "/models/m/versions/1/files").status == 200
+    opened = Process().num_fds()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, limits[1]))
+    try:
+        taken = asked(app, "POST", "/models/m/import", body=pieces(data))
+        given = asked(app, "GET", "/models/m/versions/1/files", "layout=package")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    length = {"content-length": str(1 << 60)}
+    large = asked(app, "POST", "/models/m/import", body=pieces(data), headers=length)
+    free = iter([1 << 40, 1 << 40, 1 << 20])
+    monkeypatch.setattr(transfers, "_LOOK", 1 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+    filled = asked(app, "POST", "/models/m/import", body=pieces(data))
+    for answer, message in (
+        (taken, f"the body cannot be kept below {home}"),
+        (given, f"the package cannot be kept below {home}"),
+        (large, f"the body does not fit below {home}"),
+        (filled, f"the body does not fit below {home}: 1 MiB are free"),
+    ):
+        assert (answer.status, answer.json["error"]["code"]) == (503, "store_unavailable")
+        assert answer.json["error"]["message"].startswith(message)
+        assert answer.json["error"]["remedy"] == "Free some space there"
+    assert Process().num_fds() == opened
 
 
 @pytest.fixture

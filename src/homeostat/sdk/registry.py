@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -103,12 +102,14 @@ class Registry(Calls):
         Raises:
             NotFound: there is no such version, or its files are not kept there.
             Conflict: the folder holds something, or MLflow has no flavor for such a model.
+            StoreUnavailable: no answer came, or the disk does not take the files, of which it holds two for a while.
         """
-        from homeostat.app.registry.trees import check_free, from_tar, write_tree
+        from homeostat.app.registry.disk import kept
+        from homeostat.app.registry.trees import check_free, from_tar, place_by, write_tree
 
         check_free(Path(folder))
         path = f"/models/{quote(model)}/versions/{quote(at)}/files"
-        with TemporaryFile() as file:
+        with kept("the files", place_by(Path(folder))) as file, file:
             self._transport.send(
                 "GET", path, params={"layout": layout}, into=file, timeout=_LONG, repeatable=True
             )
@@ -117,13 +118,31 @@ class Registry(Calls):
         return len(files)
 
     def import_directory(self, model: str, folder: str | PathLike[str]) -> ModelVersion:
-        """Make an MLflow model directory a version; the same again gives the same version."""
+        """Make an MLflow model directory a version; the same again gives the same version.
+
+        Args:
+            model: Its name.
+            folder: The directory; it goes by way of the folder for temporary files, which TMPDIR names.
+
+        Raises:
+            BadRequest: it is no model directory.
+            Unsafe: its ``MLmodel`` file does not describe a model.
+            StoreUnavailable: no answer came, or the disk here or there does not take the files.
+        """
+        from homeostat.app.registry.disk import kept
         from homeostat.app.registry.trees import read_tree, to_tar
 
-        with TemporaryFile() as file:
+        remedy = "Free some space there, or name a folder that has some with TMPDIR"
+        with kept("the directory", None, remedy) as file, file:
             to_tar(read_tree(Path(folder)), file)
-            path = f"/models/{quote(model)}/import"
-            answer = self._transport.send("POST", path, content=file, timeout=_LONG, repeatable=True)
+            answer = self._transport.send(
+                "POST",
+                f"/models/{quote(model)}/import",
+                content=file,
+                timeout=_LONG,
+                repeatable=True,
+                late="It goes on at the server; import the same again, which gives the same version",
+            )
         return msgspec.json.decode(answer, type=ModelVersion)
 
     def alias(self, model: str, alias: str, version: int | None, *, actor: str = "user") -> ModelShown:

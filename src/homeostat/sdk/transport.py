@@ -72,6 +72,7 @@ class Transport:
         *,
         repeatable: bool = False,
         into: BinaryIO | None = None,
+        late: str = "Look at its log, or wait",
         **parts: Any,
     ) -> bytes:
         """The body of the answer; ``path`` may be a whole URL.
@@ -81,6 +82,7 @@ class Transport:
             path: Where to.
             repeatable: Whether doing it twice does no more than doing it once.
             into: A file to write the body to, a piece at a time, in place of returning it; seekable, if repeatable.
+            late: What to do where no answer comes in time.
             parts: More for ``httpx.Client.request``; its ``content`` may be a seekable file.
 
         Raises:
@@ -100,7 +102,7 @@ class Transport:
                 ) from error
             except httpx.TimeoutException as error:
                 raise StoreUnavailable(
-                    f"{_base(url)} did not answer {method} {path} in time", remedy="Look at its log, or wait"
+                    f"{_base(url)} did not answer {method} {path} in time", remedy=late
                 ) from error
             except httpx.HTTPError as error:
                 if not repeatable or self._clock.monotonic() > until:

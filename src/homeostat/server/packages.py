@@ -8,13 +8,13 @@ import msgspec
 
 from homeostat.app import modelcard, signatures
 from homeostat.app.registry.directories import Layout, export_files, import_directory
+from homeostat.app.registry.disk import kept
 from homeostat.app.registry.trees import from_tar, to_tar
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion
 from homeostat.engine.registry.card import Card
 from homeostat.engine.registry.signing import Signed
 from homeostat.server.calls import Call, Vouching
-from homeostat.server.transfers import temporary
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
@@ -27,12 +27,8 @@ def export(container: Container, call: Call) -> BinaryIO:
     if layout not in ("mlflow", "package"):
         raise BadRequest(f"{layout!r} is no layout", field="layout", remedy="Use mlflow or package")
     files = export_files(container, call.path["name"], call.path["version"], cast("Layout", layout))
-    file = temporary(container.settings.home)
-    try:
+    with kept("the package", container.settings.home) as file:
         to_tar(files, file)
-    except BaseException:
-        file.close()
-        raise
     return file
 
 

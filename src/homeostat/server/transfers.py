@@ -6,15 +6,15 @@ So what is wrong with a body is known before anything of it is kept, and what is
 from __future__ import annotations
 
 import asyncio
-import errno
+import shutil
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from starlette.responses import StreamingResponse
 
+from homeostat.app.registry.disk import kept
 from homeostat.domain.errors import StoreUnavailable
 from homeostat.server.http import ENCODING, Disconnected, HttpError, Receive, Scope, header
 
@@ -22,12 +22,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 _PIECE: Final = 1 << 20
-
-
-def temporary(home: Path) -> BinaryIO:
-    """A new file in the home, where there is space for what the store is to hold; closing it removes it."""
-    home.mkdir(parents=True, exist_ok=True)
-    return cast("BinaryIO", TemporaryFile(dir=home))
+_LOOK: Final = 64 << 20  # bytes after which to look at the disk again
+_SPARE: Final = 256 << 20  # bytes that are left for the database and the logs
 
 
 async def receive_file(scope: Scope, receive: Receive, home: Path, pool: Executor) -> BinaryIO:
@@ -35,7 +31,7 @@ async def receive_file(scope: Scope, receive: Receive, home: Path, pool: Executo
 
     Raises:
         HttpError: 415, it is compressed.
-        StoreUnavailable: the disk does not take it.
+        StoreUnavailable: the disk does not take it, or would be full with it.
         Disconnected: the client is gone.
     """
     if header(scope, ENCODING).strip().lower() not in (b"", b"identity"):
@@ -43,10 +39,11 @@ async def receive_file(scope: Scope, receive: Receive, home: Path, pool: Executo
             415, "unsupported_encoding", "a file is not read compressed", remedy="Send it as it is"
         )
     loop = asyncio.get_running_loop()
-    file = temporary(home)
+    said = header(scope, b"content-length")
     parts: list[bytes] = []
-    held, more = 0, True
-    try:
+    held, more, left = 0, True, 0
+    with kept("the body", home) as file:
+        _spare(home, int(said) if said.isdigit() else 0)
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -56,19 +53,22 @@ async def receive_file(scope: Scope, receive: Receive, home: Path, pool: Executo
             held += len(part)
             if held >= _PIECE or not more:
                 await loop.run_in_executor(pool, file.writelines, parts)
+                left += held
                 parts, held = [], 0
+            if left >= _LOOK:
+                _spare(home, left := 0)
         await loop.run_in_executor(pool, file.flush)
-    except OSError as error:
-        file.close()
-        full = error.errno == errno.ENOSPC
-        raise StoreUnavailable(
-            f"the body cannot be kept below {home}: {error.strerror}",
-            remedy="Free some space there" if full else "Look at the server's log",
-        ) from error
-    except BaseException:
-        file.close()
-        raise
     return file
+
+
+def _spare(home: Path, size: int) -> None:
+    """Refuse so many bytes where they would leave the disk next to full."""
+    free = shutil.disk_usage(home).free
+    if free - _SPARE < size:
+        raise StoreUnavailable(
+            f"the body does not fit below {home}: {free >> 20:,} MiB are free, of which {_SPARE >> 20} stay so",
+            remedy="Free some space there",
+        )
 
 
 def send_file(file: BinaryIO, media: str, pool: Executor) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from homeostat.app.logged_models import create_logged_model, logged_model_data
 from homeostat.app.registry import models, versions
 from homeostat.app.registry.comparing import compare
 from homeostat.app.registry.contents import whole_version
+from homeostat.app.registry.directories import import_directory
+from homeostat.app.registry.trees import held
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import Unsafe
 from homeostat.engine.registry import flavors
@@ -86,3 +89,18 @@ def test_a_logged_model_whose_versions_somebody_wrote_over_is_registered(
     versions.create(container, "m", f"models:/{model.id}", logged_model=model.id)
     told = logged_model_data(container, [model.id])[model.id].tags["mlflow.modelVersions"]
     assert '"name": "m"' in told
+
+
+def test_of_a_file_of_any_size_no_more_is_read_than_is_shown(container: Container) -> None:
+    described = b"flavors: {x: {}}\nsaved_input_example_info: {artifact_path: large.json}\n"
+    large = b"polars==1.2.3\n" + b"#" * (10 * flavors.LARGEST)
+    made = import_directory(
+        container, "m", held({"MLmodel": described, "large.json": large, "requirements.txt": large})
+    )
+    tracemalloc.start()
+    shown = whole_version(container, "m", str(made.version))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert shown.contents.environment == {}
+    assert shown.contents.example == {}
+    assert most < 4 * flavors.LARGEST

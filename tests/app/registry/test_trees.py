@@ -6,7 +6,7 @@ import io
 import tarfile
 import tracemalloc
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -25,9 +25,9 @@ def packed(files: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def tar_of(*entries: tarfile.TarInfo) -> bytes:
+def tar_of(*entries: tarfile.TarInfo, format: int = tarfile.GNU_FORMAT, **more: Any) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+    with tarfile.open(fileobj=buffer, mode="w", format=format, **more) as tar:
         for entry in entries:
             tar.addfile(entry)
     return buffer.getvalue()
@@ -82,8 +82,12 @@ def test_a_tar_whose_files_are_larger_than_it_is_refused() -> None:
     header[398:410] = b"%011o\0" % 0
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
-    with pytest.raises(BadRequest, match="neither a file"):
+    with pytest.raises(BadRequest, match="sparse file: 'big'"):
         unpacked(bytes(header) + bytes(1024))
+    mapped = tarfile.TarInfo("mapped")
+    mapped.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    with pytest.raises(BadRequest, match="a sparse file"):
+        unpacked(tar_of(mapped, format=tarfile.PAX_FORMAT))
     with pytest.raises(BadRequest, match="no path"):
         unpacked(tar_of(tarfile.TarInfo("a\udcff")))
 
@@ -94,10 +98,50 @@ def test_names_and_their_number_do_not_decide_on_memory(kind: bytes, monkeypatch
     said.type, said.size = kind, 50 << 20
     with pytest.raises(BadRequest, match="a name in the tar file is too long"):
         unpacked(tar_of(said)[:512] + bytes(60 << 20))
-    monkeypatch.setattr(trees, "_MOST", 3)
+    monkeypatch.setattr(trees, "MOST", 3)
     assert len(unpacked(packed(dict.fromkeys("abc", b"")))) == 3
     with pytest.raises(BadRequest, match="more than 3 files"):
         unpacked(packed(dict.fromkeys("abcd", b"")))
+    with pytest.raises(BadRequest, match="headers for all"):
+        unpacked(tar_of(tarfile.TarInfo("a"), format=tarfile.PAX_FORMAT, pax_headers={"comment": "x"}))
+
+
+def test_what_is_said_of_files_is_not_kept() -> None:
+    entries = [tarfile.TarInfo(f"{number}") for number in range(1_000)]
+    for entry in entries:
+        entry.pax_headers = {"comment": "x" * 7_000}
+    data = io.BytesIO(tar_of(*entries, format=tarfile.PAX_FORMAT))
+    tracemalloc.start()
+    files = trees.from_tar(data)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(files) == 1_000
+    assert most < 3 << 20
+
+
+def test_a_path_is_that_of_one_file_or_folder() -> None:
+    folder = tarfile.TarInfo("a")
+    folder.type = tarfile.DIRTYPE
+    for path, *entries in (
+        ("'a' twice", tarfile.TarInfo("a"), tarfile.TarInfo("a")),
+        ("'a' twice", folder, folder),
+        ("'a' is both", tarfile.TarInfo("a"), folder),
+        ("'a' is both", folder, tarfile.TarInfo("a")),
+        ("'a' is both", tarfile.TarInfo("a/b"), tarfile.TarInfo("a-"), tarfile.TarInfo("a")),
+    ):
+        with pytest.raises(BadRequest, match=path):
+            unpacked(tar_of(*entries))
+
+
+def test_no_more_is_imported_than_a_client_can_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "MOST", 3)
+    with (
+        Container(Settings(home=tmp_path / "home")) as container,
+        pytest.raises(BadRequest, match="more than 3 files"),
+    ):
+        directories.import_directory(container, "m", trees.held(FILES))
 
 
 def test_only_folders_that_are_empty_are_told_of() -> None:
@@ -135,8 +179,31 @@ def test_what_fails_on_its_way_to_a_folder_leaves_nothing_in_it(tmp_path: Path) 
     ):
         with pytest.raises(kind):
             trees.write_tree(broken(error), tmp_path / "out")
-        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        assert list(tmp_path.iterdir()) == []
+        (tmp_path / "out").mkdir()
+        with pytest.raises(kind):
+            trees.write_tree(broken(error), tmp_path / "out")
         assert list((tmp_path / "out").iterdir()) == []
+        (tmp_path / "out").rmdir()
+
+
+def test_a_folder_that_is_there_may_be_another_disks(tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+
+    def looked() -> BinaryIO:
+        seen.append([path.name.partition("-")[0] for path in tmp_path.rglob("*")])
+        return io.BytesIO()
+
+    trees.write_tree(trees.Tree({"a": looked}), tmp_path / "out")  # new: there at once
+    (tmp_path / "usual").mkdir()
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    for name in ("out/a", "out", "usual"):
+        path = tmp_path / name
+        path.rmdir() if path.is_dir() else path.unlink()
+    (tmp_path / "out").mkdir()
+    trees.write_tree(trees.Tree({"a": looked}), tmp_path / "out")  # nothing is written beside it
+    assert seen == [[".out", "files"], ["out", ".out", "files"]]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
 
 
 def test_files_of_any_size_take_little_memory(tmp_path: Path) -> None:

@@ -92,8 +92,12 @@ def files_of(container: Container, record: ModelVersion) -> dict[str, tuple[str,
 def _of_files(container: Container, files: Parts) -> Contents:
     def read(*names: str) -> bytes:
         name = next((name for name in names if name in files), "")
-        # One that has several chunks is too long for what it is called.
-        return container.blobs.get(files[name][1][0]) if name and len(files[name][1]) == 1 else b""
+        # What is longer than this is not what it is called; that of several chunks is.
+        if not name or len(files[name][1]) > 1:
+            return b""
+        with container.blobs.open(files[name][1][0]) as file:
+            data = file.read(flavors.LARGEST + 1)
+        return data if len(data) <= flavors.LARGEST else b""
 
     own = (package.ENVIRONMENT, flavors.OWN + package.ENVIRONMENT, _REQUIREMENTS)
     lock = next((files[name][0] for name in own if name in files), "")

@@ -11,8 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from tempfile import TemporaryFile
-from typing import BinaryIO, Final, Literal, cast
+from typing import BinaryIO, Final, Literal
 
 import msgspec
 
@@ -20,8 +19,9 @@ from homeostat.app.artifacts import put_in
 from homeostat.app.container import Container
 from homeostat.app.registry import models
 from homeostat.app.registry.contents import files_of
+from homeostat.app.registry.disk import kept
 from homeostat.app.registry.reading import resolve
-from homeostat.app.registry.trees import EMPTY, Tree, held
+from homeostat.app.registry.trees import EMPTY, MOST, Tree, held
 from homeostat.app.tracking.experiments import DEFAULT, ensure_default
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.events import Event
@@ -47,13 +47,17 @@ def import_directory(container: Container, name: str, files: Tree, *, actor: str
         actor: Who asked.
 
     Raises:
-        BadRequest: it is no model directory, or the name or a path cannot be.
+        BadRequest: it is no model directory, or the name, a path or the number of files cannot be.
         Unsafe: its ``MLmodel`` file does not describe a model.
     """
     if flavors.MLMODEL not in files:
         raise BadRequest(
             f"there is no {flavors.MLMODEL} file in the directory",
             remedy="Name one that mlflow.<flavor>.save_model wrote",
+        )
+    if len(files) > MOST:  # no client could export them
+        raise BadRequest(
+            f"the directory holds more than {MOST:,} files", remedy="Name the directory of one model"
         )
     for path in files:
         if clean(path) != path.removesuffix(EMPTY):
@@ -180,9 +184,9 @@ def _open(container: Container, chunks: Sequence[str], what: str) -> BinaryIO:
     try:
         if len(chunks) == 1:
             return container.blobs.open(chunks[0])
-        file = cast("BinaryIO", TemporaryFile(dir=container.settings.home))  # noqa: SIM115 - the caller closes it
-        for digest in chunks:
-            file.write(container.blobs.get(digest))
+        with kept(what, container.settings.home) as file:
+            for digest in chunks:
+                file.write(container.blobs.get(digest))
     except NotFound as error:
         raise NotFound(f"{what} cannot be had: {error.message}", remedy=error.remedy) from error
     file.seek(0)

@@ -13,14 +13,14 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, NoReturn, cast
 
 from homeostat.domain.errors import BadRequest, Conflict, StoreUnavailable, Unsafe
 
 EMPTY: Final = "/"
 _PLAIN: Final = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
 _PIECE: Final = 1 << 20
-_MOST: Final = 20_000  # files: each takes memory
+MOST: Final = 20_000  # files: each takes memory
 _NAMES: Final = 1 << 13  # bytes of a file's name and what else is said of it
 
 Opens = Callable[[], BinaryIO]
@@ -82,6 +82,9 @@ def read_tree(folder: Path) -> Tree:
 def write_tree(files: Tree, folder: Path) -> None:
     """Write files below a folder, which must be new or empty. They are in it once all are written.
 
+    Until then they are in a hidden folder: beside one that is new, which then appears at once; within one that is
+    there, since what is beside it may be another disk's or not for the caller to write to.
+
     Raises:
         Conflict: it holds something.
         Unsafe: a path leads out of it.
@@ -91,16 +94,28 @@ def write_tree(files: Tree, folder: Path) -> None:
     for name in files:
         _check(name)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.absolute().name}-") as made:
+        new = not folder.exists()
+        place = place_by(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=place, prefix=f".{folder.absolute().name}-") as aside:
+            made = Path(aside) / "files"  # not the temporary folder itself, which is for its owner alone
+            made.mkdir()
             for name in files:
-                _write(files, name, Path(made) / name)
-            for child in Path(made).iterdir():
-                child.rename(folder / child.name)
+                _write(files, name, made / name)
+            if new:
+                made.rename(folder)
+            else:
+                for child in made.iterdir():
+                    child.rename(folder / child.name)
     except OSError as error:
         raise StoreUnavailable(
             f"cannot write the files to {folder}: {error.strerror}", remedy="Free some space, or name another"
         ) from error
+
+
+def place_by(folder: Path) -> Path:
+    """Where to keep what is to be moved to a folder, so that it is on the same disk; it need not be there yet."""
+    return folder if folder.exists() else folder.absolute().parent
 
 
 def check_free(folder: Path) -> None:
@@ -108,8 +123,18 @@ def check_free(folder: Path) -> None:
 
     Raises:
         Conflict: it does, or is no folder.
+        StoreUnavailable: it cannot be looked into.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    try:
+        # NFS keeps a removed file that is still open under such a name.
+        taken = folder.exists() and (
+            not folder.is_dir() or not all(child.name.startswith(".nfs") for child in folder.iterdir())
+        )
+    except OSError as error:
+        raise StoreUnavailable(
+            f"cannot look into {folder}: {error.strerror}", remedy="Name another folder"
+        ) from error
+    if taken:
         raise Conflict(f"{folder} is there already", remedy="Name a folder that is new or empty")
 
 
@@ -156,11 +181,22 @@ class _Limited(io.RawIOBase):
         return self._file.tell()
 
 
+class _Entry(tarfile.TarInfo):
+    """An entry of a tar file that is no sparse file: the map of one is read whole, however long it is."""
+
+    def _sparse(self, *_: object) -> NoReturn:
+        raise BadRequest(
+            f"the tar file holds a sparse file: {self.name!r}", remedy="Pack it without --sparse"
+        )
+
+    _proc_sparse = _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _sparse
+
+
 def from_tar(file: BinaryIO) -> Tree:
     """The files of a tar file, which is looked through before any is given and must stay open; see ``to_tar``.
 
     Raises:
-        BadRequest: it is none, is cut off, or holds links and the like.
+        BadRequest: it is none, is cut off, or holds links and the like, too many files or a path twice.
         Unsafe: a path leads out of it.
     """
     found: dict[str, tarfile.TarInfo] = {}
@@ -168,29 +204,44 @@ def from_tar(file: BinaryIO) -> Tree:
     file.seek(0)
     limited = _Limited(file)
     try:
-        tar = tarfile.open(fileobj=cast("BinaryIO", limited), mode="r:")  # noqa: SIM115 - of a file of the caller's
-        for entry in tar:
+        tar = tarfile.open(  # noqa: SIM115 - of a file of the caller's
+            fileobj=cast("BinaryIO", limited), mode="r:", tarinfo=_Entry
+        )
+        while entry := tar.next():
+            # What it keeps of each entry would be as much as somebody cares to send.
+            if tar.pax_headers:
+                raise BadRequest(
+                    "the tar file has headers for all of its files", remedy="Pack it without them"
+                )
+            entry.pax_headers = {}
+            tar.members.clear()  # type: ignore[attr-defined]  # typeshed leaves it out
             size += entry.size
             end = entry.offset_data + entry.size
             if entry.type not in _PLAIN or entry.issparse() or entry.size < 0:
                 raise BadRequest(f"{entry.name!r} is neither a file nor a folder", remedy="Leave it out")
             if max(size, end) > length:
                 raise BadRequest(f"the tar file is cut off within {entry.name!r}", remedy="Send all of it")
-            if len(found) == _MOST:
+            if len(found) == MOST:
                 raise BadRequest(
-                    f"the tar file holds more than {_MOST:,} files", remedy="Send a model's alone"
+                    f"the tar file holds more than {MOST:,} files", remedy="Send a model's alone"
                 )
             _check(entry.name)
-            found[entry.name if entry.isreg() else entry.name + EMPTY] = entry
+            name = entry.name if entry.isreg() else entry.name + EMPTY
+            if name in found:
+                raise BadRequest(f"the tar file holds {entry.name!r} twice", remedy="Send it once")
+            found[name] = entry
     except (tarfile.TarError, RecursionError, ValueError) as error:
         raise BadRequest(f"the body is no tar file: {error}", remedy="Send a tar file") from error
     file.seek(-(-end // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
     if not found or file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # which mark its end
         raise BadRequest(f"the tar file is cut off after {len(found)} files", remedy="Send all of it")
     limited.most = None
-    # A folder that holds something shows in the paths below it, which come next to it in order.
-    paths = sorted(found)
-    full = {path for path, after in pairwise(paths) if path.endswith(EMPTY) and after.startswith(path)}
+    # What is below a path comes next to it in this order.
+    pairs = list(pairwise(sorted(found, key=lambda path: path.replace("/", "\0"))))
+    for path, after in pairs:
+        if not path.endswith(EMPTY) and after.startswith(f"{path}/"):
+            raise BadRequest(f"{path!r} is both a file and a folder in the tar file", remedy="Rename one")
+    full = {path for path, after in pairs if path.endswith(EMPTY) and after.startswith(path)}
     return Tree(
         {
             path: io.BytesIO if path.endswith(EMPTY) else cast("Opens", partial(tar.extractfile, entry))
@@ -204,5 +255,5 @@ def _check(name: str) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
         raise Unsafe(f"{name!r} leads out of the folder", remedy="Do not use it; ask where it comes from")
-    if any("\ud800" <= letter <= "\udfff" for letter in name):  # bytes that are no UTF-8
+    if "\0" in name or any("\ud800" <= letter <= "\udfff" for letter in name):  # bytes that are no UTF-8
         raise BadRequest(f"{name!r} is no path of a model's file", remedy="Rename it")

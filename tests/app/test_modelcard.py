@@ -20,6 +20,7 @@ from homeostat.app.modelcard import bill_of_materials, card
 from homeostat.app.reactors import react_all
 from homeostat.app.registry import deprecation, directories, models, versions
 from homeostat.app.registry.contents import whole_version
+from homeostat.app.registry.trees import held
 from homeostat.app.settings import Settings
 from homeostat.cli.program import app
 from homeostat.domain.errors import DeclarationError, HomeostatError, NotFound
@@ -170,7 +171,7 @@ def test_an_imported_model_has_a_card_that_says_what_it_lacks(container: Contain
     files = packed(LogisticRegression().fit(X.fill_null(0), Y))
     made = mlflow_files(files, digest="sha256:00", created=container.clock.now(), code={})
     plain = {name: data for name, data in made.items() if not name.startswith("homeostat/")}
-    directories.import_directory(container, "other", plain)
+    directories.import_directory(container, "other", held(plain))
     models.tag(container, "other", "card.license", "Apache-2.0")
     found = card(container, "other")
     assert [column.name for column in found.contents.features] == ["a", "b", "c"]

@@ -6,7 +6,6 @@ import gzip
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from homeostat.app.container import Container
-from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.traces import Trace
 from homeostat.engine.tracking.packing import pack, unpack
@@ -29,12 +27,6 @@ AT = "/api/3.0/mlflow/traces"
 ID = f"tr-{TRACE}"
 JSON = "application/json"
 PLACE = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"}}
-
-
-@pytest.fixture
-def container(tmp_path: Path) -> Iterator[Container]:
-    with Container(Settings(home=tmp_path / "home")) as container:
-        yield container
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from psutil import Process
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.registry import trees
-from homeostat.app.settings import Settings
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import ModelVersion
 from homeostat.sdk.client import Client
@@ -29,12 +28,6 @@ from tests.server.ups import Up
 
 CONTROL = "homeostat.server.control"
 FILES = {"MLmodel": b"flavors: {x: {}}\n", "model.bin": bytes(range(256)) * 9000}
-
-
-@pytest.fixture
-def container(tmp_path: Path) -> Iterator[Container]:
-    with Container(Settings(home=tmp_path / "home")) as container:
-        yield container
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,17 +14,10 @@ from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.registry.models import register
 from homeostat.app.registry.versions import create
-from homeostat.app.settings import Settings
 from homeostat.server.api import Api
 
 # The first frame of a stream makes its run, so of one that is not there nothing was taken yet.
 FREE = {"/runs/{id}/log"}
-
-
-@pytest.fixture
-def container(tmp_path: Path) -> Iterator[Container]:
-    with Container(Settings(home=tmp_path / "home")) as made:
-        yield made
 
 
 @pytest.fixture

@@ -90,8 +90,8 @@ class Api:
         self.mlflow = Mlflow(container, pool)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (refused := self.refusal(scope["headers"])) is not None:
-            await respond(send, refused.status, refused.body())
+        if (error := self.refusal(scope["headers"])) is not None:
+            await respond(send, error.status, error.body())
         elif self.mlflow.answers(scope["path"]):
             await self.mlflow(scope, receive, send)
         else:

@@ -41,7 +41,7 @@ async def receive_file(scope: Scope, receive: Receive, home: Path, pool: Executo
     loop = asyncio.get_running_loop()
     said = header(scope, b"content-length")
     parts: list[bytes] = []
-    held, more, left = 0, True, 0
+    held, unlooked, more = 0, 0, True
     with kept("the body", home) as file:
         _spare(home, int(said) if said.isdigit() else 0)
         while more:
@@ -53,10 +53,11 @@ async def receive_file(scope: Scope, receive: Receive, home: Path, pool: Executo
             held += len(part)
             if held >= _PIECE or not more:
                 await loop.run_in_executor(pool, file.writelines, parts)
-                left += held
+                unlooked += held
                 parts, held = [], 0
-            if left >= _LOOK:
-                _spare(home, left := 0)
+            if unlooked >= _LOOK:
+                unlooked = 0
+                _spare(home, 0)
         await loop.run_in_executor(pool, file.flush)
     return file
 

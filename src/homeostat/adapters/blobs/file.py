@@ -40,7 +40,9 @@ class FileBlobs:
         Raises:
             StoreUnavailable: the disk does not take it; nothing is left behind.
         """
-        return self.put_file(io.BytesIO(data))
+        digest = digest_bytes(data)
+        self._keep(digest, io.BytesIO(data))
+        return digest
 
     def put_file(self, file: BinaryIO) -> str:
         """Store what a file holds, as ``put`` does.
@@ -50,16 +52,19 @@ class FileBlobs:
             StoreUnavailable: the disk does not take it; nothing is left behind.
         """
         digest = digest_file(file)
+        self._keep(digest, Unchanged(file, digest))
+        return digest
+
+    def _keep(self, digest: str, source: io.BytesIO | Unchanged) -> None:
         target = self._root / place_of(digest)
         try:
             if not self._renewed(target) or not self._whole(digest):
-                self._write(target, Unchanged(file, digest))
+                self._write(target, source)
         except OSError as error:
             raise StoreUnavailable(
                 f"cannot write blob {digest} below {self._root}: {error.strerror}",
                 remedy="Free some space there, or move the blobs with HOMEOSTAT_BLOBS",
             ) from error
-        return digest
 
     def get(self, digest: str) -> bytes:
         """The bytes of ``digest``, checked against it."""
@@ -142,7 +147,7 @@ class FileBlobs:
         finally:
             os.close(descriptor)
 
-    def _write(self, target: Path, source: Unchanged) -> None:
+    def _write(self, target: Path, source: io.BytesIO | Unchanged) -> None:
         made = [folder for folder in target.parents if not folder.exists()]
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name[:16]}-{secrets.token_hex(8)}")

@@ -199,12 +199,12 @@ class Replay:
         items = []
         names = [column.name for column in first.columns]
         own = [attribute(name) for name in names]
-        keys = [names.index(name) for name in first.key]
-        place = names.index(time) if time else None
+        places = [names.index(name) for name in first.key]
+        when = names.index(time) if time else None
         for values in requests.select(names).iter_rows():
             row = reader.row_type(**dict(zip(own, values, strict=True)))
-            asked: datetime = now if place is None else values[place]
-            key = key_text([values[key] for key in keys])
+            asked: datetime = now if when is None else values[when]
+            key = key_text([values[place] for place in places])
             items.append(Prediction(new_id(asked), row, key, asked, asked, routes))
         decide(items)
         shadow([item for item in items if item.shadowed])

@@ -109,7 +109,7 @@ def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime)
     # From the shortest window on, so that a row counts once for all of them.
     for text in sorted({rule.window for rule in rules}, key=parse_duration):
         within = pl.col("at") > now - parse_duration(text)
-        seen = merge(seen, profile(against, older.filter(within).select(names)))
+        seen = merge(seen, profile(against, older.filter(within).select(names), summed_up=False))
         older = older.filter(~within)
         sizes[text] = drift(against, seen) if seen.rows >= LEAST_ROWS else []
         if sizes[text]:
@@ -187,7 +187,10 @@ def _test(
             so_far = last.detail.get("labels") if last is not None and known else None
             came, counted = _labels(container, model, rule, log, so_far, now - parse_duration(rule.window))
             parts.append((came.select(LABEL), _seasons(model, came)))
-            shown |= {one.feature: round(one.excess, 4) for one in drift(against, profile(against, came))}
+            shown |= {
+                one.feature: round(one.excess, 4)
+                for one in drift(against, profile(against, came, summed_up=False))
+            }
         found = _apart(model, rule, against, watched, before, parts, shown)
     verdict = found.verdict
     suspicion = Suspicion(
@@ -262,7 +265,7 @@ def _apart(
     )
     evidence = before
     for rows, season in parts:
-        evidence = look(promise, evidence, profile(against, rows, season))
+        evidence = look(promise, evidence, profile(against, rows, season, summed_up=False))
     if evidence is not before:
         evidence = msgspec.structs.replace(evidence, looks=before.looks + 1)
     verdict = judge(promise, evidence)

@@ -182,11 +182,13 @@ def _labelled(
         answers = pl.concat([answers.join(mine, on=keys, how="anti"), mine], how="diagonal_relaxed")
         unknown = sent.drop(LABEL, LABEL_TIME).lazy().join(asked, on=keys, how="anti")
         asked = pl.concat([asked, unknown], how="diagonal_relaxed")
-    rows = asked.drop(SEQ, strict=False).join(answers, on=list(request.keys), how="inner")
     if request.time and model.window is not None:
-        rows = rows.filter(pl.col(request.time) > until - model.window)
+        asked = asked.filter(pl.col(request.time) > until - model.window)
+    # Collected before they are joined: in one plan with the join Polars gives up the order that both are in, and takes
+    # three times as long.
+    requests, answered = pl.collect_all([asked.drop(SEQ, strict=False), answers])
     order = [*([request.time] if request.time else []), *request.keys]  # a total one: no two rows share a key
-    frame = rows.sort(order).collect()
+    frame = requests.join(answered, on=list(request.keys), how="inner", maintain_order="left").sort(order)
     if isinstance(task, Ranking):  # items of a query stand together, the queries in order of time
         first = [pl.col(request.time).min().over(task.query)] if request.time else []
         frame = frame.sort(*first, task.query, maintain_order=True)

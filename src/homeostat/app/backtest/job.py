@@ -8,6 +8,7 @@ rows, and the features of all requests.
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ class Failed(msgspec.Struct, frozen=True):
 def main(arguments: Sequence[str]) -> int:
     """Replay policies; 0 when the result of each is there."""
     logging.basicConfig(level=logging.WARNING, format="%(name)s %(message)s")
+    gc.set_threshold(50_000, 50, 100)  # few of the many objects of a step are in cycles
     folder = Path(arguments[0])
     plan = read_plan(folder)
     memory: Memory | None = None
@@ -67,12 +69,23 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) > 1:
         wanted = [plan.policies[int(number)] for number in arguments[1:]]
     else:
-        # Those that train take the longest: begun first, no process is left alone with one at the end.
-        wanted = sorted(plan.policies, key=lambda policy: policy.text == NEVER)
+        wanted = _longest_first(plan.policies)
         if not all(replayed(policy, wait=False) for policy in wanted):
             return 1
     # A process of a backtest that was killed may be about to end.
     return 0 if all(replayed(policy, wait=True) for policy in wanted) else 1
+
+
+def _longest_first(policies: Sequence[Policy]) -> list[Policy]:
+    """So that no process is left alone with a long one at the end.
+
+    Those that train take the longest. Detectors find much the same changes: of two that are replayed side by side one
+    would wait for the trainings of the other, which it finds done when it comes later.
+    """
+    detecting = [policy for policy in policies if policy.detector]
+    ruled = [policy for policy in policies if policy.text != NEVER]
+    frozen = [policy for policy in policies if policy not in (*detecting, *ruled)]
+    return [*detecting[:1], *ruled, *detecting[1:], *frozen]
 
 
 if __name__ == "__main__":

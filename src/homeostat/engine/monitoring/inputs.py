@@ -108,7 +108,7 @@ def findings(against: Reference, X: pl.DataFrame) -> list[Finding]:
             out.append(Finding(feature=name, what="type", share=1.0, usual=0.0, rows=X.height))
         else:
             fitting.append(name)
-    counts = profile(against, X.select(fitting)).counts
+    counts = profile(against, X.select(fitting), summed_up=False).counts
     for name in fitting:
         out += _shares(name, known[name], np.array(counts[name]))
         out += _values(name, known[name], X[name])

@@ -11,7 +11,7 @@ boolean: missing, the most frequent values, and one for all others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -138,19 +138,24 @@ def strata_of(against: Reference, feature: str) -> dict[str, list[int]]:
     return against.strata.get(feature) or {"": against.features[feature].counts}
 
 
-def profile(against: Reference, X: pl.DataFrame, seasons: pl.Series | None = None) -> Profile:
+def profile(
+    against: Reference, X: pl.DataFrame, seasons: pl.Series | None = None, *, summed_up: bool = True
+) -> Profile:
     """Counts of the rows of ``X`` on the bins of ``against``; columns of either alone do not count.
 
     Args:
         against: Whose bins.
         X: Rows.
         seasons: The season of each row, where the reference has seasons.
+        summed_up: Whether to say what the values were, too: drift does not ask, and it takes as long again.
     """
     counts, summaries = {}, {}
     for name, bins in against.features.items():
         if name in X.columns:
-            found, summaries[name] = _count(bins, X.get_column(name))
+            found, summary = _seen(bins, X.get_column(name))
             counts[name] = found.tolist()
+            if summed_up:
+                summaries[name] = summary()
     strata = {} if seasons is None else dict(seasons.value_counts(name="count").iter_rows())
     return Profile(len(X), counts, strata, summaries)
 
@@ -192,34 +197,40 @@ def labels(bins: Bins) -> list[str]:
 
 
 def _bins(column: pl.Series) -> tuple[Bins, Summary]:
+    bins: Bins
     if _is_category(column):
         values = column.drop_nulls().cast(pl.String).value_counts(sort=True, name="count")
         # By count, then by name, so that equal data have equal references.
         ordered = values.sort(["count", column.name], descending=[True, False])[column.name]
-        frequent = ordered[:CATEGORIES].to_list()
-        texts, summary = _count_categories(Categories(frequent, []), column)
-        return Categories(frequent, texts.tolist()), summary
-    numbers = _numbers(column)
-    edges = _edges(numbers)
-    return Numbers(edges, _count_numbers(edges, numbers).tolist()), of_numbers(numbers)
+        bins = Categories(ordered[:CATEGORIES].to_list(), [])
+    else:
+        bins = Numbers(_edges(_numbers(column)), [])
+    counts, summary = _seen(bins, column)
+    return msgspec.structs.replace(bins, counts=counts.tolist()), summary()
 
 
 def _edges(values: npt.NDArray[np.float64]) -> list[float]:
-    finite = values[np.isfinite(values)]
-    if not len(finite):
+    ordered = np.sort(values[np.isfinite(values)])
+    rows = len(ordered)
+    if not rows:
         return []
-    distinct = np.unique(finite)
+    distinct = ordered[np.diff(ordered, prepend=-np.inf) > 0]
     if len(distinct) > BINS:
         # Quantiles that are values of the data: a value that many rows share has a bin of its own.
-        distinct = np.unique(np.quantile(finite, np.arange(BINS) / BINS, method="inverted_cdf"))
-    return [*distinct.tolist(), float(np.nextafter(finite.max(), np.inf))]
+        places = np.maximum(
+            -(-np.arange(BINS) * rows // BINS) - 1, 0
+        )  # of the inverted distribution function
+        distinct = np.unique(ordered[places])
+    return [*distinct.tolist(), float(np.nextafter(ordered[-1], np.inf))]
 
 
-def _count(bins: Bins, column: pl.Series) -> tuple[npt.NDArray[np.int64], Summary]:
+def _seen(bins: Bins, column: pl.Series) -> tuple[npt.NDArray[np.int64], Callable[[], Summary]]:
+    """How many values are in each bin, and what sums the values up."""
     if isinstance(bins, Categories):
-        return _count_categories(bins, column)
+        texts = dict(column.cast(pl.String).value_counts(name="count").iter_rows())
+        return _count_texts(bins, texts), lambda: of_texts(text for text in texts if text is not None)
     values = _numbers(column)
-    return _count_numbers(bins.edges, values), of_numbers(values)
+    return _count_numbers(bins.edges, values), lambda: of_numbers(values)
 
 
 def _count_numbers(edges: Sequence[float], values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -264,13 +275,12 @@ def _cube(bins: Bins, column: pl.Series, season: pl.Series | None) -> tuple[list
     return names, cube.reshape(depth, len(names), width)
 
 
-def _count_categories(bins: Categories, column: pl.Series) -> tuple[npt.NDArray[np.int64], Summary]:
+def _count_texts(bins: Categories, seen: Mapping[str | None, int]) -> npt.NDArray[np.int64]:
     place = {value: index for index, value in enumerate(bins.values, start=1)}
     counts = np.zeros(len(bins.values) + 2, dtype=np.int64)
-    found = column.cast(pl.String).value_counts(name="count")
-    for value, count in found.iter_rows():
+    for value, count in seen.items():
         counts[0 if value is None else place.get(value, len(counts) - 1)] += count
-    return counts, of_texts(value for value in found.to_series(0) if value is not None)
+    return counts
 
 
 def _is_category(column: pl.Series) -> bool:

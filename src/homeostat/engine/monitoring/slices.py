@@ -11,8 +11,9 @@ where it is worse than both of its parts by themselves; else the parts say it mo
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import combinations, islice, pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -65,15 +66,9 @@ def worst_slices(
     single = [code for code in codes if code is not None][:_MOST_FEATURES]
     pairs = (_pair(first, second) for first, second in combinations(single, 2))
     tested = [_tested(code, losses, least_rows) for code in (*single, *pairs)]
-    if not tested:
-        return []
-    alone = {
-        where: effect
-        for part in tested[: len(single)]
-        for where, effect in part.select("where", "effect").rows()
-    }
-    sure = _sure(pl.concat(tested)).filter(pl.col("effect") >= LEAST_EFFECT).sort("effect", descending=True)
-    named = (Slice(**row) for row in sure.iter_rows(named=True))
+    alone = {where: effect for part in tested[: len(single)] for where, effect in part.effects()}
+    found = (one for part, sure in zip(tested, _sure(tested), strict=True) for one in part.slices(sure))
+    named = sorted(found, key=lambda one: -one.effect)
     return list(islice((one for one in named if _tells_more(one, alone)), most))
 
 
@@ -116,8 +111,31 @@ def _pair(first: Codes, second: Codes) -> Codes:
     return "", names, code
 
 
-def _tested(codes: Codes, loss: npt.NDArray[np.float64], least_rows: int) -> pl.DataFrame:
-    """Every part with enough rows in it and outside it, in the columns of a ``Slice``."""
+class _Tested(NamedTuple):
+    """Parts with enough rows in them and outside them, in columns: those of a ``Slice``."""
+
+    where: list[str]
+    rows: npt.NDArray[np.int64]
+    loss: npt.NDArray[np.float64]
+    elsewhere: npt.NDArray[np.float64]
+    effect: npt.NDArray[np.float64]
+    p_value: npt.NDArray[np.float64]
+
+    def effects(self) -> Iterator[tuple[str, float]]:
+        """The effect of each."""
+        return zip(self.where, self.effect.tolist(), strict=True)
+
+    def slices(self, wanted: npt.NDArray[np.bool_]) -> Iterator[Slice]:
+        """Those that are wanted and matter."""
+        for at in np.flatnonzero(wanted & (self.effect >= LEAST_EFFECT)).tolist():
+            numbers = {
+                name: column[at].item() for name, column in zip(self._fields[1:], self[1:], strict=True)
+            }
+            yield Slice(where=self.where[at], **numbers)
+
+
+def _tested(codes: Codes, loss: npt.NDArray[np.float64], least_rows: int) -> _Tested:
+    """Every part of which a test can say something."""
     from scipy.special import stdtr
 
     _, names, code = codes
@@ -137,27 +155,18 @@ def _tested(codes: Codes, loss: npt.NDArray[np.float64], least_rows: int) -> pl.
         freedom = error**2 / ((here / inside) ** 2 / (inside - 1) + (there / outside) ** 2 / (outside - 1))
         effect = 2**0.5 * (mean - other) / (here + there) ** 0.5
         p_value = stdtr(freedom, -(mean - other) / error**0.5)
-    found = pl.DataFrame(
-        {
-            "where": [names[place] for place in np.flatnonzero(large)],
-            "rows": inside,
-            "loss": mean,
-            "elsewhere": other,
-            "effect": effect,
-            "p_value": p_value,
-        },
-        schema_overrides={"where": pl.String},
-    )
-    return found.filter(pl.Series(error > 0))
+    vary = error > 0
+    where = [names[place] for place in np.flatnonzero(large)[vary]]
+    return _Tested(where, inside[vary], mean[vary], other[vary], effect[vary], p_value[vary])
 
 
-def _sure(found: pl.DataFrame) -> pl.DataFrame:
-    """Those that the step-up names."""
-    ordered = found.sort("p_value")
-    place = np.arange(1, ordered.height + 1)
-    harmonic = float((1 / place).sum())
-    under = ordered["p_value"].to_numpy() <= FALSE * place / (ordered.height * harmonic)
-    return ordered.head(int(place[under].max(initial=0)))
+def _sure(tested: Sequence[_Tested]) -> Iterator[npt.NDArray[np.bool_]]:
+    """Of each, which the step-up over all of them names."""
+    p_values = np.sort(np.concatenate([np.empty(0), *(part.p_value for part in tested)]))
+    place = np.arange(1, len(p_values) + 1)
+    under = p_values * len(p_values) * (1 / place).sum() <= FALSE * place
+    largest = p_values[under].max(initial=-1.0)
+    return (part.p_value <= largest for part in tested)
 
 
 def _tells_more(one: Slice, alone: dict[str, float]) -> bool:

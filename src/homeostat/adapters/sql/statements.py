@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from operator import eq, ge, gt, le, lt
-from typing import Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from sqlalchemy import (
     Boolean,
@@ -28,7 +28,6 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy import update as sql_update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -39,8 +38,12 @@ from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Record
 from homeostat.ports.meta import Where
 
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    Insert = sqlite.Insert | postgresql.Insert
+
 R = TypeVar("R", bound=Record)
-Insert = sqlite.Insert | postgresql.Insert
 # A condition without its value: field, operator, whether the value is None.
 Shape = tuple[tuple[str, str, bool], ...]
 
@@ -180,8 +183,7 @@ def write(kind: type[Record], dialect: str, replace: bool, by: tuple[str, ...] =
     A failed INSERT would end the whole transaction in PostgreSQL; so a taken key is no error to the database.
     """
     table = table_of(kind)
-    build: Callable[[Table], Any] = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = build(table).values({column.name: bindparam(column.name) for column in table.c})
+    statement = _insert(dialect)(table).values({column.name: bindparam(column.name) for column in table.c})
     rest = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
     key = list(kind.KEY)
     greater = _greater(statement.excluded, [comparable(kind, name) for name in by]) if by else None
@@ -191,6 +193,15 @@ def write(kind: type[Record], dialect: str, replace: bool, by: tuple[str, ...] =
         else statement.on_conflict_do_nothing(index_elements=key)
     )
     return done
+
+
+def _insert(dialect: str) -> Callable[[Table], Any]:
+    # A dialect takes as long to import as all of Homeostat that begins with it: only the one that is asked.
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment] # the same of another dialect
+    return insert
 
 
 def _greater(new: Any, columns: list[Column[Any]]) -> ColumnElement[bool]:

@@ -168,7 +168,7 @@ class Walk:
         assert self._up.stdout is not None
         line = self._up.stdout.readline()
         self._addresses = _ADDRESS.findall(line)
-        # Ready is the control process; the model server follows.
+        # The model server answers and is about to say in the store that it lives.
         self._await(lambda server: server.status()["processes"][1:])
         return line
 

@@ -109,5 +109,6 @@ if __name__ == "__main__":
         patience=patience,
         hangs=float(os.environ.get("HANGS", "60")),
         otlp=os.environ.get("OTLP", ""),
+        ready=lambda whole: sys.stderr.write("whole\n" if whole else "lacks\n"),
     )
     sys.exit(0 if stored else 1)

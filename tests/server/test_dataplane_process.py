@@ -165,3 +165,22 @@ def test_a_port_that_cannot_be_had_is_told(tmp_path: Path) -> None:
     assert f"cannot listen on 127.0.0.1:{port}".encode() in done.stderr
     assert b"HOMEOSTAT_SERVE_PORT" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_worker_says_whether_it_answers_for_all_that_is_deployed_and_once_it_does(tmp_path: Path) -> None:
+    def said() -> list[str]:
+        lines = (tmp_path / "stderr").read_text().splitlines()
+        return [line for line in lines if line in ("lacks", "whole")]
+
+    write_deployments(tmp_path, {"flights": (1, [(9, 1.0, "champion")])})  # which cannot be loaded
+    worker = Worker(tmp_path).start()
+    try:
+        assert said() == ["lacks"]
+        worker.deploy(2, (1, 1.0, "champion"))
+        eventually(lambda: said() == ["lacks", "whole"])
+        assert worker.ask().status_code == 200
+        worker.deploy(3, (9, 1.0, "champion"))
+        eventually(lambda: worker.stats()["errors"])
+    finally:
+        worker.stop()
+    assert said() == ["lacks", "whole"]

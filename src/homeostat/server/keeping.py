@@ -31,6 +31,12 @@ READY: Final = b"1"
 STANDS_BY: Final = b"s"
 """What a child writes that is to answer once another process no longer does."""
 
+SERVES: Final = b"w"
+"""What a model server writes once it answers for all that is deployed."""
+
+LACKS: Final = b"l"
+"""What a model server writes that cannot load all that is deployed."""
+
 PULSE: Final = b"."
 """What a child writes now and then to say that it goes on."""
 
@@ -109,6 +115,12 @@ class Keeper:
     def told_standing_by(self) -> None:
         """A child has said that another process does its work for now."""
 
+    def told_serving(self, *, whole: bool) -> None:
+        """A model server has said that it answers, ``whole``: all that is deployed."""
+
+    def turned(self) -> None:
+        """What was due is started: asked at each turn, each second at least where a child says that it goes on."""
+
     def keep(self, declare: Callable[[int], Sequence[Child]]) -> int:
         """Run until a signal comes; returns the exit status.
 
@@ -147,6 +159,10 @@ class Keeper:
             self._silent = 0.0
         if STANDS_BY in said:
             self.told_standing_by()
+        if LACKS in said:
+            self.told_serving(whole=False)
+        if SERVES in said:
+            self.told_serving(whole=True)
         if count := said.count(READY):
             self._ready += count
             self.told_ready(self._ready)
@@ -192,6 +208,7 @@ class Keeper:
             self._keep_spare()
         if changed:
             self.changed()
+        self.turned()
         return None
 
     def _plan_restart(self, child: Child, what: str) -> None:

@@ -115,7 +115,7 @@ def main() -> None:
             serving,
             grpc_port=settings.grpc_port,
             otlp=settings.otlp,
-            ready=lambda: os.write(options.ready_fd, READY),
+            ready=lambda _whole: os.write(options.ready_fd, READY),
             must_serve=True,
         )
     except HomeostatError as error:

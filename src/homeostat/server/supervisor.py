@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from homeostat.app.running import HomeLock, Process, Up, end, forget, note, noted
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _LEFT_BEHIND: Final = 5.0
 _BACKLOG: Final = 1024
 _SILENCE: Final = 120.0
+_PATIENCE: Final = 15.0  # with model servers, until it is said that they are not there yet
 
 
 class Supervisor(Keeper):
@@ -40,6 +42,9 @@ class Supervisor(Keeper):
     def __init__(self, settings: Settings, clock: Clock, tell: Tell) -> None:
         super().__init__(clock, tell)
         self.settings = settings
+        self._asked_at: float | None = None  # since when control answers, until it is said that all is ready
+        self._served = False
+        self._patience = _PATIENCE
 
     def run(self) -> int:
         """Run until a signal comes; returns the exit status.
@@ -95,17 +100,43 @@ class Supervisor(Keeper):
         for number in range(1, self.settings.workers + 1):
             name = f"w{number}"
             worker = [*python, "homeostat.server.dataplane", "--worker", name, *parent]
-            yield Child(f"worker {name}", worker, environment, spared=True)
+            worker += ["--ready-fd", str(ready)]
+            yield Child(f"worker {name}", worker, environment, (ready,), spared=True)
 
     def told_ready(self, count: int) -> None:
-        """The control process is ready."""
+        """The control process is ready; all is once a model server is too, for they share a port."""
         if count == 1:
+            self._asked_at = self._clock.monotonic()
+            self._tell_ready()
+        else:
+            self._tell("control is ready again")
+
+    def told_serving(self, *, whole: bool) -> None:
+        """A model server answers."""
+        if whole:
+            self._served = True
+            self._tell_ready()
+        else:
+            self._tell(
+                "A model server cannot load all that is deployed, and tries on: homeostat status says why"
+            )
+
+    def turned(self) -> None:
+        """Say once that model servers take long."""
+        if self._asked_at is not None and self._clock.monotonic() - self._asked_at > self._patience:
+            self._patience = inf
+            self._tell(
+                f"Control answers at {self.settings.server}, but no model server answers yet for all that is deployed: "
+                f"it loads, or cannot; homeostat status says more. Predictions will be at {self._predictions}"
+            )
+
+    def _tell_ready(self) -> None:
+        if self._served and self._asked_at is not None:
+            self._asked_at = None
             settings = self.settings
             self._tell(
                 f"Ready at {settings.server}, predictions at {self._predictions}; home {settings.home}"
             )
-        else:
-            self._tell("control is ready again")
 
     def told_standing_by(self) -> None:
         """The control process of another machine does the work of the store."""

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.refs import is_name
+from homeostat.server.keeping import LACKS, SERVES
 from homeostat.server.measured import PAUSE, tell
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ async def serve(
     make: Callable[[], Serving],
     *,
     grpc_port: int = 0,
-    ready: Callable[[], object] = lambda: None,
+    ready: Callable[[bool], object] = lambda whole: None,
     must_serve: bool = False,
     body_limit: int | None = None,
     patience: float = _PATIENCE,
@@ -127,7 +128,7 @@ async def serve(
 
     Args:
         grpc_port: Where it answers over gRPC too; 0: nowhere.
-        ready: Called once it answers.
+        ready: Called once it answers, with whether all that is deployed does; where not, again once it does.
         must_serve: Whether to give up at once when what it is to serve cannot be loaded.
         patience: For how many seconds a client may send one request.
         hangs: After how many seconds in which it does not go on it says where, and ends.
@@ -159,7 +160,7 @@ async def serve(
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            ready()
+            say()
 
     def config(app: App, protocol: type[HttpToolsProtocol]) -> uvicorn.Config:
         return uvicorn.Config(
@@ -202,6 +203,19 @@ async def serve(
 
         calls = await grpc.serve(host, grpc_port, app.asking, app.measures, app.body_limit)
 
+    whole: bool | None = None  # as it was said last
+
+    def say() -> None:
+        nonlocal whole
+        if not whole and whole is not plane.ready:
+            whole = plane.ready
+            ready(whole)
+
+    async def follow() -> None:
+        await _follow(plane)
+        if whole is False:
+            say()
+
     async def sweep() -> None:
         drop_slow(server.server_state.connections, patience)
 
@@ -212,7 +226,7 @@ async def serve(
 
     tasks = [
         asyncio.create_task(_every(min(_HEARTBEAT, hangs / 2), go_on)),
-        asyncio.create_task(_every(_POLL, lambda: _follow(plane))),
+        asyncio.create_task(_every(_POLL, follow)),
         asyncio.create_task(_every(min(_HEARTBEAT, patience), sweep)),
         asyncio.create_task(_flushing(plane)),
         asyncio.create_task(_every(_POLL, lambda: _telling(plane))),
@@ -324,7 +338,7 @@ def run(
     make: Callable[[], Serving],
     *,
     grpc_port: int = 0,
-    ready: Callable[[], object] = lambda: None,
+    ready: Callable[[bool], object] = lambda whole: None,
     must_serve: bool = False,
     patience: float = _PATIENCE,
     hangs: float = _HANGS,
@@ -365,6 +379,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m homeostat.server.dataplane", description=__doc__)
     parser.add_argument("--worker", required=True, metavar="ID", help="name of this worker, unique")
     parser.add_argument("--parent", type=int, default=os.getppid(), metavar="PID", help="end when it ends")
+    parser.add_argument("--ready-fd", type=int, metavar="FD", help="where to write a byte once it answers")
     options = parser.parse_args()
     if not is_name(options.worker):
         parser.error(f"{options.worker!r} cannot name a worker: use letters, digits, dot, dash, underscore")
@@ -376,6 +391,10 @@ def main() -> None:
     from homeostat.app.serving import ModelServing
     from homeostat.app.settings import Settings
 
+    def ready(whole: bool) -> None:
+        if options.ready_fd is not None:
+            os.write(options.ready_fd, SERVES if whole else LACKS)
+
     try:
         with Container(Settings.load()) as container:
             settings = container.settings
@@ -386,6 +405,7 @@ def main() -> None:
                 settings.serve_port,
                 lambda: ModelServing(container, options.worker),
                 grpc_port=settings.grpc_port,
+                ready=ready,
                 otlp=settings.otlp,
             )
     except HomeostatError as error:

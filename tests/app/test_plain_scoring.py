@@ -19,6 +19,7 @@ from homeostat.adapters.clock import ManualClock
 from homeostat.app.serving import ModelScorer
 from homeostat.app.standalone import TableScorer
 from homeostat.domain.contracts import Column
+from homeostat.domain.errors import FeaturesMissing
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.registry import package
@@ -104,6 +105,16 @@ def test_scores_and_logged_rows_are_those_of_a_frame(model: Any) -> None:
     assert frames[0].equals(frames[1])
     assert frames[0].select(OWN).row(1) == (1 / 7, 1.0, None if columns is NULLABLE else 0.0)
     assert frames[0]["request"][1] == '{"id":"1"}'
+
+
+def test_the_error_of_a_model_that_takes_no_missing_value_names_what_is_missing() -> None:
+    plain, _ = scorers(LogisticRegression(), NULLABLE)
+    rows = [{"id": str(n), "far": 0.5, "seats": 3, "late": None if n else True} for n in range(2)]
+    # Which of several rows is at fault shows when they are parted.
+    with pytest.raises(ValueError, match="contains NaN"):
+        plain.score(RequestReader(NULLABLE).take(rows), [NOON] * 2)
+    with pytest.raises(FeaturesMissing, match="late is missing: ValueError: Input X contains NaN"):
+        plain.score(RequestReader(NULLABLE).take(rows[1:]), [NOON])
 
 
 @pytest.mark.parametrize("model", [*MODELS, LinearRegression()], ids=lambda model: type(model).__name__)

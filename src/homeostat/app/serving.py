@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from math import isnan
 from operator import attrgetter
 from socket import gethostname
 from typing import Any, Final
@@ -30,7 +31,7 @@ from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.contracts import ColumnType, attribute
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.digests import digest_of
-from homeostat.domain.errors import Conflict, NotFound
+from homeostat.domain.errors import BadRequest, Conflict, FeaturesMissing, NotFound
 from homeostat.domain.records import Deployment, Lease, ModelVersion, Run
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.features.featureset import FeatureSet
@@ -83,6 +84,7 @@ class ModelScorer:
 
         Raises:
             StoreUnavailable: the online store does not answer.
+            FeaturesMissing: the model failed on a row whose features are not all there.
             BadScores: the model gave something that is no probability, or no number.
         """
         began = self._clock.monotonic()
@@ -104,9 +106,17 @@ class ModelScorer:
             asked: The package in another form, where ``X`` is of another.
 
         Raises:
+            FeaturesMissing: the model failed on a row whose features are not all there.
             BadScores: the model gave something that is no probability, or no number.
         """
-        found = (asked or self.package).predict(X)
+        try:
+            found = (asked or self.package).predict(X)
+        except BadRequest:
+            raise
+        except Exception as error:
+            if len(X) == 1 and (missing := self._missing(X)):
+                raise _without(missing, error) from error
+            raise
         classes = self.package.signature.classes
         if not classes:
             return Scored(found.tolist(), X)
@@ -114,8 +124,27 @@ class ModelScorer:
         outputs = {LABEL: likeliest, PROBABILITIES: found}
         return Scored(one_number(found).tolist(), X, outputs=outputs)
 
+    def _missing(self, X: Any) -> list[str]:
+        """The features that one row lacks, given as a frame or as an array."""
+        values = X.row(0) if isinstance(X, pl.DataFrame) else X[0].tolist()
+        return [
+            name
+            for name, value in zip(self.features.names, values, strict=True)
+            if value is None or (isinstance(value, float) and isnan(value))
+        ]
+
     def _frame(self, rows: Sequence[msgspec.Struct]) -> pl.DataFrame:
         return self.features.widened(frame_of(rows, self._own))
+
+
+def _without(missing: Sequence[str], error: Exception) -> FeaturesMissing:
+    """Why a model failed on a row that lacks features, most likely: few take a missing value."""
+    why = str(error).strip().partition("\n")[0]
+    return FeaturesMissing(
+        f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: {type(error).__name__}: {why}",
+        remedy="Train a model that takes missing values, as by an imputer before it, or declare what to answer "
+        "meanwhile: hs.Fallback(answer=…)",
+    )
 
 
 def frame_of(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:

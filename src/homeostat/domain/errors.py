@@ -8,6 +8,7 @@ HomeostatError
 ├── ContractBroken        rows that do not meet their contract
 ├── BadRequest            a request that names a wrong column, type or value
 ├── BadScores             an estimator that answered with what is no probability (also a ValueError)
+├── FeaturesMissing       a model that fails on a row whose features are not all there
 ├── LedgerBroken          the hash chain does not hold
 ├── StoreUnavailable      a database, object store or online store that does not answer
 │   └── Busy              the store is another writer's, for longer than the caller would wait
@@ -76,6 +77,10 @@ class BadRequest(HomeostatError):
 
 class BadScores(HomeostatError, ValueError):
     """An estimator answered with the wrong number of scores, or with one that is no probability."""
+
+
+class FeaturesMissing(HomeostatError):
+    """A model failed on a row whose features are not all there."""
 
 
 class LedgerBroken(HomeostatError):

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from homeostat.domain.errors import BadRequest
+from homeostat.domain.errors import BadRequest, FeaturesMissing
 from homeostat.domain.refs import number_of
 from homeostat.engine.serving.endpoint import settled
 from homeostat.engine.serving.tracing import Trace
@@ -228,16 +228,17 @@ def _failed(items: list[Prediction], many: bool) -> HttpError:
     )
     kind = {422: "unprocessable_row", 503: "features_unavailable"}.get(item.status, "prediction_failed")
     field = getattr(item.error, "field", "")
+    why, remedy = str(item.error), "Try again; the prediction log, if there is one, holds it"
+    if isinstance(item.error, FeaturesMissing):
+        why, remedy = item.error.message, item.error.remedy
     if many:
         field = f"instances[{place}].{field}" if field else f"instances[{place}]"
     return HttpError(
         item.status,
         kind,
-        f"the model could not score this row: {type(item.error).__name__}: {item.error}"[:500],
+        f"the model could not score this row: {type(item.error).__name__}: {why}"[:500],
         field=field,
-        remedy="Correct the row"
-        if item.status == 422
-        else "Try again; the prediction log, if there is one, holds it",
+        remedy="Correct the row" if item.status == 422 else remedy,
         extra={"prediction_id": item.id},
         headers=[(b"retry-after", b"1")] if item.status == 503 else None,
     )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
+import httpx
 import pytest
 
+from homeostat.adapters.clock import SimulatedClock
 from tests.cli.invoking import Shell
 from tests.server.ups import Up, eventually
 
@@ -41,3 +46,29 @@ def test_a_day_with_a_server(homeostat: Shell, up: Up) -> None:
     assert f"Stopped {server}" in homeostat("down").out
     assert up.process.wait(100) == 0
     assert "Nothing runs" in homeostat("down").out
+
+
+def test_a_training_says_that_it_waits_for_who_drives_the_clock(homeostat: Shell) -> None:
+    homeostat("init")
+    homeostat("apply")
+    home = homeostat.folder / ".homeostat"
+    SimulatedClock(home / "clock", datetime(2024, 1, 1, tzinfo=UTC)).close()
+    up = Up(home, "--clock", "simulated").ready()
+    ended, tick = Event(), f"{up.note.server}/tick"
+
+    def drive() -> None:
+        while not ended.wait(1):
+            httpx.post(tick, timeout=100)
+
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            driver = pool.submit(drive)
+            try:
+                trained = homeostat("train")
+            finally:
+                ended.set()
+            driver.result()
+    finally:
+        up.stop()
+    assert f"is queued; the clock is simulated, so it begins at the next POST {tick}" in trained.err
+    assert "Trained model/" in trained.out

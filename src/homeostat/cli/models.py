@@ -163,7 +163,7 @@ def _follow(client: Client, run: Run, tell: Any) -> Run:
         run = client.run(run.id)
         if run.state != state:
             state = run.state
-            tell(f"run/{run.id} is {state}")
+            tell(f"run/{run.id} is {state}" + (_held(client) if state == "queued" else ""))
         if run.state in ("failed", "cancelled"):
             return run
         if run.state == "succeeded":
@@ -171,6 +171,15 @@ def _follow(client: Client, run: Run, tell: Any) -> Run:
             if version is not None and version.stage != "candidate":
                 return run
         clock.sleep(_POLL)
+
+
+def _held(client: Client) -> str:
+    """Why a run that is queued does not begin by itself, where it does not."""
+    if client.health()["clock"] != "simulated":
+        return ""
+    return (
+        f"; the clock is simulated, so it begins at the next POST {client.server}/tick of whoever drives it"
+    )
 
 
 def _version_of(homeostat: Client | Direct, run: Run) -> ModelVersion | None:

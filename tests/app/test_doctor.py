@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,6 +63,19 @@ def test_what_does_not_answer_is_named_with_a_remedy_and_the_rest_is_tried(
     assert [name for name, check in found.items() if not check.ok] == ["blobs", "online"]
     assert "AWS_ENDPOINT_URL" in found["blobs"].remedy
     assert "HOMEOSTAT_ONLINE" in found["online"].remedy
+
+
+def test_the_fullest_of_all_disks_that_are_used_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blobs").mkdir()
+    of_blobs = {str(tmp_path / "blobs"): 1 << 29}
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda folder: SimpleNamespace(free=of_blobs.get(str(folder), 1 << 40))
+    )
+    found = checks(settings(tmp_path / "home", blobs=str(tmp_path / "blobs")))["disk"]
+    assert not found.ok
+    assert found.detail == f"0.5 GiB free at {tmp_path / 'blobs'}"
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:

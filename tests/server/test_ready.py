@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 
-from homeostat.adapters.clock import ManualClock
+from homeostat.adapters.clock import ManualClock, SystemClock
 from homeostat.app.container import Container
+from homeostat.app.running import noted
 from homeostat.app.settings import Settings
 from homeostat.server.supervisor import Supervisor
 from tests.app import churning
@@ -32,6 +34,22 @@ def test_what_is_deployed_answers_as_soon_as_it_is_ready(tmp_path: Path) -> None
         assert answer.status_code == 200, answer.text
     finally:
         up.stop()
+
+
+def test_what_runs_goes_on_where_that_cannot_be_written_down_and_is_told_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    supervisor = Supervisor(Settings(home=tmp_path), SystemClock(), told.append)
+    (tmp_path / "run").touch()  # as on a full disk, the note cannot be written
+    supervisor.changed()
+    supervisor.turned()
+    assert len(told) == 1
+    assert told[0].startswith("homeostat down and others will not find what runs here")
+    (tmp_path / "run").unlink()
+    (tmp_path / "run").mkdir()
+    supervisor.turned()
+    found = noted(tmp_path)
+    assert found is not None
+    assert found.supervisor.pid == os.getpid()
 
 
 def test_model_servers_that_take_long_are_told_of_once(tmp_path: Path) -> None:

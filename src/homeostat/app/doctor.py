@@ -6,7 +6,6 @@ import errno
 import os
 import platform
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from homeostat.app.channels import Channel, parse_channels
 from homeostat.app.container import Container
 from homeostat.app.leases import here
 from homeostat.app.settings import Settings, variable
+from homeostat.app.space import least_free
 from homeostat.domain.errors import HomeostatError, StoreUnavailable
 from homeostat.domain.ids import new_id
 from homeostat.domain.notices import Notice
@@ -104,10 +104,10 @@ def _python(container: Container) -> str:
 
 
 def _disk(container: Container) -> str:
-    free = shutil.disk_usage(container.settings.home).free
-    detail = f"{free / 2**30:.1f} GiB free at {container.settings.home}"
+    free, folder = least_free(container.settings)
+    detail = f"{free / 2**30:.1f} GiB free at {folder}"
     if free < _LEAST_FREE:
-        raise _Failed(detail, remedy=f"Free some space, or set {variable('home')} to a larger disk")
+        raise _Failed(detail, remedy="Free some space, run homeostat gc, or keep it on a larger disk")
     return detail
 
 

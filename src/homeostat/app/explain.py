@@ -14,6 +14,7 @@ from homeostat.app.freezing import freezes
 from homeostat.app.leases import alive
 from homeostat.app.operating import operation
 from homeostat.app.reading import declared_columns, find_dataset, read, version_of
+from homeostat.app.space import cramped
 from homeostat.app.tried import tried
 from homeostat.domain import records
 from homeostat.domain.contracts import SEQ
@@ -68,6 +69,7 @@ def status(container: Container) -> dict[str, Any]:
         "serving": msgspec.to_builtins(operation(container)),
         "business": business.standing(container),
         "alerts": msgspec.to_builtins(store.find(records.Alert, ("state", "=", "open"))),
+        "space": cramped(container),
         "frozen": [msgspec.to_builtins(one) | {"why": one.why} for one in freezes(container)],
         "ledger": {"events": head.seq, "hash": head.hash},
     }

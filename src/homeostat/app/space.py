@@ -43,8 +43,12 @@ def keep_space(container: Container) -> list[str]:
             with container.store.begin() as tx:
                 resolve_alert(tx, container, _KEY)
         return []
+    if container.store.find(Alert, ("key", "=", _KEY), ("state", "=", "open"), limit=1):
+        return []
+    # First of all: where nothing is left, there is no room for the alert either.
+    freed = free(container, delete=True)
     with container.store.begin() as tx:
-        opened = open_alert(
+        open_alert(
             tx,
             container,
             key=_KEY,
@@ -54,7 +58,4 @@ def keep_space(container: Container) -> list[str]:
             action="trainings wait, bytes that no record names are freed; give it more space, or run homeostat gc",
             detail={"free": left, "folder": str(folder)},
         )
-    if not opened:
-        return []
-    freed = free(container, delete=True)
     return [f"the disk of {folder} is nearly full: {freed.bytes >> 20} MiB were freed, trainings wait"]

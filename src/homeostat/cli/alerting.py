@@ -51,6 +51,8 @@ def ls(
     """List alerts, the newest first."""
     with session.homeostat() as homeostat:
         found = homeostat.alerts(state="" if every else "open", limit=limit)
+        # A disk that was full before the controller looked has no alert, and may have no room for one.
+        space = "" if found else homeostat.status()["space"]
     if as_json:
         print_json(found)
         return
@@ -59,6 +61,8 @@ def ls(
     ]
     if rows:
         print_table(["id", "severity", "state", "opened", "about", "what"], rows)
+    elif space:
+        typer.echo(f"No alert is kept, but {space}. Free some, or run homeostat gc.")
     else:
         typer.echo("No alerts." if every else "Nothing is wrong: no alert is open.")
 

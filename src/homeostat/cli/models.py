@@ -175,11 +175,11 @@ def _follow(client: Client, run: Run, tell: Any) -> Run:
 
 def _held(client: Client) -> str:
     """Why a run that is queued does not begin by itself, where it does not."""
-    if client.health()["clock"] != "simulated":
-        return ""
-    return (
-        f"; the clock is simulated, so it begins at the next POST {client.server}/tick of whoever drives it"
-    )
+    if space := client.status()["space"]:
+        return f"; it waits for space: {space}"
+    if client.health()["clock"] == "simulated":
+        return f"; the clock is simulated, so it begins at the next POST {client.server}/tick of whoever drives it"
+    return ""
 
 
 def _version_of(homeostat: Client | Direct, run: Run) -> ModelVersion | None:

@@ -107,6 +107,8 @@ def status(session: Session, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
+    if found["space"]:
+        typer.echo(f"Little space: {found['space']}. Trainings wait; free some, or run homeostat gc.")
     if not found["projects"]:
         typer.echo(
             f"No project is applied to {session.settings.home} yet. Begin with: homeostat init, homeostat apply"

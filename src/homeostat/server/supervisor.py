@@ -45,6 +45,7 @@ class Supervisor(Keeper):
         self._asked_at: float | None = None  # since when control answers, until it is said that all is ready
         self._served = False
         self._patience = _PATIENCE
+        self._unwritten = False
 
     def run(self) -> int:
         """Run until a signal comes; returns the exit status.
@@ -122,7 +123,9 @@ class Supervisor(Keeper):
             )
 
     def turned(self) -> None:
-        """Say once that model servers take long."""
+        """Say once that model servers take long, and write down what could not be."""
+        if self._unwritten:
+            self.changed()
         if self._asked_at is not None and self._clock.monotonic() - self._asked_at > self._patience:
             self._patience = inf
             self._tell(
@@ -158,7 +161,16 @@ class Supervisor(Keeper):
         up = Up(
             supervisor=mine, server=self.settings.server, predictions=self._predictions, children=children
         )
-        note(self.settings.home, up)
+        try:
+            note(self.settings.home, up)
+        except (
+            OSError
+        ) as error:  # such as a full disk: what runs goes on, and it is written as soon as it can be
+            if not self._unwritten:
+                self._tell(f"homeostat down and others will not find what runs here: {error}")
+            self._unwritten = True
+        else:
+            self._unwritten = False
 
 
 def bound(

@@ -136,6 +136,27 @@ def test_a_version_that_was_taken_back_gives_way_to_the_next(container: Containe
     assert [step.by for step in one.moments if step.what == "candidate"] == ["model/churn@4"]
 
 
+def test_a_canary_that_gave_way_leaves_its_place_to_the_next_one_that_is_trained(
+    container: Container, tmp_path: Path
+) -> None:
+    trained(container, C=2.0)
+    declare(container, tmp_path / "project", 'rollout=hs.Canary(decide_within="1d", min_requests=50),')
+    later(container, 1)
+    opened(container, "slo:churn:auc")
+    trained(container, C=0.5)
+    later(container, 2)
+    promote(container, "churn", 1, actor="ann", reason="the one before was better")
+    react_all(container)
+    (one,) = incidents(container)
+    assert [step.by for step in one.moments[-2:]] == [
+        "model/churn@3",
+        "superseded: the one before was better",
+    ]
+    trained(container, C=0.3)  # no champion yet, so it is for what it was trained that makes it the one
+    (one,) = incidents(container)
+    assert (one.moments[-1].what, one.moments[-1].by) == ("candidate", "model/churn@4")
+
+
 def test_what_was_mended_at_once_is_over_when_another_version_comes_in(container: Container) -> None:
     later(container, 1)
     opened(container, "rollback:r1", decision="all traffic returned to @1")

@@ -6,7 +6,7 @@ A request that a page of another origin sent is refused, and on a loopback addre
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from datetime import datetime
 from functools import partial
@@ -55,6 +55,7 @@ from homeostat.server.http import (
 )
 from homeostat.server.mlflow.app import Mlflow
 from homeostat.server.origins import names, refusal
+from homeostat.server.room import Room
 from homeostat.server.telemetry import Telemetry
 from homeostat.server.transfers import receive_file, send_file
 
@@ -67,6 +68,10 @@ if TYPE_CHECKING:
 _PLAIN: Final = 1 << 20
 _BATCH: Final = 64 << 20
 _DATA: Final = 1 << 30
+_ROOM: Final = 2 << 30  # bytes of all bodies at once
+_PLAIN_ROOM: Final = (
+    64 << 20
+)  # of the small ones, which have their own: rows that come in hold up no rollback
 _JSON: Final = "application/json"
 _METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 
@@ -86,8 +91,9 @@ class Api:
         self._pool = pool
         self.telemetry = Telemetry(container)
         self._hosts = names(container.settings.host)
+        self._room, self._plain_room = Room(_ROOM), Room(_PLAIN_ROOM)
         self._router: App = cast("App", Router(self._routes()))
-        self.mlflow = Mlflow(container, pool)
+        self.mlflow = Mlflow(container, pool, self._room)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (error := self.refusal(scope["headers"])) is not None:
@@ -196,13 +202,20 @@ class Api:
     def _endpoint(
         self, work: Callable[[Call], Any], media: str = _JSON, limit: int | None = _PLAIN
     ) -> Callable[[Request], Any]:
+        room = self._plain_room if limit == _PLAIN else self._room
+
         async def respond_to(request: Request) -> Response:
+            with room.share() as take:
+                return await respond_with(request, take)
+
+        async def respond_with(request: Request, take: Callable[[int], None]) -> Response:
             body, file, home = b"", None, self._container.settings.home
+            headers: Mapping[str, str] = {}
             try:
                 if limit is None:
                     file = await receive_file(request.scope, request.receive, home, self._pool)
                 else:
-                    body = await read_body(request.scope, request.receive, limit)
+                    body = await read_body(request.scope, request.receive, limit, take)
                 kind = request.headers.get("content-type", "").partition(";")[0]
                 call = Call(request.path_params, request.query_params, body, kind, request.headers, file)
                 loop = asyncio.get_running_loop()
@@ -211,12 +224,14 @@ class Api:
                 status, content = 400, b""
             except HomeostatError as error:
                 status, content = refused(error)
+                if isinstance(error, HttpError):
+                    headers = {name.decode(): value.decode() for name, value in error.headers}
             finally:
                 if file is not None:
                     file.close()
             if not isinstance(content, bytes):
                 return send_file(content, media, self._pool)
-            return Response(content, status, media_type=media if status == 200 else _JSON)
+            return Response(content, status, headers, media if status == 200 else _JSON)
 
         return respond_to
 

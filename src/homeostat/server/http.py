@@ -104,8 +104,13 @@ def header(scope: Scope, name: bytes) -> bytes:
     return next((value for key, value in scope["headers"] if key == name), b"")
 
 
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, take: Callable[[int], None] = lambda size: None
+) -> bytes:
     """The request's body, unpacked where it is compressed.
+
+    Args:
+        take: Told of each number of bytes that are held, before more are read; may raise.
 
     Raises:
         HttpError: 413, it is larger than ``limit`` bytes, as announced, as found or unpacked; or see ``unpacked``.
@@ -117,8 +122,11 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise too_large(limit)
         if name == ENCODING:
             encoding = value
-    body = await _body(receive, limit)
-    return unpacked(body, encoding, limit) if encoding else body
+    body = await _body(receive, limit, take)
+    if encoding:
+        body = unpacked(body, encoding, limit)
+        take(len(body))
+    return body
 
 
 def unpacked(body: bytes, encoding: bytes, limit: int) -> bytes:
@@ -155,10 +163,12 @@ def _no_encoding(kind: bytes, why: str) -> HttpError:
     )
 
 
-async def _body(receive: Receive, limit: int) -> bytes:
+async def _body(receive: Receive, limit: int, take: Callable[[int], None]) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
-        return _within(message.get("body", b""), limit)
+        body = _within(message.get("body", b""), limit)
+        take(len(body))
+        return body
     parts: list[bytes] = []
     size = 0
     while True:
@@ -168,6 +178,7 @@ async def _body(receive: Receive, limit: int) -> bytes:
         size += len(part)
         if size > limit:
             raise too_large(limit)
+        take(len(part))
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Final
 
@@ -23,8 +24,9 @@ from homeostat.server.mlflow import (
     traces,
     versions,
 )
-from homeostat.server.mlflow.errors import MlflowError, answer_of
+from homeostat.server.mlflow.errors import answer_of, of_body
 from homeostat.server.mlflow.wire import PREFIXES, Endpoint, Wire
+from homeostat.server.room import Room
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
@@ -55,12 +57,14 @@ class Mlflow:
     Args:
         container: The ports.
         pool: Where calls run.
+        room: Memory for bodies; None: its own.
     """
 
-    def __init__(self, container: Container, pool: Executor) -> None:
+    def __init__(self, container: Container, pool: Executor, room: Room | None = None) -> None:
         self._container = container
+        self._room = room or Room()
         self._wire = Wire(container, ENDPOINTS)
-        self._files = artifacts.Files(container, pool)
+        self._files = artifacts.Files(container, pool, self._room)
         self._pool = pool
 
     @staticmethod
@@ -81,12 +85,16 @@ class Mlflow:
         if (work := self._files.work_for(scope)) is not None:
             await work(scope, receive, send)
             return
+        with self._room.share() as take:
+            await self._answer(scope, receive, send, take)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, take: Callable[[int], None]) -> None:
         path = scope["path"].partition("api/")[2]
         query = scope["query_string"].decode("latin-1")
         try:
-            body = await read_body(scope, receive, _LARGEST)
+            body = await read_body(scope, receive, _LARGEST, take)
         except HttpError as error:
-            status, content = answer_of(MlflowError("BAD_REQUEST", error.message))
+            status, content = answer_of(of_body(error))
             await respond(send, status, content, error.headers)
             return
         except Disconnected:

@@ -33,10 +33,11 @@ from homeostat.server.http import (
     respond,
 )
 from homeostat.server.mlflow import parts
-from homeostat.server.mlflow.errors import MlflowError, answer_of
+from homeostat.server.mlflow.errors import MlflowError, answer_of, of_body
 from homeostat.server.mlflow.reading import Named, missing
 from homeostat.server.mlflow.streams import give_out, take_in
 from homeostat.server.mlflow.wire import Endpoint
+from homeostat.server.room import Room
 
 T = TypeVar("T")
 _Work = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -90,10 +91,12 @@ class Files:
     Args:
         container: The ports.
         pool: Where the store and the disk are waited for.
+        room: Memory for bodies that are no files.
     """
 
-    def __init__(self, container: Container, pool: Executor) -> None:
+    def __init__(self, container: Container, pool: Executor, room: Room) -> None:
         self._container = container
+        self._room = room
         self._pool = pool
 
     def work_for(self, scope: Scope) -> _Work | None:
@@ -164,11 +167,12 @@ class Files:
 
     async def _upload_parts(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _after(scope, _PARTS)
-        try:
-            body = await read_body(scope, receive, parts.LARGEST)
-        except HttpError as error:
-            raise MlflowError("BAD_REQUEST", error.message) from error
-        answer = await self._run(lambda: parts.answer(self._container, path, body))
+        with self._room.share() as take:
+            try:
+                body = await read_body(scope, receive, parts.LARGEST, take)
+            except HttpError as error:
+                raise of_body(error) from error
+            answer = await self._run(lambda: parts.answer(self._container, path, body))
         await respond(send, 200, encode(answer if answer is not None else {}))
 
     async def _address(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -12,7 +12,7 @@ from homeostat.domain.errors import (
     NotFound,
     StoreUnavailable,
 )
-from homeostat.server.http import encode
+from homeostat.server.http import HttpError, encode
 
 _STATUS: Final = {
     "INVALID_PARAMETER_VALUE": 400,
@@ -46,6 +46,11 @@ class MlflowError(HomeostatError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def of_body(error: HttpError) -> MlflowError:
+    """What a client is told whose body is not read: to try again where there is only no room for it now."""
+    return MlflowError("TEMPORARILY_UNAVAILABLE" if error.status == 503 else "BAD_REQUEST", error.message)
 
 
 def answer_of(error: HomeostatError) -> tuple[int, bytes]:

@@ -104,7 +104,7 @@ class Registry(Calls):
             Conflict: the folder holds something, or MLflow has no flavor for such a model.
             StoreUnavailable: no answer came, or the disk does not take the files, of which it holds two for a while.
         """
-        from homeostat.app.registry.disk import kept
+        from homeostat.adapters.disk import kept
         from homeostat.app.registry.trees import check_free, from_tar, place_by, write_tree
 
         check_free(Path(folder))
@@ -129,7 +129,7 @@ class Registry(Calls):
             Unsafe: its ``MLmodel`` file does not describe a model.
             StoreUnavailable: no answer came, or the disk here or there does not take the files.
         """
-        from homeostat.app.registry.disk import kept
+        from homeostat.adapters.disk import kept
         from homeostat.app.registry.trees import read_tree, to_tar
 
         remedy = "Free some space there, or name a folder that has some with TMPDIR"

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
 
+from homeostat.adapters.disk import kept
 from homeostat.app import modelcard, signatures
 from homeostat.app.registry.directories import Layout, export_files, import_directory
-from homeostat.app.registry.disk import kept
 from homeostat.app.registry.trees import from_tar, to_tar
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import ModelVersion

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 from starlette.responses import StreamingResponse
 
-from homeostat.app.registry.disk import kept
+from homeostat.adapters.disk import kept
 from homeostat.domain.errors import StoreUnavailable
 from homeostat.server.http import ENCODING, Disconnected, HttpError, Receive, Scope, header
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 
@@ -21,21 +20,7 @@ from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.traces import span_of, trace_of
 from homeostat.engine.tracking.spans import Span, attributes_of, read_json
 from tests.app.churning import declare, trained
-
-
-class Collector(BaseHTTPRequestHandler):
-    """Keeps what is exported."""
-
-    got: ClassVar[list[bytes]] = []
-
-    def do_POST(self) -> None:
-        self.got.append(self.rfile.read(int(self.headers["content-length"])))
-        self.send_response(200)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+from tests.server.collecting import Collector
 
 
 @pytest.fixture
@@ -59,7 +44,7 @@ def cleared() -> None:
 
 def spans() -> list[Span]:
     assert flush(60)
-    return [span for request in Collector.got for span, _ in read_json(request)]
+    return [span for _, request in Collector.got for span, _ in read_json(request)]
 
 
 def test_a_version_is_a_trace_that_requests_link_to(container: Container) -> None:

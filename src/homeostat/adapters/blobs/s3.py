@@ -6,15 +6,14 @@ condition, so one that is put again in the moment between the two requests of ``
 
 from __future__ import annotations
 
-import contextlib
 import io
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
 
 from homeostat.adapters.blobs.layout import Unchanged, altered, digest_at, missing, place_of
+from homeostat.adapters.disk import kept
 from homeostat.domain.digests import digest_bytes, digest_file
 from homeostat.domain.errors import HomeostatError, NotFound, StoreUnavailable
 from homeostat.ports.blobs import Stored
@@ -88,23 +87,11 @@ class S3Blobs:
         Raises:
             StoreUnavailable: the object store does not give it, or the disk of this machine does not take it.
         """
-        try:
-            file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
-            try:
-                for piece in self._pieces(digest):
-                    file.write(piece)
-                if digest_file(file) != digest:
-                    raise altered(digest, self._url)
-            except BaseException:
-                with contextlib.suppress(OSError):  # what a full disk did not take is still to be written
-                    file.close()
-                raise
-        except OSError as error:
-            raise StoreUnavailable(
-                f"blob {digest} cannot be kept in {tempfile.tempdir or 'a temporary folder'} of this machine: "
-                f"{error.strerror or error}",
-                remedy="Free some space there, or name a folder that has some with TMPDIR",
-            ) from error
+        remedy = "Free some space there, or name a folder that has some with TMPDIR"
+        with kept(f"blob {digest} of {self._url}", None, remedy) as file:
+            file.writelines(self._pieces(digest))
+            if digest_file(file) != digest:
+                raise altered(digest, self._url)
         return file
 
     def _pieces(self, digest: str) -> Iterator[bytes | memoryview]:

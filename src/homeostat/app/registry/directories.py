@@ -15,11 +15,11 @@ from typing import BinaryIO, Final, Literal
 
 import msgspec
 
+from homeostat.adapters.disk import kept
 from homeostat.app.artifacts import put_in
 from homeostat.app.container import Container
 from homeostat.app.registry import models
 from homeostat.app.registry.contents import files_of
-from homeostat.app.registry.disk import kept
 from homeostat.app.registry.reading import resolve
 from homeostat.app.registry.trees import EMPTY, MOST, Tree, held
 from homeostat.app.tracking.experiments import DEFAULT, ensure_default

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from homeostat.app.registry.disk import kept
+from homeostat.adapters.disk import kept
 from homeostat.domain.errors import NotFound, StoreUnavailable
 
 

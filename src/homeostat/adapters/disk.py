@@ -1,4 +1,4 @@
-"""Temporary files that packages go by way of, and a disk that does not take them told as a store that is not there."""
+"""Temporary files that packages and blobs go by way of; a disk that does not take them is a store that is not there."""
 
 from __future__ import annotations
 

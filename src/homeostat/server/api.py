@@ -69,9 +69,8 @@ _PLAIN: Final = 1 << 20
 _BATCH: Final = 64 << 20
 _DATA: Final = 1 << 30
 _ROOM: Final = 2 << 30  # bytes of all bodies at once
-_PLAIN_ROOM: Final = (
-    64 << 20
-)  # of the small ones, which have their own: rows that come in hold up no rollback
+# The small ones have room of their own: rows that come in hold up no rollback.
+_PLAIN_ROOM: Final = 64 << 20
 _JSON: Final = "application/json"
 _METHODS: Final = ("DELETE", "GET", "OPTIONS", "PATCH", "POST", "PUT")
 

@@ -163,9 +163,8 @@ class Supervisor(Keeper):
         )
         try:
             note(self.settings.home, up)
-        except (
-            OSError
-        ) as error:  # such as a full disk: what runs goes on, and it is written as soon as it can be
+        except OSError as error:
+            # Such as a full disk: what runs goes on, and it is written as soon as it can be.
             if not self._unwritten:
                 self._tell(f"homeostat down and others will not find what runs here: {error}")
             self._unwritten = True

@@ -36,6 +36,22 @@ frames = st.lists(st.tuples(number, text, st.one_of(st.none(), st.booleans())), 
 counts = st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500)), min_size=1, max_size=25)
 
 
+@given(st.lists(st.integers(0, 99), min_size=21, max_size=200).filter(lambda rows: len(set(rows)) > 20))
+def test_edges_are_values_that_twentieths_of_the_rows_reach(rows: list[int]) -> None:
+    bins = reference(pl.DataFrame({"x": rows})).features["x"]
+    assert isinstance(bins, Numbers)
+    # The least value that so many rows do not exceed: the inverted distribution function (Hyndman & Fan's first).
+    reached = {min(x for x in rows if 20 * sum(row <= x for row in rows) >= len(rows) * k) for k in range(20)}
+    assert bins.edges == [*sorted(reached), np.nextafter(max(rows), np.inf)]
+
+
+@given(frames, frames)
+def test_what_is_not_summed_up_counts_the_same(training: pl.DataFrame, rows: pl.DataFrame) -> None:
+    known = reference(training)
+    bare, whole = profile(known, rows, summed_up=False), profile(known, rows)
+    assert (bare.counts, bare.summaries) == (whole.counts, {})
+
+
 @given(frames, frames, frames)
 def test_profiles_add_as_their_rows_do(training: pl.DataFrame, a: pl.DataFrame, b: pl.DataFrame) -> None:
     known = reference(training)

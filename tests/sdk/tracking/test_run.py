@@ -365,6 +365,18 @@ def test_inputs(stored: Callable[[], Stored], tmp_path: Path) -> None:
     assert '"shape":[2,3]' in inputs["data"].profile
 
 
+def test_a_run_without_a_name_gets_one_that_is_known_at_once(stored: Callable[[], Stored]) -> None:
+    with hs.run("exp", capture=False) as run:
+        assert run.name
+        assert repr(run.name) in repr(run)
+    with hs.run("exp", id=run.id, capture=False):  # no other one for going on
+        pass
+    with hs.run("exp", tags={"mlflow.runName": "tagged"}, capture=False) as tagged:
+        assert tagged.name == "tagged"
+    found = stored()
+    assert [found.runs[one.id].name for one in (run, tagged)] == [run.name, "tagged"]
+
+
 def test_a_seed_is_set_and_noted(stored: Callable[[], Stored]) -> None:
     import random
 

@@ -12,10 +12,11 @@ from homeostat.domain.errors import BadRequest
 from homeostat.engine.tracking import entries, limits
 from homeostat.engine.tracking.axes import tags_of
 from homeostat.engine.tracking.capture import seed as seed_all
+from homeostat.engine.tracking.names import run_name
 from homeostat.sdk.tracking import active
 from homeostat.sdk.tracking.energy import Tariff
 from homeostat.sdk.tracking.resuming import next_step
-from homeostat.sdk.tracking.run import Run, new_run_id
+from homeostat.sdk.tracking.run import NAME_TAG, Run, new_run_id
 
 
 def run(
@@ -70,8 +71,9 @@ def run(
         parent = around
     settings = Settings.load()
     texts = {name: str(value) for name, value in (tags or {}).items() if value is not None}
+    name = name or texts.get(NAME_TAG, "") or ("" if id else run_name())  # one that goes on keeps its own
     if name:
-        texts["mlflow.runName"] = name
+        texts[NAME_TAG] = name
     if notes:
         texts["mlflow.note.content"] = notes
     if group:

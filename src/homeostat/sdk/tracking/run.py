@@ -29,7 +29,7 @@ from homeostat.sdk.tracking.session import Session
 
 _LARGEST_STEP: Final = 2**63 - 1
 _WITHIN: Final = 10.0  # seconds without progress after which the end of a run is not waited for any longer
-_NAME: Final = "mlflow.runName"
+NAME_TAG: Final = "mlflow.runName"
 _NOTE: Final = "mlflow.note.content"
 
 
@@ -145,8 +145,8 @@ class Run:
             name: None if value is None else str(value) for name, value in {**(values or {}), **named}.items()
         }
         limits.check_tags({name: value or "" for name, value in given.items()})
-        if given.get(_NAME):
-            self.name = str(given[_NAME])
+        if given.get(NAME_TAG):
+            self.name = str(given[NAME_TAG])
         if given:
             self._add(entries.Tags(values=given))
 

@@ -221,7 +221,15 @@ def test_the_same_with_a_server(
     monkeypatch.setenv("HOMEOSTAT_SERVER", up.note.server)
     monkeypatch.setenv("HOMEOSTAT_HOME", str(tmp_path / "elsewhere"))
     assert hs.search().height == 3
-    assert hs.best("loss").value == 0.25
+    best = hs.best("loss")
+    assert (best.value, repr(best)) == (0.25, best.explanation)
+    with hs.run("exp", capture=False) as outer, hs.run("exp", capture=False) as inner:
+        for step in range(3):
+            inner.log(loss=9.0 - step, step=step)
+            outer.log(seen=hs.search("metrics.loss > 3").height)
+            assert hs.history(inner, "loss")["value"].to_list()[-1] == 9.0 - step
+    assert hs.search(f"attributes.run_id = '{inner.id}'")["name"].to_list() == [inner.name]
+    assert hs.history(outer, "seen")["value"].to_list() == [1.0] * 3
     with hs.run("exp", id=tracked[0].id, capture=False):
         hs.log(loss=7.0, rows=hs.Table([{"a": 1}, {"a": 2}]))
     table = homeostat("runs", "show", tracked[0].id, "--value", "rows").out.splitlines()

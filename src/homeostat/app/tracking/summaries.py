@@ -88,6 +88,9 @@ class Best(msgspec.Struct, frozen=True, kw_only=True):
     counted: bool
     explanation: str
 
+    def __repr__(self) -> str:
+        return self.explanation
+
 
 def find(
     container: Container,

@@ -58,6 +58,12 @@ def found() -> Run | None:
     return run if run is not None and run.state is None else _open[-1] if _open else None
 
 
+def deliver(within: float) -> None:
+    """Wait until the server has what was logged to the runs that go on, if one takes it in time."""
+    for run in _open:
+        run.deliver(within)
+
+
 def log(values: Mapping[str, Any] | None = None, /, *, step: int | None = None, **named: Any) -> None:
     """Log values to the active run, as in ``hs.log(loss=0.3, step=i)``; see ``Run.log``."""
     run = _current.get()

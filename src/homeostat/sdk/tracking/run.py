@@ -217,6 +217,11 @@ class Run:
         """Wait until all that was logged is in the spool; False when that takes longer."""
         return self._recorder.flush(within)
 
+    def deliver(self, within: float) -> None:
+        """Wait until the server has what was logged so far, if one takes it in time."""
+        if self._put != self._rejoin:  # else it has no stream in this process yet
+            self._session.deliver(within)
+
     def finish(self, state: entries.Outcome = "succeeded", *, error: str = "") -> None:
         """End the run, and wait for the server to have it as long as that goes on; a run that ended stays as it is.
 

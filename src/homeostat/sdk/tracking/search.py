@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from homeostat.app.settings import Settings
+from homeostat.sdk.tracking import active
 from homeostat.sdk.tracking.reading import Runs, runs
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from homeostat.sdk.tracking.run import Run
 
 _PAGE: Final = 1000
+_PATIENCE: Final = 5.0  # seconds for which an answer waits for what this process has logged
 _FIELDS: Final = (
     "id", "name", "experiment", "state", "actor", "started_at", "ended_at", "seconds", "error", "parent"
 )  # fmt: skip
@@ -50,7 +53,7 @@ def search(
         NotFound: there is no such experiment.
         BadRequest: the filter or an order cannot be.
     """
-    with runs(Settings.load()) as found:
+    with _up_to_date() as found:
         return frame(all_of(found, filter, _listed(experiments), _listed(order_by), view, limit))
 
 
@@ -71,7 +74,7 @@ def history(run: Run | str, metric: str, *, axis: str = "") -> pl.DataFrame:
         NotFound: there is no such run.
         Conflict: several ids begin so.
     """
-    with runs(Settings.load()) as found:
+    with _up_to_date() as found:
         id = run.removeprefix("run/") if isinstance(run, str) else run.id
         return points_frame(found.points(found.summary(id).id, metric, axis))
 
@@ -92,7 +95,7 @@ def best(metric: str, filter: str = "", *, goal: Goal = "min", experiments: str 
         NotFound: no run that meets the condition has the metric.
         BadRequest: the condition or the goal cannot be.
     """
-    with runs(Settings.load()) as found:
+    with _up_to_date() as found:
         return found.best(metric, goal=goal, filter=filter, experiments=_listed(experiments))
 
 
@@ -146,6 +149,14 @@ def points_frame(points: Points) -> pl.DataFrame:
     )
     rest = [pl.Series("step", points.step, pl.Int64), pl.Series("value", points.value, pl.Float64)]
     return pl.DataFrame([moment, *rest, pl.Series("at", points.at, pl.Float64)])
+
+
+@contextmanager
+def _up_to_date() -> Iterator[Runs]:
+    """Runs, with what this process has logged to its own until now."""
+    active.deliver(_PATIENCE)
+    with runs(Settings.load()) as found:
+        yield found
 
 
 def _listed(given: str | Sequence[str]) -> list[str]:

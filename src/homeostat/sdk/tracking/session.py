@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -57,6 +58,7 @@ class Session:
         self._stopped = threading.Event()
         self._wake = threading.Event()
         self._new = False
+        self._asked: deque[threading.Event] = deque()  # by whoever waits for what was logged to be sent
         self._closing = False
         self._unreachable = False
         self._progress = self._attached = self._clock.monotonic()
@@ -92,6 +94,15 @@ class Session:
                 break
             self._sending.join(0.05)
         return self.stream.sent.exists()
+
+    def deliver(self, within: float) -> None:
+        """Wait until a server has what was logged so far, none takes it, or ``within`` seconds are over."""
+        self.recorder.flush(within)
+        tried = threading.Event()
+        self._new = True
+        self._asked.append(tried)
+        self._wake.set()
+        tried.wait(within)
 
     def tell_kept(self) -> None:
         """Say that not everything was sent, and how it will be."""
@@ -141,6 +152,7 @@ class Session:
             if not (self._new or closing):
                 continue
             self._new = False
+            asked = [self._asked.popleft() for _ in range(len(self._asked))]
             held = self.stream.held  # else nobody writes any more, and somebody may have sent it
             if not held and (not self.stream.folder.exists() or self.stream.sent.exists()):
                 return
@@ -159,6 +171,8 @@ class Session:
                 continue
             finally:
                 self._tell(sender)
+                for tried in asked:
+                    tried.set()
             pause = _SEND
             _told.clear()
             if closing:

@@ -154,6 +154,34 @@ def test_nan_is_not_the_same_as_no_value(homeostat: Shell, monkeypatch: pytest.M
     assert "NaN" not in second
 
 
+def test_infinities_stay_what_they_are(homeostat: Shell, up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOMEOSTAT_SERVER", up.note.server)
+    with hs.run("infinite", axes={"loss": "up"}, capture=False) as run:
+        hs.log(loss=-math.inf, up=math.inf, nan=math.nan)
+        hs.log(loss=1.0, step=0)
+    values = {"metrics.loss": [1.0], "metrics.nan": [None], "metrics.up": [math.inf]}
+    monkeypatch.setenv("HOMEOSTAT_HOME", str(homeostat.folder / "elsewhere"))
+    points = homeostat.folder / "points.parquet"
+    for there in (up.note.server, ""):  # asked of the server, and read from its store
+        if not there:
+            up.stop()
+            monkeypatch.setenv("HOMEOSTAT_HOME", str(up.home))
+            monkeypatch.delenv("HOMEOSTAT_SERVER")
+        found = hs.search(f"attributes.run_id = '{run.id}'")
+        assert {name: found[name].to_list() for name in values} == values
+        assert hs.best("up", goal="max", experiments="infinite").value == math.inf
+        history = hs.history(run, "loss")
+        assert sorted(zip(history["value"], history["at"], strict=True)) == [
+            (-math.inf, math.inf),
+            (1.0, math.inf),
+        ]
+        assert homeostat("runs", "show", run.id, "--json").json["metrics"]["up"] == "Infinity"
+        assert ["up", "inf"] in [line.split() for line in homeostat("runs", "show", run.id).out.splitlines()]
+        homeostat("runs", "export", str(points), "--points", "-e", "infinite")
+        told = pl.read_parquet(points).filter(metric="loss")["value"].to_list()
+        assert sorted(told) == [-math.inf, 1.0]
+
+
 def test_export(homeostat: Shell, tracked: list[hs.Run]) -> None:
     assert "3 runs" in homeostat("runs", "export", "runs.parquet").out
     assert pl.read_parquet(homeostat.folder / "runs.parquet")["params.depth"].to_list() == ["2", "1", "0"]

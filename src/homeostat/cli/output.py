@@ -45,7 +45,21 @@ def json_text(value: Any) -> str:
     """``value`` as JSON: records, structs, datetimes and all."""
     import msgspec
 
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    from homeostat.domain.numbers import in_json
+
+    plain = _marked(msgspec.to_builtins(value, enc_hook=in_json))
+    return msgspec.json.format(msgspec.json.encode(plain, enc_hook=in_json), indent=2).decode()
+
+
+def _marked(value: Any) -> Any:
+    """What a server's answer was read into, its infinities marked as those that JSON gets as texts."""
+    from homeostat.domain.numbers import plain
+
+    if isinstance(value, float):
+        return plain(value)
+    if isinstance(value, dict):
+        return {key: _marked(inner) for key, inner in value.items()}
+    return [_marked(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:

@@ -7,10 +7,13 @@ from functools import cache
 from typing import Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from homeostat.app.container import Container
 from homeostat.app.tracking.reading import histories, history, run_data
 from homeostat.app.tracking.runs import run
+from homeostat.domain.numbers import Number, plain
 from homeostat.engine.tracking import axes
 from homeostat.engine.tracking.points import History
 
@@ -30,9 +33,9 @@ class Points(msgspec.Struct, frozen=True):
 
     timestamp: list[int]
     step: list[int]
-    value: list[float | None]
+    value: list[Number]
     axis: str = axes.STEP
-    at: list[float | None] = []
+    at: list[Number] = []
 
 
 class Heap(msgspec.Struct, frozen=True):
@@ -94,9 +97,10 @@ def _drawn(found: History, axis: str, named: Callable[[str], History]) -> Points
     elif axis == axes.TIME:
         at = found.timestamp.tolist()
     else:
-        at = _plain(axes.positions(found, named(axis)).tolist())
-    return Points(found.timestamp.tolist(), found.step.tolist(), _plain(found.value.tolist()), axis, at)
+        at = _plain(axes.positions(found, named(axis)))
+    return Points(found.timestamp.tolist(), found.step.tolist(), _plain(found.value), axis, at)
 
 
-def _plain(values: list[float]) -> list[float | None]:
-    return [value if value == value else None for value in values]
+def _plain(values: NDArray[np.float64]) -> list[float | None]:
+    numbers: list[float] = values.tolist()
+    return list(numbers) if np.isfinite(values).all() else [plain(value) for value in numbers]

@@ -14,6 +14,7 @@ from homeostat.app.tracking.reading import RunData, run_data
 from homeostat.app.tracking.runs import run
 from homeostat.app.tracking.search import View, search_runs
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.domain.numbers import Number, plain
 from homeostat.domain.records import Run
 from homeostat.domain.refs import number_of
 from homeostat.domain.tracking import Experiment, Metric
@@ -47,7 +48,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     parent: str
     deleted: bool
     params: dict[str, str]
-    metrics: dict[str, float | None]
+    metrics: dict[str, Number]
     steps: dict[str, int]
     axes: dict[str, str] = {}
     tags: dict[str, str]
@@ -80,7 +81,7 @@ class Best(msgspec.Struct, frozen=True, kw_only=True):
     run: RunSummary
     metric: str
     goal: Goal
-    value: float
+    value: Number
     ties: list[str]
     compared: int
     without: int
@@ -194,7 +195,7 @@ def best(
         run=first,
         metric=metric,
         goal=goal,
-        value=value,
+        value=plain(value),
         ties=ties[1:],
         compared=met - without,
         without=without,
@@ -293,7 +294,7 @@ def _summary(found: Run, experiment: str, data: RunData) -> RunSummary:
         parent=data.tags.get(_PARENT, ""),
         deleted=found.deleted_at is not None,
         params=dict(sorted(data.params.items())),
-        metrics={one.key: one.value for one in sorted(data.metrics, key=lambda one: one.key)},
+        metrics={one.key: plain(one.value) for one in sorted(data.metrics, key=lambda one: one.key)},
         steps={one.key: one.step for one in data.metrics},
         axes={
             one.key: axis for one in data.metrics if (axis := axes.axis_of(data.tags, one.key)) != axes.STEP

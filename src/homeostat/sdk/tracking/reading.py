@@ -68,7 +68,7 @@ class Runs(Protocol):
 
 
 class RemoteRuns:
-    """Runs of a server.
+    """Runs of a server. Its infinities are texts (``strict=False`` reads them), as JSON has none.
 
     Args:
         transport: The way to it.
@@ -98,13 +98,13 @@ class RemoteRuns:
             "limit": limit,
             "token": token,
         }
-        return msgspec.json.decode(self._post("/runs/search", body), type=Found)
+        return msgspec.json.decode(self._post("/runs/search", body), type=Found, strict=False)
 
     def summary(self, id: str) -> RunSummary:
         """One run, by its id or the beginning of it."""
         from homeostat.app.tracking.summaries import RunSummary
 
-        return msgspec.json.decode(self._get(id, "summary"), type=RunSummary)
+        return msgspec.json.decode(self._get(id, "summary"), type=RunSummary, strict=False)
 
     def best(
         self, metric: str, *, goal: Goal = "min", filter: str = "", experiments: Sequence[str] = ()
@@ -113,19 +113,19 @@ class RemoteRuns:
         from homeostat.app.tracking.summaries import Best
 
         body = {"metric": metric, "goal": goal, "filter": filter, "experiments": list(experiments)}
-        return msgspec.json.decode(self._post("/runs/best", body), type=Best)
+        return msgspec.json.decode(self._post("/runs/best", body), type=Best, strict=False)
 
     def points(self, id: str, key: str, axis: str = "") -> Points:
         """All points of a metric of a run."""
         from homeostat.app.tracking.curves import Points
 
-        return msgspec.json.decode(self._get(id, "points", key=key, axis=axis), type=Points)
+        return msgspec.json.decode(self._get(id, "points", key=key, axis=axis), type=Points, strict=False)
 
     def all_points(self, id: str, after: str = "") -> Heap:
         """The points of the metrics of a run, some metrics at once."""
         from homeostat.app.tracking.curves import Heap
 
-        return msgspec.json.decode(self._get(id, "points/all", after=after), type=Heap)
+        return msgspec.json.decode(self._get(id, "points/all", after=after), type=Heap, strict=False)
 
     def values(self, id: str, key: str = "") -> list[LoggedValue]:
         """What is logged to a run beside numbers."""

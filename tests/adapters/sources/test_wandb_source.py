@@ -219,6 +219,16 @@ def test_what_is_no_log(folder: Path) -> None:
     assert told == ["it is no file of W&B", "it is no file of W&B"]
 
 
+def test_a_log_that_has_no_run_yet_makes_no_experiment(folder: Path) -> None:
+    for log in list(folder.glob("*/*.wandb")):
+        log.write_bytes(log.read_bytes()[:7])  # what W&B writes at once: which form of log this is
+    source = open_source(str(folder))
+    assert list(source.experiments()) == []
+    for item in source.runs():
+        with pytest.raises(BadRequest, match="has written nothing of its run into it, or not yet"):
+            item.load()
+
+
 def test_a_run_that_was_resumed_comes_in_order(folder: Path) -> None:
     first = log_of(folder, "abcd1234").parent
     shutil.copytree(first, folder / "offline-run-20990101_000000-abcd1234")

@@ -57,7 +57,7 @@ class WandbFolder(RunsAlone):
 
     def experiments(self) -> Iterator[Item[SourceExperiment]]:
         """Each project, once."""
-        for name in sorted({_project(path) for path in self._logs}):
+        for name in sorted({name for path in self._logs if (name := _project(path))}):
             yield Item(f"project {name}", partial(SourceExperiment, key=name, name=name))
 
     def count(self) -> int:
@@ -99,21 +99,21 @@ def _records(path: Path, missing: list[Missing]) -> Iterator[Any]:
 
 
 def _project(path: Path) -> str:
-    """The project of a log: that of its first messages, so that no log is read to its end for it."""
+    """The project that the first messages of a log name, so that none is read to its end for it; empty: none."""
     try:
         for record in _records(path, []):
             if record.HasField("run"):
                 return record.run.project or _STANDARD
     except BadRequest:  # told when the run is read
-        return _STANDARD
-    return _STANDARD
+        return ""
+    return ""
 
 
 def _run(path: Path, links: bool) -> SourceRun:
     missing: list[Missing] = []
     told = _told(path, missing)
     if told.run is None:
-        raise damaged(path, "it says of no run")
+        raise damaged(path, "W&B has written nothing of its run into it, or not yet")
     id, project = told.run.run_id, told.run.project or _STANDARD
     if told.media:
         what = f"media among its metrics that nothing here shows, {told.media:,} of them, stay in"

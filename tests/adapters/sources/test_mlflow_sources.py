@@ -182,6 +182,29 @@ def test_a_damaged_run_is_told_and_the_others_come(tmp_path: Path) -> None:
     assert "it is no UTF-8" in told[ids["one"]]
 
 
+def test_a_folder_that_a_database_shares(tmp_path: Path) -> None:
+    root = mlruns(tmp_path)
+    before = runs(open_source(str(root)))
+    for path in ("1/0123456789abcdef/artifacts/model.txt", "1/models/m-1/artifacts/MLmodel"):
+        (root / path).parent.mkdir(parents=True)
+        (root / path).write_text("")
+    alone = tmp_path / "alone"
+    shutil.copytree(root / "1", alone / "1")
+    with pytest.raises(BadRequest) as refused:
+        open_source(str(alone))
+    assert "name that one, as in sqlite:///mlflow.db" in str(refused.value.remedy)
+    database(tmp_path / "other").rename(tmp_path / "mlflow.db")
+    source = open_source(str(tmp_path))
+    assert runs(source).keys() == before.keys()
+    assert "1" not in {item.load().key for item in source.experiments()}
+    assert [item for item in source.logged_models() if "m-1" in item.name] == []
+    told = {subject: reason for subject, reason in source.missing() if "traces" not in reason}
+    assert told == {
+        str(tmp_path / "mlflow.db"): "it is not read: import it by itself, it may know of other runs",
+        "folder 1": "it has files alone, of runs that a database knows: import that database",
+    }
+
+
 def test_points_of_the_oldest_form_have_step_0(tmp_path: Path) -> None:
     root = mlruns(tmp_path)
     (path,) = root.glob("*/*/metrics/x")

@@ -46,12 +46,15 @@ class MlflowFolder:
         root: The folder.
         served: Where a server kept its files, if runs have some there.
         links: Whether to follow links that lead out of a run's folder.
+        beside: A database that lies beside it, which is not read.
     """
 
     kind = "MLflow folder"
 
-    def __init__(self, root: Path, served: Path | None = None, *, links: bool = False) -> None:
-        self._root = root
+    def __init__(
+        self, root: Path, served: Path | None = None, *, links: bool = False, beside: Path | None = None
+    ) -> None:
+        self._root, self._beside = root, beside
         self._places = Places(root.parent, served, links)
 
     def experiments(self) -> Iterator[Item[SourceExperiment]]:
@@ -80,7 +83,15 @@ class MlflowFolder:
         return registered_models(self._root / _REGISTRY)
 
     def missing(self) -> Iterable[Missing]:
-        """Traces stay where they are."""
+        """Traces stay where they are, and so does all that a database knows of."""
+        if self._beside is not None:
+            yield Missing(str(self._beside), "it is not read: import it by itself, it may know of other runs")
+        for folder in self._folders():
+            if _files_alone(folder):
+                yield Missing(
+                    f"folder {folder.name}",
+                    "it has files alone, of runs that a database knows: import that database",
+                )
         for experiment in self._experiments():
             if traces := len(folders_of(experiment / "traces")):
                 yield Missing(
@@ -91,6 +102,9 @@ class MlflowFolder:
         """Nothing is open."""
 
     def _experiments(self) -> list[Path]:
+        return [folder for folder in self._folders() if not _files_alone(folder)]
+
+    def _folders(self) -> list[Path]:
         alive = [path for path in folders_of(self._root) if path.name not in (_TRASH, _REGISTRY)]
         return [*alive, *folders_of(self._root / _TRASH)]
 
@@ -150,6 +164,11 @@ class MlflowFolder:
 
     def _location(self, experiment: Path) -> str:
         return str(yaml_of(experiment / META).get("artifact_location") or "")
+
+
+def _files_alone(folder: Path) -> bool:
+    """Nothing of an experiment, its runs and its models is told here, as where a database keeps their files."""
+    return not any(True for pattern in (META, f"*/{META}", f"models/*/{META}") for _ in folder.glob(pattern))
 
 
 def _run_folders(experiment: Path) -> list[Path]:

@@ -27,6 +27,12 @@ _KNOWN: Final = (
     " or what neptune-exporter or homeostat export wrote"
 )
 
+_FILES_ALONE: Final = (
+    "*/*/artifacts",
+    "*/models/*/artifacts",
+)  # so does MLflow keep files beside its database
+_DATABASE_OF: Final = f"It has files alone, of runs that a database of MLflow's knows: name that one, as in sqlite:///{_DATABASE}"
+
 
 def open_source(place: str, *, form: str = "", files: Path | None = None, links: bool = False) -> Source:
     """A reader of a place.
@@ -53,7 +59,12 @@ def open_source(place: str, *, form: str = "", files: Path | None = None, links:
         raise BadRequest(f"{form!r} is no format", field="form", remedy=f"Use one of {', '.join(FORMATS)}")
     known = known or (_form_of_file(path) if path.is_file() else _form(path))
     if known is None:
-        raise BadRequest(f"nothing in {path} is of a known format", field="source", remedy=_KNOWN)
+        alone = any(True for pattern in _FILES_ALONE for _ in path.glob(pattern))
+        raise BadRequest(
+            f"nothing in {path} is of a known format",
+            field="source",
+            remedy=_DATABASE_OF if alone else _KNOWN,
+        )
     return _reader(path, known, files, links)
 
 
@@ -65,7 +76,8 @@ def _reader(path: Path, form: Format, files: Path | None, links: bool) -> Source
         database = path if path.is_file() else path / _DATABASE
         if folder is None and database.is_file():
             return _database(_file_url(database), files, links)
-        return MlflowFolder(folder or path, files, links=links)
+        beside = database if folder is not None and database.is_file() else None
+        return MlflowFolder(folder or path, files, links=links, beside=beside)
     if form == "wandb":
         from homeostat.adapters.sources.wandb import WandbFolder
 

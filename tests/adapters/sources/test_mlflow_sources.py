@@ -205,6 +205,20 @@ def test_a_folder_that_a_database_shares(tmp_path: Path) -> None:
     }
 
 
+def test_a_point_that_is_cut_off_is_told_and_the_others_come(tmp_path: Path) -> None:
+    root = mlruns(tmp_path)
+    (path,) = root.glob("*/*/metrics/x")
+    whole = path.read_text()
+    before = points(runs(open_source(str(root)))["child"])
+    for torn in ("17000", "1700000000000 1", "1700000000000 1.5", "1700000000000 1.5 1"):
+        path.write_text(f"{whole}{torn}")
+        run = runs(open_source(str(root)))["child"]
+        assert points(run) == before
+        assert run.missing == [
+            Missing(f"run {run.run.id}", "the last point of metric x is cut off in its file")
+        ]
+
+
 def test_points_of_the_oldest_form_have_step_0(tmp_path: Path) -> None:
     root = mlruns(tmp_path)
     (path,) = root.glob("*/*/metrics/x")

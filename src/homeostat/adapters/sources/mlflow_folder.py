@@ -127,7 +127,7 @@ class MlflowFolder:
             tags=tags,
             inputs=inputs,
             models=[*models, *_outputs(folder, id)],
-            points=partial(_points, folder / "metrics"),
+            points=partial(_points, folder / "metrics", f"run {id}", missing),
             files=partial(
                 self._places.files,
                 str(meta.get("artifact_uri") or ""),
@@ -175,16 +175,22 @@ def _run_folders(experiment: Path) -> list[Path]:
     return [path for path in folders_of(experiment) if path.name not in _RESERVED]
 
 
-def _points(folder: Path) -> Iterator[Columns]:
-    """Every line of every metric: timestamp, value, step; a step is missing in the oldest."""
+def _points(folder: Path, subject: str, missing: list[Missing]) -> Iterator[Columns]:
+    """Every line of every metric: timestamp, value, step; a step is missing in the oldest.
+
+    A last line that does not end was cut off as it was written, or is just being written: any of its numbers may be.
+    """
     for path, key in _files(folder):
         rows: list[tuple[float, int, int]] = []
         for number, line in enumerate(_lines(path), start=1):
+            if not line.endswith("\n"):
+                missing.append(Missing(subject, f"the last point of metric {key} is cut off in its file"))
+                break
             try:
-                timestamp, value, *step = line.split(" ")[:3]
+                timestamp, value, *step = line.rstrip().split(" ")[:3]
                 rows.append((float(value), int(timestamp), int(step[0]) if step else 0))
             except ValueError as error:
-                raise damaged(path, f"line {number} is no point: {line[:80]!r}") from error
+                raise damaged(path, f"line {number} is no point: {line.strip()[:80]!r}") from error
             if len(rows) == _POINTS:
                 yield _columns(key, rows)
                 rows = []
@@ -214,9 +220,7 @@ def _files(folder: Path) -> list[tuple[Path, str]]:
 def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8") as file:
-            for line in file:
-                if text := line.strip():
-                    yield text
+            yield from (line for line in file if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise damaged(path, str(error)) from error
 

@@ -28,9 +28,12 @@ def test_gc(homeostat: Shell) -> None:
         tracking.delete_run(container, run.id)
         for path in (container.settings.home / "blobs").rglob("*"):
             os.utime(path, (1e9, 1e9))
-    assert "To be freed: 0 blobs" in homeostat("gc").out
+    young = homeostat("gc").out
+    assert "To be freed: 0 blobs" in young
+    assert "1 runs, logged models and experiments were deleted within 30d and stay" in young
     said = homeostat("gc", "--older-than", "0d").out
     assert f"run/{run.id}" in said
+    assert "and stay" not in said
     assert "To be freed: 1 blobs, 1,000 bytes. Nothing was touched; add --delete." in said
     planned = homeostat("gc", "--older-than", "0d", "--json").json
     assert (planned["deleted"], planned["runs"], planned["freed"]["bytes"]) == (False, [run.id], 1000)

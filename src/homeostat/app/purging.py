@@ -34,6 +34,7 @@ from homeostat.domain.tracking import (
 from homeostat.engine.tracking.places import SCHEME, clean, here, owner_of, place_of, run_root
 from homeostat.ports.meta import Transaction
 
+_DELETED: Final[tuple[type[Record], ...]] = (Run, LoggedModel, Experiment)
 _OF_MODELS: Final[tuple[type[Record], ...]] = (LoggedModelTag, LoggedModelParam, LoggedModelMetric, RunModel)
 
 
@@ -45,7 +46,11 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class Collected(msgspec.Struct, frozen=True):
-    """What was removed, or would be. ``elsewhere`` are places of files that this server does not keep."""
+    """What was removed, or would be.
+
+    ``elsewhere`` are places of files that this server does not keep; ``recent`` is how many runs, logged models and
+    experiments were deleted too lately to go.
+    """
 
     deleted: bool
     runs: list[str]
@@ -53,6 +58,7 @@ class Collected(msgspec.Struct, frozen=True):
     experiments: list[str]
     kept: list[Kept]
     elsewhere: list[str]
+    recent: int
     freed: Freed
 
 
@@ -100,6 +106,7 @@ def collect(container: Container, older_than: timedelta, *, delete: bool, actor:
         experiments=[f"{id} {experiment.name}" for id, experiment in doomed.experiments.items()],
         kept=doomed.kept,
         elsewhere=sorted(doomed.elsewhere),
+        recent=sum(container.store.count(kind, ("deleted_at", ">=", before)) for kind in _DELETED),
         freed=free(container, delete=delete, gone=doomed.has),
     )
 

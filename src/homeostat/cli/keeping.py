@@ -47,7 +47,7 @@ def collect(
 
         print_json(msgspec.to_builtins(found) | {"spool": spool._asdict()})
         return
-    _show(found)
+    _show(found, older_than)
     if spool.streams:
         done = "Removed" if delete else "To be removed"
         typer.echo(
@@ -63,7 +63,7 @@ def _span(text: str) -> timedelta:
     return timedelta() if re.fullmatch(r"0[a-z]*", text) else parse_duration(text)
 
 
-def _show(found: Collected) -> None:
+def _show(found: Collected, older_than: str) -> None:
     rows = [
         *([f"experiment/{name.partition(' ')[0]}", name.partition(" ")[2]] for name in found.experiments),
         *([f"run/{id}", ""] for id in found.runs),
@@ -77,6 +77,9 @@ def _show(found: Collected) -> None:
         )
     for place in found.elsewhere:
         typer.echo(f"Not kept by this server, and left where they are: files at {place}")
+    if found.recent:
+        what = f"{found.recent:,} runs, logged models and experiments were deleted within {older_than}"
+        typer.echo(f"{what} and stay; --older-than 0d takes them too.")
     freed = found.freed
     what = f"{freed.blobs:,} blobs, {freed.bytes:,} bytes"
     typer.echo(

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from model_signing import hashing, signing, verifying
 
 from homeostat.domain.errors import BadRequest, Unsafe
@@ -139,6 +140,21 @@ def test_what_cannot_sign(tmp_path: Path) -> None:
     for file in (key.public, tmp_path / "nothing", locked.private):
         with pytest.raises(BadRequest, match="cannot sign"):
             sign(FILES, file)
+    for file, password, remedy in (
+        (locked.private, None, "--password asks"),
+        (key.private, "one", "Leave out"),
+    ):
+        with pytest.raises(BadRequest, match="cannot sign: Password was") as refused:
+            sign(FILES, file, password=password)
+        assert remedy in str(refused.value.remedy)
+    for sort, made in (
+        ("RSA", rsa.generate_private_key(65537, 2048)),
+        ("Ed25519", ed25519.Ed25519PrivateKey.generate()),
+    ):
+        other_sort = tmp_path / f"{sort}.key"
+        other_sort.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        with pytest.raises(BadRequest, match=rf"cannot sign: it is a key of another sort \({sort}\)"):
+            sign(FILES, other_sort)
     with pytest.raises(BadRequest, match="does not match"):
         sign(FILES, key.private, certificate=other.certified())
     with pytest.raises(BadRequest, match="neither a public key nor a certificate"):

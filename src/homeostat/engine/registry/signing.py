@@ -69,13 +69,13 @@ def sign(
     signing = need("model_signing.signing", EXTRA, _WHAT)
     config = signing.Config().set_hashing_config(_hashing())
     try:
+        public = _public_of(key, password)
         if certificate is None:
             config.use_elliptic_key_signer(private_key=key, password=password.encode() if password else None)
         else:
             config.use_certificate_signer(
                 private_key=key, signing_certificate=certificate, certificate_chain=chain
             )
-        public = _public_of(key, password)
     except (*_WRONG, OSError) as error:
         raise BadRequest(
             f"{key} cannot sign: {error}", field="key", remedy="Give the PEM of an elliptic curve key"
@@ -176,7 +176,17 @@ def _fingerprint(certificate: Any) -> str:
 
 def _public_of(key: Path, password: str | None) -> str:
     serialization = need("cryptography.hazmat.primitives.serialization", EXTRA, _WHAT)
-    private = serialization.load_pem_private_key(key.read_bytes(), password.encode() if password else None)
+    curves = need("cryptography.hazmat.primitives.asymmetric.ec", EXTRA, _WHAT)
+    try:
+        private = serialization.load_pem_private_key(
+            key.read_bytes(), password.encode() if password else None
+        )
+    except TypeError as error:  # a password is missing, or there is one too many
+        remedy = "Leave out --password" if password else "Give its password: --password asks for it"
+        raise BadRequest(f"{key} cannot sign: {error}", field="password", remedy=remedy) from error
+    if not isinstance(private, curves.EllipticCurvePrivateKey):
+        kind = type(private).__name__.removesuffix("PrivateKey")
+        raise ValueError(f"it is a key of another sort ({kind})")
     return _pem(private.public_key())
 
 

@@ -272,6 +272,7 @@ POINT = {"key": "m", "value": 1, "timestamp": 1}
             400,
             "Dataset digest cannot be",
         ),
+        ("runs/log-inputs", {"datasets": ["{}"]}, 400, "Missing value for required parameter 'run_id'."),
         ("runs/log-model", RUN | {"model_json": "{"}, 400, "Malformed model info."),
         ("runs/log-model", RUN | {"model_json": "{}"}, 400, "Model json is missing mandatory fields"),
         ("runs/outputs", RUN | {"models": []}, 400, "Missing value for required parameter 'models'."),

@@ -41,7 +41,9 @@ class Reader(Generic[M]):
         self._kind = kind
         # Not strict: int64 is a text in protobuf's JSON.
         self._decode = msgspec.json.Decoder(kind, strict=False).decode
-        self._repeated = {f.encode_name for f in msgspec.structs.fields(kind) if _is_list(f.type)}
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        self._of_run = "run_id" in fields and (fields["run_id"].required or "run_uuid" in fields)
+        self._repeated = {name for name, field in fields.items() if _is_list(field.type)}
 
     def body(self, body: bytes, fields: dict[str, str]) -> M:
         """The message of a JSON body, and of the path's ``fields``.
@@ -82,6 +84,14 @@ class Reader(Generic[M]):
         try:
             return msgspec.convert(found, self._kind, strict=False)
         except msgspec.ValidationError as error:
+            if (
+                self._of_run
+                and isinstance(found, dict)
+                and not (found.get("run_id") or found.get("run_uuid"))
+            ):
+                raise missing(
+                    "run_id"
+                ) from error  # MLflow asks of which run before it looks at what is in a list
             raise _refusal(str(error), found) from error
 
 

@@ -136,16 +136,18 @@ def test_assessments(app: Mlflow) -> None:
         "trace_id": ID,
         "source": {"source_type": "HUMAN", "source_id": "ada"},
         "feedback": {"value": True},
+        "metadata": {"k": "v", "by": "hand"},
     }
     made = send(app, "POST", at, {"assessment": body}).json["assessment"]
     assert made | body == made
     assert made["valid"] is True
     one = f"{at}/{made['assessment_id']}"
     change = {
-        "assessment": {"rationale": "r", "assessment_name": "ignored"},
-        "update_mask": "rationale",
+        "assessment": {"rationale": "r", "assessment_name": "ignored", "metadata": {"by": "rule", "z": "1"}},
+        "update_mask": "rationale,metadata",
     }
     changed = send(app, "PATCH", one, change).json["assessment"]
+    assert changed["metadata"] == {"k": "v", "by": "rule", "z": "1"}
     assert (changed["rationale"], changed["assessment_name"]) == ("r", "good")
     assert ask(app, "GET", one).json == {"assessment": changed}
     assert ask(app, "GET", f"{AT}/{ID}").json["trace"]["trace_info"]["assessments"] == [changed]
@@ -336,6 +338,7 @@ def test_it_counts_how_large_an_export_is_unpacked(
         ("POST", f"{AT}/none/assessments", {"assessment": {"assessment_name": "a", "feedback": {}}}, 404),
         ("PATCH", f"{AT}/none/tags", {"key": "a"}, 404),
         ("PATCH", f"{AT}/none/tags", {}, 400),
+        ("PATCH", f"{AT}/none/tags", {"key": "a\nb!"}, 400),
         ("POST", f"{AT}/search", {}, 400),
         ("POST", f"{AT}/search", {"locations": [PLACE], "max_results": 501}, 400),
         ("POST", f"{AT}/search", {"locations": [PLACE], "filter": "a ="}, 400),

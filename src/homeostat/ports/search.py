@@ -25,7 +25,7 @@ Entity = Literal[
     "expectation",
 ]
 Op = Literal[
-    "=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL", "LACKS"
+    "=", "!=", "<", "<=", ">", ">=", "LIKE", "ILIKE", "IN", "NOT IN", "IS NULL", "IS NOT NULL", "LACKS", "HAS"
 ]
 Dataset = tuple[str, str]  # name and digest; an empty digest stands for any
 
@@ -37,7 +37,8 @@ class Comparison(msgspec.Struct, frozen=True):
         entity: What kind of thing is compared. An attribute's key is the record's field, a dataset's one of name,
             digest and context, a span's one of name, type and status, a run's is ``run``, a text's ``spans``; the key
             of a metric, parameter, tag, piece of metadata, attribute of a span, feedback or expectation is its own.
-        op: How. ``LACKS`` holds where no value equals the given one, also where there is none.
+        op: How. ``LACKS`` holds where no value equals the given one, also where there is none; ``HAS`` where the given
+            text is somewhere in a value, letter by letter.
         value: With what: a text, a number, a tuple of texts for IN; of a time, milliseconds since 1970; None for the
             tests on NULL.
         on: Of metrics, only those on one of these datasets; empty: all. An empty key with IS NOT NULL is any metric.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
 from homeostat.app.tracing.assessments import assess
-from homeostat.app.tracing.ingest import start_trace, take_spans
+from homeostat.app.tracing.ingest import link_traces, start_trace, take_spans
 from homeostat.app.tracing.reading import search_traces
+from homeostat.app.tracking import create_run
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.traces import Trace
 
@@ -111,3 +113,39 @@ def test_by_attributes_of_spans(container: Container) -> None:
         assert (filter, [id[-1] for id in found(container, filter)]) == (filter, list(wanted))
     with pytest.raises(BadRequest):
         found(container, "span.attributes.llm.model > 'a'")
+
+
+def test_by_prompts_and_runs_and_in_the_order_of_marks(container: Container) -> None:
+    prompts = {
+        "a": [("my_prompt", "1")],
+        "b": [("other", "3"), ("my_prompt", "11")],
+        "c": [("my-prompt", "1")],
+    }
+    for id, used in prompts.items():
+        tags = {
+            "mlflow.linkedPrompts": json.dumps([{"name": name, "version": v} for name, v in used]),
+            "rank": id,
+        }
+        trace = Trace(id=id, experiment=0, state="OK", began_at=BEGAN)
+        start_trace(container, trace, tags=tags, metadata={"size": {"a": "2", "b": "1", "c": "3"}[id]})
+    start_trace(container, Trace(id="d", experiment=0, state="OK", began_at=BEGAN), tags={}, metadata={})
+    run = create_run(container, 0).id
+    link_traces(container, run, ["b"])
+    for filter, wanted in (
+        ("prompt = 'my_prompt/1'", "a"),
+        ("trace.prompt = 'my_prompt/11'", "b"),
+        ("prompt = 'My_prompt/1'", ""),
+        (f"metadata.`mlflow.sourceRun` = '{run}'", "b"),
+    ):
+        assert found(container, filter) == list(wanted), filter
+    for refused in ("prompt = 'my_prompt'", "prompt LIKE 'my%'", "prompt = '/1'"):
+        with pytest.raises(BadRequest):
+            found(container, refused)
+    for order, in_turn in (("tags.rank DESC", "cbad"), ("tag.rank", "abcd"), ("metadata.size ASC", "bacd")):
+        ids, token = "", ""
+        while True:
+            page = search_traces(container, [0], order_by=[order], limit=2, token=token)
+            ids, token = ids + "".join(one.id for one in page.items), page.token
+            if not token:
+                break
+        assert ids == in_turn, order

@@ -239,6 +239,9 @@ def _compared(column: ColumnElement[Any], one: Comparison, dialect: str) -> Colu
         return column.like(one.value, escape="")
     if one.op == "ILIKE":
         return column.like(one.value) if dialect == "sqlite" else column.ilike(one.value, escape="")
+    if one.op == "HAS":
+        place = func.instr(column, one.value) if dialect == "sqlite" else func.strpos(column, one.value)
+        return place > 0
     if one.op == "IN":
         return column.in_(one.value)
     if one.op == "NOT IN":

@@ -89,6 +89,8 @@ def change_assessment(container: Container, trace_id: str, id: str, values: Mapp
         locked_trace(tx, trace_id)
         old = _get(tx, trace_id, id)
         changed = {**old.body, **values}
+        if "metadata" in values:  # what is known already stays, as with MLflow
+            changed["metadata"] = {**old.body.get("metadata", {}), **values["metadata"]}
         if sum(kind in changed for kind in KINDS) != 1:
             raise BadRequest(
                 "Feedback cannot become an expectation, nor the other way round", field="assessment"

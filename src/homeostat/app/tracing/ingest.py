@@ -192,9 +192,10 @@ def tag_trace(container: Container, id: str, key: str, value: str) -> None:
 
     Raises:
         NotFound: there is none of this id.
-        BadRequest: the key or the value is too long.
+        BadRequest: the key is too long, or no name.
     """
     limits.check_length(key, _KEY, "key")
+    limits.check_name(key, "key")
     with container.store.begin() as tx:
         found = locked_trace(tx, id)
         tx.put(TraceTag(trace=id, key=key, value=value[:_TAG]))

@@ -6,6 +6,7 @@ Messages begin as MLflow's do.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -27,6 +28,7 @@ _NUMERAL: Final = ("=", "!=", *_LISTS)
 _KEYS: Final = {"dataset": ("name", "digest", "context"), "span": ("name", "type", "status")}
 _JUDGED: Final = ("feedback", "expectation")
 _INNER: Final = "attributes."  # before the name of a span's attribute
+_OF_RUN: Final = ("metadata", "mlflow.sourceRun", "=")
 _PATTERN: Final = 10_000  # characters; SQLite refuses a pattern that is a few times as long
 _CLAUSES: Final = 100
 _TEXTS: Final = 10_000  # in lists
@@ -149,6 +151,8 @@ def _comparison(clause: Clause, kind: Kind) -> Comparison:
             f"Invalid comparison clause. Expected 'Identifier' found '{clause.left}'", "Begin with a name"
         )
     entity, key = _named(str(clause.left), kind, "filter")
+    if (entity, key, clause.op) == _OF_RUN:  # so do MLflow's pages ask for what is linked to a run as well
+        entity, key = "attribute", "run_id"
     if entity not in kind.entities:
         raise _bad(f"Invalid entity type '{entity}'", _one_of(kind.entities))
     if clause.op in _NULLS:
@@ -195,6 +199,9 @@ def _of_attribute(clause: Clause, name: str, attribute: Attribute, kind: Kind) -
         given = _texts(clause, "attributes")
         whole = tuple(map(_whole, given)) if isinstance(given, tuple) else _whole(given)
         return Comparison("attribute", attribute.field, op, whole)
+    if attribute.form == "prompt":
+        _op(clause.op, ("=",), kind)
+        return Comparison(attribute.entity, attribute.field, "HAS", _prompt(str(_texts(clause, name))))
     op = _op(clause.op, _PATTERNS if attribute.entity == "text" else _TEXTUAL, kind)
     value = _texts(clause, "attributes")
     if not attribute.texts:
@@ -202,6 +209,14 @@ def _of_attribute(clause: Clause, name: str, attribute: Attribute, kind: Kind) -
     matches = _matcher(op, value)
     stored = tuple(stored for stored, told in attribute.texts.items() if matches(told))
     return Comparison("attribute", attribute.field, "IN", stored)
+
+
+def _prompt(text: str) -> str:
+    """A version of a prompt as MLflow's client writes it into the list of those that a trace used."""
+    name, slash, version = text.rpartition("/")
+    if not slash or not name or not version:
+        raise _bad(f"Invalid prompts filter value '{text}'", "Write prompt = 'name/version'")
+    return json.dumps({"name": name, "version": version})
 
 
 def _named(identifier: str, kind: Kind, field: str) -> tuple[Entity, str]:

@@ -40,13 +40,14 @@ class Attribute:
 
     Args:
         field: The record's field.
-        form: What its value is; a ``number`` is a whole one, a ``numeral`` one that is written as a text.
+        form: What its value is; a ``number`` is a whole one, a ``numeral`` one that is written as a text, a ``prompt``
+            a name and a version in a list of such.
         texts: How stored texts are called by who asks, where they are called otherwise.
         entity: What has the field, where the record itself has not.
     """
 
     field: str
-    form: Literal["text", "time", "number", "numeral"] = "text"
+    form: Literal["text", "time", "number", "numeral", "prompt"] = "text"
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     entity: Entity = "attribute"
 
@@ -196,6 +197,7 @@ TRACES: Final = Kind(
         "client_request_id": Attribute("client"),
         "run_id": Attribute("run", entity="run"),
         "text": Attribute("spans", entity="text"),
+        "prompt": Attribute("mlflow.linkedPrompts", "prompt", entity="tag"),
     },
     entities=frozenset(
         {
@@ -211,6 +213,7 @@ TRACES: Final = Kind(
         }
     ),
     orderable={**_OF_TRACE, "experiment_id": Attribute("experiment", "number")},
+    ordered_by=frozenset({"attribute", "tag", "metadata"}),
     default=_OF_TRACES,
     ties=_OF_TRACES,
     aliases={

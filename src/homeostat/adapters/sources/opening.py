@@ -27,10 +27,8 @@ _KNOWN: Final = (
     " or what neptune-exporter or homeostat export wrote"
 )
 
-_FILES_ALONE: Final = (
-    "*/*/artifacts",
-    "*/models/*/artifacts",
-)  # so does MLflow keep files beside its database
+# So does MLflow keep files beside its database.
+_FILES_ALONE: Final = ("*/*/artifacts", "*/models/*/artifacts")
 _DATABASE_OF: Final = f"It has files alone, of runs that a database of MLflow's knows: name that one, as in sqlite:///{_DATABASE}"
 
 

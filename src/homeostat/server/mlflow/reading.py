@@ -84,14 +84,13 @@ class Reader(Generic[M]):
         try:
             return msgspec.convert(found, self._kind, strict=False)
         except msgspec.ValidationError as error:
+            # MLflow asks of which run before it looks at what is in a list.
             if (
                 self._of_run
                 and isinstance(found, dict)
                 and not (found.get("run_id") or found.get("run_uuid"))
             ):
-                raise missing(
-                    "run_id"
-                ) from error  # MLflow asks of which run before it looks at what is in a list
+                raise missing("run_id") from error
             raise _refusal(str(error), found) from error
 
 

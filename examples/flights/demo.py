@@ -46,6 +46,9 @@ _PATIENCE: Final = 30.0
 _IDLE: Final = timedelta(hours=8)
 """How often the controller turns while no canary runs: all that it then looks at is due once a day."""
 
+INTERRUPTED: Final = 130
+"""The exit status of a program that ctrl-C ended, as shells tell it."""
+
 UNIT: Final = "weather in inches of mercury"
 UNIT_FROM, UNIT_UNTIL = (datetime(2013, 7, day, tzinfo=_ZONE) for day in (8, 12))
 CANDIDATES: Final = {
@@ -271,10 +274,11 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     home: Path = options.home
     html, report = options.html or home / "report.html", options.report or home / "report.json"
-    year = Year()
-    with _terminated_as_interrupted(), Progress(FIRST, options.until) as progress:
+    stage = Stage(home, MONTHS[0])
+    with interruptible() as interrupts, Progress(FIRST, options.until) as progress:
         try:
-            with Stage(home, MONTHS[0]) as stage:
+            year = Year()
+            with stage:
                 progress.say(f"Homeostat runs at {stage.client.server}, its home is {stage.home}")
                 replayed = Demo(stage, year, options.until, progress).run()
                 progress.say("Scoring the frozen first model on the same requests")
@@ -283,11 +287,16 @@ def main(arguments: Sequence[str]) -> int:
                 kept = {"control": stage.client.server, "predictions": stage.client.deployments()[0]["url"]}
                 if options.keep:
                     stage.keep()
-        except KeyboardInterrupt:
+        except BaseException:
+            # An interruption need not arrive as one: an import that it breaks off may fail in its own way.
+            if not interrupts.came:
+                raise
+            interrupts.over()
+            stage.stop()  # where it came just as the stage was left
             progress.say(
                 f"Interrupted. The servers are stopped; what happened so far is in {home.absolute()}"
             )
-            return 130
+            return INTERRUPTED
     summary(made, progress.console)
     progress.say(f"Report: {html.absolute()}\n        {report.absolute()}")
     if options.keep:
@@ -321,18 +330,37 @@ def _midnight(text: str) -> datetime:
     return at
 
 
+class Interrupts:
+    """Ctrl-C and SIGTERM: both break off what the demo does."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._over = False
+
+    def __call__(self, number: int, frame: Any) -> None:
+        """Break off, unless it is done already."""
+        self.came = True
+        if not self._over:
+            raise KeyboardInterrupt
+
+    def over(self) -> None:
+        """What was to be broken off is: further ones change nothing, and the exit status is the program's own."""
+        self._over = True
+        # Python remembers an interruption that left a text it executed, as of each dataclass that an import makes, and
+        # ends by SIGINT whatever the program says, though it was caught. The next text makes it forget.
+        eval("None")
+
+
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
+def interruptible() -> Iterator[Interrupts]:
     """Let SIGTERM end the demo as ctrl-C does: what it started is stopped."""
-
-    def interrupt(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    interrupts = Interrupts()
+    before = {number: signal.signal(number, interrupts) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield interrupts
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -62,15 +65,27 @@ class Stage:
             self.client = Client(self._ready())
             apply(self.container, declared)
         except BaseException:
-            self._end()
+            with uninterrupted():
+                self._end()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.client.close()
-        self._end()
+        with uninterrupted():
+            self.client.close()
+            self._end()
+
+    def stop(self) -> None:
+        """End the servers; done again, it does nothing."""
+        if self._process is not None and not self._kept:
+            self._process.terminate()
+            try:
+                self._process.wait(_GRACE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
     def keep(self) -> None:
         """Leave the servers running when this ends."""
@@ -123,7 +138,7 @@ class Stage:
             shutil.copy(file, self.project / name)
 
     def _start_servers(self) -> None:
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, uninterrupted():
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "homeostat", "up"],
                 stdin=subprocess.DEVNULL,
@@ -157,12 +172,26 @@ class Stage:
         return True
 
     def _end(self) -> None:
-        if self._process is not None and not self._kept:
-            self._process.terminate()
-            try:
-                self._process.wait(_GRACE)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        self.stop()
         self.container.close()
         self.simulated.close()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off a ctrl-C, or a SIGTERM, until what is done within is done: servers begin and end as a whole."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal interrupts it
+        return
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])

@@ -284,6 +284,9 @@ def test_any_span_of_time_is_reported_beside_its_training_data(container: Contai
     known = reference(pl.DataFrame({"size": rng.normal(size=4000)}))
     (beside,) = report(container, "shop", START, end, against=("other", known)).features
     assert beside.name == "size__size"
+    whole = pl.DataFrame({"id": ["1"], "good": [True], "size": [1.0], "weight": [1.0]})
+    told = report(container, "shop", START, end, against=("w.bin", reference(whole)))
+    assert told.absent == ["weight"]  # neither the key nor the label is asked with
     day(container, rng, more=0.6)
     after = report(container, "shop", end, container.clock.now())
     assert [one.id for one in after.alerts] == [alert.id]  # it is open since before

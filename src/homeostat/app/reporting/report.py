@@ -17,9 +17,10 @@ from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.quality import assess_rows, join_labels
-from homeostat.app.reading import read
+from homeostat.app.reading import declared_columns, find_dataset, read
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.reporting.foreign import named
+from homeostat.domain.declarations import Model
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.incidents import Moment, moments
 from homeostat.domain.records import Alert, Dataset, ModelVersion, Window
@@ -91,7 +92,8 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
         quality: How good the answers were, by the labels known by now.
         alerts: What was open at some time of the span.
         times: By alert, from its onset to when it was healed, those that are known.
-        absent: Features that the reference has and no request had.
+        absent: Features that the reference has and no request had; of another tool's, not the columns of the model's
+            datasets that are no features, as keys and labels are.
     """
 
     model: str
@@ -146,6 +148,7 @@ def report(
         )
     if against is not None:
         known = named(known, log.columns)
+    apart = {LABEL, SCORE} | (set() if against is None else _columns(container, declared))
     came = join_labels(container, declared, log)
     labelled = came.filter(pl.col(declared.task.label).is_not_null())
     frame = log.select(one for one in known.features if one in log.columns and one != LABEL)
@@ -183,8 +186,16 @@ def report(
         monitors=monitors,
         alerts=alerts,
         times={one.id: moments(one) for one in alerts},
-        absent=[one for one in known.features if one not in log.columns and one not in (LABEL, SCORE)],
+        absent=[one for one in known.features if one not in log.columns and one not in apart],
     )
+
+
+def _columns(container: Container, model: Model) -> set[str]:
+    """The columns that rows of the model's requests and of its labels have."""
+    found = {
+        name: find_dataset(container, name) for name in (model.task.request.name, model.task.source.name)
+    }
+    return {column.name for record in found.values() for column in declared_columns(record) or ()}
 
 
 def _reference(container: Container, model: str, version: int | None) -> tuple[str, Reference]:

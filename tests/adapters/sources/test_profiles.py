@@ -46,6 +46,13 @@ def test_columns_are_those_of_the_rows(folder: Path, name: str) -> None:
     assert "b" in found
 
 
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_whole_numbers_are_counted_where_they_are(folder: Path, name: str) -> None:
+    (found,) = (one for one in read_profile(folder / name) if one.name == "n")
+    assert found.edges == [0, 2, 3, 4, 5, 6, 10]
+    assert found.counts == [sum(SMALL[:2]), *SMALL[2:6], sum(SMALL[6:])]
+
+
 def test_truths_are_told_apart(folder: Path) -> None:
     (found,) = (one for one in read_profile(folder / "whylogs.bin") if one.name == "b")
     assert (found.values, found.counts) == (["false", "true"], [3479, 1521])

@@ -8,6 +8,7 @@ record of a TFRecord file; numbers are in its histogram of quantiles (else the p
 from __future__ import annotations
 
 import io
+import math
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,15 +180,20 @@ def _tfdv(path: Path, data: bytes) -> Iterator[Kept]:
 
 
 def _histogram(name: str, stats: Any) -> Kept:
-    # Quantiles come after the plain histogram.
+    # Quantiles come after the plain histogram. A bucket holds what is above its lower end and up to its upper one, the
+    # first also its lower end; a value that is that of many rows has several, over which its rows are spread.
+    buckets = stats.histograms[-1].buckets
     counted: dict[float, float] = {}
-    for bucket in stats.histograms[-1].buckets:
-        counted[bucket.low_value] = counted.get(bucket.low_value, 0.0) + bucket.sample_count
+    for bucket in buckets:
+        counted[bucket.high_value] = counted.get(bucket.high_value, 0.0) + bucket.sample_count
     rows = round(sum(counted.values()))
+    # Ours hold their lower end: they begin with the next value.
+    whole = all(bucket.low_value.is_integer() and bucket.high_value.is_integer() for bucket in buckets)
+    begins = [high + 1 if whole else math.nextafter(high, math.inf) for high in list(counted)[:-1]]
     return Kept(
         name=name,
         missing=stats.common_stats.num_missing + stats.histograms[-1].num_nan,
-        edges=[*counted, stats.max],
+        edges=[buckets[0].low_value, *begins, stats.max] if buckets else [],
         counts=[round(one) for one in counted.values()],
         mean=stats.mean,
         squares=stats.std_dev**2 * rows,

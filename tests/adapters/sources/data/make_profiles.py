@@ -57,14 +57,21 @@ def tfdv() -> None:
             stats = feature.num_stats
             stats.mean, stats.std_dev = known.mean(), known.std(ddof=0)
             stats.min, stats.median, stats.max = known.min(), known.median(), known.max()
-            quantiles = np.quantile(known, np.linspace(0, 1, 11))
+            quantiles = np.quantile(known, np.linspace(0, 1, 11), method="inverted_cdf")
             for kind, edges in (
                 ("STANDARD", np.linspace(*known.agg(["min", "max"]), 11)),
                 ("QUANTILES", quantiles),
             ):
                 histogram = stats.histograms.add(type=kind)
-                counts = np.histogram(known, np.unique(edges))[0]
-                for low, high, count in zip(np.unique(edges), np.unique(edges)[1:], counts, strict=False):
+                # Above the lower end and up to the upper one, as `quantiles_util.py` of TFDV counts them: what is equal
+                # to the least in the first, and what is of several buckets with one upper end in equal parts.
+                upto = np.searchsorted(np.sort(known), edges, side="right")
+                counts, highs = np.diff(upto).astype(float), edges[1:]
+                for high in np.unique(highs):
+                    counts[highs == high] = counts[highs == high].sum() / (highs == high).sum()
+                first = (highs == highs[0]) & (edges[:-1] == edges[0])
+                counts[first] += upto[0] / first.sum()
+                for low, high, count in zip(edges, highs, counts, strict=False):
                     histogram.buckets.add(low_value=low, high_value=high, sample_count=count)
         stats.common_stats.num_non_missing = stats.common_stats.tot_num_values = len(known)
         stats.common_stats.num_missing = ROWS - len(known)

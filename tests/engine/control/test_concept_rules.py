@@ -21,6 +21,9 @@ def test_losses_that_rose_fire_and_say_since_when() -> None:
     assert (outcome.value, outcome.threshold) == (31.0, 20.0)
     assert "likely since 2026-01-01 00:00" in outcome.reason
     assert not evaluate(rule, Facts(now=NOW)).fired
+    none = Risen(e=0.4, needed=20.0, rows=900, since=NOW, after=120, risen=False)
+    said = evaluate(rule, Facts(now=NOW, risen={name_of(rule): none})).reason
+    assert said == "evidence 0.4 of 20 that losses rose in 900 labelled answers"  # and of no time
 
 
 @pytest.mark.parametrize(

@@ -360,7 +360,9 @@ def _concept_drift(rule: ConceptDrift, facts: Facts) -> Outcome:
     found = facts.risen.get(name_of(rule))
     if found is None:
         return _outcome(rule, None, None, False, "nothing was asked yet")
-    when = f", likely since {found.since:%Y-%m-%d %H:%M}, {found.after:,} of them" if found.since else ""
+    # Of evidence up to 1 there is none: it then speaks for no time, though one is the least unlikely.
+    dated = found.since is not None and found.e > 1
+    when = f", likely since {found.since:%Y-%m-%d %H:%M}, {found.after:,} of them" if dated else ""
     reason = f"evidence {found.e:.3g} of {found.needed:.3g} that losses rose in {found.rows:,} labelled answers{when}"
     return _outcome(rule, found.e, found.needed, found.risen, reason)
 

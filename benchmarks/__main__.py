@@ -20,6 +20,7 @@ NAMES = (
     "runs",
     "tracking",
     "monitoring",
+    "backtest",
     "streams",
     "chaos",
 )

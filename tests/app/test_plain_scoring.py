@@ -19,7 +19,7 @@ from homeostat.adapters.clock import ManualClock
 from homeostat.app.serving import ModelScorer
 from homeostat.app.standalone import TableScorer
 from homeostat.domain.contracts import Column
-from homeostat.domain.errors import FeaturesMissing
+from homeostat.domain.errors import FeaturesMissing, StoreUnavailable
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.features.featureset import FeatureSet
 from homeostat.engine.registry import package
@@ -115,6 +115,17 @@ def test_the_error_of_a_model_that_takes_no_missing_value_names_what_is_missing(
         plain.score(RequestReader(NULLABLE).take(rows), [NOON] * 2)
     with pytest.raises(FeaturesMissing, match="late is missing: ValueError: Input X contains NaN"):
         plain.score(RequestReader(NULLABLE).take(rows[1:]), [NOON])
+
+
+def test_what_fails_for_another_reason_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(self: package.Package, X: Any) -> Any:
+        raise StoreUnavailable("its store is away")
+
+    plain, _ = scorers(LogisticRegression(), NULLABLE)
+    monkeypatch.setattr(package.Package, "predict", away)
+    row = {"id": "1", "far": 0.5, "seats": 3, "late": None}
+    with pytest.raises(StoreUnavailable, match="its store is away"):
+        plain.score(RequestReader(NULLABLE).take([row]), [NOON])
 
 
 @pytest.mark.parametrize("model", [*MODELS, LinearRegression()], ids=lambda model: type(model).__name__)

@@ -98,6 +98,20 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+def test_it_is_told_also_where_nothing_can_be_freed(
+    container: Container, left: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> Iterator[object]:
+        raise StoreUnavailable("the bucket is away")
+
+    monkeypatch.setattr(container.blobs, "stored", away)
+    left(LEAST - 1)
+    assert any(
+        "nothing more could be freed: the bucket is away" in one for one in Controller(container).tick().did
+    )
+    assert [one.severity for one in alerts(container)] == ["page"]
+
+
 def test_what_a_full_disk_refused_is_done_once_there_is_space(container: Container, tmp_path: Path) -> None:
     controller = Controller(container)
     container.executor = Idle()

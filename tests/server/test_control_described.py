@@ -42,11 +42,19 @@ def train(data):
 rows = hs.Dataset("rows", key="id", contract=Row)
 delay = hs.Model("delay", task=hs.Binary(label="late", source=rows), train=train)
 """
-POINTS = np.array([(0, 0.5, 1_700_000_000_000, 1), (0, math.nan, 1_700_000_000_001, 2)], rows.ROW).tobytes()
+POINTS = np.array(
+    [
+        (0, 0.5, 1_700_000_000_000, 1),
+        (0, math.nan, 1_700_000_000_001, 2),
+        (0, -math.inf, 1_700_000_000_002, 3),
+        (1, math.inf, 1_700_000_000_000, 1),
+    ],
+    rows.ROW,
+).tobytes()
 SAID = (
     entries.Began(experiment="exp", at=1_700_000_000_000, tags={"homeostat.axis": "time"}),
     entries.Params(values={"a": "1"}),
-    entries.Points(keys=["loss"], rows=POINTS),
+    entries.Points(keys=["loss", "far"], rows=POINTS),
 )
 FRAMES = b"".join(frame("S1", number, entries.encode(entry)) for number, entry in enumerate(SAID, 1))
 THERE = {
@@ -54,7 +62,7 @@ THERE = {
     "id": ["r1"],
     "version": ["1", "latest"],
     "trigger": ["delay"],
-    "key": ["loss"],
+    "key": ["loss", "far"],
     "stream": ["S1"],
     "ref": ["model/m@1", "run/r1"],
     "old": ["m@1"],

@@ -148,6 +148,11 @@ def test_assessments(app: Mlflow) -> None:
     }
     changed = send(app, "PATCH", one, change).json["assessment"]
     assert changed["metadata"] == {"k": "v", "by": "rule", "z": "1"}
+    for more, status in ((None, 200), ("text", 400), ({"by": "me"}, 200)):
+        again = {"assessment": {"metadata": more}, "update_mask": "metadata"}
+        assert send(app, "PATCH", one, again).status == status
+    changed = ask(app, "GET", one).json["assessment"]
+    assert changed["metadata"] == {"k": "v", "by": "me", "z": "1"}
     assert (changed["rationale"], changed["assessment_name"]) == ("r", "good")
     assert ask(app, "GET", one).json == {"assessment": changed}
     assert ask(app, "GET", f"{AT}/{ID}").json["trace"]["trace_info"]["assessments"] == [changed]

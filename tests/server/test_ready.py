@@ -64,6 +64,8 @@ def test_model_servers_that_take_long_are_told_of_once(tmp_path: Path) -> None:
     assert told[0].startswith("Control answers at http://127.0.0.1:5000, but no model server answers yet")
     assert "homeostat status says more" in told[0]
     supervisor.told_serving(whole=False)
+    supervisor.told_serving(whole=False)  # another one, or one that was begun anew
+    assert len(told) == 2
     assert told[1].startswith("A model server cannot load all that is deployed")
     supervisor.told_serving(whole=True)
     supervisor.told_serving(whole=True)  # another one, or the first again

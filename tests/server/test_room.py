@@ -13,11 +13,39 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from homeostat.app.container import Container
 from homeostat.app.controller import Controller
-from homeostat.server import api
+from homeostat.server import api, http
 from homeostat.server.http import Receive, Scope, Send
 from tests.server.listening import speaking
 
 MEBIBYTE = b" " * (1 << 20)
+
+
+def test_a_body_that_does_not_go_on_leaves_its_room(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "_ROOM", 3 << 20)
+    monkeypatch.setattr(http, "_STALLED", 0.2)
+
+    async def run() -> list[httpx.Response]:
+        app = api.Api(container, Controller(container), pool)
+
+        async def stalled() -> AsyncIterator[bytes]:
+            yield MEBIBYTE * 2
+            await asyncio.sleep(60)
+
+        async with (
+            speaking(app, HttpToolsProtocol) as (port, _),
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client,
+        ):
+            first = asyncio.create_task(client.post("/datasets/none/rows", content=stalled()))
+            answers = [await first]
+            answers.append(await client.post("/datasets/none/rows", content=MEBIBYTE * 2 + b"[]"))
+        return answers
+
+    with ThreadPoolExecutor(2) as pool:
+        stalled, second = asyncio.run(run())
+    assert (stalled.status_code, stalled.json()["error"]["code"]) == (408, "body_stalled")
+    assert second.status_code == 404  # read, and of no dataset
 
 
 def test_who_comes_beyond_the_room_is_asked_to_come_again(

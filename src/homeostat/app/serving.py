@@ -31,7 +31,7 @@ from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.contracts import ColumnType, attribute
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.digests import digest_of
-from homeostat.domain.errors import BadRequest, Conflict, FeaturesMissing, NotFound
+from homeostat.domain.errors import Conflict, FeaturesMissing, HomeostatError, NotFound
 from homeostat.domain.records import Deployment, Lease, ModelVersion, Run
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.features.featureset import FeatureSet
@@ -111,7 +111,7 @@ class ModelScorer:
         """
         try:
             found = (asked or self.package).predict(X)
-        except BadRequest:
+        except HomeostatError:
             raise
         except Exception as error:
             if len(X) == 1 and (missing := self._missing(X)):

@@ -13,6 +13,7 @@ from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.container import Container
 from homeostat.app.garbage import free
 from homeostat.app.settings import Settings
+from homeostat.domain.errors import HomeostatError
 from homeostat.domain.records import Alert
 
 LEAST: Final = 256 << 20
@@ -46,7 +47,10 @@ def keep_space(container: Container) -> list[str]:
     if container.store.find(Alert, ("key", "=", _KEY), ("state", "=", "open"), limit=1):
         return []
     # First of all: where nothing is left, there is no room for the alert either.
-    freed = free(container, delete=True)
+    try:
+        done = f"{free(container, delete=True).bytes >> 20} MiB were freed"
+    except (HomeostatError, OSError) as error:
+        done = f"nothing more could be freed: {error}"
     with container.store.begin() as tx:
         open_alert(
             tx,
@@ -58,4 +62,4 @@ def keep_space(container: Container) -> list[str]:
             action="trainings wait, bytes that no record names are freed; give it more space, or run homeostat gc",
             detail={"free": left, "folder": str(folder)},
         )
-    return [f"the disk of {folder} is nearly full: {freed.bytes >> 20} MiB were freed, trainings wait"]
+    return [f"the disk of {folder} is nearly full: {done}; trainings wait"]

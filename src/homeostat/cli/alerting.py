@@ -52,7 +52,7 @@ def ls(
     with session.homeostat() as homeostat:
         found = homeostat.alerts(state="" if every else "open", limit=limit)
         # A disk that was full before the controller looked has no alert, and may have no room for one.
-        space = "" if found else homeostat.status()["space"]
+        space = "" if found or as_json else homeostat.status().get("space")
     if as_json:
         print_json(found)
         return

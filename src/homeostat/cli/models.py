@@ -175,7 +175,7 @@ def _follow(client: Client, run: Run, tell: Any) -> Run:
 
 def _held(client: Client) -> str:
     """Why a run that is queued does not begin by itself, where it does not."""
-    if space := client.status()["space"]:
+    if space := client.status().get("space"):
         return f"; it waits for space: {space}"
     if client.health()["clock"] == "simulated":
         return f"; the clock is simulated, so it begins at the next POST {client.server}/tick of whoever drives it"

@@ -107,7 +107,7 @@ def status(session: Session, as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    if found["space"]:
+    if found.get("space"):
         typer.echo(f"Little space: {found['space']}. Trainings wait; free some, or run homeostat gc.")
     if not found["projects"]:
         typer.echo(

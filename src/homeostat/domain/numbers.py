@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -12,14 +12,10 @@ class Infinite(float):
     """An infinity that is a text in JSON; else a number like any other."""
 
 
-Number = Annotated[
-    float | None,
-    msgspec.Meta(
-        extra_json_schema={
-            "anyOf": [{"type": "number"}, {"enum": ["Infinity", "-Infinity"]}, {"type": "null"}]
-        }
-    ),
-]
+INFINITE: Final = "x-infinite"
+"""The key, in the schema of a number, of the texts that it may be as well; msgspec's own says that it is a number."""
+
+Number = Annotated[float, msgspec.Meta(extra_json_schema={INFINITE: ["Infinity", "-Infinity"]})] | None
 """A number of whatever size; None stands for NaN."""
 
 

@@ -33,6 +33,7 @@ from homeostat.app.tried import Tried
 from homeostat.domain import records
 from homeostat.domain.events import Event, Verdict
 from homeostat.domain.incidents import Incident
+from homeostat.domain.numbers import INFINITE
 from homeostat.domain.release import VERSION
 from homeostat.engine.monitoring.quality import Quality
 from homeostat.engine.registry.card import Card
@@ -305,8 +306,17 @@ def openapi(routes: Iterable[Route]) -> Schema:
         "openapi": "3.1.0",
         "info": {"title": "Homeostat: control", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": _with_infinities(components)},
     }
+
+
+def _with_infinities(schema: Any) -> Any:
+    """A schema in which numbers that may be infinite are so."""
+    if isinstance(schema, dict):
+        if INFINITE in schema:
+            return {"anyOf": [{"type": "number"}, {"enum": schema[INFINITE]}]}
+        return {name: _with_infinities(inner) for name, inner in schema.items()}
+    return [_with_infinities(inner) for inner in schema] if isinstance(schema, list) else schema
 
 
 def _named(route: Route) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, NamedTuple
@@ -23,6 +24,7 @@ encode: Final = msgspec.json.Encoder(enc_hook=in_json).encode
 JSON: Final = b"application/json"
 ENCODING: Final = b"content-encoding"
 _ENCODINGS: Final = frozenset({b"gzip", b"x-gzip", b"deflate"})
+_STALLED: Final = 60.0  # seconds in which nothing more of a body comes: its sender is gone without a word
 
 
 class Reply(NamedTuple):
@@ -114,7 +116,8 @@ async def read_body(
         take: Told of each number of bytes that are held, before more are read; may raise.
 
     Raises:
-        HttpError: 413, it is larger than ``limit`` bytes, as announced, as found or unpacked; or see ``unpacked``.
+        HttpError: 413, it is larger than ``limit`` bytes, as announced, as found or unpacked; 408, nothing more of it
+            comes; or see ``unpacked``.
         Disconnected: the client is gone.
     """
     encoding = b""
@@ -183,7 +186,16 @@ async def _body(receive: Receive, limit: int, take: Callable[[int], None]) -> by
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
-        message = await receive()
+        try:
+            message = await asyncio.wait_for(receive(), _STALLED)
+        except TimeoutError:
+            raise HttpError(
+                408,
+                "body_stalled",
+                f"nothing more came of the body for {_STALLED:g} seconds",
+                remedy="Send it again",
+                headers=[(b"connection", b"close")],
+            ) from None
 
 
 def _within(body: bytes, limit: int) -> bytes:

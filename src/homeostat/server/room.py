@@ -1,7 +1,8 @@
 """Memory for bodies: so many bytes of requests are held at once, and who comes beyond them is asked to come again.
 
 One body has its own limit; this one is for all of them together, from their first bytes to the end of their answer.
-What is read out of a body, as a table of rows, comes on top, for as many calls as have a thread.
+A body whose parts are put together is there twice for that moment, one body at a time. What is read out of a body, as a
+table of rows, comes on top, for as many calls as have a thread.
 """
 
 from __future__ import annotations

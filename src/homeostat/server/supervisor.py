@@ -43,7 +43,7 @@ class Supervisor(Keeper):
         super().__init__(clock, tell)
         self.settings = settings
         self._asked_at: float | None = None  # since when control answers, until it is said that all is ready
-        self._served = False
+        self._served = self._lacks = False
         self._patience = _PATIENCE
         self._unwritten = False
 
@@ -115,9 +115,10 @@ class Supervisor(Keeper):
     def told_serving(self, *, whole: bool) -> None:
         """A model server answers."""
         if whole:
-            self._served = True
+            self._served, self._lacks = True, False
             self._tell_ready()
-        else:
+        elif not self._lacks:  # each server says so, and each again that is begun anew
+            self._lacks = True
             self._tell(
                 "A model server cannot load all that is deployed, and tries on: homeostat status says why"
             )

@@ -167,8 +167,13 @@ class MlflowFolder:
 
 
 def _files_alone(folder: Path) -> bool:
-    """Nothing of an experiment, its runs and its models is told here, as where a database keeps their files."""
-    return not any(True for pattern in (META, f"*/{META}", f"models/*/{META}") for _ in folder.glob(pattern))
+    """Nothing of an experiment, its runs and its models is told beside their files, which a database may know of."""
+    told, files = (META, f"*/{META}", f"models/*/{META}"), ("*/artifacts", "models/*/artifacts")
+    return _any(folder, files) and not _any(folder, told)
+
+
+def _any(folder: Path, patterns: Iterable[str]) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
 
 
 def _run_folders(experiment: Path) -> list[Path]:
@@ -187,7 +192,7 @@ def _points(folder: Path, subject: str, missing: list[Missing]) -> Iterator[Colu
                 missing.append(Missing(subject, f"the last point of metric {key} is cut off in its file"))
                 break
             try:
-                timestamp, value, *step = line.rstrip().split(" ")[:3]
+                timestamp, value, *step = line.strip().split(" ")[:3]
                 rows.append((float(value), int(timestamp), int(step[0]) if step else 0))
             except ValueError as error:
                 raise damaged(path, f"line {number} is no point: {line.strip()[:80]!r}") from error

@@ -90,7 +90,10 @@ def change_assessment(container: Container, trace_id: str, id: str, values: Mapp
         old = _get(tx, trace_id, id)
         changed = {**old.body, **values}
         if "metadata" in values:  # what is known already stays, as with MLflow
-            changed["metadata"] = {**old.body.get("metadata", {}), **values["metadata"]}
+            more = values["metadata"] or {}
+            if not isinstance(more, Mapping):
+                raise BadRequest("the metadata of an assessment are an object", field="assessment.metadata")
+            changed["metadata"] = {**(old.body.get("metadata") or {}), **more}
         if sum(kind in changed for kind in KINDS) != 1:
             raise BadRequest(
                 "Feedback cannot become an expectation, nor the other way round", field="assessment"

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from homeostat.adapters.clock import SystemClock
 from homeostat.domain.errors import Conflict
 
 if TYPE_CHECKING:
@@ -60,8 +61,10 @@ def found() -> Run | None:
 
 def deliver(within: float) -> None:
     """Wait until the server has what was logged to the runs that go on, if one takes it in time."""
-    for run in _open:
-        run.deliver(within)
+    clock = SystemClock()
+    until = clock.monotonic() + within
+    for run in list(_open):
+        run.deliver(max(until - clock.monotonic(), 0.0))
 
 
 def log(values: Mapping[str, Any] | None = None, /, *, step: int | None = None, **named: Any) -> None:

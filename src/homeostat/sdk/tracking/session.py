@@ -99,8 +99,8 @@ class Session:
         """Wait until a server has what was logged so far, none takes it, or ``within`` seconds are over."""
         self.recorder.flush(within)
         tried = threading.Event()
-        self._new = True
         self._asked.append(tried)
+        self._new = True  # after it is there: who sends looks for it once there is something new
         self._wake.set()
         tried.wait(within)
 
@@ -153,10 +153,10 @@ class Session:
                 continue
             self._new = False
             asked = [self._asked.popleft() for _ in range(len(self._asked))]
-            held = self.stream.held  # else nobody writes any more, and somebody may have sent it
-            if not held and (not self.stream.folder.exists() or self.stream.sent.exists()):
-                return
             try:
+                held = self.stream.held  # else nobody writes any more, and somebody may have sent it
+                if not held and (not self.stream.folder.exists() or self.stream.sent.exists()):
+                    return
                 if not held:
                     sender.reach()  # before the lock is taken: who can send meanwhile is not kept from it for nothing
                     if not self.stream.hold():

@@ -141,7 +141,8 @@ class Files:
         except HomeostatError as error:
             if began:  # the status is out already: the connection ends short of what was promised
                 raise
-            await respond(send, *answer_of(error))
+            status, content = answer_of(error)
+            await respond(send, status, content, error.headers if isinstance(error, MlflowError) else None)
         except Exception:
             if began:
                 raise

@@ -12,7 +12,7 @@ from homeostat.domain.errors import (
     NotFound,
     StoreUnavailable,
 )
-from homeostat.server.http import HttpError, encode
+from homeostat.server.http import Headers, HttpError, encode
 
 _STATUS: Final = {
     "INVALID_PARAMETER_VALUE": 400,
@@ -41,16 +41,19 @@ class MlflowError(HomeostatError):
     Args:
         code: MLflow's name for it, as in ``INVALID_STATE``.
         message: What went wrong.
+        headers: Of the answer.
     """
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, headers: Headers | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.headers = headers
 
 
 def of_body(error: HttpError) -> MlflowError:
     """What a client is told whose body is not read: to try again where there is only no room for it now."""
-    return MlflowError("TEMPORARILY_UNAVAILABLE" if error.status == 503 else "BAD_REQUEST", error.message)
+    code = "TEMPORARILY_UNAVAILABLE" if error.status == 503 else "BAD_REQUEST"
+    return MlflowError(code, error.message, error.headers)
 
 
 def answer_of(error: HomeostatError) -> tuple[int, bytes]:

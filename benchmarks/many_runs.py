@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any, Final
 
 import httpx
+import psycopg
 
 from benchmarks.measure import Line, duration
 from benchmarks.tracking_servers import homeostat
@@ -45,9 +46,16 @@ _SHAPES: Final[tuple[tuple[str, list[str]], ...]] = (
 
 
 def first_pages(home: Path, store: str, where: str) -> list[Line]:
-    """Fill a store with runs of one experiment, and ask for their first page."""
+    """Fill a store with runs of one experiment, and ask for their first page.
+
+    PostgreSQL counts what is in its tables by itself, within a minute of so many rows, and plans badly until then. It
+    is told to do so at once: else the figures would be of how long the filling took.
+    """
     with Container(Settings(home=home, **({"store": store} if store else {}))) as container:
         experiment = _fill(container)
+    if store:
+        with psycopg.connect(store, autocommit=True) as connection:
+            connection.execute("ANALYZE")
     with (
         homeostat(home, store) as server,
         httpx.Client(base_url=f"{server.url}/api/2.0/mlflow/", timeout=300) as http,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 from starlette.responses import StreamingResponse
 
 from homeostat.adapters.disk import kept
+from homeostat.app.space import LEAST
 from homeostat.domain.errors import StoreUnavailable
 from homeostat.server.http import ENCODING, Disconnected, HttpError, Receive, Scope, header
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _PIECE: Final = 1 << 20
 _LOOK: Final = 64 << 20  # bytes after which to look at the disk again
-_SPARE: Final = 256 << 20  # bytes that are left for the database and the logs
 
 
 async def receive_file(scope: Scope, receive: Receive, home: Path, pool: Executor) -> BinaryIO:
@@ -63,11 +63,11 @@ async def receive_file(scope: Scope, receive: Receive, home: Path, pool: Executo
 
 
 def _spare(home: Path, size: int) -> None:
-    """Refuse so many bytes where they would leave the disk next to full."""
+    """Refuse so many bytes where they would leave the disk so full that nothing is trained."""
     free = shutil.disk_usage(home).free
-    if free - _SPARE < size:
+    if free - LEAST < size:
         raise StoreUnavailable(
-            f"the body does not fit below {home}: {free >> 20:,} MiB are free, of which {_SPARE >> 20} stay so",
+            f"the body does not fit below {home}: {free >> 20:,} MiB are free, of which {LEAST >> 20} stay so",
             remedy="Free some space there",
         )
 

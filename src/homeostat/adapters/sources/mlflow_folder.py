@@ -87,7 +87,7 @@ class MlflowFolder:
         if self._beside is not None:
             yield Missing(str(self._beside), "it is not read: import it by itself, it may know of other runs")
         for folder in self._folders():
-            if _files_alone(folder):
+            if files_alone(folder):
                 yield Missing(
                     f"folder {folder.name}",
                     "it has files alone, of runs that a database knows: import that database",
@@ -102,7 +102,7 @@ class MlflowFolder:
         """Nothing is open."""
 
     def _experiments(self) -> list[Path]:
-        return [folder for folder in self._folders() if not _files_alone(folder)]
+        return [folder for folder in self._folders() if not files_alone(folder)]
 
     def _folders(self) -> list[Path]:
         alive = [path for path in folders_of(self._root) if path.name not in (_TRASH, _REGISTRY)]
@@ -166,7 +166,7 @@ class MlflowFolder:
         return str(yaml_of(experiment / META).get("artifact_location") or "")
 
 
-def _files_alone(folder: Path) -> bool:
+def files_alone(folder: Path) -> bool:
     """Nothing of an experiment, its runs and its models is told beside their files, which a database may know of."""
     told, files = (META, f"*/{META}", f"models/*/{META}"), ("*/artifacts", "models/*/artifacts")
     return _any(folder, files) and not _any(folder, told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from homeostat.adapters.sources.reading import folders_of
 from homeostat.domain.errors import BadRequest
 from homeostat.ports.sources import Source
 
@@ -27,8 +28,6 @@ _KNOWN: Final = (
     " or what neptune-exporter or homeostat export wrote"
 )
 
-# So does MLflow keep files beside its database.
-_FILES_ALONE: Final = ("*/*/artifacts", "*/models/*/artifacts")
 _DATABASE_OF: Final = f"It has files alone, of runs that a database of MLflow's knows: name that one, as in sqlite:///{_DATABASE}"
 
 
@@ -57,7 +56,9 @@ def open_source(place: str, *, form: str = "", files: Path | None = None, links:
         raise BadRequest(f"{form!r} is no format", field="form", remedy=f"Use one of {', '.join(FORMATS)}")
     known = known or (_form_of_file(path) if path.is_file() else _form(path))
     if known is None:
-        alone = any(True for pattern in _FILES_ALONE for _ in path.glob(pattern))
+        from homeostat.adapters.sources.mlflow_folder import files_alone
+
+        alone = path.is_dir() and any(map(files_alone, folders_of(path)))
         raise BadRequest(
             f"nothing in {path} is of a known format",
             field="source",

@@ -196,7 +196,7 @@ def write(kind: type[Record], dialect: str, replace: bool, by: tuple[str, ...] =
 
 
 def _insert(dialect: str) -> Callable[[Table], Any]:
-    # A dialect takes as long to import as all of Homeostat that begins with it: only the one that is asked.
+    # Each takes a sixth of a start to import: only the one that is asked for.
     if dialect == "postgresql":
         from sqlalchemy.dialects.postgresql import insert
     else:

@@ -89,6 +89,12 @@ def test_the_names_are_these() -> None:
         assert getattr(hs, name) is not None
 
 
+def test_they_are_completed_before_they_are_imported() -> None:
+    code = "import homeostat; print(set(homeostat.__all__) - set(dir(homeostat)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
 def test_what_is_heavy_waits_until_it_is_asked_for() -> None:
     code = (
         "import sys, homeostat\n"

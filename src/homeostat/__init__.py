@@ -7,68 +7,67 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from homeostat.domain.contracts import Check, Contract
-from homeostat.domain.declarations import (
-    SLO,
-    ABTest,
-    Attributions,
-    Binary,
-    BusinessMetric,
-    Canary,
-    DataQuality,
-    Dataset,
-    Entity,
-    Fairness,
-    Fallback,
-    Forecast,
-    Model,
-    MultiClass,
-    Ranking,
-    Regression,
-    Tuning,
-    pipeline,
-    step,
-)
-from homeostat.domain.errors import (
-    BadRequest,
-    Conflict,
-    ContractBroken,
-    DeclarationError,
-    HomeostatError,
-    LedgerBroken,
-    NotFound,
-    StoreUnavailable,
-    Unsafe,
-)
-from homeostat.sdk.declare import (
-    all_of,
-    any_of,
-    approval,
-    beats,
-    calibrated,
-    code_change,
-    concept_drift,
-    contract_change,
-    drift,
-    every,
-    feature_view,
-    message,
-    metric,
-    new_labels,
-    on_request,
-    schedule,
-    signed_by,
-    single_row_latency,
-    slo_burn,
-    upstream_model,
-    when,
-    windows,
-    worst_slice,
-)
-
 if TYPE_CHECKING:
+    from homeostat.domain.contracts import Check, Contract
+    from homeostat.domain.declarations import (
+        SLO,
+        ABTest,
+        Attributions,
+        Binary,
+        BusinessMetric,
+        Canary,
+        DataQuality,
+        Dataset,
+        Entity,
+        Fairness,
+        Fallback,
+        Forecast,
+        Model,
+        MultiClass,
+        Ranking,
+        Regression,
+        Tuning,
+        pipeline,
+        step,
+    )
+    from homeostat.domain.errors import (
+        BadRequest,
+        Conflict,
+        ContractBroken,
+        DeclarationError,
+        HomeostatError,
+        LedgerBroken,
+        NotFound,
+        StoreUnavailable,
+        Unsafe,
+    )
     from homeostat.engine.tracking import TrainingSet
     from homeostat.sdk.client import Client, Parcel
+    from homeostat.sdk.declare import (
+        all_of,
+        any_of,
+        approval,
+        beats,
+        calibrated,
+        code_change,
+        concept_drift,
+        contract_change,
+        drift,
+        every,
+        feature_view,
+        message,
+        metric,
+        new_labels,
+        on_request,
+        schedule,
+        signed_by,
+        single_row_latency,
+        slo_burn,
+        upstream_model,
+        when,
+        windows,
+        worst_slice,
+    )
     from homeostat.sdk.tracking.active import log, log_artifact, log_input, log_params
     from homeostat.sdk.tracking.begin import run
     from homeostat.sdk.tracking.charts import ConfusionMatrix, Curve, Histogram
@@ -79,27 +78,32 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "Audio": "homeostat.sdk.tracking.media",
-    "Client": "homeostat.sdk.client",
-    "ConfusionMatrix": "homeostat.sdk.tracking.charts",
-    "Curve": "homeostat.sdk.tracking.charts",
-    "Histogram": "homeostat.sdk.tracking.charts",
-    "Image": "homeostat.sdk.tracking.media",
-    "Parcel": "homeostat.sdk.client",
-    "Run": "homeostat.sdk.tracking.run",
-    "Table": "homeostat.sdk.tracking.values",
-    "Text": "homeostat.sdk.tracking.values",
-    "TrainingSet": "homeostat.engine.tracking",
-    "best": "homeostat.sdk.tracking.search",
-    "history": "homeostat.sdk.tracking.search",
-    "log": "homeostat.sdk.tracking.active",
-    "log_params": "homeostat.sdk.tracking.active",
-    "log_input": "homeostat.sdk.tracking.active",
-    "log_artifact": "homeostat.sdk.tracking.active",
-    "run": "homeostat.sdk.tracking.begin",
-    "search": "homeostat.sdk.tracking.search",
+_PLACES = {
+    "homeostat.domain.contracts": "Check Contract",
+    "homeostat.domain.declarations": (
+        "SLO ABTest Attributions Binary BusinessMetric Canary DataQuality Dataset Entity Fairness "
+        "Fallback Forecast Model MultiClass Ranking Regression Tuning pipeline step"
+    ),
+    "homeostat.domain.errors": (
+        "BadRequest Conflict ContractBroken DeclarationError HomeostatError LedgerBroken NotFound "
+        "StoreUnavailable Unsafe"
+    ),
+    "homeostat.engine.tracking": "TrainingSet",
+    "homeostat.sdk.client": "Client Parcel",
+    "homeostat.sdk.declare": (
+        "all_of any_of approval beats calibrated code_change concept_drift contract_change drift every "
+        "feature_view message metric new_labels on_request schedule signed_by single_row_latency slo_burn "
+        "upstream_model when windows worst_slice"
+    ),
+    "homeostat.sdk.tracking.active": "log log_artifact log_input log_params",
+    "homeostat.sdk.tracking.begin": "run",
+    "homeostat.sdk.tracking.charts": "ConfusionMatrix Curve Histogram",
+    "homeostat.sdk.tracking.media": "Audio Image",
+    "homeostat.sdk.tracking.run": "Run",
+    "homeostat.sdk.tracking.search": "best history search",
+    "homeostat.sdk.tracking.values": "Table Text",
 }
+_PLACE = {name: module for module, names in _PLACES.items() for name in names.split()}
 
 __all__ = [
     "SLO",
@@ -178,11 +182,15 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what costs time only when it is asked for."""
-    if name in _LAZY:
+    """Import what is asked for: a command, or a script that only logs, needs little of it."""
+    if name in _PLACE:
         import importlib
 
         # Kept, so that calls in an inner loop find it at once.
-        found = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
+        found = globals()[name] = getattr(importlib.import_module(_PLACE[name]), name)
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_PLACE]

@@ -20,6 +20,7 @@ from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.ports.direct import Direct
 from homeostat.server.mlflow.app import Mlflow
+from homeostat.server.room import Room
 from tests.adapters.blobs.s3_server import s3
 from tests.server.asking import ask
 
@@ -138,7 +139,7 @@ ODD = [
 @pytest.mark.parametrize("folder", ["0/ab12/artifacts", "%2e%2e", "a%00b"])
 def test_odd_calls_are_told_what_is_wrong(container: Container, folder: str) -> None:
     with ThreadPoolExecutor(1) as pool:
-        app = Mlflow(container, pool)
+        app = Mlflow(container, pool, Room(1 << 30))
         for call in ("create", "complete", "abort", "none"):
             for body in ODD[:12] if call == "create" else ODD:
                 path = f"/api/2.0/mlflow-artifacts/mpu/{call}/{quote(folder, safe='/%')}"

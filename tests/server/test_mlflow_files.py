@@ -20,6 +20,7 @@ from homeostat.app.settings import Settings
 from homeostat.domain.errors import NotFound
 from homeostat.domain.tracking import ArtifactFile
 from homeostat.server.mlflow.app import Mlflow
+from homeostat.server.room import Room
 from tests.server.asking import Answer, ask
 
 PROXY = "/api/2.0/mlflow-artifacts/artifacts"
@@ -40,7 +41,7 @@ def container(home: Path) -> Iterator[Container]:
 @pytest.fixture(scope="module")
 def app(container: Container) -> Iterator[Mlflow]:
     with ThreadPoolExecutor(2) as pool:
-        yield Mlflow(container, pool)
+        yield Mlflow(container, pool, Room(1 << 30))
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,7 @@ def test_a_disk_that_is_full_is_told(
         Container(Settings(home=container.settings.home, blobs=str(blocked))) as full,
         ThreadPoolExecutor(1) as pool,
     ):
-        answer = ask(Mlflow(full, pool), "PUT", f"{PROXY}/{RUN}/x", body=[b"x" * CHUNK, b"x"])
+        answer = ask(Mlflow(full, pool, Room(1 << 30)), "PUT", f"{PROXY}/{RUN}/x", body=[b"x" * CHUNK, b"x"])
         assert answer.status == 503
         assert answer.json["error_code"] == "TEMPORARILY_UNAVAILABLE"
         assert listing(full, RUN) == []

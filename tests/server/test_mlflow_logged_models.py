@@ -13,6 +13,7 @@ import pytest
 from homeostat.app.container import Container
 from homeostat.app.settings import Settings
 from homeostat.server.mlflow.app import Mlflow
+from homeostat.server.room import Room
 from tests.server.asking import Answer, ask
 
 AT = "/api/2.0/mlflow/"
@@ -21,7 +22,7 @@ AT = "/api/2.0/mlflow/"
 @pytest.fixture
 def app(tmp_path: Path) -> Iterator[Mlflow]:
     with Container(Settings(home=tmp_path / "home")) as container, ThreadPoolExecutor(2) as pool:
-        yield Mlflow(container, pool)
+        yield Mlflow(container, pool, Room(1 << 30))
 
 
 def send(app: Mlflow, method: str, path: str, message: Any) -> Answer:

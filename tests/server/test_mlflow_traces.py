@@ -20,6 +20,7 @@ from homeostat.engine.tracking.packing import pack, unpack
 from homeostat.engine.tracking.spans import read_protobuf
 from homeostat.engine.tracking.telling import tell
 from homeostat.server.mlflow.app import Mlflow
+from homeostat.server.room import Room
 from tests.engine.tracking.test_spans import CHILD, PROTOBUF, SPAN, TRACE, request
 from tests.server.asking import Answer, ask
 
@@ -32,7 +33,7 @@ PLACE = {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": "0"
 @pytest.fixture
 def app(container: Container) -> Iterator[Mlflow]:
     with ThreadPoolExecutor(2) as pool:
-        yield Mlflow(container, pool)
+        yield Mlflow(container, pool, Room(1 << 30))
 
 
 def send(app: Mlflow, method: str, path: str, message: Any) -> Answer:

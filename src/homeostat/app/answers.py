@@ -6,7 +6,7 @@ prediction log keeps the one number that stands for each in ``score``, and of se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -84,9 +84,21 @@ def code(task: Task | None, value: Any) -> float:
     return float(value)
 
 
-def column_of(rows: pl.DataFrame, name: str) -> pl.Expr:
-    """A column of the request: as it is in the log, or in the request's JSON."""
-    return pl.col(name) if name in rows.columns else pl.col("request").str.json_path_match(f"$['{name}']")
+def column_of(logged: Collection[str], name: str) -> pl.Expr:
+    """A column of the request: one of those that the log has, or in the request's JSON."""
+    return pl.col(name) if name in logged else pl.col("request").str.json_path_match(f"$['{name}']")
+
+
+def unit_of(task: Task | None, logged: Collection[str]) -> pl.Expr:
+    """What rows of the prediction log are judged together by: the task's column, else each prediction's own id.
+
+    Args:
+        task: The model's; None: it is not known.
+        logged: The columns of the log.
+    """
+    if task is None or task.together is None:
+        return pl.col("prediction_id")
+    return column_of(logged, "time" if task.together == task.request.time else task.together)
 
 
 def together(task: Task, rows: pl.DataFrame) -> npt.NDArray[np.int64] | None:
@@ -98,9 +110,9 @@ def together(task: Task, rows: pl.DataFrame) -> npt.NDArray[np.int64] | None:
     """
     if task.together is None:
         return None
-    logged = "prediction_id" in rows.columns and task.together == task.request.time
-    name = "time" if logged else task.together
-    found = rows.select(column_of(rows, name).cast(pl.String).rank("dense").fill_null(0))
+    logged = "prediction_id" in rows.columns
+    unit = unit_of(task, rows.columns) if logged else column_of(rows.columns, task.together)
+    found = rows.select(unit.cast(pl.String).rank("dense").fill_null(0))
     return found.to_series().cast(pl.Int64).to_numpy()
 
 

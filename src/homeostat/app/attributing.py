@@ -20,10 +20,10 @@ import polars as pl
 from homeostat.app.container import Container
 from homeostat.app.levels import Said, judged, settle
 from homeostat.app.outcomes import log_of
-from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.replaying import answer_of, logged
 from homeostat.app.serving import ModelScorer, load_version
+from homeostat.app.traffic import traffic
 from homeostat.domain.declarations import Model
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
@@ -173,12 +173,8 @@ def importances(
             f"nothing was asked of deployment/{name} yet", remedy="homeostat status shows what serves"
         )
     since = container.clock.now() - parse_duration(window)
-    rows = (
-        read(container, log_of(name))
-        .filter(pl.col("at") > since, pl.col("version") == alias.version)
-        .collect()
-    )
-    rows = _spread(rows.filter(pl.col("score").is_not_null(), pl.col("error").is_null()), _ROWS)
+    own = pl.col("version") == alias.version, pl.col("score").is_not_null(), pl.col("error").is_null()
+    rows = _spread(traffic(container, name, pl.col("at") > since, *own).rows, _ROWS)
     if not rows.height:
         raise NotFound(
             f"nothing was asked of model/{name}@{alias.version} in {window}", remedy="Give a longer --window"
@@ -281,11 +277,9 @@ def _background(
     kept = _kept(package)
     if kept is not None:
         return kept, f"{kept.height} training rows"
-    rows = read(container, log_of(deployment)).filter(
-        pl.col("version") == version, pl.col("score").is_not_null(), pl.col("error").is_null()
-    )
+    own = pl.col("version") == version, pl.col("score").is_not_null(), pl.col("error").is_null()
     names = [column.name for column in package.signature.features]
-    found = _spread(rows.select(names).collect(), _BACKGROUND)
+    found = _spread(traffic(container, deployment, *own).rows.select(names), _BACKGROUND)
     if found.height < 2:
         raise Conflict(
             f"there is nothing to compare with: version {version} answered {found.height} requests",

@@ -57,7 +57,7 @@ from homeostat.ports.meta import Transaction
 _ATTEMPTS = 3
 # A version for every few rows would be many small files: batches are read as well from where they wait.
 _UNSEALED = 500
-_UNSEALED_ROWS = 1_000_000
+_UNSEALED_ROWS = 250_000
 _SEAL_AFTER = timedelta(days=7)
 
 _log = logging.getLogger(__name__)

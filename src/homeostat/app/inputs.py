@@ -19,6 +19,7 @@ from homeostat.app.levels import Said, judged, settle
 from homeostat.app.registry.pointers import champion_version
 from homeostat.app.replaying import compared
 from homeostat.app.serving import ModelScorer, load_version
+from homeostat.app.traffic import Traffic, traffic
 from homeostat.domain.declarations import FeatureView, Model, Windows
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict
@@ -54,7 +55,9 @@ _COUNTS: Final[dict[str, tuple[Kind, ...]]] = {
 class _Asked:
     """Requests of a time and what the champion's package says of them."""
 
-    def __init__(self, container: Container, model: Model, version: ModelVersion, log: pl.DataFrame) -> None:
+    def __init__(
+        self, container: Container, model: Model, version: ModelVersion, log: Traffic, since: datetime
+    ) -> None:
         files = version.manifest["files"]
         signature = package.signature(container.blobs.get(files[package.SIGNATURE]))
         assert signature is not None  # the loop trained it
@@ -62,7 +65,10 @@ class _Asked:
         self._reference = files[package.REFERENCE]
         self._names = [column.name for column in signature.features]
         self._views = [view.name for view in model.features if isinstance(view, FeatureView | Windows)]
-        self.rows = log.filter(pl.col("version") == version.version, pl.col("score").is_not_null())
+        own = pl.col("version") == version.version, pl.col("score").is_not_null()
+        self._those = pl.col("at") > since, *own
+        self._one_in = log.one_in
+        self.rows = log.rows.filter(self._those)
 
     def findings(self) -> list[Finding]:
         """What is otherwise than in training."""
@@ -74,7 +80,12 @@ class _Asked:
     def repeated(self) -> float:
         """The share of requests that ask the same again."""
         names = [name for name in self._names if name in self.rows.columns]
-        return repeated(self.rows, [*(["time"] if self._model.task.request.time else []), "key", *names])
+        columns = [*(["time"] if self._model.task.request.time else []), "key", *names]
+        rows = self.rows
+        if self._one_in > 1:  # where one request is, those that ask the same are not
+            alike = pl.struct(columns)
+            rows = traffic(self._container, self._model.name, *self._those, unit=alike).rows
+        return repeated(rows, columns)
 
     def ages(self) -> dict[str, Age]:
         """How old what stood behind the features was, by view."""
@@ -106,9 +117,7 @@ class _Asked:
         return Skew(rows.height - untold, differing, dict(features.most_common()), untold)
 
 
-def inputs(
-    container: Container, model: Model, log: pl.DataFrame, now: datetime, span: timedelta
-) -> Inputs | None:
+def inputs(container: Container, model: Model, log: Traffic, now: datetime, span: timedelta) -> Inputs | None:
     """Data quality over the newest ``span`` of a prediction log; None without a champion.
 
     Args:
@@ -121,11 +130,11 @@ def inputs(
     version = champion_version(container.store, model.name)
     if version is None:
         return None
-    recent = log.filter(pl.col("at") > now - span)
-    asked = _Asked(container, model, version, recent)
+    asked = _Asked(container, model, version, log, now - span)
+    before = log.rows.filter(pl.col("at") > now - 2 * span, pl.col("at") <= now - span)
     return Inputs(
-        rows=recent.height,
-        before=log.filter(pl.col("at") > now - 2 * span, pl.col("at") <= now - span).height,
+        rows=log.rows.filter(pl.col("at") > now - span).height,
+        before=before.height,
         repeated=asked.repeated(),
         ages=asked.ages(),
         findings=asked.findings(),
@@ -133,7 +142,7 @@ def inputs(
     )
 
 
-def input_windows(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
+def input_windows(container: Container, model: Model, log: Traffic, now: datetime) -> list[Window]:
     """What the model's ``hs.DataQuality`` declares, judged over its window; none without it or a champion.
 
     Args:
@@ -146,8 +155,7 @@ def input_windows(container: Container, model: Model, log: pl.DataFrame, now: da
     version = champion_version(container.store, model.name) if promised is not None else None
     if promised is None or version is None:
         return []
-    recent = log.filter(pl.col("at") > now - promised.span)
-    asked = _Asked(container, model, version, recent)
+    asked = _Asked(container, model, version, log, now - promised.span)
 
     def window(
         monitor: str, value: float | None, bound: float, found: Any, *, rows: int = asked.rows.height
@@ -158,9 +166,10 @@ def input_windows(container: Container, model: Model, log: pl.DataFrame, now: da
     out = [window(*one) for one in _features(asked, model)]
     if promised.volume is not None:
         end = now - promised.before
-        before = log.filter(pl.col("at") > end - promised.span, pl.col("at") <= end).height
-        ratio = recent.height / before if before >= LEAST_ROWS else None
-        told = {"rows": recent.height, "before": before}
+        rows = log.rows.filter(pl.col("at") > now - promised.span).height
+        before = log.rows.filter(pl.col("at") > end - promised.span, pl.col("at") <= end).height
+        ratio = rows / before if before >= LEAST_ROWS else None
+        told = {"rows": rows, "before": before}
         out.append(window("volume", ratio, promised.volume, told, rows=before))
     if promised.freshness is not None:
         ages = asked.ages()

@@ -9,7 +9,7 @@ row of its key, where no label had come by its id; what comes later changes noth
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 import polars as pl
@@ -18,7 +18,7 @@ from homeostat.app.answers import code
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
-from homeostat.app.reading import read
+from homeostat.app.reading import LARGE, find_dataset, read
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Task
 from homeostat.domain.errors import BadRequest, NotFound
@@ -79,15 +79,37 @@ def _task(container: Container, model: str) -> Task | None:
         return None
 
 
-def given(container: Container, deployment: str) -> pl.DataFrame:
-    """By prediction id, the first label that was sent: columns ``prediction_id``, ``label`` and ``CAME_AT``."""
-    if container.store.get(Dataset, labels_of(deployment)) is None:
+def given(container: Container, deployment: str, log: pl.DataFrame) -> pl.DataFrame:
+    """The first label that was sent for each row of a log: ``prediction_id``, ``label`` and ``CAME_AT``."""
+    name = labels_of(deployment)
+    if container.store.get(Dataset, name) is None:
         return pl.DataFrame(
             schema={_ID: pl.String(), "label": pl.Float64(), CAME_AT: pl.Datetime("us", "UTC")}
         )
-    rows = read(container, labels_of(deployment)).sort(SEQ, maintain_order=True)
-    return (
-        rows.unique(_ID, keep="first", maintain_order=True)
-        .select(_ID, "label", pl.col("at").alias(CAME_AT))
-        .collect()
-    )
+    rows = read(container, name).select(_ID, "label", pl.col("at").alias(CAME_AT), SEQ)
+    return met(container, name, rows, log, on=_ID, keep="first")
+
+
+def met(
+    container: Container,
+    name: str,
+    rows: pl.LazyFrame,
+    log: pl.DataFrame,
+    *,
+    on: str,
+    keep: Literal["first", "last"],
+) -> pl.DataFrame:
+    """Of each value of a column that a log has, the first or the last row of a dataset.
+
+    Args:
+        container: The ports.
+        name: The dataset.
+        rows: What is wanted of it, with ``on`` and ``SEQ``.
+        log: Rows of the prediction log.
+        on: The column.
+        keep: Which row.
+    """
+    asked = log.lazy().select(on).unique()
+    wanted = rows.join(asked, on=on, how="semi", maintain_order="left").sort(SEQ, maintain_order=True)
+    found = wanted.unique(on, keep=keep, maintain_order=True).drop(SEQ)
+    return found.collect(engine="streaming" if find_dataset(container, name).rows > LARGE else "auto")

@@ -10,8 +10,8 @@ import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
-from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_version
+from homeostat.app.traffic import traffic
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.records import Dataset
@@ -56,8 +56,8 @@ def to_review(container: Container, name: str, *, window: str = "7d", limit: int
         )
     against = Reference.read(msgspec.json.decode(container.blobs.get(version.manifest["files"][REFERENCE])))
     since = container.clock.now() - parse_duration(window)
-    rows = read(container, log_of(name)).filter(pl.col("at") > since, pl.col("version") == version.version)
-    log = rows.filter(pl.col("score").is_not_null()).collect()
+    of = pl.col("at") > since, pl.col("version") == version.version, pl.col("score").is_not_null()
+    log = traffic(container, name, *of).rows
     X = log.select([one for one in against.features if one in log.columns and one != SCORE])
     found = []
     for one in outliers(against, X, limit):

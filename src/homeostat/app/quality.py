@@ -21,9 +21,10 @@ from homeostat.app.container import Container
 from homeostat.app.estimating import estimate_windows, estimates
 from homeostat.app.inputs import inputs
 from homeostat.app.levels import judged
-from homeostat.app.outcomes import CAME_AT, given, log_of
+from homeostat.app.outcomes import CAME_AT, given, log_of, met
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_version
+from homeostat.app.traffic import traffic
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Forecast, Model, Ranking, Regression, WorstSlice
@@ -91,10 +92,10 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
         )
     model = find_model(container, name)
     now, span = container.clock.now(), parse_duration(window)
-    log = read(container, log_of(name)).filter(pl.col("at") > now - 2 * span).collect()
-    joined = join_labels(container, model, log.filter(pl.col("at") > now - span))
+    log = traffic(container, name, pl.col("at") > now - 2 * span, task=model.task)
+    joined = join_labels(container, model, log.rows.filter(pl.col("at") > now - span))
     found = assess_rows(container, model, joined, now)
-    return msgspec.structs.replace(found, inputs=inputs(container, model, log, now, span))
+    return msgspec.structs.replace(found, one_in=log.one_in, inputs=inputs(container, model, log, now, span))
 
 
 def assess_rows(container: Container, model: Model, joined: pl.DataFrame, now: datetime) -> Quality:
@@ -134,13 +135,11 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
         labels = labels.filter(pl.col(task.source.time) >= log["time"].min())
     key = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|").alias("key")
     came = pl.col(task.source.time) if task.source.time else pl.lit(None)
-    answers = (
-        labels.sort(SEQ, maintain_order=True)
-        .select(key, coded(task).alias(task.label), came.cast(pl.Datetime("us", "UTC")).alias(CAME_AT))
-        .unique("key", keep="last", maintain_order=True)
-        .collect()
+    told = labels.select(
+        key, coded(task).alias(task.label), came.cast(pl.Datetime("us", "UTC")).alias(CAME_AT), SEQ
     )
-    sent = given(container, model.name)
+    answers = met(container, task.source.name, told, log, on="key", keep="last")
+    sent = given(container, model.name, log)
     found = log.join(answers, on="key", how="left")
     if not sent.height:
         return found
@@ -248,7 +247,7 @@ def _features(container: Container, model: Model, version: ModelVersion, rows: p
     names = [column.name for column in signature.features if column.name in rows.columns]
     known = {name.rpartition("__")[2] for name in names}  # a column that is a feature is named once, as that
     extra = [column for column in _declared(model) if column not in known]
-    return rows.select(*names, *(column_of(rows, name).alias(name) for name in extra))
+    return rows.select(*names, *(column_of(rows.columns, name).alias(name) for name in extra))
 
 
 def _declared(model: Model) -> list[str]:
@@ -263,7 +262,7 @@ def _fairness(model: Model, joined: pl.DataFrame) -> Disparities:
     rows = joined.filter(pl.col("score").is_not_null())
     p = predictions(task, rows)
     groups = {
-        column: rows.select(column_of(rows, column).cast(pl.String).fill_null("missing"))
+        column: rows.select(column_of(rows.columns, column).cast(pl.String).fill_null("missing"))
         .to_series()
         .to_list()
         for column in fairness.of
@@ -295,7 +294,7 @@ def _groups(
     p, y = predictions(model.task, rows), rows[model.task.label].cast(pl.Float64).to_numpy()
     groups = together(model.task, rows)
     for column in columns:
-        told = rows.select(column_of(rows, column)).to_series()
+        told = rows.select(column_of(rows.columns, column)).to_series()
         if known.cuts(told, groups):
             continue
         if told.dtype.is_float() and (told.drop_nulls() % 1 == 0).all():  # features are wide numbers

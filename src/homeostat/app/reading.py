@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import polars as pl
@@ -15,6 +15,9 @@ from homeostat.domain.declarations import Dataset
 from homeostat.domain.errors import ContractBroken, NotFound
 from homeostat.engine.data.batches import rows_of
 from homeostat.engine.data.schema import schema_of
+
+LARGE: Final = 500_000
+"""Rows from which on a dataset is read in parts, whatever little of it is wanted."""
 
 Rows = TypeVar("Rows", pl.DataFrame, pl.LazyFrame)
 

@@ -14,8 +14,9 @@ from homeostat.app.container import Container
 from homeostat.app.deployments import set_arms
 from homeostat.app.outcomes import log_of
 from homeostat.app.quality import join_labels
-from homeostat.app.reading import read
+from homeostat.app.traffic import traffic
 from homeostat.app.workers import sync_workers
+from homeostat.domain.declarations import Model
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Arm, Dataset, Deployment, ModelVersion
 
@@ -35,6 +36,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
         log_loss: By ``shadow`` and ``answered``, the mean of ``loss`` on the labelled ones: of log loss in nats; of a
             regression in variances of the answering version's training labels, of a quantile in their deviations.
         loss: Which loss that is.
+        one_in: How many requests each of those that were looked at stands for; counts are of those that were.
     """
 
     deployment: str
@@ -50,6 +52,7 @@ class Agreement(msgspec.Struct, frozen=True, kw_only=True):
     log_loss: dict[str, float]
     errors: list[str]
     loss: str = "log_loss"
+    one_in: int = 1
 
 
 def start_shadow(
@@ -138,7 +141,9 @@ def agreement(container: Container, deployment: str, version: int = 0) -> Agreem
         )
     # The champion scores what canaries answer: that is a canary's comparison, not a shadow's.
     shown = pl.col("shadow_version") == version, pl.col("arm").is_in(["champion", "variant"])
-    rows = read(container, log_of(deployment)).filter(*shown, pl.col("error").is_null()).collect()
+    model = _declared(container, found)
+    task = model.task if model is not None else None
+    rows, one_in = traffic(container, deployment, *shown, pl.col("error").is_null(), task=task)
     if not rows.height:
         raise NotFound(
             f"model/{deployment}@{version} was shown no request yet",
@@ -155,8 +160,9 @@ def agreement(container: Container, deployment: str, version: int = 0) -> Agreem
         failed=failed.height,
         missing=rows.height - both.height - failed.height,
         errors=failed["shadow_error"].unique(maintain_order=True).head(3).to_list(),
+        one_in=one_in,
         **numbers,
-        **_on_labels(container, found, both),
+        **_on_labels(container, model, both),
     )
 
 
@@ -175,17 +181,22 @@ def _numbers(answered: Any, shadow: Any) -> dict[str, Any]:
     }
 
 
-def _on_labels(container: Container, deployment: Deployment, both: pl.DataFrame) -> dict[str, Any]:
+def _declared(container: Container, deployment: Deployment) -> Model | None:
     try:
-        model = find_model(container, deployment.model)
+        return find_model(container, deployment.model)
     except NotFound:  # served without a declaration: nothing says where labels come from
+        return None
+
+
+def _on_labels(container: Container, model: Model | None, both: pl.DataFrame) -> dict[str, Any]:
+    if model is None:
         return {"labelled": 0, "log_loss": {}}
     task = model.task
     known = join_labels(container, model, both).drop_nulls(model.task.label) if both.height else both
     if not known.height:
         return {"labelled": 0, "log_loss": {}, "loss": task.loss}
     y = known[task.label].to_numpy()
-    served = container.store.get(ModelVersion, deployment.model, int(known["version"][-1]))
+    served = container.store.get(ModelVersion, model.name, int(known["version"][-1]))
     groups = together(task, known)
 
     def mean(p: Array) -> float:

@@ -12,8 +12,9 @@ from homeostat.app.drifting import drifts, settle_drift
 from homeostat.app.estimating import PREFIX
 from homeostat.app.inputs import input_windows, settle_inputs
 from homeostat.app.levels import SPAN, service_windows, settle_level
+from homeostat.app.outcomes import log_of
 from homeostat.app.quality import quality_windows
-from homeostat.app.reading import read
+from homeostat.app.traffic import traffic
 from homeostat.app.workers import sync_workers
 from homeostat.domain import records
 from homeostat.domain.declarations import Model
@@ -38,8 +39,7 @@ def watch(container: Container, model: Model) -> Watched | None:
     if deployment is None or not deployment.arms:
         return None
     sync_workers(container)
-    name = f"{deployment.name}.predictions"
-    if container.store.get(records.Dataset, name) is None:
+    if container.store.get(records.Dataset, log_of(deployment.name)) is None:
         return None
     now = container.clock.now()
     slo = model.slo
@@ -55,19 +55,22 @@ def watch(container: Container, model: Model) -> Watched | None:
     if model.attributions is not None:
         longest = max(longest, parse_duration(model.attributions.window))
     longest = max([longest, *(parse_duration(one.window) for one in model.business)])
-    log = read(container, name).filter(pl.col("at") > now - longest).collect()
+    log = traffic(container, deployment.name, pl.col("at") > now - longest, task=model.task)
     windows: list[Window] = []
     if slo is not None:
-        windows += service_windows(model, log, now)
-        windows += quality_windows(container, model, log, now)
+        windows += service_windows(model, log.rows, now)
+        windows += quality_windows(container, model, log.rows, now)
     asked = input_windows(container, model, log, now)
-    decided = attribution_windows(container, model, log, now)
-    found = drifts(container, model, log, now)
-    shown = business_windows(container, model, log, now)
+    decided = attribution_windows(container, model, log.rows, now)
+    found = drifts(container, model, log.rows, now)
+    shown = business_windows(container, model, log.rows, now)
     with container.store.begin() as tx:
         # All of them first: an alert names what stands out in any. One by one: rules may ask for the same twice.
-        for window in (*windows, *asked, *decided, *shown, *found.passed, *found.windows):
+        for window in found.passed:
             tx.put(window)
+        for window in (*windows, *asked, *decided, *shown, *found.windows):
+            drawn = {"one_in": log.one_in} if log.one_in > 1 else {}
+            tx.put(msgspec.structs.replace(window, detail=window.detail | drawn))
         for window in windows:
             settle_level(tx, container, model, window)
         for window in asked:

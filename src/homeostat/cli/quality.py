@@ -38,6 +38,7 @@ def quality(
 
 def _show(found: Quality, title: str) -> None:
     asked = found.labelled + found.unlabelled
+    sample = f", one in {found.one_in} looked at" if found.one_in > 1 else ""
     rows: list[list[Any]] = []
     for metric, value in found.metrics.items():
         interval = found.intervals.get(metric)
@@ -45,7 +46,7 @@ def _show(found: Quality, title: str) -> None:
     print_table(
         ["metric", "value", "95% interval"],
         rows,
-        title=f"{title}: {found.labelled:,} of {asked:,} answered requests have a label",
+        title=f"{title}: {found.labelled:,} of {asked:,} answered requests have a label{sample}",
     )
     if found.estimates:
         print_table(

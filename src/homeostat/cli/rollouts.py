@@ -67,7 +67,7 @@ def report(session: Session, of: Of, as_json: Json = False) -> None:
         print_json(found)
         return
     rows: list[list[Any]] = [
-        ["requests shown", found.shown],
+        ["requests shown" if found.one_in == 1 else f"one in {found.one_in} requests shown", found.shown],
         ["compared", found.compared],
         ["failed", found.failed],
         ["it was too slow for", found.missing],

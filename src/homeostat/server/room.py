@@ -20,7 +20,7 @@ class Room:
         size: How many.
     """
 
-    def __init__(self, size: int = 2 << 30) -> None:
+    def __init__(self, size: int) -> None:
         self._size = size
         self._held = 0
 

@@ -17,9 +17,10 @@ from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.quality import assess_rows, join_labels
-from homeostat.app.reading import declared_columns, find_dataset, read
+from homeostat.app.reading import declared_columns, find_dataset
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.reporting.foreign import named
+from homeostat.app.traffic import traffic
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.incidents import Moment, moments
@@ -81,7 +82,8 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
         model: Whose.
         start: Where the span begins.
         end: And ends.
-        rows: Requests in it.
+        rows: Requests in it that were looked at.
+        one_in: How many of all requests in it each of them stands for.
         failed: Those without an answer.
         labelled: Those whose label is known by now.
         versions: Answers by version.
@@ -100,6 +102,7 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
     start: datetime
     end: datetime
     rows: int
+    one_in: int
     failed: int
     labelled: int
     versions: dict[str, int]
@@ -140,7 +143,7 @@ def report(
     name, known = against or _reference(container, model, version)
     if container.store.get(Dataset, log_of(model)) is None:
         raise NotFound(f"model/{model} was never asked", remedy="Serve it first: homeostat up")
-    log = read(container, log_of(model)).filter(pl.col("at") > start, pl.col("at") <= end).collect()
+    log, one_in = traffic(container, model, pl.col("at") > start, pl.col("at") <= end, task=declared.task)
     if not log.height:
         raise NotFound(
             f"model/{model} was not asked from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
@@ -176,6 +179,7 @@ def report(
         start=start,
         end=end,
         rows=log.height,
+        one_in=one_in,
         failed=log["score"].null_count(),
         labelled=labelled.height,
         versions={str(of): rows for of, rows in sorted(log["version"].value_counts().iter_rows())},

@@ -51,6 +51,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         estimates: By metric, what it probably is on all answered requests, labelled or not.
         inputs: The quality of the data that was asked with; None where it was not looked at.
         fairness: Rates of the declared groups; None where none are declared.
+        one_in: How many requests each of those that were looked at stands for; counts are of those that were.
     """
 
     labelled: int
@@ -67,6 +68,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     estimates: dict[str, Estimate] = {}
     inputs: Inputs | None = None
     fairness: Disparities | None = None
+    one_in: int = 1
 
 
 def quality(

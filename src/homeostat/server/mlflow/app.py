@@ -57,12 +57,12 @@ class Mlflow:
     Args:
         container: The ports.
         pool: Where calls run.
-        room: Memory for bodies; None: its own.
+        room: Memory for bodies.
     """
 
-    def __init__(self, container: Container, pool: Executor, room: Room | None = None) -> None:
+    def __init__(self, container: Container, pool: Executor, room: Room) -> None:
         self._container = container
-        self._room = room or Room()
+        self._room = room
         self._wire = Wire(container, ENDPOINTS)
         self._files = artifacts.Files(container, pool, self._room)
         self._pool = pool

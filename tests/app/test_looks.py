@@ -119,30 +119,6 @@ def test_looking_at_what_is_new_is_looking_at_all_of_it(
             seen = found.seen
 
 
-def test_of_many_that_wait_a_sample_is_remembered_and_a_restart_changes_nothing(
-    container: Container, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(looks, "_REMEMBERED", 100)
-    shop = next(NAMES)
-    source = Source(f"{shop}.orders", pl.col("spent"), ["id"])
-    put(container, f"{shop}.orders", id=["none"], spent=[1.0])
-    seen = start(container, shop, source)
-    for first in (0, 500, 1000):
-        ids = [str(place) for place in range(first, first + 500)]
-        put(container, log_of(shop), prediction_id=ids, key=ids, arm=["canary"] * 500)
-        assert looked(container, shop, source, seen).fresh.height == 500
-        looks._KNOWN.clear()  # as a new process has it
-        seen = looked(container, shop, source, seen).seen
-    assert seen["one_in"] >= 1500 / 100
-    answered = [str(key) for key in range(0, 1500, 20)]
-    put(container, f"{shop}.orders", id=answered, spent=[2.0] * len(answered))
-    counted = looked(container, shop, source, seen).outcomes["key"].to_list()
-    looks._KNOWN.clear()
-    assert looked(container, shop, source, seen).outcomes["key"].to_list() == counted
-    assert set(counted) <= set(answered)
-    assert len(counted) < len(answered) / 5
-
-
 def test_the_label_by_id_counts_before_that_by_key(container: Container) -> None:
     shop = next(NAMES)
     source = Source(f"{shop}.orders", pl.col("spent"), ["id"])

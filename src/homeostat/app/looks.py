@@ -3,9 +3,6 @@
 Only what is new is read. What a later outcome may belong to, the requests that have none yet, and what a later request
 may ask for, the first answer of each key, stay in memory; a process that was not there reads them again. Where the next
 look goes on is kept with what looks (``seen``), so that a restart loses nothing and counts nothing twice.
-
-What stays in memory is bounded: where too many requests wait, every second one is forgotten, by its id, and so is every
-second one that comes from then on; of first answers the newest are known. What is counted is then a fair sample.
 """
 
 from __future__ import annotations
@@ -29,8 +26,6 @@ _ID: Final = "prediction_id"
 _KEY: Final = "key"
 _READ: Final = ("log", "label", "id")
 _MOST: Final = 16
-_REMEMBERED: Final = 500_000
-_ONE_IN: Final = "one_in"
 _POSITIONS: Final = tuple(f"{name}_{what}" for name in _READ for what in ("from", "seq"))
 
 
@@ -50,7 +45,7 @@ class Look:
     Args:
         fresh: New rows of the log.
         outcomes: Rows of the log that have an outcome and had none, with ``outcome``, in the order these came.
-        seen: Where the next look goes on, and of how many requests one is counted.
+        seen: Where the next look goes on.
     """
 
     fresh: pl.DataFrame
@@ -84,7 +79,7 @@ def start(container: Container, deployment: str, source: Source | None) -> dict[
     ):
         record = container.store.get(Dataset, dataset) if dataset else None
         out[f"{name}_from"] = out[f"{name}_seq"] = record.position if record else 0
-    return out | {_ONE_IN: 1}
+    return out
 
 
 def look(
@@ -110,7 +105,7 @@ def look(
         judged: Which of them may have an outcome.
         by: Who looks, where several do that would be at different places: what one of them read serves it alone.
     """
-    found = {name: int(seen.get(name, 0)) for name in _POSITIONS} | {_ONE_IN: int(seen.get(_ONE_IN, 1))}
+    found = {name: int(seen.get(name, 0)) for name in _POSITIONS}
     reader = _Reader(container, deployment, source, columns, keep, judged)
     mine = _KNOWN.setdefault(container, {})
     what = (deployment, by, str(keep), str(judged), *columns)
@@ -126,7 +121,7 @@ def look(
 
 def _later(known: _Known, seen: dict[str, int]) -> _Known | None:
     """What is known, begun as late as ``seen`` says; None where that is not what was read."""
-    if any(known.seen[name] != seen[name] for name in (*(f"{name}_seq" for name in _READ), _ONE_IN)):
+    if any(known.seen[f"{name}_seq"] != seen[f"{name}_seq"] for name in _READ):
         return None
     if any(known.seen[f"{name}_from"] != seen[f"{name}_from"] for name in ("label", "id")):
         return None
@@ -158,7 +153,7 @@ class _Reader:
         if not log.width and known.waiting is None:  # nobody has asked anything yet
             return Look(log, log, known.seen), known
         fresh = log.filter(self.keep) if log.width else known.waiting.head(0)  # type: ignore[union-attr] # see above
-        asked = fresh.filter(self.judged, _kept(seen[_ONE_IN]))
+        asked = fresh.filter(self.judged)
         if known.waiting is not None:
             asked = pl.concat([known.waiting, asked], how="diagonal_relaxed")
         for on, answers in self._answers(seen, upto):
@@ -168,8 +163,7 @@ class _Reader:
             )
         outcomes = _matched(asked, first)
         waiting = asked.join(outcomes.select(_ID), on=_ID, how="anti", maintain_order="left")
-        later = _lightened(seen, waiting, first)
-        return Look(fresh, outcomes, later.seen), later
+        return Look(fresh, outcomes, seen), replace(known, seen=seen, waiting=waiting, first=first)
 
     def _answers(
         self, seen: dict[str, int], upto: Mapping[str, int] | None
@@ -207,20 +201,6 @@ class _Reader:
         if rows.height:
             seen[at] = max(seen[at], rows[SEQ].cast(pl.Int64).to_list()[-1])
         return rows
-
-
-def _kept(one_in: int) -> pl.Expr:
-    return pl.col(_ID).hash() % one_in == 0
-
-
-def _lightened(seen: dict[str, int], waiting: pl.DataFrame, first: Mapping[str, pl.DataFrame]) -> _Known:
-    """As much as is to be remembered."""
-    one_in = seen[_ONE_IN]
-    while waiting.height > _REMEMBERED:
-        one_in *= 2
-        waiting = waiting.filter(_kept(one_in))
-    newest = {on: answers.tail(_REMEMBERED) for on, answers in first.items()}
-    return _Known(seen | {_ONE_IN: one_in}, waiting, newest)
 
 
 def _matched(asked: pl.DataFrame, first: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -15,7 +15,7 @@ from examples.flights.measure import LOG, MODEL
 from examples.flights.replay import TIMES
 from examples.flights.stage import Stage
 from homeostat.app.apply import plan
-from homeostat.app.outcomes import given
+from homeostat.app.outcomes import given, labels_of
 from homeostat.app.projects import load_project
 from homeostat.app.reading import read
 from homeostat.app.replaying import replay
@@ -82,7 +82,8 @@ def _predictions(stage: Stage, play: Play, random: Random) -> Iterator[str]:
 
 
 def _labels(stage: Stage, play: Play) -> Iterator[str]:
-    rows = given(stage.container, MODEL)
+    every = read(stage.container, labels_of(MODEL)).select("prediction_id").collect()
+    rows = given(stage.container, MODEL, every)
     if dict(rows.select("prediction_id", "label").iter_rows()) != play.labelled:
         yield f"{rows.height} labels by id are kept, {len(play.labelled)} were given, or they are others"
 

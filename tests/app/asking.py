@@ -8,10 +8,9 @@ import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log
-from homeostat.app.outcomes import log_of
 from homeostat.app.quality import quality_windows
-from homeostat.app.reading import read
 from homeostat.app.serving import load_version
+from homeostat.app.traffic import Traffic
 from homeostat.app.training import execute, submit
 from homeostat.domain.declarations import Model
 from homeostat.domain.records import Deployment, ModelVersion, Window
@@ -54,6 +53,6 @@ def trained(container: Container, name: str, **params: Any) -> ModelVersion:
 
 def quality_now(container: Container, declared: Model) -> dict[str, Window]:
     """The windows of quality on all that was asked, by what they watch."""
-    log = read(container, log_of(declared.name)).collect()
+    log = Traffic(container, declared.name, task=declared.task)
     found = quality_windows(container, declared, log, container.clock.now())
     return {one.monitor: one for one in found}

@@ -10,11 +10,11 @@ import polars as pl
 import pytest
 
 from homeostat.app.container import Container
-from homeostat.app.outcomes import label, log_of
+from homeostat.app.outcomes import label
 from homeostat.app.projects import load_project
 from homeostat.app.quality import assess, quality_windows
-from homeostat.app.reading import read
 from homeostat.app.settings import Settings
+from homeostat.app.traffic import Traffic
 from homeostat.domain.errors import DeclarationError
 from homeostat.domain.records import Project
 from tests.app.asking import ask
@@ -35,7 +35,7 @@ def test_disparities_are_windows_that_are_judged(tmp_path: Path) -> None:
         items = ask(container, "churn", requests)
         label(container, "churn", {item.id: bool(one > 0) for item, one in zip(items, usage, strict=True)})
         declared = load_project(folder).models["churn"]
-        log = read(container, log_of("churn")).collect()
+        log = Traffic(container, "churn")
         windows = {w.monitor: w for w in quality_windows(container, declared, log, container.clock.now())}
         found = windows["fairness"]
         assert found.value == pytest.approx(1.0, abs=0.05)

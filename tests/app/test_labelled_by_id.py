@@ -12,7 +12,9 @@ import pytest
 from homeostat.app.apply import feature_set
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
+from homeostat.app.explain import trace
 from homeostat.app.outcomes import label
+from homeostat.app.reading import read
 from homeostat.app.settings import Settings
 from homeostat.app.training import execute, submit
 from homeostat.app.trainingdata import Rows, split
@@ -89,3 +91,15 @@ def test_it_counts_before_the_label_of_its_key_and_the_request_is_a_row_once(con
     for id in range(6):
         assert found[id] == (known[id][0], known[id][1], 1 - known[id][2])  # the row is that of the dataset
     assert {id: found[id] for id in range(6, 600)} == {id: known[id] for id in range(6, 600)}
+
+
+def test_what_stands_behind_a_prediction_has_the_label_that_came_by_its_id(container: Container) -> None:
+    first, second = ask(container, "churn", requests(2, first=10))
+    rows = told(container)
+    label(container, "churn", {first.id: not rows[10]})
+    assert [trace(container, one.id)["label"] for one in (first, second)] == [not rows[10], rows[11]]
+
+
+def told(container: Container) -> dict[int, bool]:
+    """What the dataset says of each customer."""
+    return dict(read(container, "customers").select("id", "churned").collect().iter_rows())

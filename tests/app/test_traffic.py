@@ -9,25 +9,43 @@ import numpy as np
 import polars as pl
 import pytest
 
+from homeostat.app import traffic
+from homeostat.app.apply import apply
+from homeostat.app.business import business_windows
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
-from homeostat.app.datasets import append_log
+from homeostat.app.datasets import append_log, seal
+from homeostat.app.deliveries import ingest
 from homeostat.app.outcomes import log_of
+from homeostat.app.outlying import to_review
+from homeostat.app.projects import load_project
 from homeostat.app.quality import assess
-from homeostat.app.reading import LARGE, read
+from homeostat.app.reading import read
+from homeostat.app.reporting.report import report
 from homeostat.app.settings import Settings
-from homeostat.app.traffic import traffic
+from homeostat.app.traffic import Traffic
 from homeostat.app.watching import watch
-from homeostat.cli.quality import _show
 from homeostat.domain.contracts import SEQ, Contract
 from homeostat.domain.declarations import Dataset, Ranking
-from homeostat.domain.records import Window
+from homeostat.domain.records import Alert, Window
 from tests.app.asking import ask
-from tests.app.churning import declare, trained
+from tests.app.churning import PROJECT, declare, trained
 
-ROWS = 2 * LARGE + 100_000
-PART = 100_000
-USED = 600  # customers of the project
+MOST = 5_000
+DAYS = {6: 30_000, 0: 8_000}  # ago, and how much was asked
+HEAVY = 12_000  # times that one request was repeated six days ago
+ORDERS = """class Order(hs.Contract):
+    order: str
+    at: datetime
+    id: int
+    spent: float
+
+orders = hs.Dataset("orders", key="order", time="at", contract=Order)
+
+churn = hs.Model("""
+MORE = """business=[hs.BusinessMetric(orders, "spent")],
+    data_quality=hs.DataQuality(duplicates=0.5, volume=0.5),
+    retrain=hs.when(hs.drift(of=["asked__usage"], threshold=0.2, window="7d")),"""
 
 
 class Page(Contract):
@@ -38,84 +56,131 @@ class Page(Contract):
 
 @pytest.fixture(scope="module")
 def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
-    """A model that was asked more than a million times within an hour, a tenth of it twice."""
+    """A model that was asked much six days ago, less today, and each customer spends 1 with each request."""
     folder = tmp_path_factory.mktemp("busy")
     with Container(Settings.load(environ={"HOMEOSTAT_HOME": str(folder / "home")})) as container:
-        declare(
-            container,
-            folder / "project",
-            "data_quality=hs.DataQuality(duplicates=0.01), "
-            'retrain=hs.when(hs.drift(of=["asked__usage"], threshold=0.2)),',
-        )
+        declare(container, folder)
+        with_orders = PROJECT.replace("churn = hs.Model(", ORDERS).replace("# more", MORE)
+        (folder / "project.py").write_text("from datetime import datetime\n" + with_orders)
+        apply(container, load_project(folder))
         trained(container)
-        rng = np.random.default_rng(1)
+        rng, now = np.random.default_rng(1), container.clock.now()
         few = pl.DataFrame(
             {"id": range(50), "plan": ["a", "b"] * 25, "usage": rng.normal(size=50).clip(-8, 8)}
         )
         ask(container, "churn", few)
         base = read(container, log_of("churn")).drop(SEQ).collect()
-        now = container.clock.now()
-        for part in range(ROWS // PART):
-            twice = rng.normal(size=PART)
-            twice[1 : PART // 5 : 2] = twice[0 : PART // 5 : 2]
-            customers = [str(place // 2 % USED) for place in range(PART)]
-            rows = base.sample(PART, with_replacement=True, seed=part).with_columns(
-                prediction_id=pl.Series([f"{part:04d}-{place:06d}" for place in range(PART)]),
-                key=pl.Series(customers),
-                asked__usage=pl.Series(twice),
+        for day, asked in DAYS.items():
+            began = now - timedelta(days=day, hours=1)
+            usage = rng.normal(size=asked)
+            key = np.array([str(place % 600) for place in range(asked)])
+            if day:
+                usage[:HEAVY], key[:HEAVY] = 0.5, "bot"
+            at = began + pl.Series(np.arange(asked)).cast(pl.Duration("us")) * 1000
+            rows = base.sample(asked, with_replacement=True, seed=day).with_columns(
+                prediction_id=pl.Series([f"{day}-{place:06d}" for place in range(asked)]),
+                key=pl.Series(key),
+                asked__usage=pl.Series(usage),
                 asked__is_a=pl.lit(1.0),
-                score=pl.Series(1 / (1 + np.exp(-twice))),
-                at=pl.lit(now) - timedelta(hours=1) + pl.Series(np.arange(PART)).cast(pl.Duration("us")),
+                score=pl.Series(1 / (1 + np.exp(-usage))),
+                at=at,
             )
             append_log(container, log_of("churn"), rows)
+            seal(container, log_of("churn"))
+            buyers = rows.filter(pl.col("key") != "bot")
+            orders = {
+                "order": buyers["prediction_id"],
+                "at": buyers["at"].dt.replace_time_zone(None),
+                "id": buyers["key"].cast(pl.Int64),
+                "spent": pl.repeat(1.0, buyers.height, eager=True),
+            }
+            ingest(container, "orders", pl.DataFrame(orders))
         yield container
 
 
+@pytest.fixture(autouse=True)
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(traffic, "MOST", MOST)
+
+
+def within(container: Container, days: int) -> pl.Expr:
+    return pl.col("at") > container.clock.now() - timedelta(days=days)
+
+
 def test_a_sample_says_of_how_many_each_row_is(busy: Container) -> None:
-    rows, one_in = traffic(busy, "churn")
-    assert one_in == 3
-    assert rows.height == pytest.approx(ROWS / 3, rel=0.01)
+    rows, one_in = Traffic(busy, "churn").asked()
+    assert one_in == 8
+    assert rows.height == pytest.approx((sum(DAYS.values()) + 50) / 8, rel=0.05)
     assert rows["prediction_id"].n_unique() == rows.height
 
 
 def test_what_is_few_is_taken_whole(busy: Container) -> None:
-    rows, one_in = traffic(busy, "churn", pl.col("prediction_id").str.starts_with("0003-"))
-    assert (rows.height, one_in) == (PART, 1)
+    rows, one_in = Traffic(busy, "churn").asked(pl.col("prediction_id").str.contains("^[06]-.*7$"))
+    assert (rows.height, one_in) == (sum(DAYS.values()) // 10, 1)
 
 
-def test_what_is_judged_together_is_in_a_sample_together(busy: Container) -> None:
+def test_a_smaller_sample_is_part_of_a_larger(busy: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = []
+    for most in (20_000, 10_000, 5_000):
+        monkeypatch.setattr(traffic, "MOST", most)
+        samples.append(set(Traffic(busy, "churn").asked().rows["prediction_id"]))
+    assert samples[0] > samples[1] > samples[2]
+
+
+def test_a_quiet_day_is_not_starved_by_a_busy_one(busy: Container) -> None:
+    log = Traffic(busy, "churn", since=busy.clock.now() - timedelta(days=7))
+    assert [log.asked(within(busy, days)).one_in for days in (1, 7)] == [2, 8]
+
+
+def test_queries_are_in_a_sample_whole_and_what_has_none_by_itself(busy: Container) -> None:
     """By the column of a ranking's query, here the customer."""
     task = Ranking(label="clicked", source=Dataset("pages", key="id", contract=Page), query="key")
-    rows, one_in = traffic(busy, "churn", task=task)
-    sizes = rows.group_by("key").len()["len"]
+    rows = Traffic(busy, "churn", task=task).asked(pl.col("key") != "bot").rows
+    sizes = rows.group_by("key").len()
     whole = read(busy, log_of("churn")).group_by("key").len().collect()
-    assert one_in == 3
-    assert sizes.len() < whole.height
-    assert sorted(sizes) == sorted(whole.filter(pl.col("key").is_in(rows["key"].implode()))["len"])
+    assert 0 < sizes.height < whole.height / 2
+    assert set(sizes.rows()) <= set(whole.rows())
+    asked = Traffic(busy, "churn").asked(unit=pl.lit(None, pl.String))
+    assert asked.rows.height == pytest.approx((sum(DAYS.values()) + 50) / asked.one_in, rel=0.05)
 
 
-def test_monitors_judge_a_sample_as_they_would_all(busy: Container) -> None:
+def test_requests_that_are_repeated_are_counted_however_many_they_are(busy: Container) -> None:
+    found = assess(busy, "churn").inputs
+    assert found is not None
+    assert found.rows == sum(DAYS.values()) + 50, "counts are of all"
+    assert found.repeated == pytest.approx((HEAVY - 1) / found.rows, abs=0.02)
+
+
+def test_monitors_and_alerts_say_that_they_judge_a_sample(busy: Container) -> None:
     watch(busy, find_model(busy, "churn"))
     found = {one.monitor: one for one in busy.store.find(Window)}
-    whole = (
-        read(busy, log_of("churn")).select(pl.col("asked__usage").mean(), pl.col("score").mean()).collect()
-    )
-    quality = found["log_loss"]
-    assert quality.detail["one_in"] == found["duplicates"].detail["one_in"] == 3
-    assert quality.rows == pytest.approx(ROWS / 3, rel=0.01)
-    assert quality.detail["predicted"] == pytest.approx(whole["score"][0], abs=0.005)
-    assert found["duplicates"].value == pytest.approx(0.1, rel=0.02), (
-        "what asks the same is not in one sample"
-    )
-    assert found["duplicates"].breached
+    assert found["log_loss"].detail["one_in"] == 8
+    assert found["availability"].detail["one_in"] == 2
+    assert found["duplicates"].rows == DAYS[0] + 50
+    assert "one_in" not in found["duplicates"].detail
+    assert found["drift 7d"].detail["one_in"] == 8
+    (alert,) = [one for one in busy.store.find(Alert) if one.key == "slo:churn:auc"]
+    assert "one in 8 of those asked" in alert.summary
 
 
-def test_who_asks_for_quality_is_told_of_the_sample(
-    busy: Container, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = assess(busy, "churn")
-    assert found.one_in == 3
-    assert found.inputs is not None
-    assert found.inputs.repeated == pytest.approx(0.1, rel=0.02)
-    _show(found, "model/churn")
-    assert "one in 3 looked at" in " ".join(capsys.readouterr().out.split())
+def test_what_answers_are_worth_is_not_changed_by_a_sample(busy: Container) -> None:
+    log = Traffic(busy, "churn")
+    (found,) = business_windows(busy, find_model(busy, "churn"), log, busy.clock.now())
+    (worth,) = found.detail["versions"]
+    bought = sum(DAYS.values()) - HEAVY
+    assert found.detail["one_in"] == 8
+    assert worth["mean"] == 1.0
+    assert worth["total"] == pytest.approx(bought, rel=0.15), "a sample of customers, times as many"
+
+
+def test_the_strangest_of_all_requests_is_found(busy: Container) -> None:
+    strange = read(busy, log_of("churn")).sort(pl.col("asked__usage").abs()).tail(1).collect()
+    places = [one.prediction for one in to_review(busy, "churn", limit=2_000)]
+    assert f"prediction/{strange['prediction_id'][0]}" in places
+    assert len(places) == 2_000
+
+
+def test_a_report_says_of_how_many_it_tells(busy: Container) -> None:
+    now = busy.clock.now()
+    found = report(busy, "churn", now - timedelta(days=7), now)
+    assert (found.one_in, found.quality.labelled + found.quality.unlabelled) == (8, found.rows)

@@ -89,18 +89,6 @@ def column_of(logged: Collection[str], name: str) -> pl.Expr:
     return pl.col(name) if name in logged else pl.col("request").str.json_path_match(f"$['{name}']")
 
 
-def unit_of(task: Task | None, logged: Collection[str]) -> pl.Expr:
-    """What rows of the prediction log are judged together by: the task's column, else each prediction's own id.
-
-    Args:
-        task: The model's; None: it is not known.
-        logged: The columns of the log.
-    """
-    if task is None or task.together is None:
-        return pl.col("prediction_id")
-    return column_of(logged, "time" if task.together == task.request.time else task.together)
-
-
 def together(task: Task, rows: pl.DataFrame) -> npt.NDArray[np.int64] | None:
     """Which rows belong together, as numbers; None where each is by itself.
 
@@ -110,9 +98,9 @@ def together(task: Task, rows: pl.DataFrame) -> npt.NDArray[np.int64] | None:
     """
     if task.together is None:
         return None
-    logged = "prediction_id" in rows.columns
-    unit = unit_of(task, rows.columns) if logged else column_of(rows.columns, task.together)
-    found = rows.select(unit.cast(pl.String).rank("dense").fill_null(0))
+    logged = "prediction_id" in rows.columns and task.together == task.request.time
+    name = "time" if logged else task.together
+    found = rows.select(column_of(rows.columns, name).cast(pl.String).rank("dense").fill_null(0))
     return found.to_series().cast(pl.Int64).to_numpy()
 
 

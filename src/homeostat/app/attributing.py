@@ -23,7 +23,7 @@ from homeostat.app.outcomes import log_of
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.replaying import answer_of, logged
 from homeostat.app.serving import ModelScorer, load_version
-from homeostat.app.traffic import traffic
+from homeostat.app.traffic import Traffic
 from homeostat.domain.declarations import Model
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
@@ -174,7 +174,7 @@ def importances(
         )
     since = container.clock.now() - parse_duration(window)
     own = pl.col("version") == alias.version, pl.col("score").is_not_null(), pl.col("error").is_null()
-    rows = _spread(traffic(container, name, pl.col("at") > since, *own).rows, _ROWS)
+    rows = _spread(Traffic(container, name, since=since).asked(*own).rows, _ROWS)
     if not rows.height:
         raise NotFound(
             f"nothing was asked of model/{name}@{alias.version} in {window}", remedy="Give a longer --window"
@@ -193,13 +193,13 @@ def importances(
     )
 
 
-def attribution_windows(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
+def attribution_windows(container: Container, model: Model, log: Traffic, now: datetime) -> list[Window]:
     """How far what the champion decides by agrees with its training; none without ``hs.Attributions``.
 
     Args:
         container: The ports.
         model: The declaration.
-        log: The prediction log, back to where its window begins.
+        log: What was asked, back to where its window begins.
         now: The world's time.
     """
     declared = model.attributions
@@ -207,7 +207,9 @@ def attribution_windows(container: Container, model: Model, log: pl.DataFrame, n
     if declared is None or alias is None:
         return []
     since = now - parse_duration(declared.window)
-    own = log.filter(pl.col("at") > since, pl.col("version") == alias.version, pl.col("score").is_not_null())
+    answered = pl.col("version") == alias.version, pl.col("score").is_not_null()
+    asked = log.asked(pl.col("at") > since, *answered)
+    own = asked.rows
     value = None
     detail: dict[str, Any] = {"version": alias.version}
     if own.height >= declared.rows:
@@ -222,7 +224,7 @@ def attribution_windows(container: Container, model: Model, log: pl.DataFrame, n
             moved = sorted(before, key=lambda one: -abs(after[one] - before[one]))
             detail |= {"training": before, "live": after, "suspects": moved[:3]}
     found = judged(model, MONITOR, (since, now), own.height, value, declared.ndcg, -1.0, detail)
-    return [found]
+    return asked.told([found])
 
 
 def settle_attributions(tx: Transaction, container: Container, window: Window) -> None:
@@ -279,7 +281,8 @@ def _background(
         return kept, f"{kept.height} training rows"
     own = pl.col("version") == version, pl.col("score").is_not_null(), pl.col("error").is_null()
     names = [column.name for column in package.signature.features]
-    found = _spread(traffic(container, deployment, *own).rows.select(names), _BACKGROUND)
+    log = Traffic(container, deployment, columns=["prediction_id", "version", "score", "error", *names])
+    found = _spread(log.asked(*own, columns=names).rows, _BACKGROUND)
     if found.height < 2:
         raise Conflict(
             f"there is nothing to compare with: version {version} answered {found.height} requests",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.reading import read
+from homeostat.app.traffic import Asked, Traffic
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.business import PREDICTION, BusinessMetric
 from homeostat.domain.durations import parse_duration
@@ -17,35 +18,42 @@ from homeostat.domain.records import Project, Window
 from homeostat.engine.monitoring.business import Worth, worth
 
 PREFIX = "business "
+_ASKED: Final = (PREDICTION, "key", "at", "version", "arm")
 
 
-def business_windows(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
+def business_windows(container: Container, model: Model, log: Traffic, now: datetime) -> list[Window]:
     """A window for each metric that the model declares: the champion's mean, and each version's beside it.
 
     Args:
         container: The ports.
         model: The declaration.
-        log: The prediction log, back to the longest window.
+        log: What was asked, back to the longest window.
         now: The world's time.
     """
     out = []
     for one in model.business:
         since = now - parse_duration(one.window)
-        asked = log.filter(pl.col("at") > since, pl.col("score").is_not_null(), pl.col("error").is_null())
-        found = worth(_valued(container, model, one, asked), one.empty)
+        rows = read(container, one.source.name)
+        on = PREDICTION if PREDICTION in rows.collect_schema().names() else "key"
+        own = pl.col("at") > since, pl.col("score").is_not_null(), pl.col("error").is_null()
+        # With all requests of its key, for a row of a key belongs to one of them.
+        asked = log.asked(*own, unit=pl.col(on), columns=_ASKED)
+        found = [_of_all(each, asked) for each in worth(_valued(model, one, rows, on, asked.rows), one.empty)]
         first = next((each for each in found if each.arm == "champion"), None)
-        out.append(
-            Window(
-                deployment=model.name,
-                monitor=f"{PREFIX}{one.name}",
-                start=since,
-                end=now,
-                rows=asked.height,
-                value=first.mean if first else None,
-                threshold=None,
-                breached=False,
-                detail={"versions": msgspec.to_builtins(found)},
-            )
+        out += asked.told(
+            [
+                Window(
+                    deployment=model.name,
+                    monitor=f"{PREFIX}{one.name}",
+                    start=since,
+                    end=now,
+                    rows=asked.rows.height,
+                    value=first.mean if first else None,
+                    threshold=None,
+                    breached=False,
+                    detail={"versions": msgspec.to_builtins(found)},
+                )
+            ]
         )
     return out
 
@@ -65,28 +73,39 @@ def standing(container: Container) -> list[dict[str, Any]]:
     return out
 
 
-def _valued(container: Container, model: Model, one: BusinessMetric, asked: pl.DataFrame) -> pl.DataFrame:
-    """Requests with ``version``, ``arm`` and the sum of the values that came for each."""
-    rows = read(container, one.source.name)
-    names = rows.collect_schema().names()
+def _of_all(found: Worth, asked: Asked) -> Worth:
+    """What a sample says of all requests: its means are theirs, its counts and sums a part of theirs."""
+    counted = {name: getattr(found, name) * asked.one_in for name in ("requests", "valued", "total")}
+    return msgspec.structs.replace(found, **counted)
+
+
+def _valued(
+    model: Model, one: BusinessMetric, rows: pl.LazyFrame, on: str, asked: pl.DataFrame
+) -> pl.DataFrame:
+    """Requests with ``version``, ``arm`` and the sum of the values that came for each.
+
+    Args:
+        model: The declaration.
+        one: The metric.
+        rows: Of its source.
+        on: The column of the log that those meet requests by.
+        asked: The requests.
+    """
+    if not asked.height:
+        return asked.with_columns(value=pl.lit(None, pl.Float64))
     value = pl.col(one.column).cast(pl.Float64).alias("value")
     time = one.source.time
     came = (pl.col(time) if time else pl.lit(None)).cast(pl.Datetime("us", "UTC")).alias("came")
-    if PREDICTION in names:
-        on, meets = PREDICTION, pl.col(PREDICTION).cast(pl.String)
-    else:
-        on = "key"
-        meets = pl.concat_str(pl.col(model.task.request.keys).cast(pl.String), separator="|").alias(on)
+    keys = [PREDICTION] if on == PREDICTION else list(model.task.request.keys)
+    meets = pl.concat_str(pl.col(keys).cast(pl.String), separator="|").alias(on)
     wanted = rows.select(meets, value, came).filter(pl.col("value").is_finite())
-    told = wanted.filter(pl.col(on).is_in(asked[on].implode())).collect() if asked.height else None
-    kept = asked.select(PREDICTION, "key", "at", "version", "arm")
-    if told is None or not told.height:
-        return kept.with_columns(value=pl.lit(None, pl.Float64))
-    met = told.with_row_index("row").join(kept, on=on, how="inner")
-    # A row that says when it was is of the newest request before it.
-    before = met.filter(pl.col("came").is_null() | (pl.col("came") >= pl.col("at"))).sort(
-        "at", maintain_order=True
+    told = wanted.join(asked.lazy().select(on).unique(), on=on, how="semi").collect(engine="streaming")
+    # A row that says when it was is of the newest request before it, one that does not of the newest.
+    newest = asked.select(on, "at", of=PREDICTION).sort("at", maintain_order=True)
+    met = (
+        told.with_columns(pl.col("came").fill_null(asked["at"].max()))
+        .sort("came")
+        .join_asof(newest, left_on="came", right_on="at", by=on, strategy="backward", check_sortedness=False)
     )
-    once = before.unique("row", keep="last", maintain_order=True)
-    sums = once.group_by(PREDICTION).agg(pl.col("value").sum())
-    return kept.join(sums, on=PREDICTION, how="left")
+    sums = met.drop_nulls("of").group_by(pl.col("of").alias(PREDICTION)).agg(pl.col("value").sum())
+    return asked.join(sums, on=PREDICTION, how="left")

@@ -21,8 +21,8 @@ from homeostat.app.alerts import open_alert, resolve_alert
 from homeostat.app.answers import coded
 from homeostat.app.container import Container
 from homeostat.app.registry.pointers import champion_version
+from homeostat.app.traffic import Traffic
 from homeostat.app.trainingdata import Split
-from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.rules import Drift, DriftTest
 from homeostat.domain.durations import parse_duration
@@ -88,13 +88,13 @@ def promises(model: Model) -> tuple[str, ...]:
     )
 
 
-def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> Drifts:
+def drifts(container: Container, model: Model, log: Traffic, now: datetime) -> Drifts:
     """Look at the drift that the rules of ``model`` ask for.
 
     Args:
         container: The ports.
         model: Whose rules.
-        log: The prediction log, back to the longest window of the rules.
+        log: What was asked, back to the longest window of the rules.
         now: The world's time.
     """
     rules = _rules(model)
@@ -105,15 +105,18 @@ def drifts(container: Container, model: Model, log: pl.DataFrame, now: datetime)
     against = Reference.read(built)
     names = [name for name in against.features if name in log.columns]
     sizes, windows = {}, []
-    seen, older = Profile(), log
-    # From the shortest window on, so that a row counts once for all of them.
+    seen, counted = Profile(), pl.lit(value=False)
+    # From the shortest window on, so that a row is read once for all of them, unless each has a sample of its own.
     for text in sorted({rule.window for rule in rules}, key=parse_duration):
         within = pl.col("at") > now - parse_duration(text)
-        seen = merge(seen, profile(against, older.filter(within).select(names), summed_up=False))
-        older = older.filter(~within)
+        asked = log.asked(within, columns=["at", *names])
+        if asked.one_in > 1:
+            seen, counted = Profile(), pl.lit(value=False)
+        fresh = profile(against, asked.rows.filter(~counted).select(names), summed_up=False)
+        seen, counted = merge(seen, fresh), within
         sizes[text] = drift(against, seen) if seen.rows >= LEAST_ROWS else []
         if sizes[text]:
-            windows.append(_size_window(model, text, sizes[text], now))
+            windows += asked.told([_size_window(model, text, sizes[text], now)])
     suspicion, passed = {}, []
     for rule in rules:
         if isinstance(rule, DriftTest):
@@ -163,7 +166,7 @@ def _test(
     rule: DriftTest,
     version: int,
     against: Reference,
-    log: pl.DataFrame,
+    log: Traffic,
     sizes: dict[str, list[FeatureDrift]],
     last: Window | None,
     now: datetime,
@@ -174,11 +177,12 @@ def _test(
     known = last is not None and last.detail["version"] == version and "evidence" in last.detail
     before = msgspec.convert(last.detail["evidence"], Evidence) if last is not None and known else Evidence()
     watched = [name for name in against.features if name in log.columns and rule.watches(name)]
-    new = log.filter(pl.col("at") > since, pl.col("at") <= now)
+    asked = log.asked(pl.col("at") > since, pl.col("at") <= now)
+    new = asked.rows
     counted: dict[str, int] = {}
     if rule.joint:
-        past = log.filter(pl.col("at") > since - parse_duration(rule.window), pl.col("at") <= since)
-        found = _together(model, rule, against, watched, before, past, new)
+        past = log.asked(pl.col("at") > since - parse_duration(rule.window), pl.col("at") <= since)
+        found = _together(model, rule, against, watched, before, past.rows, new)
     else:
         shown = {one.feature: round(one.excess, 4) for one in sizes[rule.window] if one.feature in watched}
         parts = [(new.select(watched), _seasons(model, new))]
@@ -227,7 +231,7 @@ def _test(
             **({"labels": counted} if counted else {}),
         },
     )
-    return suspicion, window
+    return suspicion, asked.told([window])[0]
 
 
 def _behind(rule: DriftTest, watched: list[str], verdict: Verdict) -> list[str]:
@@ -315,7 +319,7 @@ def _labels(
     container: Container,
     model: Model,
     rule: DriftTest,
-    log: pl.DataFrame,
+    log: Traffic,
     so_far: dict[str, int] | None,
     since: datetime,
 ) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -332,8 +336,8 @@ def _labels(
     if not came.height:
         came = pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")})
     # What the log held before the window is not read again.
-    recent = log.filter(pl.col("at") > since)[SEQ].min()
-    begun = max(found.seen["log_from"], int(recent) - 1 if isinstance(recent, int) else 0)
+    recent = log.begins(pl.col("at") > since)
+    begun = max(found.seen["log_from"], recent - 1 if recent is not None else 0)
     return came, found.seen | {"log_from": min(begun, found.seen["log_seq"])}
 
 

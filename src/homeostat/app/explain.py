@@ -8,12 +8,15 @@ import msgspec
 import polars as pl
 
 from homeostat.app import business
+from homeostat.app.answers import sent_label
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.freezing import freezes
 from homeostat.app.leases import alive
 from homeostat.app.operating import operation
+from homeostat.app.outcomes import given
 from homeostat.app.reading import declared_columns, find_dataset, read, version_of
+from homeostat.app.replaying import logged
 from homeostat.app.space import cramped
 from homeostat.app.tried import tried
 from homeostat.domain import records
@@ -140,7 +143,7 @@ def trace(container: Container, prediction_id: str) -> dict[str, Any]:
     Raises:
         NotFound: no prediction log holds it.
     """
-    deployment, row = _prediction(container, prediction_id)
+    deployment, row = logged(container, prediction_id)
     if row["error"] is not None and row["shadow_score"] is not None:  # another answered in its place
         by = "fallback" if row.get("fallback") else "champion"
         version = row["shadow_version"] or row["version"]  # where none answered, the one that should have
@@ -168,22 +171,8 @@ def trace(container: Container, prediction_id: str) -> dict[str, Any]:
         "code": run.code,
         "features": [_behind(container, view, row) for view in model.features]
         or [_given(container, model, row)],
-        "label": _label(container, model, row["key"]),
+        "label": _label(container, model, row),
     }
-
-
-def _prediction(container: Container, prediction_id: str) -> tuple[records.Deployment, dict[str, Any]]:
-    for deployment in container.store.find(records.Deployment):
-        name = f"{deployment.name}.predictions"
-        if container.store.get(records.Dataset, name) is None:
-            continue
-        rows = read(container, name).filter(pl.col("prediction_id") == prediction_id).collect()
-        if rows.height:
-            return deployment, rows.row(0, named=True)
-    raise NotFound(
-        f"no prediction log holds prediction/{prediction_id}",
-        remedy="Predictions reach the log within a second",
-    )
 
 
 def _given(container: Container, model: Model, row: dict[str, Any]) -> dict[str, Any]:
@@ -211,8 +200,16 @@ def _behind(container: Container, view: Any, row: dict[str, Any]) -> dict[str, A
     }
 
 
-def _label(container: Container, model: Model, key: str) -> Any:
+def _label(container: Container, model: Model, row: dict[str, Any]) -> Any:
+    """The one that came by the prediction's id, else the newest of its key."""
     task = model.task
+    sent = given(container, model.name, pl.DataFrame({"prediction_id": [row["prediction_id"]]}))
+    known = sent.select(sent_label(task, "label")).to_series().drop_nulls()
+    if known.len():
+        truth = any(
+            column.name == task.label and column.type == "boolean" for column in task.source.columns or ()
+        )
+        return task.classes[int(known[0])] if task.classes else bool(known[0]) if truth else known[0]
     text = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|")
-    rows = read(container, task.source.name).filter(text == key).select(task.label, SEQ).collect()
+    rows = read(container, task.source.name).filter(text == row["key"]).select(task.label, SEQ).collect()
     return rows.sort(SEQ, maintain_order=True)[task.label][-1] if rows.height else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -19,7 +20,7 @@ from homeostat.app.levels import Said, judged, settle
 from homeostat.app.registry.pointers import champion_version
 from homeostat.app.replaying import compared
 from homeostat.app.serving import ModelScorer, load_version
-from homeostat.app.traffic import Traffic, traffic
+from homeostat.app.traffic import Traffic, of_those_asked
 from homeostat.domain.declarations import FeatureView, Model, Windows
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict
@@ -33,7 +34,6 @@ from homeostat.engine.monitoring.inputs import (
     Skew,
     age,
     findings,
-    repeated,
 )
 from homeostat.engine.monitoring.reference import Reference
 from homeostat.engine.registry import package
@@ -65,10 +65,14 @@ class _Asked:
         self._reference = files[package.REFERENCE]
         self._names = [column.name for column in signature.features]
         self._views = [view.name for view in model.features if isinstance(view, FeatureView | Windows)]
-        own = pl.col("version") == version.version, pl.col("score").is_not_null()
-        self._those = pl.col("at") > since, *own
-        self._one_in = log.one_in
-        self.rows = log.rows.filter(self._those)
+        self._log = log
+        self._those = (
+            pl.col("at") > since,
+            pl.col("version") == version.version,
+            pl.col("score").is_not_null(),
+        )
+        self.asked = log.asked(*self._those)
+        self.rows = self.asked.rows
 
     def findings(self) -> list[Finding]:
         """What is otherwise than in training."""
@@ -77,15 +81,17 @@ class _Asked:
             against, self.rows.select([name for name in self._names if name in self.rows.columns])
         )
 
+    @cached_property
+    def height(self) -> int:
+        """How many requests there were, whether they are looked at or not."""
+        return self._log.count(*self._those)
+
     def repeated(self) -> float:
         """The share of requests that ask the same again."""
         names = [name for name in self._names if name in self.rows.columns]
         columns = [*(["time"] if self._model.task.request.time else []), "key", *names]
-        rows = self.rows
-        if self._one_in > 1:  # where one request is, those that ask the same are not
-            alike = pl.struct(columns)
-            rows = traffic(self._container, self._model.name, *self._those, unit=alike).rows
-        return repeated(rows, columns)
+        different = self._log.distinct(columns, *self._those)
+        return max(1 - different / self.height, 0.0) if self.height else 0.0
 
     def ages(self) -> dict[str, Age]:
         """How old what stood behind the features was, by view."""
@@ -123,7 +129,7 @@ def inputs(container: Container, model: Model, log: Traffic, now: datetime, span
     Args:
         container: The ports.
         model: The declaration.
-        log: The log, back to twice ``span``.
+        log: What was asked, back to twice ``span``.
         now: The world's time.
         span: How long.
     """
@@ -131,10 +137,9 @@ def inputs(container: Container, model: Model, log: Traffic, now: datetime, span
     if version is None:
         return None
     asked = _Asked(container, model, version, log, now - span)
-    before = log.rows.filter(pl.col("at") > now - 2 * span, pl.col("at") <= now - span)
     return Inputs(
-        rows=log.rows.filter(pl.col("at") > now - span).height,
-        before=before.height,
+        rows=log.count(pl.col("at") > now - span),
+        before=log.count(pl.col("at") > now - 2 * span, pl.col("at") <= now - span),
         repeated=asked.repeated(),
         ages=asked.ages(),
         findings=asked.findings(),
@@ -148,7 +153,7 @@ def input_windows(container: Container, model: Model, log: Traffic, now: datetim
     Args:
         container: The ports.
         model: The declaration.
-        log: The prediction log, back to where what is compared with the window begins.
+        log: What was asked, back to where what is compared with the window begins.
         now: The world's time.
     """
     promised = model.data_quality
@@ -163,11 +168,11 @@ def input_windows(container: Container, model: Model, log: Traffic, now: datetim
         worse = -1.0 if monitor == "volume" else 1.0
         return judged(model, monitor, (now - promised.span, now), rows, value, bound, worse, found)
 
-    out = [window(*one) for one in _features(asked, model)]
+    out = asked.asked.told([window(*one) for one in _features(asked, model)])
     if promised.volume is not None:
         end = now - promised.before
-        rows = log.rows.filter(pl.col("at") > now - promised.span).height
-        before = log.rows.filter(pl.col("at") > end - promised.span, pl.col("at") <= end).height
+        rows = log.count(pl.col("at") > now - promised.span)
+        before = log.count(pl.col("at") > end - promised.span, pl.col("at") <= end)
         ratio = rows / before if before >= LEAST_ROWS else None
         told = {"rows": rows, "before": before}
         out.append(window("volume", ratio, promised.volume, told, rows=before))
@@ -175,10 +180,10 @@ def input_windows(container: Container, model: Model, log: Traffic, now: datetim
         ages = asked.ages()
         oldest = max((one.p99 for one in ages.values() if one.p99 is not None), default=None)
         bound = parse_duration(promised.freshness).total_seconds()
-        out.append(window("freshness", oldest, bound, {"views": ages}))
+        out += asked.asked.told([window("freshness", oldest, bound, {"views": ages})])
     if promised.duplicates is not None:
         share = asked.repeated() if asked.rows.height >= LEAST_ROWS else None
-        out.append(window("duplicates", share, promised.duplicates, {}))
+        out.append(window("duplicates", share, promised.duplicates, {}, rows=asked.height))
     if promised.skew is not None and (skew := asked.skew(promised.sample)) is not None:
         share = skew.differing / skew.sampled if skew.sampled else None
         out.append(window(SKEW, share, promised.skew, skew))
@@ -252,4 +257,5 @@ def _told(window: Window) -> str:
     past = [one for one in window.detail["findings"] if one["surely"] > bound]
     named = ", ".join(f"{one['feature']} {one['what']} ({one['share']:.1%})" for one in past[:5])
     more = f" and {len(past) - 5} more" if len(past) > 5 else ""
-    return f"{named}{more} of {window.rows:,} requests {since}"
+    sample = of_those_asked(window.detail.get("one_in", 1))
+    return f"{named}{more} of {window.rows:,} requests{sample} {since}"

@@ -11,6 +11,7 @@ import polars as pl
 
 from homeostat.app.alerts import is_open, open_alert, resolve_alert
 from homeostat.app.container import Container
+from homeostat.app.traffic import Traffic, of_those_asked
 from homeostat.domain.declarations import Model
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.records import Window
@@ -21,10 +22,11 @@ from homeostat.ports.meta import Transaction
 SPAN: Final = timedelta(days=1)
 
 
-def service_windows(model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
+def service_windows(model: Model, log: Traffic, now: datetime) -> list[Window]:
     """Availability and latency over the last day."""
     assert model.slo is not None
-    found = service(log.filter(pl.col("at") > now - SPAN))
+    asked = log.asked(pl.col("at") > now - SPAN)
+    found = service(asked.rows)
     out = []
     for monitor, value, threshold, worse in (
         ("availability", found.availability, model.slo.availability, -1.0),
@@ -36,7 +38,7 @@ def service_windows(model: Model, log: pl.DataFrame, now: datetime) -> list[Wind
         ),
     ):
         out.append(judged(model, monitor, (now - SPAN, now), found.requests, value, threshold, worse, found))
-    return out
+    return asked.told(out)
 
 
 def judged(
@@ -133,10 +135,11 @@ def confirmed(window: Window) -> bool:
 def _said(model: Model, window: Window) -> Said:
     interval = window.detail["intervals"].get(window.monitor)
     within = f" ({interval['low']:.4g} to {interval['high']:.4g})" if interval is not None else ""
+    sample = of_those_asked(window.detail.get("one_in", 1))
     chance = "" if confirmed(window) else ", which may be chance"
     return Said(
         summary=(
-            f"{window.monitor} is {window.value:.4g}{within} on {window.rows:,} requests "
+            f"{window.monitor} is {window.value:.4g}{within} on {window.rows:,} requests{sample} "
             f"since {window.start:%Y-%m-%d %H:%M}; {window.threshold:g} is promised{chance}"
         ),
         action="the retraining rules decide next; homeostat why shows each evaluation"

@@ -11,7 +11,7 @@ import polars as pl
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.registry.pointers import champion_version
-from homeostat.app.traffic import traffic
+from homeostat.app.traffic import Traffic
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.records import Dataset
@@ -56,19 +56,20 @@ def to_review(container: Container, name: str, *, window: str = "7d", limit: int
         )
     against = Reference.read(msgspec.json.decode(container.blobs.get(version.manifest["files"][REFERENCE])))
     since = container.clock.now() - parse_duration(window)
-    of = pl.col("at") > since, pl.col("version") == version.version, pl.col("score").is_not_null()
-    log = traffic(container, name, *of).rows
-    X = log.select([one for one in against.features if one in log.columns and one != SCORE])
-    found = []
-    for one in outliers(against, X, limit):
-        row = log.row(one.row, named=True)
-        found.append(
-            Reviewed(
-                prediction=f"prediction/{row['prediction_id']}",
-                at=row["at"],
-                answered=row["score"],
-                score=one.score,
-                why=one.why,
+    log = Traffic(container, name, since=since)
+    names = [one for one in against.features if one in log.columns and one != SCORE]
+    found: list[Reviewed] = []
+    for part in log.parts(pl.col("version") == version.version, pl.col("score").is_not_null()):
+        for one in outliers(against, part.select(names), limit):
+            row = part.row(one.row, named=True)
+            found.append(
+                Reviewed(
+                    prediction=f"prediction/{row['prediction_id']}",
+                    at=row["at"],
+                    answered=row["score"],
+                    score=one.score,
+                    why=one.why,
+                )
             )
-        )
+        found = sorted(found, key=lambda one: -one.score)[:limit]
     return found

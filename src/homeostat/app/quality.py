@@ -24,7 +24,7 @@ from homeostat.app.levels import judged
 from homeostat.app.outcomes import CAME_AT, given, log_of, met
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_version
-from homeostat.app.traffic import traffic
+from homeostat.app.traffic import Traffic
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Forecast, Model, Ranking, Regression, WorstSlice
@@ -45,13 +45,13 @@ _MOST: Final = 20_000  # rows that slices are looked for in: the newest
 _MOST_VALUES: Final = 20
 
 
-def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: datetime) -> list[Window]:
+def quality_windows(container: Container, model: Model, log: Traffic, now: datetime) -> list[Window]:
     """Quality on the requests of the window whose labels have come."""
     assert model.slo is not None
     span = parse_duration(model.slo.window)
-    asked = log.filter(pl.col("at") > now - span, pl.col("score").is_not_null())
+    asked = log.asked(pl.col("at") > now - span, pl.col("score").is_not_null())
     task, known = model.task, measures_of(container, model)
-    joined = join_labels(container, model, asked)
+    joined = join_labels(container, model, asked.rows)
     found = _quality(model, joined, known, now)
     wanted = dict.fromkeys((*task.names[:2], *model.slo.quality))
 
@@ -76,7 +76,7 @@ def quality_windows(container: Container, model: Model, log: pl.DataFrame, now: 
         one = judged(model, FAIRNESS, (now - span, now), joined.height, fair.largest, bound, 1.0, fair)
         beyond_chance = bound is not None and fair.surely > bound
         out.append(msgspec.structs.replace(one, breached=one.breached and beyond_chance))
-    return out
+    return asked.told(out)
 
 
 def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
@@ -92,10 +92,12 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
         )
     model = find_model(container, name)
     now, span = container.clock.now(), parse_duration(window)
-    log = traffic(container, name, pl.col("at") > now - 2 * span, task=model.task)
-    joined = join_labels(container, model, log.rows.filter(pl.col("at") > now - span))
-    found = assess_rows(container, model, joined, now)
-    return msgspec.structs.replace(found, one_in=log.one_in, inputs=inputs(container, model, log, now, span))
+    log = Traffic(container, name, since=now - 2 * span, task=model.task)
+    asked = log.asked(pl.col("at") > now - span)
+    found = assess_rows(container, model, join_labels(container, model, asked.rows), now)
+    return msgspec.structs.replace(
+        found, one_in=asked.one_in, inputs=inputs(container, model, log, now, span)
+    )
 
 
 def assess_rows(container: Container, model: Model, joined: pl.DataFrame, now: datetime) -> Quality:

@@ -14,7 +14,7 @@ from homeostat.app.container import Container
 from homeostat.app.deployments import set_arms
 from homeostat.app.outcomes import log_of
 from homeostat.app.quality import join_labels
-from homeostat.app.traffic import traffic
+from homeostat.app.traffic import Traffic
 from homeostat.app.workers import sync_workers
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
@@ -143,7 +143,7 @@ def agreement(container: Container, deployment: str, version: int = 0) -> Agreem
     shown = pl.col("shadow_version") == version, pl.col("arm").is_in(["champion", "variant"])
     model = _declared(container, found)
     task = model.task if model is not None else None
-    rows, one_in = traffic(container, deployment, *shown, pl.col("error").is_null(), task=task)
+    rows, one_in = Traffic(container, deployment, task=task).asked(*shown, pl.col("error").is_null())
     if not rows.height:
         raise NotFound(
             f"model/{deployment}@{version} was shown no request yet",

@@ -1,7 +1,8 @@
 """A training run, from submission to a judged candidate.
 
-``submit`` pins every input and queues the run; ``execute`` runs in a process of its own; ``judge`` lets the gates
-decide. Each ends in one transaction of state, event and edges, and each can be repeated after a crash.
+``submit`` pins every input and queues the run; ``execute`` runs in a process of its own, or in that of a command that
+has no server; ``judge`` lets the gates decide. Each ends in one transaction of state, event and edges, and each can be
+repeated after a crash.
 """
 
 from __future__ import annotations

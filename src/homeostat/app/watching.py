@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import msgspec
-import polars as pl
 
 from homeostat.app.attributing import attribution_windows, settle_attributions
 from homeostat.app.business import business_windows
@@ -14,7 +13,7 @@ from homeostat.app.inputs import input_windows, settle_inputs
 from homeostat.app.levels import SPAN, service_windows, settle_level
 from homeostat.app.outcomes import log_of
 from homeostat.app.quality import quality_windows
-from homeostat.app.traffic import traffic
+from homeostat.app.traffic import Traffic
 from homeostat.app.workers import sync_workers
 from homeostat.domain import records
 from homeostat.domain.declarations import Model
@@ -55,22 +54,19 @@ def watch(container: Container, model: Model) -> Watched | None:
     if model.attributions is not None:
         longest = max(longest, parse_duration(model.attributions.window))
     longest = max([longest, *(parse_duration(one.window) for one in model.business)])
-    log = traffic(container, deployment.name, pl.col("at") > now - longest, task=model.task)
+    log = Traffic(container, deployment.name, since=now - longest, task=model.task)
     windows: list[Window] = []
     if slo is not None:
-        windows += service_windows(model, log.rows, now)
-        windows += quality_windows(container, model, log.rows, now)
+        windows += service_windows(model, log, now)
+        windows += quality_windows(container, model, log, now)
     asked = input_windows(container, model, log, now)
-    decided = attribution_windows(container, model, log.rows, now)
-    found = drifts(container, model, log.rows, now)
-    shown = business_windows(container, model, log.rows, now)
+    decided = attribution_windows(container, model, log, now)
+    found = drifts(container, model, log, now)
+    shown = business_windows(container, model, log, now)
     with container.store.begin() as tx:
         # All of them first: an alert names what stands out in any. One by one: rules may ask for the same twice.
-        for window in found.passed:
+        for window in (*windows, *asked, *decided, *shown, *found.passed, *found.windows):
             tx.put(window)
-        for window in (*windows, *asked, *decided, *shown, *found.windows):
-            drawn = {"one_in": log.one_in} if log.one_in > 1 else {}
-            tx.put(msgspec.structs.replace(window, detail=window.detail | drawn))
         for window in windows:
             settle_level(tx, container, model, window)
         for window in asked:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from homeostat.engine.monitoring.inputs import LEAST_ROWS, age, findings, repeated
+from homeostat.engine.monitoring.inputs import LEAST_ROWS, age, findings
 from homeostat.engine.monitoring.reference import Reference, reference
 
 
@@ -70,10 +70,7 @@ def test_a_feature_that_is_not_logged_is_absent(against: Reference) -> None:
     assert findings(against, table(np.random.default_rng(3), LEAST_ROWS - 1).drop("size")) == []
 
 
-def test_repeats_and_ages() -> None:
-    log = pl.DataFrame({"key": ["a", "a", "b", "b"], "size": [1.0, 1.0, 2.0, 3.0]})
-    assert repeated(log, ["key", "size"]) == 0.25
-    assert repeated(log.clear(), ["key"]) == 0.0
+def test_ages() -> None:
     found = age(pl.Series([1.0, 2.0, 3.0, None]))
     assert (found.p50, found.p99, found.nothing) == (2.0, 3.0, 0.25)
     assert age(pl.Series([], dtype=pl.Float64)).p50 is None

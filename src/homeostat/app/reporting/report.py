@@ -20,7 +20,7 @@ from homeostat.app.quality import assess_rows, join_labels
 from homeostat.app.reading import declared_columns, find_dataset
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.reporting.foreign import named
-from homeostat.app.traffic import traffic
+from homeostat.app.traffic import Traffic
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.domain.incidents import Moment, moments
@@ -143,7 +143,7 @@ def report(
     name, known = against or _reference(container, model, version)
     if container.store.get(Dataset, log_of(model)) is None:
         raise NotFound(f"model/{model} was never asked", remedy="Serve it first: homeostat up")
-    log, one_in = traffic(container, model, pl.col("at") > start, pl.col("at") <= end, task=declared.task)
+    log, one_in = Traffic(container, model, since=start, task=declared.task).asked(pl.col("at") <= end)
     if not log.height:
         raise NotFound(
             f"model/{model} was not asked from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",

@@ -115,13 +115,6 @@ def findings(against: Reference, X: pl.DataFrame) -> list[Finding]:
     return sorted(out, key=lambda one: (-one.share, one.feature, one.what))
 
 
-def repeated(log: pl.DataFrame, columns: list[str]) -> float:
-    """The share of rows that are equal to an earlier one in all ``columns``."""
-    if not log.height:
-        return 0.0
-    return 1 - log.select(columns).n_unique() / log.height
-
-
 def age(seconds: pl.Series) -> Age:
     """Of the seconds between what stood behind a view's features and the request; null where nothing did."""
     known = seconds.drop_nulls()

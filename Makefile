@@ -19,7 +19,7 @@ $(shell [ -x $(BIN)/python ] || rm -rf $(VENV))
 
 help:
 	@echo 'make demo     see Homeostat at work on a year of flights'
-	@echo 'make test     run every test'
+	@echo 'make test     run the tests but those that take long: make test ARGS="-m slow" runs these'
 	@echo 'make check    format, lint, types and layers, as CI checks them'
 	@echo 'make bench    measure what the documentation claims'
 	@echo 'make format   format the code and mend what the linter can mend'
@@ -28,7 +28,7 @@ demo: $(VENV)/.project
 	@$(BIN)/homeostat demo $(ARGS)
 
 test: $(VENV)/.lock
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m 'not slow' $(ARGS)
 
 check: $(VENV)/.lock
 	$(BIN)/python -m ruff format --check

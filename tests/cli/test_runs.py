@@ -13,6 +13,8 @@ import homeostat as hs
 from tests.cli.invoking import Shell
 from tests.server.ups import Up
 
+pytestmark = pytest.mark.slow
+
 NOBODY = "http://127.0.0.1:9"
 
 

@@ -30,11 +30,13 @@ def main() -> None:
 
 
 def _fresh(uri: str) -> None:
-    """Leave nothing of the call before: no active run, and the server that is asked now."""
+    """Leave nothing of the call before: no active run or experiment, and the server that is asked now."""
     import mlflow
 
     while mlflow.active_run() is not None:
         mlflow.end_run()
+    mlflow.tracking.fluent._active_experiment_id = None  # it has no other way back
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     mlflow.set_tracking_uri(uri)
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.mlflow.official import Client
+
+pytestmark = pytest.mark.slow
 
 
 def test_scikit_learn(here: Client) -> None:

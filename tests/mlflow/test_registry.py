@@ -16,6 +16,8 @@ from homeostat.app.settings import Settings
 from tests.mlflow.official import Client, Evaluator
 from tests.server.ups import Up, eventually
 
+pytestmark = pytest.mark.slow
+
 PROJECT = """
 import homeostat as hs
 from sklearn.linear_model import LogisticRegression

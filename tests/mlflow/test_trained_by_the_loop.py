@@ -25,6 +25,8 @@ from homeostat.engine.registry import package
 from tests.mlflow.official import Client, Evaluator
 from tests.server.ups import Up
 
+pytestmark = pytest.mark.slow
+
 PROJECT = """
 import homeostat as hs
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier

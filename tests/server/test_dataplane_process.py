@@ -17,6 +17,8 @@ import pytest
 from tests.engine.serving.fakes import ROW
 from tests.server.workers import ROOT, Worker, eventually, write_deployments
 
+pytestmark = pytest.mark.slow
+
 FLIGHTS = {"flights": (1, [(1, 1.0, "champion")])}
 
 

@@ -17,6 +17,8 @@ from homeostat.server import api, http
 from homeostat.server.http import Receive, Scope, Send
 from tests.server.listening import speaking
 
+pytestmark = pytest.mark.slow
+
 MEBIBYTE = b" " * (1 << 20)
 
 

@@ -14,21 +14,18 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from homeostat.app import changing, estimating
-from homeostat.app.answers import losses, together, told
 from homeostat.app.apply import feature_set
 from homeostat.app.asked import sent_to
 from homeostat.app.code import find_model, project
-from homeostat.app.competing import Fit, Fitted, Progress, compete
+from homeostat.app.competing import Fit, Progress, compete
 from homeostat.app.container import Container
 from homeostat.app.datasets import seal
-from homeostat.app.drifting import training_reference
+from homeostat.app.fitting import fit, function_of
 from homeostat.app.freezing import refuse_frozen
 from homeostat.app.judging import champion_answers, judge
 from homeostat.app.leases import lease_of, release, renewing
-from homeostat.app.projects import checkout, import_function, importing
+from homeostat.app.projects import checkout, importing
 from homeostat.app.registry.packages import Shown, add_candidate, show
 from homeostat.app.tracking.trainings import add_training, log_results
 from homeostat.app.trainingdata import (
@@ -37,20 +34,16 @@ from homeostat.app.trainingdata import (
     SUSPECTED_AT,
     Split,
     datasets_of,
-    handed,
     split,
 )
 from homeostat.app.tuning import tuned
-from homeostat.domain.contracts import Column
 from homeostat.domain.declarations import Model
-from homeostat.domain.errors import Conflict, DeclarationError
+from homeostat.domain.errors import Conflict
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import FeatureView, Lease, ModelVersion, Run, RunState
 from homeostat.domain.refs import Ref
-from homeostat.engine.data.schema import infer
-from homeostat.engine.registry import conversion, formats, metrics, package, scores
-from homeostat.engine.tracking.capture import capture, seed
+from homeostat.engine.registry import formats, package
 from homeostat.ports.meta import Transaction
 
 
@@ -90,7 +83,7 @@ def submit(
     declaration = find_model(container, model)
     refuse_frozen(container, model)
     code = project(container).source
-    function = _function(container, declaration, code, using)
+    function = function_of(container, declaration, code, using)
     _check_params(declaration, function, params or {})
     read = []
     for name in (*datasets_of(declaration), *sent_to(container, model)):
@@ -155,15 +148,6 @@ def _views(container: Container, model: Model) -> list[str]:
         versions = container.store.find(FeatureView, ("name", "=", view.name), order=["-version"], limit=1)
         out.append(str(view.ref.at(versions[0].version)))
     return out
-
-
-def _function(container: Container, model: Model, code: str, using: str) -> Callable[..., Any]:
-    if not using:
-        return model.train
-    found: Callable[..., Any] = import_function(
-        checkout(container.blobs, code, container.settings.home), using
-    )
-    return found
 
 
 def _check_params(model: Model, function: Callable[..., Any], params: dict[str, Any]) -> None:
@@ -276,7 +260,7 @@ def _train(container: Container, run: Run, progress: Progress, using: Fit) -> tu
         rows = split(container, run, model, features)
     prepared.result()
     with importing(checkout(container.blobs, run.code, container.settings.home)):
-        function = _function(container, model, run.code, run.function)
+        function = function_of(container, model, run.code, run.function)
         run = msgspec.structs.replace(run, params=tuned(container, run, model, rows, function, progress))
     preparing = container.clock.monotonic() - began
     fitted, used = compete(
@@ -300,70 +284,6 @@ def _train(container: Container, run: Run, progress: Progress, using: Fit) -> tu
     )
     shown = show(container, done, fitted.files, package.digest(fitted.manifest))
     return _complete(container, done, fitted.manifest, shown), used
-
-
-def fit(container: Container, run: Run, model: Model, rows: Split, progress: Progress) -> Fitted:
-    """Run the training function, measure what it made on the rows held out, and keep it as a package.
-
-    Args:
-        container: The ports.
-        run: Which training.
-        model: What it trains, as declared in the run's code.
-        rows: What it is trained on.
-        progress: Is told what is being done.
-
-    Raises:
-        DeclarationError: the training function gave no classifier; and whatever it raises.
-    """
-    began, task = container.clock.monotonic(), model.task
-    root = checkout(container.blobs, run.code, container.settings.home)
-    data = handed(task, rows.train, run.params)
-    seed(run.seed)
-    progress(f"training on {len(data):,} rows")
-    with importing(root):
-        estimator = package.classifier(
-            _function(container, model, run.code, run.function)(data, **run.params)
-        )
-        if not hasattr(estimator, scores.method(task.type)):
-            raise model_error(model, estimator)
-        held = scores.predict(estimator, rows.holdout.X, task.type, len(task.classes))
-        known = told(task, data.y, data.X)
-        groups = together(task, rows.holdout.requests)
-        measured = metrics.measures(task, known).evaluate(rows.holdout.y, held, groups)
-        progress("packaging")
-        converted = conversion.convert(estimator, rows.train.X, model.onnx) if model.onnx is not None else {}
-        if (verdict := conversion.verdict_of(converted)) is not None:
-            progress(verdict.reason)
-        captured = capture(root)
-        files = package.pack(
-            estimator,
-            signature(model, rows, run.features),
-            environment=captured.environment,
-            example=example(model, rows),
-            reference=training_reference(model, rows, scores.one_number(held)).dump(),
-            extra={package.FEATURES: msgspec.json.encode(rows.train.X.tail(1).row(0, named=True))}
-            | converted
-            | estimating.kept(model, rows.holdout.X, rows.holdout.y, held)
-            | changing.kept(model, rows, held),
-            trusted=model.trusted,
-        )
-    numbers = {f"holdout_{name}": value for name, value in measured.items()} | dict(data.metrics)
-    return Fitted(
-        files=files,
-        manifest=package.store(container.blobs, files),
-        metrics=numbers | known,
-        rows=len(data),
-        seconds=container.clock.monotonic() - began,
-        loss=float(np.nanmean(losses(task, told(task, rows.holdout.y), rows.holdout.y, held, groups))),
-    )
-
-
-def model_error(model: Model, estimator: object) -> DeclarationError:
-    """What to say of a training function that gave nothing that can be asked."""
-    return model.error(
-        f"its training function gave a {type(estimator).__name__}, which has no {scores.method(model.task.type)}",
-        "Return the fitted classifier" if model.task.type != "regression" else "Return the fitted regressor",
-    )
 
 
 def _complete(container: Container, run: Run, manifest: dict[str, Any], shown: Shown) -> ModelVersion:
@@ -392,32 +312,3 @@ def _complete(container: Container, run: Run, manifest: dict[str, Any], shown: S
             ),
         )
     return version
-
-
-def signature(model: Model, rows: Split, views: list[str]) -> package.Signature:
-    """What a request must hold and what the estimator was fitted on."""
-    request = model.task.request
-    columns: tuple[Column, ...] = request.columns or tuple(
-        column
-        for column in infer(rows.train.requests, request.keys)
-        if not (request.name == model.task.source.name and column.name == model.task.label)
-    )
-    if request.name == model.task.source.name:
-        columns = tuple(column for column in columns if column.name != model.task.label)
-    return package.Signature(
-        features=infer(rows.train.X.clear()),
-        request=columns,
-        key=request.keys,
-        time=request.time,
-        views=tuple(views),
-        label=model.task.label,
-        task=model.task.type,
-        classes=model.task.classes,
-    )
-
-
-def example(model: Model, rows: Split) -> dict[str, Any]:
-    """The newest training row as a request: it warms up whatever serves the model."""
-    newest = rows.train.requests.tail(1).row(0, named=True)
-    built: dict[str, Any] = msgspec.to_builtins(newest)
-    return built

@@ -18,7 +18,7 @@ import psutil
 
 from homeostat.app.competing import Fitted, Progress
 from homeostat.app.container import Container
-from homeostat.app.training import fit
+from homeostat.app.fitting import fit
 from homeostat.app.trainingdata import Split
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.rules import ConceptDrift, DriftTest
@@ -60,7 +60,7 @@ class SharedTrainings:
         folder.mkdir(parents=True, exist_ok=True)
 
     def fit(self, container: Container, run: Run, model: Model, rows: Split, progress: Progress) -> Fitted:
-        """As ``training.fit``; its seconds are those of a processor."""
+        """As ``fitting.fit``; its seconds are those of a processor."""
         file = self._folder / f"{_key(run, model, rows)}.json"
         with _alone(file.with_suffix(".lock")):
             if file.is_file():

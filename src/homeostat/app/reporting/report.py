@@ -83,7 +83,6 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
         start: Where the span begins.
         end: And ends.
         rows: Requests in it that were looked at.
-        one_in: How many of all requests in it each of them stands for.
         failed: Those without an answer.
         labelled: Those whose label is known by now.
         versions: Answers by version.
@@ -96,13 +95,13 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
         times: By alert, from its onset to when it was healed, those that are known.
         absent: Features that the reference has and no request had; of another tool's, not the columns of the model's
             datasets that are no features, as keys and labels are.
+        one_in: How many of the requests in the span each of those that were looked at stands for.
     """
 
     model: str
     start: datetime
     end: datetime
     rows: int
-    one_in: int
     failed: int
     labelled: int
     versions: dict[str, int]
@@ -114,6 +113,7 @@ class WindowReport(msgspec.Struct, frozen=True, kw_only=True):
     alerts: list[Alert]
     times: dict[str, list[Moment]]
     absent: list[str]
+    one_in: int = 1
 
 
 def report(

@@ -45,7 +45,10 @@ PARTS: Final[Mapping[str, Sequence[str]]] = {
 
 
 def tree(command: str = "") -> typer.Typer:
-    """The commands: all of them, or only those of the module that has ``command``, which saves importing the rest."""
+    """The commands: all of them, or only those of the module that has ``command``, which saves importing the rest.
+
+    ``--version`` needs none.
+    """
     app = typer.Typer(
         name="homeostat",
         help="Keeps machine-learning models in balance with a changing world.\n\n"
@@ -57,8 +60,8 @@ def tree(command: str = "") -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
-    parts = [part for part, commands in PARTS.items() if command in commands] or PARTS
-    for part in parts:
+    parts = [part for part, commands in PARTS.items() if command in commands]
+    for part in parts or (PARTS if command != "--version" else ()):
         import_module(f"homeostat.cli.{part}").register(app)
     return app
 

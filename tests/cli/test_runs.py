@@ -120,6 +120,7 @@ def test_files_are_listed_and_fetched(
     monkeypatch.setenv("HOMEOSTAT_SERVER", NOBODY)
     with hs.run("exp", capture=False) as run:
         run.log_text("why not", "notes/why.txt")
+        run.log_text("thus", "notes/deep/how.txt")
         run.log_text("x" * 2000, "long.txt")
     with hs.run("exp", capture=False) as other:
         hs.log(loss=1)
@@ -127,13 +128,17 @@ def test_files_are_listed_and_fetched(
     assert "sent" in homeostat("sync").out
     up = Up(homeostat.folder / ".homeostat").ready() if served else None
     try:
-        rows = [line.split() for line in homeostat("runs", "files", run.id[:8]).out.splitlines()[1:3]]
-        assert rows == [["long.txt", "2,000"], ["notes/"]]
-        assert homeostat("runs", "files", run.id, "notes", "--json").json == [{"name": "why.txt", "size": 7}]
+        rows = [line.split() for line in homeostat("runs", "files", run.id[:8]).out.splitlines()[1:]]
+        assert rows == [["long.txt", "2,000"], ["notes/deep/how.txt", "4"], ["notes/why.txt", "7"], []]
+        assert homeostat("runs", "files", run.id, "notes/deep/", "--json").json == [
+            {"path": "notes/deep/how.txt", "size": 4}
+        ]
         homeostat("runs", "files", run.id, "notes/why.txt", "--out", "why.txt")
         assert (homeostat.folder / "why.txt").read_text() == "why not"
         assert "there already" in homeostat("runs", "files", run.id, "x", "--out", "why.txt", status=1).err
-        assert "No such artifact" in homeostat("runs", "files", run.id, "x", "--out", "x", status=1).err
+        gone = homeostat("runs", "files", run.id, "x", "--out", "x", status=1).err
+        assert f"x of run/{run.id} cannot be had" in gone
+        assert f"homeostat runs files {run.id[:8]} for those there are" in " ".join(gone.split())
         assert not (homeostat.folder / "x").exists()
         assert "is a folder" in homeostat("runs", "files", run.id, "notes", "--out", "x", status=1).err
         assert "has no files" in homeostat("runs", "files", other.id).out

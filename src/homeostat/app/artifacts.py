@@ -171,6 +171,17 @@ def listing(container: Container, path: str) -> list[Entry]:
     return sorted(_entries(container.store, place_of(clean(path))), key=lambda entry: entry.name)
 
 
+def walk(container: Container, path: str) -> list[tuple[str, int]]:
+    """Every file below the folder of an owner, in no order: its path below the owner, and its bytes.
+
+    Raises:
+        BadRequest: the path cannot be.
+    """
+    place = place_of(clean(path))
+    below: list[Where] = [("root", "=", place.root), *_below("path", place.path)]
+    return [(name, size) for name, size in container.store.pick(ArtifactFile, ["path", "size"], *below)]
+
+
 def etag(file: ArtifactFile) -> str:
     """A digest of the file's content."""
     return file.chunks[0] if len(file.chunks) == 1 else digest_of(file.chunks)

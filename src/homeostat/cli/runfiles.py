@@ -1,16 +1,17 @@
-"""``runs files``: the files of a run, listed folder by folder, and each of them."""
+"""``runs files``: the files of a run, all of them or those below a folder, and each of them."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 
 from homeostat.cli.output import Json, print_json, print_table
 from homeostat.cli.session import Session
-from homeostat.domain.errors import BadRequest, Conflict
+from homeostat.domain.errors import BadRequest, Conflict, NotFound
 
 
 def files(
@@ -22,7 +23,7 @@ def files(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the files of a run; given the path of one, show it: what was logged, and what was noted by itself."""
+    """List the files of a run, or those below a folder; given the path of one, show it."""
     from homeostat.sdk.tracking.reading import runs
 
     if out is not None and not path:
@@ -42,22 +43,26 @@ def files(
             elif not listed:
                 typer.echo(f"run/{id} has no files.")
             else:
-                rows = [
-                    [one.name if one.size is not None else f"{one.name}/", _size(one.size)] for one in listed
-                ]
-                print_table(["file", "bytes"], rows)
+                print_table(["file", "bytes"], [[one.path, f"{one.size:,}"] for one in listed])
             return
-        if out is None:
-            found.fetch(id, path, sys.stdout.buffer)
-            return
-        with out.open("xb") as file:
-            try:
-                found.fetch(id, path, file)
-            except BaseException:
-                out.unlink()
-                raise
+        try:
+            if out is None:
+                found.fetch(id, path, sys.stdout.buffer)
+                return
+            _write(out, lambda file: found.fetch(id, path, file))
+        except NotFound as error:
+            raise NotFound(
+                f"{path} of run/{id} cannot be had: {error.message}",
+                remedy=f"See homeostat runs files {id[:8]} for those there are",
+            ) from error
     typer.echo(f"Wrote {out.stat().st_size:,} bytes to {out}.")
 
 
-def _size(size: int | None) -> str:
-    return "" if size is None else f"{size:,}"
+def _write(out: Path, fetch: Callable[[BinaryIO], None]) -> None:
+    """A new file; none where it does not come whole."""
+    with out.open("xb") as file:
+        try:
+            fetch(file)
+        except BaseException:
+            out.unlink()
+            raise

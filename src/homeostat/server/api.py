@@ -143,6 +143,7 @@ class Api:
             get("/runs/{id}/points", of(tracking.points)),
             get("/runs/{id}/points/all", of(tracking.all_points)),
             get("/runs/{id}/values", of(tracking.values)),
+            get("/runs/{id}/files", of(tracking.files)),
             get("/models", of(registry.models)),
             get("/models/{name}", of(registry.model)),
             get("/models/{name}/live", of(registry.live)),

@@ -28,6 +28,7 @@ from homeostat.app.signatures import Signatures
 from homeostat.app.slos import Standing as LevelsStanding
 from homeostat.app.telling import AlertShown, ChannelStanding
 from homeostat.app.tracking import curves, streams, summaries
+from homeostat.app.tracking.files import RunFile
 from homeostat.app.tracking.values import LoggedValue
 from homeostat.app.tried import Tried
 from homeostat.domain import records
@@ -138,6 +139,9 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
         "Images, tables and the like: the latest under each name, or one with its detail.",
         list[LoggedValue],
         query={"key": _TEXT},
+    ),
+    "GET /runs/{id}/files": Operation(
+        "Every file of a run below a folder; content is at /get-artifact.", list[RunFile], query={"path": _TEXT}
     ),
     "GET /runs/{id}/log": Operation(
         "How far a stream was taken.", streams.Taken, query={"stream": _TEXT}, needs=("stream",)

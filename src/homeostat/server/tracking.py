@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from homeostat.app.tracking import curves, streams, summaries
+from homeostat.app.tracking.files import RunFile, run_files
 from homeostat.app.tracking.search import View
 from homeostat.app.tracking.values import LoggedValue, logged_values
 from homeostat.domain.errors import BadRequest
@@ -79,6 +80,11 @@ def all_points(container: Container, call: Call) -> curves.Heap:
 def values(container: Container, call: Call) -> list[LoggedValue]:
     """What is logged beside numbers: ``GET /runs/{id}/values?key=``."""
     return logged_values(container, call.path["id"].removeprefix("run/"), call.query.get("key", ""))
+
+
+def files(container: Container, call: Call) -> list[RunFile]:
+    """Every file below a folder: ``GET /runs/{id}/files?path=``."""
+    return run_files(container, call.path["id"].removeprefix("run/"), call.query.get("path", ""))
 
 
 def _stream(call: Call) -> str:

@@ -9,14 +9,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from homeostat.domain.errors import NotFound, StoreUnavailable
+from homeostat.domain.errors import StoreUnavailable
 from homeostat.sdk.transport import Transport
 
 if TYPE_CHECKING:
-    from homeostat.app.artifacts import Entry
     from homeostat.app.container import Container
     from homeostat.app.settings import Settings
     from homeostat.app.tracking.curves import Heap, Points
+    from homeostat.app.tracking.files import RunFile
     from homeostat.app.tracking.search import View
     from homeostat.app.tracking.summaries import Best, Found, Goal, RunSummary
     from homeostat.app.tracking.values import LoggedValue
@@ -54,8 +54,8 @@ class Runs(Protocol):
     def values(self, id: str, key: str = "") -> list[LoggedValue]:
         """What is logged to a run beside numbers."""
 
-    def files(self, id: str, path: str = "") -> list[Entry]:
-        """What is in a folder of a run's files; nothing when there is no such folder."""
+    def files(self, id: str, folder: str = "") -> list[RunFile]:
+        """Every file of a run below a folder; nothing when there is no such folder."""
 
     def fetch(self, id: str, path: str, into: BinaryIO) -> None:
         """Write one of a run's files to another."""
@@ -133,16 +133,11 @@ class RemoteRuns:
 
         return msgspec.json.decode(self._get(id, "values", key=key), type=list[LoggedValue])
 
-    def files(self, id: str, path: str = "") -> list[Entry]:
-        """What is in a folder of a run's files."""
-        from homeostat.app.artifacts import Entry
+    def files(self, id: str, folder: str = "") -> list[RunFile]:
+        """Every file of a run below a folder."""
+        from homeostat.app.tracking.files import RunFile
 
-        query = {"run_id": id, "path": path}
-        answer = self._transport.send("GET", "/api/2.0/mlflow/artifacts/list", params=query, repeatable=True)
-        return [
-            Entry(one["path"].rpartition("/")[2], None if one["is_dir"] else int(one.get("file_size", 0)))
-            for one in msgspec.json.decode(answer).get("files", [])
-        ]
+        return msgspec.json.decode(self._get(id, "files", path=folder), type=list[RunFile])
 
     def fetch(self, id: str, path: str, into: BinaryIO) -> None:
         """Write one of a run's files to another."""
@@ -228,25 +223,20 @@ class LocalRuns:
 
         return logged_values(self._container, id, key)
 
-    def files(self, id: str, path: str = "") -> list[Entry]:
-        """What is in a folder of a run's files."""
-        from homeostat.app.artifacts import listing
-        from homeostat.app.tracking.values import root_of
+    def files(self, id: str, folder: str = "") -> list[RunFile]:
+        """Every file of a run below a folder."""
+        from homeostat.app.tracking.files import run_files
 
-        root = root_of(self._container, id)
-        return listing(self._container, f"{root}/{path}") if root else []
+        return run_files(self._container, id, folder)
 
     def fetch(self, id: str, path: str, into: BinaryIO) -> None:
         """Write one of a run's files to another."""
         from homeostat.app.artifacts import content, find
-        from homeostat.app.tracking.values import root_of
+        from homeostat.app.tracking.files import place_in_run
 
-        root = root_of(self._container, id)
-        if not root:
-            raise NotFound(
-                f"the files of run/{id} are not kept here", remedy="Fetch them from where they are"
-            )
-        into.writelines(content(self._container, find(self._container, f"{root}/{path}")))
+        into.writelines(
+            content(self._container, find(self._container, place_in_run(self._container, id, path)))
+        )
 
     def delete(self, id: str) -> None:
         """Delete a run."""

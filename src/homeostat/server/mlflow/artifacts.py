@@ -19,6 +19,7 @@ from homeostat.app import artifacts, tracking
 from homeostat.app.container import Container
 from homeostat.app.logged_models import logged_model
 from homeostat.app.registry.versions import download_uri
+from homeostat.app.tracking.files import place_in_run
 from homeostat.domain.errors import BadRequest, HomeostatError
 from homeostat.domain.refs import number_of
 from homeostat.engine.tracking.places import clean, path_of, run_root
@@ -204,8 +205,7 @@ class Files:
         run = query.get("run_id") or query.get("run_uuid")
         if not run:
             raise missing("run_id")
-        path = _asked(query, "path")
-        return f"{path_of(_run_uri(self._container, run))}/{path}"
+        return place_in_run(self._container, run, _asked(query, "path"))
 
     def _of_version(self, query: dict[str, str]) -> str:
         name, version = query.get("name", ""), query.get("version", "")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import joblib
 import lightgbm
 import msgspec
@@ -18,7 +21,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.svm import LinearSVC
 
-from homeostat.app.standalone import Asked, local, name_of, reference
+from homeostat.app.container import Container
+from homeostat.app.registry.directories import import_directory
+from homeostat.app.registry.trees import held
+from homeostat.app.settings import Settings
+from homeostat.app.standalone import Asked, local, name_of, reference, registered
+from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import BadReference, BadRequest, BadScores, DeclarationError, NotFound, Unsafe
 from homeostat.domain.refs import Ref
 from homeostat.engine.registry import formats
@@ -137,6 +145,60 @@ def test_pickles_are_read_where_the_caller_says_so(tmp_path: Path) -> None:
     assert len(ask(load(path, allow_pickle=True), *X[:2].tolist()).scores) == 2
 
 
+class Command:
+    """Unpickled, it runs a command."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.marker}",)
+
+
+def test_a_pickle_that_is_allowed_calls_only_what_is_named(tmp_path: Path) -> None:
+    path, marker = tmp_path / "model.pkl", tmp_path / "ran"
+    path.write_bytes(pickle.dumps(Command(marker)))
+    for options, lacking in (
+        ({}, "--allow-pickle --trust posix.system"),
+        ({"allow_pickle": True}, "--allow-pickle --trust posix.system"),
+        ({"trusted": ("posix.system",)}, "--allow-pickle"),
+    ):
+        with pytest.raises(Unsafe, match=r"model\.pkl is a pickle.*posix\.system") as refused:
+            load(path, **options)
+        assert refused.value.remedy.endswith(f"add {lacking}")
+    assert not marker.exists()
+    path.write_bytes(cloudpickle.dumps(lambda x: x))
+    with pytest.raises(Unsafe) as refused:
+        load(path, allow_pickle=True)
+    assert refused.value.remedy.endswith(f"add --trust {digest_bytes(path.read_bytes())}")
+    with pytest.raises(BadScores, match=r"model\.pkl: function has no predict"):
+        load(path, trusted=(digest_bytes(path.read_bytes()),))
+
+
+def test_a_pickle_by_another_name_runs_nothing_and_is_named(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    for name in ("m.skops", "m.onnx", "m.ubj", "m.json", "m.txt", "m.safetensors"):
+        (tmp_path / name).write_bytes(pickle.dumps(Command(marker)))
+        with pytest.raises(Unsafe, match=name.replace(".", r"\.")):
+            load(tmp_path / name, allow_pickle=True)
+    assert not marker.exists()
+
+
+def test_a_version_of_the_registry_that_is_refused_is_named(tmp_path: Path) -> None:
+    """With what helps on this command line; a project has no say in it."""
+    said = {"sklearn": {"pickled_model": "model.pkl", "serialization_format": "pickle"}}
+    files = {
+        "MLmodel": msgspec.json.encode({"flavors": said}),
+        "model.pkl": pickle.dumps(LogisticRegression().fit(X, y)),
+    }
+    with Container(Settings(home=tmp_path / "home")) as container:
+        made = import_directory(container, "churn", held(files))
+        with pytest.raises(Unsafe, match=r"^model/churn@1: model\.pkl is a pickle") as refused:
+            registered(container, made, Asked("model/churn@1", "churn"))
+        assert refused.value.remedy.endswith("add --allow-pickle")
+        assert registered(container, made, Asked("model/churn@1", "churn", allow_pickle=True)).columns
+
+
 def test_what_cannot_be_served_says_why(tmp_path: Path) -> None:
     odd = tmp_path / "model.bin"
     odd.write_bytes(b"x")
@@ -151,9 +213,18 @@ def test_what_cannot_be_served_says_why(tmp_path: Path) -> None:
         with pytest.raises(NotFound, match="of no format that is known") as unknown:
             load(tmp_path / name)
         assert remedy in unknown.value.remedy
-    (tmp_path / "model.skops").write_bytes(b"x")
-    with pytest.raises(Unsafe):
-        load(tmp_path / "model.skops")
+    for name, data, told in (
+        ("model.skops", b"x", r"model\.skops cannot be read"),
+        ("empty.skops", b"", r"empty\.skops is empty"),
+        ("net.safetensors", b"x", r"net\.safetensors: there is no estimator\.json beside"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(Unsafe, match=told):
+            load(tmp_path / name)
+    joblib.dump(LogisticRegression().fit(X, y), tmp_path / "small.joblib", compress=3)
+    with pytest.raises(Unsafe, match=r"small\.joblib is compressed by zlib") as refused:
+        load(tmp_path / "small.joblib", allow_pickle=True)
+    assert "joblib.dump" in refused.value.remedy
     skops.io.dump(Path("a"), tmp_path / "odd.skops")
     with pytest.raises(Unsafe, match=r"odd\.skops holds pathlib\.\w+, which nobody allowed") as refused:
         load(tmp_path / "odd.skops")

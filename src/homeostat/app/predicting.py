@@ -69,7 +69,7 @@ def predict(
         source: Rows as Parquet, CSV or NDJSON, with the columns that a request has; others are carried along.
         target: Where the same rows go with their answers beside them, in the format that its suffix names.
         trusted: Types that the model's file may hold beyond the known-safe.
-        allow_pickle: Whether it may be a pickle, which runs what is in it.
+        allow_pickle: Whether it may be a pickle, or an MLflow ``pyfunc``, which runs code that it brings.
         on_error: Whether a row without an answer ends it, or gets its ``error`` beside it.
         as_of: Whether features are those of now, as served, or those that could be seen at the request's time.
         part: How many rows are scored at once.

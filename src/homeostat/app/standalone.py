@@ -7,12 +7,10 @@ on. Nothing is logged, for nobody declared where to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
-from itertools import pairwise
-from math import ceil, floor
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
@@ -29,10 +27,10 @@ from homeostat.app.serving import frame_of, load_version
 from homeostat.app.settings import Settings
 from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.contracts import Column, attribute
-from homeostat.domain.digests import digest_bytes
-from homeostat.domain.errors import BadRequest, HomeostatError, NotFound, Unsafe
+from homeostat.domain.errors import BadRequest, BadScores, HomeostatError, NotFound, Unsafe
 from homeostat.domain.records import Arm, Deployment, ModelVersion, Run
 from homeostat.domain.refs import Ref, is_name, parse_ref
+from homeostat.engine.data.blank import blank
 from homeostat.engine.data.schema import schema_of
 from homeostat.engine.registry import classes, flavors, formats, package
 from homeostat.engine.registry.answering import Answering, kind_of
@@ -67,11 +65,6 @@ _DETAILS: Final[Mapping[str, bytes]] = {
     _XGBOOST: b'{"format":"xgboost","kind":"Booster"}',
     _LIGHTGBM: b'{"format":"lightgbm"}',
 }
-_EMPTY: Final[Mapping[str, Any]] = {
-    "string": "",
-    "boolean": False,
-    "datetime": datetime(1970, 1, 1, tzinfo=UTC),
-}
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -81,8 +74,9 @@ class Asked(msgspec.Struct, frozen=True):
         model: A path; a class as ``module:Class`` or ``file.py:Class``; or a reference of the registry:
             ``model/NAME@VERSION``, or with an alias for the version.
         name: What it is called in the paths of requests.
-        trusted: Types that may be in its file beyond the known-safe.
-        allow_pickle: Whether a pickle or an MLflow ``pyfunc`` may be read, which runs what is in it.
+        trusted: Types that may be in its file beyond the known-safe, functions that a pickle may name, and digests
+            of pickles that may name any.
+        allow_pickle: Whether a pickle may be read, and an MLflow ``pyfunc``, which runs code that it brings.
     """
 
     model: str
@@ -245,7 +239,8 @@ def registered(container: Container, record: ModelVersion, asked: Asked) -> Load
     if run is not None and run.code and run.kind == "train":
         return load_version(container, record.model, record.version)
     check_loading(container, record)
-    return of_files(dict(kept_files(container, record)), asked)
+    ref = Ref("model", record.model).at(record.version)
+    return _told(dict(kept_files(container, record)), asked, str(ref))
 
 
 def local(asked: Asked) -> Callable[[], Loaded] | None:
@@ -257,34 +252,47 @@ def local(asked: Asked) -> Callable[[], Loaded] | None:
 
 
 def _of_path(path: Path, asked: Asked) -> Loaded:
-    """A model of a file or a folder; what is wrong with it is told by the name that the user knows."""
     files = read(path)
+    return _told(files, asked, str(path), own=next(iter(files)) if path.is_file() else "")
+
+
+def _told(files: Mapping[str, bytes], asked: Asked, where: str, own: str = "") -> Loaded:
+    """A model of files; what is wrong with it is told of what the user named, with what helps on this command line.
+
+    Args:
+        files: Named as in a package.
+        asked: What somebody wants served.
+        where: What the user named.
+        own: What a package calls the one file that the user named.
+    """
+
+    def named(message: str) -> str:
+        of_it = own and message.startswith(f"{own} ")
+        return f"{where}{message.removeprefix(own)}" if of_it else f"{where}: {message}"
+
     try:
         return of_files(files, asked)
     except Unsafe as error:
-        raise Unsafe(_named(error.message, path, files), remedy=_allowing(error)) from error
+        raise Unsafe(named(error.message), remedy=_allowing(error)) from error
+    except BadScores as error:
+        raise BadScores(named(error.message), remedy=error.remedy) from error
     except NotFound as error:
-        if path.is_dir():
-            raise NotFound(
-                f"{path} holds no model",
-                remedy="Give a folder with an MLmodel of MLflow, a package of Homeostat, or a model's file",
-            ) from error
-        raise
-
-
-def _named(message: str, path: Path, files: Mapping[str, bytes]) -> str:
-    """A message about the file of a package, as one about the file that was given."""
-    own = next((name for name in files if message.startswith(f"{name} ")), "")
-    return f"{path}{message.removeprefix(own)}" if own and path.is_file() else message
+        raise NotFound(
+            f"{where} holds no model",
+            remedy="Give a folder with an MLmodel of MLflow, a package of Homeostat, or a model's file",
+        ) from error
 
 
 def _allowing(error: Unsafe) -> str:
     """How what a file holds is allowed on the command line."""
     if not error.names:
         return error.remedy
-    if formats.PICKLED in error.names:
-        return "Save it as skops or ONNX; or, if you know where it comes from, add --allow-pickle"
-    return f"If you know the code, add {' '.join(f'--trust {name}' for name in error.names)}"
+    flags = " ".join(
+        "--allow-pickle" if name == formats.PICKLED else f"--trust {name}" for name in error.names
+    )
+    if error.names[0] == formats.PICKLED or error.names[0].startswith("sha256:"):
+        return f"Save it as skops or ONNX; or, if you know where it comes from, add {flags}"
+    return f"If you know the code, add {flags}"
 
 
 def _of_class(text: str) -> Loaded:
@@ -298,6 +306,7 @@ def read(path: Path) -> dict[str, bytes]:
 
     Raises:
         NotFound: it is of a kind that is not known.
+        Unsafe: there is nothing in it.
     """
     if path.is_dir():
         return dict(read_tree(path))
@@ -309,6 +318,8 @@ def read(path: Path) -> dict[str, bytes]:
             or f"Give a folder of MLflow, or a file with one of {', '.join(_SUFFIXES)}; any other model by a class "
             "that reads it, as in churn.py:Churn",
         )
+    if not path.stat().st_size:
+        raise Unsafe(f"{path} is empty", remedy="Save the model again")
     beside = path.with_name(formats.DETAILS)
     details = beside.read_bytes() if beside.is_file() else _DETAILS.get(name)
     return {name: path.read_bytes()} | ({formats.DETAILS: details} if details else {})
@@ -325,11 +336,11 @@ def of_files(files: Mapping[str, bytes], asked: Asked) -> Loaded:
     """
     trusted = list(asked.trusted)
     if asked.allow_pickle:
-        trusted += [digest_bytes(data) for data in files.values()]
+        trusted.append(formats.PICKLED)
     columns: tuple[Column, ...] = ()
     example: dict[str, Any] = {}
     if flavors.MLMODEL in files:
-        model = flavors.restore(files, trusted)
+        model = flavors.restore(files, trusted, code=asked.allow_pickle)
         columns, example = flavors.describe(files).columns, flavors.example(files)
     else:
         model = formats.load(files, trusted)
@@ -339,7 +350,7 @@ def of_files(files: Mapping[str, bytes], asked: Asked) -> Loaded:
 
 
 def _ready(answering: Answering, example: Mapping[str, Any], *, whole: bool) -> Loaded:
-    empty = {column.name: _empty(column) for column in answering.columns}
+    empty = {column.name: blank(column) for column in answering.columns}
     example = empty | {name: one for name, one in example.items() if name in empty}
     given = answering.ask(pl.DataFrame([example], schema=schema_of(answering.columns), strict=False))
     scorer = TableScorer(answering)
@@ -361,36 +372,4 @@ def _ready(answering: Answering, example: Mapping[str, Any], *, whole: bool) -> 
         table=answering.table,
         whole=whole,
         parameters=Parameters(answering.parameters, scorer.given) if answering.parameters else None,
-    )
-
-
-def _empty(column: Column) -> Any:
-    """A value that the column may hold; of a text with a pattern, what only the model's own example can say."""
-    if column.choices:
-        return column.choices[0]
-    if column.type in ("integer", "float"):
-        return next((one for one in _numbers(column) if _inside(column, one)), 0)
-    return _EMPTY[column.type]
-
-
-def _numbers(column: Column) -> Iterator[float]:
-    """Numbers of which one lies within the bounds, where any does: 0, then those at the bounds, between and beyond."""
-    ends = sorted(end for end in (column.ge, column.gt, column.le, column.lt) if end is not None)
-    if column.type == "integer":
-        yield 0
-        for end in ends:
-            yield from (ceil(end), floor(end), floor(end) + 1, ceil(end) - 1)
-        return
-    yield from (0.0, *ends)
-    yield from (one / 2 + other / 2 for one, other in pairwise(ends))
-    for end in ends:
-        yield from (end + abs(end) + 1, end - abs(end) - 1)
-
-
-def _inside(column: Column, value: float) -> bool:
-    return (
-        (column.ge is None or value >= column.ge)
-        and (column.gt is None or value > column.gt)
-        and (column.le is None or value <= column.le)
-        and (column.lt is None or value < column.lt)
     )

@@ -46,7 +46,7 @@ def predict(
         typer.Option("--trust", "--trusted", metavar="TYPE", help="A type that the model's file may hold."),
     ] = None,
     allow_pickle: Annotated[
-        bool, typer.Option("--allow-pickle", help="Read a pickle, which runs what is in it.")
+        bool, typer.Option("--allow-pickle", help="Read a pickle of known-safe types, or an MLflow pyfunc.")
     ] = False,
     as_json: Json = False,
 ) -> None:

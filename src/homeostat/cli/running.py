@@ -56,11 +56,18 @@ def serve(
     ] = "",
     trust: Annotated[
         list[str] | None,
-        typer.Option(help="A type that may be in the file beyond the known-safe, as module.Class."),
+        typer.Option(
+            metavar="NAME",
+            help="A type that may be in the file beyond the known-safe, as module.Class; of a pickle also a function, "
+            "or the digest of one that may name any.",
+        ),
     ] = None,
     allow_pickle: Annotated[
         bool,
-        typer.Option("--allow-pickle", help="Read a pickle or an MLflow pyfunc, which runs what is in it."),
+        typer.Option(
+            "--allow-pickle",
+            help="Read a pickle of known-safe types, or an MLflow pyfunc, which runs its code.",
+        ),
     ] = False,
 ) -> None:
     """Serve one model until ctrl-C, with nothing declared and nothing else running."""

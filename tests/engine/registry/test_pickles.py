@@ -102,8 +102,13 @@ def test_a_model_that_skops_cannot_hold_is_kept_where_pickles_are_allowed() -> N
 
 def test_one_file_can_be_allowed_by_its_digest() -> None:
     data = cloudpickle.dumps(lambda x: x + 1)
-    with pytest.raises(Unsafe, match=rf"_make_function.*{digest_bytes(data)}"):
-        pickles.restore(data, ())
+    for trusted in (
+        (),
+        ALLOWED,
+    ):  # what it makes and calls has no name: only the file as a whole can be allowed
+        with pytest.raises(Unsafe, match=rf"_make_function.*{digest_bytes(data)}") as refused:
+            pickles.restore(data, trusted)
+        assert refused.value.names == (digest_bytes(data),)
     assert pickles.restore(data, [digest_bytes(data)])(1) == 2
     with pytest.raises(Unsafe, match="nobody allowed"):
         pickles.restore(cloudpickle.dumps(lambda x: x + 2), [digest_bytes(data)])

@@ -103,8 +103,13 @@ def describe(files: Mapping[str, bytes]) -> Described:
         raise _none(error) from error
 
 
-def restore(files: Mapping[str, bytes], trusted: Sequence[str]) -> Any:
+def restore(files: Mapping[str, bytes], trusted: Sequence[str], *, code: bool = False) -> Any:
     """The classifier in a directory.
+
+    Args:
+        files: Its files.
+        trusted: What is allowed beyond the known-safe.
+        code: Whether code that it brings may run, where it has no flavor that loads without.
 
     Raises:
         Unsafe: it has no flavor that loads without its own code and nobody allowed each of its files; or it holds
@@ -115,7 +120,7 @@ def restore(files: Mapping[str, bytes], trusted: Sequence[str]) -> Any:
     for name, read in _READERS.items():
         if name in flavors:
             return read(files, flavors[name], trusted)
-    if pyfunc.FLAVOR in flavors and all(digest_bytes(data) in trusted for data in files.values()):
+    if pyfunc.FLAVOR in flavors and (code or all(digest_bytes(data) in trusted for data in files.values())):
         return pyfunc.PyfuncModel(files)
     raise Unsafe(
         f"the MLflow model has the flavors {', '.join(flavors) or 'none'}, none of which loads without its own code: "

@@ -33,13 +33,14 @@ _CHECKED: Final = frozenset(
     {"sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}
 )
 _DESCRIPTIONS: Final = frozenset({"numpy.dtype"})  # compiled, but only says what an array's bytes mean
+_CONTAINERS: Final = frozenset({"collections.OrderedDict"})  # a dictionary, whatever it is filled with
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made while the program runs, as class statements do
 _WALKS_MEMBERS: Final = ("sklearn.ensemble._forest", "sklearn.ensemble._gb")
 
 
 def is_known(name: str) -> bool:
     """Whether a model file may hold this type without the project naming it."""
-    if name in _CHECKED or name in _DESCRIPTIONS:
+    if name in _CHECKED or name in _DESCRIPTIONS or name in _CONTAINERS:
         return True
     module, _, attribute = name.rpartition(".")
     if module.split(".")[0] not in _PACKAGES or any(

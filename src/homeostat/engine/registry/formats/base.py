@@ -93,8 +93,13 @@ def details(files: Mapping[str, bytes], kind: type[T]) -> T:
     Raises:
         Unsafe: it does not fit; or it is missing.
     """
+    if DETAILS not in files:
+        raise Unsafe(
+            f"there is no {DETAILS} beside the model, which says what kind of model it is",
+            remedy="Give all files of its package, or a class of your own that reads it",
+        )
     try:
-        return msgspec.json.decode(files.get(DETAILS, b""), type=kind)
+        return msgspec.json.decode(files[DETAILS], type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unsafe(f"{DETAILS} does not fit its model: {error}", remedy=DAMAGED) from error
 

@@ -23,6 +23,7 @@ from homeostat.engine.registry.safety import check_trees, is_known, makes_nothin
 
 FILE: Final = "model.pkl"
 ALLOWED: Final = "pickle"
+_MADE: Final = "the result of a call"
 
 _RANDOM: Final = "numpy.random"
 # What makes arrays, numbers, containers and generators and can do nothing else, whatever it is called with.
@@ -115,20 +116,23 @@ def check(data: bytes, trusted: Sequence[str], file: str = FILE) -> Scan:
     allowed, callable_ = _allowing(trusted), _calling(trusted)
     wrong = sorted(
         {name for name in found.names if not allowed(name)}
-        | {name or "the result of a call" for name in found.calls if not callable_(name)}
+        | {name or _MADE for name in found.calls if not callable_(name)}
     )
+    # What it makes and then calls has no name to allow: such a file is allowed as a whole.
+    names = [digest] if _MADE in wrong else [ALLOWED, *wrong]
     if digest not in trusted and ALLOWED not in trusted:
         raise Unsafe(
             f"{file} is a pickle, which runs code when it is read, and nobody allowed it; {_told(found.names)}",
             remedy="Keep the model in another format; or, if you know where it comes from, allow it: "
-            f"hs.Model(…, trusted={[ALLOWED, *wrong]!r}), or this one file: trusted={[digest]!r}",
-            names=[ALLOWED, *wrong],
+            f"hs.Model(…, trusted={names!r})"
+            + ("" if names == [digest] else f", or this one file: trusted={[digest]!r}"),
+            names=names,
         )
     if digest not in trusted and wrong:
         raise Unsafe(
             f"{file} is a pickle that names or calls {', '.join(wrong)}, which nobody allowed",
-            remedy=allow([ALLOWED, *wrong]),
-            names=[ALLOWED, *wrong],
+            remedy=allow(names),
+            names=names,
         )
     told = verdict(found, file)
     if told and digest not in trusted:

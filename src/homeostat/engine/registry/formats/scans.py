@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, NoReturn
 
 import numpy as np
 
+from homeostat.domain.errors import Unsafe
 from homeostat.engine.registry.formats.base import damaged, need
 
 ARRAYS: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
@@ -19,6 +20,15 @@ ARRAYS: Final = "joblib.numpy_pickle.NumpyArrayWrapper"
 _BY_NAME: Final = frozenset({"NonStandardImports", "UnsafeImports", "UnsafeImportsML", "OvertlyBadEval"})
 _BARE: Final = "copyreg._reconstructor"
 _LARGEST: Final = 1 << 40
+_COMPRESSED: Final = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"]\x00\x00": "lzma",
+    b"x": "zlib",
+    b"PK": "zip",
+}
+"""How files of joblib and archives begin that hold a pickle; no pickle of a model begins so."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,13 @@ def scan(data: bytes, file: str) -> Scan:
     try:
         walker.load()
     except Exception as error:
+        compressed = next((kind for mark, kind in _COMPRESSED.items() if data.startswith(mark)), "")
+        if compressed:
+            raise Unsafe(
+                f"{file} is compressed by {compressed}, so what it holds cannot be scanned",
+                remedy="Write it as it is; or, if you know where it comes from: "
+                "joblib.dump(joblib.load('model.joblib'), 'plain.joblib')",
+            ) from error
         raise damaged(file, f"is no whole pickle: {type(error).__name__}: {error}") from error
     if walker.file_handle.tell() != len(data):
         raise damaged(file, "goes on after the pickle has ended")

@@ -23,7 +23,7 @@ from homeostat.app.registry.reading import resolve
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, NotFound, Unsafe
 from homeostat.domain.records import ModelVersion
-from homeostat.domain.tracking import ArtifactFile
+from homeostat.domain.tracking import ArtifactFile, RegisteredModel
 from homeostat.engine.registry import package
 from tests.app import mlflow_dirs
 from tests.engine.registry.packing import X, Y, packed
@@ -204,6 +204,13 @@ def test_an_altered_blob_never_leaves(container: Container, saved: Path, tmp_pat
         ({"MLmodel": b"[]"}, Unsafe, "does not describe"),
         ({"MLmodel": b"flavors: {}\nsignature: {inputs: '['}"}, Unsafe, "does not describe"),
         ({"MLmodel": b"!!python/object/apply:os.system ['true']"}, Unsafe, "does not describe"),
+        ({"MLmodel": b"flavors: {sklearn: {pickled_model: m.skops}}"}, Unsafe, "names m.skops, which is not"),
+        (
+            {"MLmodel": b"flavors: {onnx: {data: ../m.onnx}}", "m.onnx": b""},
+            Unsafe,
+            r"names \.\./m\.onnx, which is not",
+        ),
+        ({"MLmodel": b"flavors: {xgboost: {data: [m.ubj]}}", "m.ubj": b""}, Unsafe, "which is not"),
         ({"MLmodel": b"flavors: {}", "../x": b""}, BadRequest, "upwards"),
         ({"MLmodel": b"flavors: {}", "a//b": b""}, BadRequest, "no path"),
     ],
@@ -215,3 +222,4 @@ def test_what_is_no_model_directory_is_refused(
         directories.import_directory(container, "m", trees.held(files))
     assert container.store.count(ModelVersion) == 0
     assert container.store.count(ArtifactFile) == 0
+    assert container.store.count(RegisteredModel) == 0

@@ -277,8 +277,9 @@ class Direct(DirectRollouts, DirectExplanations, DirectAlerts):
         """Make an MLflow model directory a version."""
         from homeostat.app.registry.directories import import_directory
         from homeostat.app.registry.trees import read_tree
+        from homeostat.engine.registry.flavors import MLMODEL
 
-        return import_directory(self._container, model, read_tree(folder))
+        return import_directory(self._container, model, read_tree(folder, holding=MLMODEL))
 
     def promote(self, model: str, version: int, *, reason: str, actor: str = "user") -> Deployment:
         """Make a version the champion now."""

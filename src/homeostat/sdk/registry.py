@@ -131,10 +131,11 @@ class Registry(Calls):
         """
         from homeostat.adapters.disk import kept
         from homeostat.app.registry.trees import read_tree, to_tar
+        from homeostat.engine.registry.flavors import MLMODEL
 
         remedy = "Free some space there, or name a folder that has some with TMPDIR"
         with kept("the directory", None, remedy) as file, file:
-            to_tar(read_tree(Path(folder)), file)
+            to_tar(read_tree(Path(folder), holding=MLMODEL), file)
             answer = self._transport.send(
                 "POST",
                 f"/models/{quote(model)}/import",

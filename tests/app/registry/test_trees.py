@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -158,10 +159,15 @@ def test_only_folders_that_are_empty_are_told_of() -> None:
 def test_folders_that_hold_links_or_something_else_are_refused(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "link").symlink_to("/etc/passwd")
-    with pytest.raises(BadRequest, match="neither a file"):
+    with pytest.raises(BadRequest, match="in/link is a link"):
+        trees.read_tree(tmp_path / "in")
+    os.mkfifo(tmp_path / "in" / "a pipe")
+    with pytest.raises(BadRequest, match="in/a pipe is neither a file"):
         trees.read_tree(tmp_path / "in")
     with pytest.raises(BadRequest, match="no folder"):
         trees.read_tree(tmp_path / "nothing")
+    with pytest.raises(BadRequest, match="in has no MLmodel file"):
+        trees.read_tree(tmp_path / "in", holding="MLmodel")
     with pytest.raises(Conflict, match="there already"):
         trees.write_tree(trees.held({"a": b""}), tmp_path / "in")
 

@@ -48,7 +48,7 @@ def import_directory(container: Container, name: str, files: Tree, *, actor: str
 
     Raises:
         BadRequest: it is no model directory, or the name, a path or the number of files cannot be.
-        Unsafe: its ``MLmodel`` file does not describe a model.
+        Unsafe: its ``MLmodel`` file does not describe a model, or one whose file is not there.
     """
     if flavors.MLMODEL not in files:
         raise BadRequest(
@@ -63,7 +63,8 @@ def import_directory(container: Container, name: str, files: Tree, *, actor: str
         if clean(path) != path.removesuffix(EMPTY):
             raise BadRequest(f"{path!r} is no path of a model's file", remedy="Rename it")
     with files.open(flavors.MLMODEL) as file:
-        flavors.describe({flavors.MLMODEL: file.read(flavors.LARGEST + 1)})
+        described = flavors.describe({flavors.MLMODEL: file.read(flavors.LARGEST + 1)})
+    flavors.check_whole(described, files)
     manifest, sizes = _stored(container, files)
     digest = package.digest(manifest)
     ensure_default(container)

@@ -59,19 +59,29 @@ def held(files: Mapping[str, bytes]) -> Tree:
     return Tree({path: partial(io.BytesIO, data) for path, data in files.items()})
 
 
-def read_tree(folder: Path) -> Tree:
+def read_tree(folder: Path, *, holding: str = "") -> Tree:
     """The files below a folder.
 
+    Args:
+        folder: Which.
+        holding: A file without which it is not the folder that is wanted.
+
     Raises:
-        BadRequest: it is no folder, or holds what is neither file nor folder.
+        BadRequest: it is no folder, lacks that file, or holds what is neither file nor folder.
     """
     if not folder.is_dir():
         raise BadRequest(f"{folder} is no folder", remedy="Name the directory of a model")
+    if holding and not (folder / holding).is_file():
+        raise BadRequest(
+            f"{folder} has no {holding} file", remedy="Name a directory that mlflow.<flavor>.save_model wrote"
+        )
     files: dict[str, Opens] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise BadRequest(f"{path} is neither a file nor a folder", remedy="Replace it with its content")
+        if path.is_symlink():
+            raise BadRequest(f"{path} is a link", remedy="Replace it with what it leads to")
+        if not (path.is_file() or path.is_dir()):
+            raise BadRequest(f"{path} is neither a file nor a folder", remedy="Remove it")
         if path.is_file():
             files[name] = cast("Opens", partial(path.open, "rb"))
         elif not any(path.iterdir()):

@@ -6,7 +6,7 @@ in which format counts here; the types that it calls trusted do not, nor the cod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -33,6 +33,8 @@ _STEPS: Final = {
 }
 _SKOPS: Final = "skops"
 _PICKLES: Final = frozenset({"pickle", "cloudpickle"})
+_KEPT: Final = {"sklearn": "pickled_model", "xgboost": "data", "lightgbm": "data", "onnx": "data"}
+"""What a flavor calls the path of its model's file."""
 _SIDES: Final = {"inputs": "features", "outputs": "answers"}
 _TYPES: Final[dict[str, ColumnType]] = {
     "boolean": "boolean",
@@ -163,18 +165,32 @@ def _flat(events: Iterable[Any]) -> bool:
 
 
 def _none(error: Exception) -> Unsafe:
-    what = f"{type(error).__name__}: {error}"
+    what = f"{type(error).__name__}: {' '.join(str(error).split())}"  # the parser's own have several lines
     return Unsafe(f"{MLMODEL} does not describe a model: {what}", remedy="Save the model again")
 
 
+def check_whole(described: Described, files: Container[str]) -> None:
+    """Raise unless the file that each flavor known here keeps its model in is there.
+
+    Raises:
+        Unsafe: one is not.
+    """
+    for flavor, key in _KEPT.items():
+        if flavor in described.flavors:
+            _there(files, described.flavors[flavor].get(key))
+
+
+def _there(files: Container[str], path: Any) -> None:
+    if not isinstance(path, str) or path not in files:
+        raise Unsafe(
+            f"{MLMODEL} names {path}, which is not in its directory",
+            remedy="Save or fetch the model again, whole",
+        )
+
+
 def _file(files: Mapping[str, bytes], path: Any) -> bytes:
-    if path not in files:
-        raise Unsafe(f"{MLMODEL} names {path}, which is not there", remedy="The directory is not whole")
+    _there(files, path)
     return files[path]
-
-
-def _sklearn(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
-    return _serialized(files, said, said.get("pickled_model"), trusted)
 
 
 def _serialized(files: Mapping[str, bytes], said: dict[str, Any], path: Any, trusted: Sequence[str]) -> Any:
@@ -186,23 +202,28 @@ def _serialized(files: Mapping[str, bytes], said: dict[str, Any], path: Any, tru
     raise Unsafe(f"{path} is in an unknown format: {form}", remedy="Save it as skops")
 
 
+def _sklearn(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
+    return _serialized(files, said, said.get(_KEPT["sklearn"]), trusted)
+
+
 def _xgboost(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
     library, _, kind = str(said.get("model_class", "xgboost.core.Booster")).rpartition(".")
     if f"{library}.{kind}" not in xgb.KINDS:
         raise Unsafe(
             f"{kind} of {library} is no model of XGBoost that is known here", remedy="Save the booster"
         )
-    return xgb.restore(_file(files, said.get("data")), kind)
+    return xgb.restore(_file(files, said.get(_KEPT["xgboost"])), kind)
 
 
 def _lightgbm(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
+    path = said.get(_KEPT["lightgbm"])
     if said.get("model_class", "lightgbm.basic.Booster") == "lightgbm.basic.Booster":
-        return lgbm.restore(_file(files, said.get("data")))
-    return _serialized(files, {"serialization_format": "cloudpickle"} | said, said.get("data"), trusted)
+        return lgbm.restore(_file(files, path))
+    return _serialized(files, {"serialization_format": "cloudpickle"} | said, path, trusted)
 
 
 def _onnx(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
-    return graphs.OnnxModel(_file(files, said.get("data")))
+    return graphs.OnnxModel(_file(files, said.get(_KEPT["onnx"])))
 
 
 _READERS: Final[dict[str, Callable[[Mapping[str, bytes], dict[str, Any], Sequence[str]], Any]]] = {

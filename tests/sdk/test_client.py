@@ -164,6 +164,22 @@ def test_errors_are_those_of_the_server(client: hs.Client) -> None:
         client.ingest("rows", 3)
 
 
+def test_versions_and_times_as_people_write_them(client: hs.Client, run: Run) -> None:
+    for at in (1, "1", "champion"):
+        assert client.version("delay", at).record.run == run.id
+    then = client.live_at("delay", "2013-05-01T12:00")
+    assert (then.version, then) == (1, client.live_at("delay", datetime(2013, 5, 1, 12, tzinfo=UTC)))
+    assert client.live_at("delay", "2012-05-01").version is None
+    with pytest.raises(hs.BadRequest, match="'soon' is no time"):
+        client.live_at("delay", "soon")
+    assert client.deprecate("delay", 1, on="2999-12-31", reason="old").deprecation is not None
+    assert client.restore("delay", 1).deprecation is None
+    for missing in (lambda: client.version("delay", 99), lambda: client.model("none")):
+        with pytest.raises(hs.NotFound) as caught:
+            missing()
+        assert "homeostat models" in caught.value.remedy
+
+
 def test_the_clock(client: hs.Client) -> None:
     later = datetime(2013, 1, 1, 1, tzinfo=UTC)
     assert client.set_clock(later) == later
@@ -234,6 +250,7 @@ def test_an_import_that_takes_long_may_be_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("homeostat.sdk.registry._LONG", 0.2)
+    (tmp_path / "MLmodel").write_text("flavors: {}")
     late = pytest.raises(
         hs.StoreUnavailable, match=r"in time\. It goes on at the server; .* the same version"
     )
@@ -246,6 +263,7 @@ def test_an_import_that_takes_long_may_be_asked_again(
 def test_a_disk_that_does_not_take_a_model_is_named(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "large.bin").write_bytes(bytes(2 << 20))
+    (tmp_path / "model" / "MLmodel").write_text("flavors: {}")
     answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2097152\r\n\r\n" + bytes(2 << 20)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with serving([answer]) as (url, asked), hs.Client(url) as client:

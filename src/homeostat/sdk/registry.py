@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from homeostat.domain.records import GateResult, ModelVersion
+from homeostat.domain.times import parse_time
 from homeostat.sdk.calls import Calls
 
 if TYPE_CHECKING:
@@ -47,17 +48,17 @@ class Registry(Calls):
 
         return self._get(f"/models/{quote(name)}", Model, {"limit": limit})
 
-    def version(self, name: str, at: str = "latest") -> VersionShown:
+    def version(self, name: str, at: str | int = "latest") -> VersionShown:
         """A version by its number, or the one that an alias points to."""
         from homeostat.app.registry.reading import VersionShown
 
-        return self._get(f"/models/{quote(name)}/versions/{quote(at)}", VersionShown)
+        return self._get(f"/models/{quote(name)}/versions/{quote(str(at))}", VersionShown)
 
-    def live_at(self, name: str, at: datetime, *, alias: str = "champion") -> Live:
-        """What an alias of a model pointed to at a time, and what its deployment served then."""
+    def live_at(self, name: str, at: datetime | str, *, alias: str = "champion") -> Live:
+        """What an alias of a model pointed to at a time (UTC unless it says), and what its deployment served then."""
         from homeostat.app.registry.reports import Live
 
-        return self._get(f"/models/{quote(name)}/live", Live, {"at": at.isoformat(), "alias": alias})
+        return self._get(f"/models/{quote(name)}/live", Live, {"at": _moment(at).isoformat(), "alias": alias})
 
     def compare(self, old: str, new: str) -> Compared:
         """What two versions differ in, such as ``model/churn@3`` and ``model/churn@champion``."""
@@ -86,7 +87,7 @@ class Registry(Calls):
         return self._get(f"/models/{quote(model)}/versions/{version}/approvals", Standing)
 
     def export(
-        self, model: str, folder: str | PathLike[str], at: str = "latest", *, layout: str = "mlflow"
+        self, model: str, folder: str | PathLike[str], at: str | int = "latest", *, layout: str = "mlflow"
     ) -> int:
         """Write the files of a version into a folder; they are in it once all have come.
 
@@ -108,7 +109,7 @@ class Registry(Calls):
         from homeostat.app.registry.trees import check_free, from_tar, place_by, write_tree
 
         check_free(Path(folder))
-        path = f"/models/{quote(model)}/versions/{quote(at)}/files"
+        path = f"/models/{quote(model)}/versions/{quote(str(at))}/files"
         with kept("the files", place_by(Path(folder))) as file, file:
             self._transport.send(
                 "GET", path, params={"layout": layout}, into=file, timeout=_LONG, repeatable=True
@@ -161,7 +162,7 @@ class Registry(Calls):
     def mark(
         self,
         model: str,
-        at: str = "",
+        at: str | int = "",
         *,
         tags: Mapping[str, str | None] | None = None,
         description: str | None = None,
@@ -170,13 +171,13 @@ class Registry(Calls):
         """Tag and describe a model, or one version of it; a tag of None is taken off."""
         from homeostat.app.registry.reading import ModelShown
 
-        body = {"version": at, "tags": dict(tags or {}), "description": description, "actor": actor}
+        body = {"version": str(at), "tags": dict(tags or {}), "description": description, "actor": actor}
         return self._post(f"/models/{quote(model)}/mark", body, ModelShown, repeatable=True)
 
     def sign(
         self,
         model: str,
-        at: str = "latest",
+        at: str | int = "latest",
         *,
         bundle: str,
         public: str,
@@ -199,25 +200,25 @@ class Registry(Calls):
         from homeostat.app.signatures import Signatures
 
         body = {"bundle": bundle, "public": public, "digest": digest, "actor": actor}
-        path = f"/models/{quote(model)}/versions/{quote(at)}/signatures"
+        path = f"/models/{quote(model)}/versions/{quote(str(at))}/signatures"
         return self._post(path, body, Signatures, repeatable=True)
 
-    def signatures(self, model: str, at: str = "latest") -> Signatures:
+    def signatures(self, model: str, at: str | int = "latest") -> Signatures:
         """Who signed a version, each signature verified now, and what the project asks for."""
         from homeostat.app.signatures import Signatures
 
-        return self._get(f"/models/{quote(model)}/versions/{quote(at)}/signatures", Signatures)
+        return self._get(f"/models/{quote(model)}/versions/{quote(str(at))}/signatures", Signatures)
 
-    def bundles(self, model: str, at: str = "latest") -> list[dict[str, str]]:
+    def bundles(self, model: str, at: str | int = "latest") -> list[dict[str, str]]:
         """The signatures of a version as they were sent: ``bundle`` and ``public``, to verify them oneself."""
-        return self._get(f"/models/{quote(model)}/versions/{quote(at)}/bundles", list[dict[str, str]])
+        return self._get(f"/models/{quote(model)}/versions/{quote(str(at))}/bundles", list[dict[str, str]])
 
     def deprecate(
         self,
         model: str,
-        at: str,
+        at: str | int,
         *,
-        on: datetime,
+        on: datetime | str,
         reason: str,
         use: str = "",
         actor: str = "user",
@@ -229,11 +230,11 @@ class Registry(Calls):
         """
         from homeostat.app.registry.reading import VersionShown
 
-        body = {"on": on, "reason": reason, "use": use, "actor": actor}
-        path = f"/models/{quote(model)}/versions/{quote(at)}/deprecate"
+        body = {"on": _moment(on), "reason": reason, "use": use, "actor": actor}
+        path = f"/models/{quote(model)}/versions/{quote(str(at))}/deprecate"
         return self._post(path, body, VersionShown, repeatable=True)
 
-    def restore(self, model: str, at: str, *, reason: str = "", actor: str = "user") -> VersionShown:
+    def restore(self, model: str, at: str | int, *, reason: str = "", actor: str = "user") -> VersionShown:
         """Take a deprecation back.
 
         Raises:
@@ -241,16 +242,20 @@ class Registry(Calls):
         """
         from homeostat.app.registry.reading import VersionShown
 
-        path = f"/models/{quote(model)}/versions/{quote(at)}/restore"
+        path = f"/models/{quote(model)}/versions/{quote(str(at))}/restore"
         return self._post(path, {"reason": reason, "actor": actor}, VersionShown)
 
-    def card(self, model: str, at: str = "latest") -> Card:
+    def card(self, model: str, at: str | int = "latest") -> Card:
         """The model card of a version: facts, and what is missing."""
         from homeostat.engine.registry.card import Card
 
-        return self._get(f"/models/{quote(model)}/versions/{quote(at)}/card", Card)
+        return self._get(f"/models/{quote(model)}/versions/{quote(str(at))}/card", Card)
 
-    def bill_of_materials(self, model: str, at: str = "latest") -> bytes:
+    def bill_of_materials(self, model: str, at: str | int = "latest") -> bytes:
         """The CycloneDX bill of materials of a version, as JSON."""
-        path = f"/models/{quote(model)}/versions/{quote(at)}/bom"
+        path = f"/models/{quote(model)}/versions/{quote(str(at))}/bom"
         return self._transport.send("GET", path, repeatable=True)
+
+
+def _moment(at: datetime | str) -> datetime:
+    return parse_time(at) if isinstance(at, str) else at

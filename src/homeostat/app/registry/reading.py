@@ -171,12 +171,15 @@ def show_versions(reads: Reads, found: Sequence[ModelVersion]) -> list[VersionSh
 
 def no_model(name: str) -> NotFound:
     """The error for a registered model that is not there."""
-    return NotFound(f"Registered Model with name={name} not found")
+    return NotFound(f"Registered Model with name={name} not found", remedy="homeostat models ls lists them")
 
 
 def no_version(name: str, number: int) -> NotFound:
     """The error for a version that is not there, or no longer."""
-    return NotFound(f"Model Version (name={name}, version={number}) not found")
+    return NotFound(
+        f"Model Version (name={name}, version={number}) not found",
+        remedy="homeostat models show lists a model's versions and aliases",
+    )
 
 
 def _these(keys: Sequence[tuple[str, int]]) -> Iterator[list[Where]]:

@@ -21,6 +21,7 @@ import tritonclient.http
 from sklearn.linear_model import LogisticRegression
 
 from homeostat.app.container import Container
+from homeostat.app.registry.deprecation import deprecate
 from homeostat.app.registry.directories import import_directory
 from homeostat.app.registry.trees import read_tree
 from homeostat.app.settings import Settings
@@ -251,12 +252,14 @@ def test_a_pyfunc_of_mlflow_is_served_from_the_registry_where_that_is_allowed(tm
     files = read_tree(tmp_path / "tariff")
     with Container(Settings(home=tmp_path / "home")) as container:
         import_directory(container, "tariff", files)
+        deprecate(container, "tariff", "1", on=container.clock.now(), reason="older prices")
     with pytest.raises(Unsafe, match="whoever made it decides what runs here") as refused:
         of_files(dict(files), Asked("tariff", "tariff"))
     assert "homeostat[mlflow]" in refused.value.remedy
     running = Served(tmp_path, "model/tariff@1", "--port", "0", "--allow-pickle")
     try:
         url = running.ready()
+        assert re.search(r"model/tariff@1 is deprecated from .*: older prices", running.said)
         answer = httpx.post(
             f"{url}/predict/tariff", json={"km": 4.0, "city": "X", "n": 1}, timeout=100
         ).json()

@@ -90,6 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     # Why a model cannot be served is told once, in words, and not by the plane with a traceback.
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s %(message)s")
+    logging.getLogger("homeostat.app.admission").setLevel(logging.WARNING)  # of a deprecated version
     watch_parent(options.parent)
     one_thread()
 

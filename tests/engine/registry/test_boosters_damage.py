@@ -16,6 +16,7 @@ import pytest
 import xgboost
 
 from homeostat.domain.errors import Unsafe
+from homeostat.engine.registry import flavors
 from homeostat.engine.registry.formats import graphs, lgbm, ubjson, xgb
 from tests.engine.registry.packing import X, Y, loaded, packed
 from tests.engine.registry.test_formats import linear_graph
@@ -213,6 +214,55 @@ def test_a_graph_that_names_other_files_is_refused(tmp_path: Path) -> None:
     weights.external_data.add(key="location", value=str(secret))
     with pytest.raises(Unsafe, match=rf"other files.*{secret}"):
         graphs.check(graph.SerializeToString())
+
+
+def test_weights_in_other_files_of_a_directory_are_read_from_there_alone() -> None:
+    """As ``mlflow.onnx.save_model`` writes them; a directory is all that is read, by the paths of its files."""
+    rows = np.ones((4, 3), np.float32)
+    graph = linear_graph()
+    expected = graphs.OnnxModel(graph.SerializeToString()).predict_proba(rows)
+    weights = graph.graph.initializer[0]
+    data = b"before" + weights.raw_data
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+
+    def restored(beside: dict[str, bytes], **places: object) -> Any:
+        del weights.external_data[:]
+        for key, value in places.items():
+            weights.external_data.add(key=key, value=str(value))
+        files = {
+            "MLmodel": b"flavors: {onnx: {data: m/model.onnx}}",
+            "m/model.onnx": graph.SerializeToString(),
+        }
+        return flavors.restore(files | beside, ())
+
+    here = {"m/a.data": data}
+    assert restored(here, location="a.data", offset=6).predict_proba(rows).tolist() == expected.tolist()
+    for beside, places, told in (
+        (here, {"location": "b.data"}, r"other files for its weights: b\.data"),
+        ({"a.data": data}, {"location": "../a.data", "offset": 6}, r"other files.*\.\./a\.data"),
+        (here, {"location": "a.data", "offset": 6, "length": len(data)}, "names bytes 6 to"),
+        (here, {"location": "a.data", "offset": -6}, "names bytes -6 to"),
+        (here, {"location": "a.data", "offset": "six"}, "does not say where"),
+        (here, {"location": "a.data", "offset": 7}, "is no"),
+        (here, {"offset": 6}, "other files for its weights: unnamed"),
+    ):
+        with pytest.raises(Unsafe, match=told):
+            restored(beside, **places)
+
+
+def test_a_graph_that_is_too_large_with_its_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = linear_graph()
+    weights = graph.graph.initializer[0]
+    data = weights.raw_data
+    weights.ClearField("raw_data")
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="a")
+    alone = graph.SerializeToString()
+    monkeypatch.setattr(graphs, "_LARGEST", len(alone) + len(data))
+    assert len(graphs.gathered(alone, {"a": data})) <= len(alone) + len(data)
+    with pytest.raises(Unsafe, match="more than"):
+        graphs.gathered(alone, {"a": data + b"x"})
 
 
 def test_a_graph_hides_nothing_in_inner_graphs_and_functions() -> None:

@@ -223,7 +223,11 @@ def _lightgbm(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequenc
 
 
 def _onnx(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
-    return graphs.OnnxModel(_file(files, said.get(_KEPT["onnx"])))
+    path = str(said.get(_KEPT["onnx"]))
+    data = _file(files, path)
+    folder = path[: path.rfind("/") + 1]
+    beside = {name.removeprefix(folder): files[name] for name in files if name.startswith(folder)}
+    return graphs.OnnxModel(graphs.gathered(data, beside))
 
 
 _READERS: Final[dict[str, Callable[[Mapping[str, bytes], dict[str, Any], Sequence[str]], Any]]] = {

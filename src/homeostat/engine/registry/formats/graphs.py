@@ -3,7 +3,8 @@
 A training function may give the graph itself (``onnx.ModelProto``), as the converters of scikit-learn, PyTorch and
 others make it. Its input is one table of all features, or one column for each by the feature's name; its output is the
 probability of class 1, or of both classes. The file must be whole: a graph can name other files for its weights, which
-whoever reads it would open, so these are refused, as are operators from outside ONNX.
+whoever reads it would open, so these are refused but for those of a directory of MLflow's own, as are operators from
+outside ONNX.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from homeostat.engine.registry.formats.trees import nodes_once, whole
 FILE: Final = "model.onnx"
 _PROTO: Final = "ModelProto"
 _ROUNDING: Final = 1e-5
+_LARGEST: Final = (1 << 31) - 1  # bytes of a message of Protocol Buffers
 _TREES: Final = "TreeEnsemble"
 _DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 _DTYPES: Final[dict[str, Any]] = {
@@ -171,6 +173,56 @@ def load(files: Mapping[str, bytes], trusted: Sequence[str]) -> OnnxModel:
     return OnnxModel(files[FILE])
 
 
+def gathered(data: bytes, beside: Mapping[str, bytes]) -> bytes:
+    """A graph with the weights in it that it keeps in other files of its folder, as MLflow writes large ones.
+
+    Args:
+        data: The graph's file.
+        beside: The files of its folder by path. What the graph names elsewhere is not looked for, but stays named.
+
+    Raises:
+        Unsafe: it is no graph, names bytes that a file has not, or is too large for one file.
+    """
+    onnx = need("onnx", "onnx", FILE)
+    model = _parsed(onnx, data)
+    left = _LARGEST - len(data)
+    for tensor in _outside(onnx, model):
+        place = _place(tensor)
+        if place not in beside:
+            continue
+        weights = _piece(beside[place], {entry.key: entry.value for entry in tensor.external_data})
+        left -= len(weights)
+        if left < 0:
+            raise Unsafe(
+                f"{FILE} and its weights have more than {_LARGEST:,} bytes",
+                remedy="Serve a class of your own that asks it, as in net.py:Net",
+            )
+        tensor.raw_data = weights
+        tensor.ClearField("external_data")
+        tensor.ClearField("data_location")
+    found: bytes = model.SerializeToString()
+    return found
+
+
+def _piece(file: bytes, said: Mapping[str, str]) -> bytes:
+    """The bytes of a tensor within a file."""
+    try:
+        start = int(said.get("offset", 0))
+        end = start + int(said.get("length", len(file) - start))
+    except ValueError as error:
+        raise damaged(FILE, f"does not say where its weights are: {error}") from error
+    if not 0 <= start <= end <= len(file):
+        raise damaged(FILE, f"names bytes {start} to {end} of {said['location']}, which has {len(file)}")
+    return file[start:end]
+
+
+def _parsed(onnx: Any, data: bytes) -> Any:
+    try:
+        return onnx.load_model_from_string(data)
+    except Exception as error:
+        raise damaged(FILE, f"is no ONNX file: {error}") from error
+
+
 def check(data: bytes) -> None:
     """Raise unless a graph is sound and keeps to its file.
 
@@ -178,16 +230,13 @@ def check(data: bytes) -> None:
         Unsafe: it is not, or does not.
     """
     onnx = need("onnx", "onnx", FILE)
-    try:
-        model = onnx.load_model_from_string(data)
-    except Exception as error:
-        raise damaged(FILE, f"is no ONNX file: {error}") from error
+    model = _parsed(onnx, data)
     # Before the checker, which would look for the files.
-    outside = sorted({part for graph in _graphs(onnx, model) for part in _outside(onnx, graph)})
+    outside = sorted({_place(tensor) for tensor in _outside(onnx, model)})
     if outside:
         raise Unsafe(
-            f"{FILE} names other files for its weights: {', '.join(map(str, outside))}",
-            remedy="Save it with its weights inside: onnx.save(model, path, save_as_external_data=False)",
+            f"{FILE} names other files for its weights: {', '.join(outside)}",
+            remedy="Save it with its weights inside: onnx.save(onnx.load('model.onnx'), 'whole.onnx')",
         )
     others = sorted({one.domain for one in _nodes(onnx, model)} - _DOMAINS - _local(model))
     if others:
@@ -275,20 +324,28 @@ def _nodes(onnx: Any, model: Any) -> Iterator[Any]:
         yield from function.node
 
 
-def _outside(onnx: Any, graph: Any) -> Iterator[str]:
-    """The files that a graph's tensors name."""
-    tensors = list(graph.initializer)
-    for sparse in graph.sparse_initializer:
-        tensors += [sparse.values, sparse.indices]
-    for node in graph.node:
-        for attribute in node.attribute:
-            tensors += [attribute.t, *attribute.tensors]
-            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-                tensors += [sparse.values, sparse.indices]
-    for tensor in tensors:
+def _outside(onnx: Any, model: Any) -> Iterator[Any]:
+    """The tensors of a model that are in other files."""
+    for tensor in _tensors(onnx, model):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data):
-            places = [entry.value for entry in tensor.external_data if entry.key == "location"]
-            yield places[0] if places else "unnamed"
+            yield tensor
+
+
+def _place(tensor: Any) -> str:
+    """The file in which a tensor is."""
+    return next((str(one.value) for one in tensor.external_data if one.key == "location"), "unnamed")
+
+
+def _tensors(onnx: Any, model: Any) -> Iterator[Any]:
+    for graph in _graphs(onnx, model):
+        yield from graph.initializer
+        for sparse in graph.sparse_initializer:
+            yield from (sparse.values, sparse.indices)
+    for node in _nodes(onnx, model):
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                yield from (sparse.values, sparse.indices)
 
 
 def _dtype(declared: Any) -> Any:

@@ -15,7 +15,7 @@ from homeostat.domain.contracts import Column, ColumnType
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import Unsafe
 from homeostat.engine.registry import pyfunc
-from homeostat.engine.registry.formats import graphs, lgbm, pickles, scikit, xgb
+from homeostat.engine.registry.formats import graphs, lgbm, lgbm_skops, pickles, scikit, xgb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,9 +216,11 @@ def _xgboost(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence
 
 
 def _lightgbm(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
-    path = said.get(_KEPT["lightgbm"])
-    if said.get("model_class", "lightgbm.basic.Booster") == "lightgbm.basic.Booster":
+    path, kind = said.get(_KEPT["lightgbm"]), said.get("model_class", "lightgbm.basic.Booster")
+    if kind == "lightgbm.basic.Booster":
         return lgbm.restore(_file(files, path))
+    if kind in lgbm_skops.ESTIMATORS and said.get("serialization_format") == _SKOPS:
+        return lgbm_skops.restore(_file(files, path), str(path))
     return _serialized(files, {"serialization_format": "cloudpickle"} | said, path, trusted)
 
 

@@ -29,7 +29,7 @@ from homeostat.engine.registry.formats.base import (
 from homeostat.engine.registry.formats.trees import LARGEST_CATEGORY, segments
 
 FILE: Final = "model.txt"
-_CLASSES: Final = (
+KINDS: Final = (
     "lightgbm.sklearn.LGBMClassifier",
     "lightgbm.sklearn.LGBMRegressor",
     "lightgbm.sklearn.LGBMRanker",
@@ -132,7 +132,7 @@ class LgbNumber(_Asked):
 
 def takes(model: Any) -> bool:
     """An estimator or a booster of LightGBM's own; a subclass may do anything."""
-    return isinstance(model, _Asked) or type_name(model) in _CLASSES
+    return isinstance(model, _Asked) or type_name(model) in KINDS
 
 
 def classifier(model: Any) -> Any:

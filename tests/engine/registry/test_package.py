@@ -234,7 +234,10 @@ def test_an_estimator_that_saw_one_class_still_answers_about_class_one() -> None
 
 
 def test_a_class_of_the_project_s_own_file_has_no_lasting_name() -> None:
-    assert allow(["parts.Cut", "numpy.x"]).endswith("trusted=['parts.Cut', 'numpy.x'])")
-    told = allow(["builtins.print", f"{PROJECT_MODULE}0a1b.Cut"])
+    assert allow(["parts.Cut", "numpy.x"], []).endswith("trusted=['parts.Cut', 'numpy.x'])")
+    assert allow(["numpy.x"], ["parts.Cut"]).endswith(
+        "trusted=['parts.Cut', 'numpy.x'])"
+    )  # as it is to stand there
+    told = allow(["builtins.print", f"{PROJECT_MODULE}0a1b.Cut"], ["steps.Odd"])
     assert told.startswith("Define Cut in a module beside the project's file")
-    assert 'trusted=["parts.Cut"]' in told
+    assert "trusted=['steps.Odd', 'parts.Cut']" in told

@@ -67,8 +67,8 @@ def need(module: str, extra: str, what: str) -> Any:
         ) from error
 
 
-def allow(names: Sequence[str]) -> str:
-    """How to allow what a model file holds: by name, and a class of the project's own file by moving it first.
+def allow(names: Sequence[str], trusted: Sequence[str]) -> str:
+    """How to allow what a model file holds beside ``trusted``: by name; a class of the project's own file after a move.
 
     That file is loaded under a name that changes with its content, so its classes have none that lasts.
     """
@@ -77,9 +77,9 @@ def allow(names: Sequence[str]) -> str:
         moved = own[0].rpartition(".")[2]
         return (
             f"Define {moved} in a module beside the project's file, as in parts.py, and import it from there; "
-            f'then allow it: hs.Model(…, trusted=["parts.{moved}"])'
+            f"then allow it: hs.Model(…, trusted={[*trusted, f'parts.{moved}']!r})"
         )
-    return f"If you know the code, allow it: hs.Model(…, trusted={list(names)!r})"
+    return f"If you know the code, allow it: hs.Model(…, trusted={[*trusted, *names]!r})"
 
 
 def type_name(value: Any) -> str:

@@ -124,14 +124,14 @@ def check(data: bytes, trusted: Sequence[str], file: str = FILE) -> Scan:
         raise Unsafe(
             f"{file} is a pickle, which runs code when it is read, and nobody allowed it; {_told(found.names)}",
             remedy="Keep the model in another format; or, if you know where it comes from, allow it: "
-            f"hs.Model(…, trusted={names!r})"
+            f"hs.Model(…, trusted={[*trusted, *names]!r})"
             + ("" if names == [digest] else f", or this one file: trusted={[digest]!r}"),
             names=names,
         )
     if digest not in trusted and wrong:
         raise Unsafe(
             f"{file} is a pickle that names or calls {', '.join(wrong)}, which nobody allowed",
-            remedy=allow(names),
+            remedy=allow([name for name in names if name != ALLOWED], trusted),
             names=names,
         )
     told = verdict(found, file)

@@ -99,7 +99,7 @@ def allowed(data: bytes, trusted: Sequence[str]) -> list[str]:
     if wrong:
         raise Unsafe(
             f"{FILE} holds {', '.join(wrong)}, which nobody allowed",
-            remedy=allow(wrong),
+            remedy=allow(wrong, trusted),
             names=wrong,
         )
     return found

@@ -104,7 +104,7 @@ def _allowed(kind: str, trusted: Sequence[str]) -> None:
     if kind not in trusted:
         raise Unsafe(
             f"{FILE} is the state of {kind}, which nobody allowed",
-            remedy=allow([kind]),
+            remedy=allow([kind], trusted),
             names=[kind],
         )
 

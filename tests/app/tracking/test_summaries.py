@@ -87,9 +87,13 @@ def test_the_beginning_of_an_id(container: Container) -> None:
     begin(container, "aaaa2")
     with pytest.raises(Conflict, match="several"):
         summary(container, "aaaa")
-    for id in ("aaa", "bbbb", "aaaa3"):
+    for id in ("bbbb", "aaaa3"):
         with pytest.raises(NotFound):
             summary(container, id)
+    with pytest.raises(NotFound, match="4 characters at least"):
+        summary(container, "aaa")
+    begin(container, "abc")
+    assert summary(container, "abc").id == "abc"
 
 
 def test_finding_over_experiments_and_pages(container: Container) -> None:

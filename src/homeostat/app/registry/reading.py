@@ -178,7 +178,7 @@ def no_version(name: str, number: int) -> NotFound:
     """The error for a version that is not there, or no longer."""
     return NotFound(
         f"Model Version (name={name}, version={number}) not found",
-        remedy="homeostat models show lists a model's versions and aliases",
+        remedy=f"homeostat models show {name} lists its versions and aliases",
     )
 
 

@@ -234,7 +234,13 @@ def experiments_named(container: Container, given: Sequence[str]) -> dict[int, s
 
 def _by_beginning(container: Container, id: str) -> Run:
     if len(id) < _SHORTEST:
-        return run(container, id)
+        exact = container.store.get(Run, id)
+        if exact is None:
+            raise NotFound(
+                f"no run has the id {id!r}",
+                remedy=f"Give the whole of it, or its beginning of {_SHORTEST} characters at least",
+            )
+        return exact
     found = container.store.find(Run, ("id", ">=", id), ("id", "<", id + "\x7f"), limit=2)
     if not found:
         return run(container, id)

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from homeostat.app import traffic
+from homeostat.app.answers import unit_of
 from homeostat.app.apply import apply
 from homeostat.app.business import business_windows
 from homeostat.app.code import find_model
@@ -43,7 +44,7 @@ ORDERS = """class Order(hs.Contract):
 orders = hs.Dataset("orders", key="order", time="at", contract=Order)
 
 churn = hs.Model("""
-MORE = """business=[hs.BusinessMetric(orders, "spent")],
+MORE = """business=[hs.BusinessMetric(orders, "spent", empty=0.0)],
     data_quality=hs.DataQuality(duplicates=0.5, volume=0.5),
     retrain=hs.when(hs.drift(of=["asked__usage"], threshold=0.2, window="7d")),"""
 
@@ -128,14 +129,15 @@ def test_a_smaller_sample_is_part_of_a_larger(busy: Container, monkeypatch: pyte
 
 
 def test_a_quiet_day_is_not_starved_by_a_busy_one(busy: Container) -> None:
-    log = Traffic(busy, "churn", since=busy.clock.now() - timedelta(days=7))
+    log = Traffic(busy, "churn")
     assert [log.asked(within(busy, days)).one_in for days in (1, 7)] == [2, 8]
 
 
 def test_queries_are_in_a_sample_whole_and_what_has_none_by_itself(busy: Container) -> None:
     """By the column of a ranking's query, here the customer."""
     task = Ranking(label="clicked", source=Dataset("pages", key="id", contract=Page), query="key")
-    rows = Traffic(busy, "churn", task=task).asked(pl.col("key") != "bot").rows
+    log = Traffic(busy, "churn", pl.col("key") != "bot")
+    rows = log.asked(unit=unit_of(task, log.columns)).rows
     sizes = rows.group_by("key").len()
     whole = read(busy, log_of("churn")).group_by("key").len().collect()
     assert 0 < sizes.height < whole.height / 2
@@ -163,14 +165,35 @@ def test_monitors_and_alerts_say_that_they_judge_a_sample(busy: Container) -> No
     assert "one in 8 of those asked" in alert.summary
 
 
-def test_what_answers_are_worth_is_not_changed_by_a_sample(busy: Container) -> None:
+def test_what_answers_are_worth_counts_all_of_them(busy: Container) -> None:
     log = Traffic(busy, "churn")
     (found,) = business_windows(busy, find_model(busy, "churn"), log, busy.clock.now())
     (worth,) = found.detail["versions"]
     bought = sum(DAYS.values()) - HEAVY
-    assert found.detail["one_in"] == 8
-    assert worth["mean"] == 1.0
-    assert worth["total"] == pytest.approx(bought, rel=0.15), "a sample of customers, times as many"
+    assert (worth["requests"], worth["valued"], worth["total"]) == (sum(DAYS.values()) + 50, bought, bought)
+    share = bought / worth["requests"]
+    assert worth["mean"] == pytest.approx(share)
+    error = 1.959964 * (share * (1 - share) / worth["requests"]) ** 0.5
+    assert (worth["low"], worth["high"]) == pytest.approx((share - error, share + error), abs=1e-5)
+
+
+def test_few_labels_are_all_judged(busy: Container) -> None:
+    """Of which too few would be in a sample of requests to judge by."""
+    known = [f"6-{place:06d}" for place in range(0, 30_000, 300)]
+    labels = pl.LazyFrame({"prediction_id": known})
+    rows, one_in = Traffic(busy, "churn").asked(
+        meeting=[("prediction_id", labels), ("key", pl.LazyFrame({"key": ["?"]}))]
+    )
+    assert (sorted(rows["prediction_id"]), one_in) == (known, 1)
+
+
+def test_labels_are_counted_as_of_their_own_sample(busy: Container) -> None:
+    """The bot has none, and is most of what was asked six days ago."""
+    found = assess(busy, "churn")
+    labelled = sum(DAYS.values()) + 50 - HEAVY
+    assert found.one_in == 8
+    assert found.labelled * found.one_in == pytest.approx(labelled, rel=0.05)
+    assert (found.labelled + found.unlabelled) * found.one_in == pytest.approx(labelled + HEAVY, rel=0.05)
 
 
 def test_the_strangest_of_all_requests_is_found(busy: Container) -> None:

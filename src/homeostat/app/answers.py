@@ -51,6 +51,16 @@ def coded(task: Task) -> pl.Expr:
     return pl.when(number.is_finite()).then(number) if task.type == "regression" else number
 
 
+def unit_of(task: Task | None, logged: Collection[str]) -> pl.Expr | None:
+    """What rows of the prediction log cannot be judged apart by; None where each can.
+
+    Args:
+        task: The model's; None: it is not known.
+        logged: The columns of the log.
+    """
+    return column_of(logged, task.query) if isinstance(task, Ranking) else None
+
+
 def sent_label(task: Task, column: str) -> pl.Expr:
     """Numbers that came by prediction id, as labels; null where one is none: the outcome of an A/B test may be any."""
     found = pl.col(column).cast(pl.Float64)

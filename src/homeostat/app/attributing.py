@@ -174,7 +174,7 @@ def importances(
         )
     since = container.clock.now() - parse_duration(window)
     own = pl.col("version") == alias.version, pl.col("score").is_not_null(), pl.col("error").is_null()
-    rows = _spread(Traffic(container, name, since=since).asked(*own).rows, _ROWS)
+    rows = _spread(Traffic(container, name, pl.col("at") > since, *own).asked().rows, _ROWS)
     if not rows.height:
         raise NotFound(
             f"nothing was asked of model/{name}@{alias.version} in {window}", remedy="Give a longer --window"
@@ -281,8 +281,8 @@ def _background(
         return kept, f"{kept.height} training rows"
     own = pl.col("version") == version, pl.col("score").is_not_null(), pl.col("error").is_null()
     names = [column.name for column in package.signature.features]
-    log = Traffic(container, deployment, columns=["prediction_id", "version", "score", "error", *names])
-    found = _spread(log.asked(*own, columns=names).rows, _BACKGROUND)
+    log = Traffic(container, deployment, *own, columns=["prediction_id", *names])
+    found = _spread(log.asked(columns=names).rows, _BACKGROUND)
     if found.height < 2:
         raise Conflict(
             f"there is nothing to compare with: version {version} answered {found.height} requests",

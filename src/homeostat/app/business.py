@@ -10,7 +10,7 @@ import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.reading import read
-from homeostat.app.traffic import Asked, Traffic
+from homeostat.app.traffic import Traffic
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.business import PREDICTION, BusinessMetric
 from homeostat.domain.durations import parse_duration
@@ -36,24 +36,22 @@ def business_windows(container: Container, model: Model, log: Traffic, now: date
         rows = read(container, one.source.name)
         on = PREDICTION if PREDICTION in rows.collect_schema().names() else "key"
         own = pl.col("at") > since, pl.col("score").is_not_null(), pl.col("error").is_null()
-        # With all requests of its key, for a row of a key belongs to one of them.
-        asked = log.asked(*own, unit=pl.col(on), columns=_ASKED)
-        found = [_of_all(each, asked) for each in worth(_valued(model, one, rows, on, asked.rows), one.empty)]
+        # All requests of a key together, for a row of a key belongs to one of them.
+        parts = log.parts(*own, by=pl.col(on), columns=_ASKED)
+        found = worth((_valued(model, one, rows, on, since, asked) for asked in parts), one.empty)
         first = next((each for each in found if each.arm == "champion"), None)
-        out += asked.told(
-            [
-                Window(
-                    deployment=model.name,
-                    monitor=f"{PREFIX}{one.name}",
-                    start=since,
-                    end=now,
-                    rows=asked.rows.height,
-                    value=first.mean if first else None,
-                    threshold=None,
-                    breached=False,
-                    detail={"versions": msgspec.to_builtins(found)},
-                )
-            ]
+        out.append(
+            Window(
+                deployment=model.name,
+                monitor=f"{PREFIX}{one.name}",
+                start=since,
+                end=now,
+                rows=sum(each.requests for each in found),
+                value=first.mean if first else None,
+                threshold=None,
+                breached=False,
+                detail={"versions": msgspec.to_builtins(found)},
+            )
         )
     return out
 
@@ -73,14 +71,13 @@ def standing(container: Container) -> list[dict[str, Any]]:
     return out
 
 
-def _of_all(found: Worth, asked: Asked) -> Worth:
-    """What a sample says of all requests: its means are theirs, its counts and sums a part of theirs."""
-    counted = {name: getattr(found, name) * asked.one_in for name in ("requests", "valued", "total")}
-    return msgspec.structs.replace(found, **counted)
-
-
 def _valued(
-    model: Model, one: BusinessMetric, rows: pl.LazyFrame, on: str, asked: pl.DataFrame
+    model: Model,
+    one: BusinessMetric,
+    rows: pl.LazyFrame,
+    on: str,
+    since: datetime,
+    asked: pl.DataFrame,
 ) -> pl.DataFrame:
     """Requests with ``version``, ``arm`` and the sum of the values that came for each.
 
@@ -89,6 +86,7 @@ def _valued(
         one: The metric.
         rows: Of its source.
         on: The column of the log that those meet requests by.
+        since: What came before it is of no request.
         asked: The requests.
     """
     if not asked.height:
@@ -98,13 +96,15 @@ def _valued(
     came = (pl.col(time) if time else pl.lit(None)).cast(pl.Datetime("us", "UTC")).alias("came")
     keys = [PREDICTION] if on == PREDICTION else list(model.task.request.keys)
     meets = pl.concat_str(pl.col(keys).cast(pl.String), separator="|").alias(on)
-    wanted = rows.select(meets, value, came).filter(pl.col("value").is_finite())
-    told = wanted.join(asked.lazy().select(on).unique(), on=on, how="semi").collect(engine="streaming")
+    recent = pl.col("came").is_null() | (pl.col("came") > since)
+    wanted = rows.select(meets, value, came).filter(pl.col("value").is_finite(), recent)
+    asking = asked.lazy().select(on).unique()
+    told = wanted.join(asking, on=on, how="semi", maintain_order="left").collect(engine="streaming")
     # A row that says when it was is of the newest request before it, one that does not of the newest.
     newest = asked.select(on, "at", of=PREDICTION).sort("at", maintain_order=True)
     met = (
         told.with_columns(pl.col("came").fill_null(asked["at"].max()))
-        .sort("came")
+        .sort("came", maintain_order=True)
         .join_asof(newest, left_on="came", right_on="at", by=on, strategy="backward", check_sortedness=False)
     )
     sums = met.drop_nulls("of").group_by(pl.col("of").alias(PREDICTION)).agg(pl.col("value").sum())

@@ -206,9 +206,8 @@ def _label(container: Container, model: Model, row: dict[str, Any]) -> Any:
     sent = given(container, model.name, pl.DataFrame({"prediction_id": [row["prediction_id"]]}))
     known = sent.select(sent_label(task, "label")).to_series().drop_nulls()
     if known.len():
-        truth = any(
-            column.name == task.label and column.type == "boolean" for column in task.source.columns or ()
-        )
+        columns = task.source.columns or declared_columns(find_dataset(container, task.source.name)) or ()
+        truth = any(column.name == task.label and column.type == "boolean" for column in columns)
         return task.classes[int(known[0])] if task.classes else bool(known[0]) if truth else known[0]
     text = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|")
     rows = read(container, task.source.name).filter(text == row["key"]).select(task.label, SEQ).collect()

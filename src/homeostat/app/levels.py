@@ -25,7 +25,7 @@ SPAN: Final = timedelta(days=1)
 def service_windows(model: Model, log: Traffic, now: datetime) -> list[Window]:
     """Availability and latency over the last day."""
     assert model.slo is not None
-    asked = log.asked(pl.col("at") > now - SPAN)
+    asked = log.asked(pl.col("at") > now - SPAN, columns=["status", "latency_us", "error"])
     found = service(asked.rows)
     out = []
     for monitor, value, threshold, worse in (

@@ -56,10 +56,11 @@ def to_review(container: Container, name: str, *, window: str = "7d", limit: int
         )
     against = Reference.read(msgspec.json.decode(container.blobs.get(version.manifest["files"][REFERENCE])))
     since = container.clock.now() - parse_duration(window)
-    log = Traffic(container, name, since=since)
+    own = pl.col("version") == version.version, pl.col("score").is_not_null()
+    log = Traffic(container, name, pl.col("at") > since, *own)
     names = [one for one in against.features if one in log.columns and one != SCORE]
     found: list[Reviewed] = []
-    for part in log.parts(pl.col("version") == version.version, pl.col("score").is_not_null()):
+    for part in log.parts():
         for one in outliers(against, part.select(names), limit):
             row = part.row(one.row, named=True)
             found.append(

@@ -9,22 +9,31 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import polars as pl
 
-from homeostat.app.answers import Array, coded, column_of, losses, predictions, sent_label, together
+from homeostat.app.answers import (
+    Array,
+    coded,
+    column_of,
+    losses,
+    predictions,
+    sent_label,
+    together,
+    unit_of,
+)
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.estimating import estimate_windows, estimates
 from homeostat.app.inputs import inputs
 from homeostat.app.levels import judged
-from homeostat.app.outcomes import CAME_AT, given, log_of, met
+from homeostat.app.outcomes import CAME_AT, given, labels_of, log_of, met
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_version
-from homeostat.app.traffic import Traffic
+from homeostat.app.traffic import Traffic, told_of
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Forecast, Model, Ranking, Regression, WorstSlice
@@ -45,38 +54,69 @@ _MOST: Final = 20_000  # rows that slices are looked for in: the newest
 _MOST_VALUES: Final = 20
 
 
+class Judged(NamedTuple):
+    """Requests with the labels that have come (``join_labels``).
+
+    Args:
+        log: The requests as the log has them, or a sample.
+        asked: The same, with labels.
+        one_in: How many requests each of those stands for.
+        labelled: What is judged: of a sample another one, for labels may be few.
+        labelled_one_in: How many requests each of those stands for.
+    """
+
+    log: pl.DataFrame
+    asked: pl.DataFrame
+    one_in: int
+    labelled: pl.DataFrame
+    labelled_one_in: int
+
+
+def with_labels(container: Container, model: Model, log: Traffic, *which: pl.Expr) -> Judged:
+    """Requests that ``which`` hold for, with the labels that have come."""
+    unit = unit_of(model.task, log.columns)
+    rows, one_in = log.asked(*which, unit=unit)
+    joined = join_labels(container, model, rows)
+    if one_in == 1:
+        return Judged(rows, joined, 1, joined, 1)
+    labels = [("key", read(container, model.task.source.name).select(_key(model)))]
+    if container.store.get(Dataset, labels_of(model.name)) is not None:
+        labels.append(("prediction_id", read(container, labels_of(model.name))))
+    labelled, of = log.asked(*which, unit=unit, meeting=labels)
+    return Judged(rows, joined, one_in, join_labels(container, model, labelled), of)
+
+
 def quality_windows(container: Container, model: Model, log: Traffic, now: datetime) -> list[Window]:
     """Quality on the requests of the window whose labels have come."""
     assert model.slo is not None
     span = parse_duration(model.slo.window)
-    asked = log.asked(pl.col("at") > now - span, pl.col("score").is_not_null())
+    rows = with_labels(container, model, log, pl.col("at") > now - span, pl.col("score").is_not_null())
     task, known = model.task, measures_of(container, model)
-    joined = join_labels(container, model, asked.rows)
-    found = _quality(model, joined, known, now)
+    found = _quality(model, rows, known, now)
     wanted = dict.fromkeys((*task.names[:2], *model.slo.quality))
 
     def window(monitor: str, found: Quality) -> Window:
         value, bound, worse = found.metrics.get(monitor), model.slo.bound(monitor), -known.sign(monitor)  # type: ignore[union-attr] # asserted
         return judged(model, monitor, (now - span, now), found.labelled, value, bound, worse, found)
 
-    expected = estimates(container, model, joined)
+    expected = estimates(container, model, rows.asked)
     found = msgspec.structs.replace(found, estimates=expected)
     out = [window(monitor, found) for monitor in wanted]
     if broken := [one.monitor for one in out if one.breached]:
         # Whether it may be chance, and where it comes from.
-        intervals = _intervals(model, _labelled(model, joined), known, found, broken)
+        intervals = _intervals(model, _labelled(model, rows.labelled), known, found, broken)
         suspected = msgspec.structs.replace(
-            found, intervals=intervals, worst=_worst(container, model, joined)
+            found, intervals=intervals, worst=_worst(container, model, rows.labelled)
         )
         out = [window(one.monitor, suspected) if one.breached else one for one in out]
-    out += estimate_windows(model, expected, now - span, now)
-    if model.fairness is not None and joined.height:
-        fair = _fairness(model, joined)
+    whole = estimate_windows(model, expected, now - span, now)
+    if model.fairness is not None and rows.asked.height:
+        fair = _fairness(model, rows.asked)
         bound = model.slo.fairness
-        one = judged(model, FAIRNESS, (now - span, now), joined.height, fair.largest, bound, 1.0, fair)
+        one = judged(model, FAIRNESS, (now - span, now), rows.asked.height, fair.largest, bound, 1.0, fair)
         beyond_chance = bound is not None and fair.surely > bound
-        out.append(msgspec.structs.replace(one, breached=one.breached and beyond_chance))
-    return asked.told(out)
+        whole.append(msgspec.structs.replace(one, breached=one.breached and beyond_chance))
+    return out + told_of(whole, rows.one_in)
 
 
 def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
@@ -92,36 +132,36 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
         )
     model = find_model(container, name)
     now, span = container.clock.now(), parse_duration(window)
-    log = Traffic(container, name, since=now - 2 * span, task=model.task)
-    asked = log.asked(pl.col("at") > now - span)
-    found = assess_rows(container, model, join_labels(container, model, asked.rows), now)
-    return msgspec.structs.replace(
-        found, one_in=asked.one_in, inputs=inputs(container, model, log, now, span)
-    )
+    log = Traffic(container, name, pl.col("at") > now - 2 * span)
+    rows = with_labels(container, model, log, pl.col("at") > now - span)
+    found = assess_rows(container, model, rows, now)
+    return msgspec.structs.replace(found, inputs=inputs(container, model, log, now, span))
 
 
-def assess_rows(container: Container, model: Model, joined: pl.DataFrame, now: datetime) -> Quality:
+def assess_rows(container: Container, model: Model, judged: Judged, now: datetime) -> Quality:
     """All that is known of a model's quality on some rows of its log, but of the data that it was asked with.
 
     Args:
         container: The ports.
         model: The declaration.
-        joined: The rows, with the labels that have come (``join_labels``).
+        judged: The rows.
         now: Until when labels could come.
     """
     task, known = model.task, measures_of(container, model)
-    found = _quality(model, joined, known, now)
-    rows = _labelled(model, joined)
+    found = _quality(model, judged, known, now)
+    rows = _labelled(model, judged.labelled)
     y, p = rows[task.label].cast(pl.Float64).to_numpy(), predictions(task, rows)
     classes = "calibration_error" in task.names
     return msgspec.structs.replace(
         found,
         intervals=_intervals(model, rows, known, found, found.metrics),
-        worst=_worst(container, model, joined),
+        worst=_worst(container, model, judged.labelled),
         reliability=_reliability(y, p) if classes else [],
         groups=found.groups | _groups(model, rows, known, _declared(model)),
-        estimates=estimates(container, model, joined),
-        fairness=_fairness(model, joined) if model.fairness is not None and joined.height else None,
+        estimates=estimates(container, model, judged.asked),
+        fairness=_fairness(model, judged.asked)
+        if model.fairness is not None and judged.asked.height
+        else None,
     )
 
 
@@ -135,10 +175,9 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
     labels = read(container, task.source.name)
     if task.source.time and log.height:
         labels = labels.filter(pl.col(task.source.time) >= log["time"].min())
-    key = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|").alias("key")
     came = pl.col(task.source.time) if task.source.time else pl.lit(None)
     told = labels.select(
-        key, coded(task).alias(task.label), came.cast(pl.Datetime("us", "UTC")).alias(CAME_AT), SEQ
+        _key(model), coded(task).alias(task.label), came.cast(pl.Datetime("us", "UTC")).alias(CAME_AT), SEQ
     )
     answers = met(container, task.source.name, told, log, on="key", keep="last")
     sent = given(container, model.name, log)
@@ -154,8 +193,13 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
     )
 
 
-def _quality(model: Model, joined: pl.DataFrame, known: Measures, now: datetime) -> Quality:
-    task = model.task
+def _key(model: Model) -> pl.Expr:
+    """The key of the request that a row of the label's dataset is about."""
+    return pl.concat_str(pl.col(model.task.request.keys).cast(pl.String), separator="|").alias("key")
+
+
+def _quality(model: Model, judged: Judged, known: Measures, now: datetime) -> Quality:
+    task, joined = model.task, judged.labelled
     found = quality(
         joined,
         task.label,
@@ -166,12 +210,18 @@ def _quality(model: Model, joined: pl.DataFrame, known: Measures, now: datetime)
         quantile=_quantile(model),
     )
     rows = _labelled(model, joined)
+    unlabelled = found.unlabelled
+    if judged.one_in > 1:
+        answered = len(judged.asked) - judged.asked["score"].null_count()
+        unlabelled = max(answered * judged.one_in // judged.labelled_one_in - found.labelled, 0)
     ahead = [task.horizon] if isinstance(task, Forecast) and task.horizon else []
     return msgspec.structs.replace(
         found,
         intervals=found.intervals | _by_query(model, rows, known),
         groups=_groups(model, rows, known, ahead),
-        delays=_delays(model, joined, now),
+        delays=_delays(model, judged.asked, now),
+        unlabelled=unlabelled,
+        one_in=judged.labelled_one_in,
     )
 
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from homeostat.app.answers import Array, losses, predictions, together
+from homeostat.app.answers import Array, losses, predictions, together, unit_of
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.deployments import set_arms
@@ -143,7 +143,8 @@ def agreement(container: Container, deployment: str, version: int = 0) -> Agreem
     shown = pl.col("shadow_version") == version, pl.col("arm").is_in(["champion", "variant"])
     model = _declared(container, found)
     task = model.task if model is not None else None
-    rows, one_in = Traffic(container, deployment, task=task).asked(*shown, pl.col("error").is_null())
+    log = Traffic(container, deployment, *shown, pl.col("error").is_null())
+    rows, one_in = log.asked(unit=unit_of(task, log.columns))
     if not rows.height:
         raise NotFound(
             f"model/{deployment}@{version} was shown no request yet",

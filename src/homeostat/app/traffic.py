@@ -8,19 +8,16 @@ is part of a larger. Shares, means and quantiles of it stand for all; its counts
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from functools import cached_property
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 import polars as pl
 
-from homeostat.app.answers import column_of
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.reading import find_dataset, read
 from homeostat.domain.contracts import SEQ
-from homeostat.domain.declarations import Ranking, Task
 from homeostat.domain.records import Window
 
 MOST: Final = 500_000
@@ -35,9 +32,14 @@ class Asked(NamedTuple):
 
     def told(self, windows: Sequence[Window]) -> list[Window]:
         """Windows of what was judged, which say where that is a sample."""
-        if self.one_in == 1:
-            return list(windows)
-        return [msgspec.structs.replace(one, detail=one.detail | {"one_in": self.one_in}) for one in windows]
+        return told_of(windows, self.one_in)
+
+
+def told_of(windows: Sequence[Window], one_in: int) -> list[Window]:
+    """Windows of what was judged, of which each row stands for ``one_in``."""
+    if one_in == 1:
+        return list(windows)
+    return [msgspec.structs.replace(one, detail=one.detail | {"one_in": one_in}) for one in windows]
 
 
 def of_those_asked(one_in: int) -> str:
@@ -46,13 +48,12 @@ def of_those_asked(one_in: int) -> str:
 
 
 class Traffic:
-    """The log of a deployment, for those who look at several times of it.
+    """The log of a deployment, for those who look at several parts of it.
 
     Args:
         container: The ports.
         deployment: Whose log.
-        since: Rows after it are looked at; None: all.
-        task: What is judged, where that is known: a sample of a ranking has queries whole.
+        which: What holds for all rows that are looked at.
         columns: Those that are wanted, with the ids; all when empty.
 
     Raises:
@@ -60,89 +61,99 @@ class Traffic:
     """
 
     def __init__(
-        self,
-        container: Container,
-        deployment: str,
-        *,
-        since: datetime | None = None,
-        task: Task | None = None,
-        columns: Sequence[str] = (),
+        self, container: Container, deployment: str, *which: pl.Expr, columns: Sequence[str] = ()
     ) -> None:
         name = log_of(deployment)
-        rows = read(container, name)
-        within = rows if since is None else rows.filter(pl.col("at") > since)
-        self._rows = within.select(columns) if columns else within
+        rows = read(container, name).filter(*which)
+        self._rows = rows.select(columns) if columns else rows
         self._large = find_dataset(container, name).rows > MOST
-        self._task = task
 
     @cached_property
     def columns(self) -> list[str]:
-        """Those that the log has."""
-        return self._rows.collect_schema().names() if self._held is None else self._held.columns
+        """Those that there are."""
+        return self._rows.collect_schema().names()
 
-    def asked(self, *which: pl.Expr, unit: pl.Expr | None = None, columns: Sequence[str] = ()) -> Asked:
+    def asked(
+        self,
+        *which: pl.Expr,
+        unit: pl.Expr | None = None,
+        columns: Sequence[str] = (),
+        meeting: Sequence[tuple[str, pl.LazyFrame]] = (),
+    ) -> Asked:
         """Rows of the log, or a sample of them.
 
         Args:
             which: What holds for the rows that are wanted.
-            unit: What a sample has whole or not at all, where that is not what the task judges together; rows that
-                have none are drawn by themselves.
+            unit: What a sample has whole or not at all; None, or null: a row by itself.
+            columns: Those that are wanted; all when empty.
+            meeting: Columns with frames that have them: only rows are wanted that meet a row of one of these.
+        """
+        found = self._which(*which)
+        if meeting:
+            found = _met(found, meeting)
+        one_in = _one_in(_height(found)) if self._held is None else 1
+        if one_in > 1:
+            by = _ID if unit is None else pl.coalesce(unit.cast(pl.String), _ID)
+            found = found.filter(by.hash() % one_in == 0)
+        return Asked((found.select(columns) if columns else found).collect(engine=self._engine), one_in)
+
+    def parts(
+        self, *which: pl.Expr, by: pl.Expr = _ID, columns: Sequence[str] = ()
+    ) -> Iterator[pl.DataFrame]:
+        """All such rows, about as many at a time as a look can hold.
+
+        Args:
+            which: What holds for them.
+            by: Of which all rows with one value are in one part.
             columns: Those that are wanted; all when empty.
         """
-        if self._held is not None:
-            rows = self._held.filter(*which) if which else self._held
-            return Asked(rows.select(columns) if columns else rows)
-        found = self._rows.filter(*which)
-        one_in = _one_in(self.count(*which))
-        if one_in > 1:
-            found = found.filter(_drawn(self._together() if unit is None else unit, one_in))
-        return Asked((found.select(columns) if columns else found).collect(engine="streaming"), one_in)
-
-    def parts(self, *which: pl.Expr) -> Iterator[pl.DataFrame]:
-        """All such rows, as many at a time as a look can hold."""
-        if self._held is not None:
-            yield self._held.filter(*which)
-            return
-        one_in = _one_in(self.count(*which))
-        for part in range(one_in):
-            yield self._rows.filter(*which, _ID.hash() % one_in == part).collect(engine="streaming")
+        found = self._which(*which)
+        many = _one_in(_height(found)) if self._held is None else 1
+        for part in range(many):
+            rows = found.filter(by.hash() % many == part) if many > 1 else found
+            yield (rows.select(columns) if columns else rows).collect(engine=self._engine)
 
     def count(self, *which: pl.Expr) -> int:
         """How many rows there are, all of them."""
-        if self._held is not None:
-            return self._held.filter(*which).height
-        return int(self._rows.filter(*which).select(pl.len()).collect(engine="streaming").item())
+        return _height(self._which(*which))
 
     def distinct(self, columns: Sequence[str], *which: pl.Expr) -> int:
-        """How many rows differ in ``columns``, of many about: those are counted whose contents are drawn."""
-        if self._held is not None:
-            return self._held.filter(*which).select(columns).n_unique()
-        contents = pl.struct(columns).hash()
-        one_in = _one_in(self.count(*which))
-        of = (
-            self._rows.filter(*which)
-            .select(contents.alias("content"))
-            .filter(pl.col("content") % one_in == 0)
-        )
-        return int(of.select(pl.col("content").n_unique()).collect(engine="streaming").item()) * one_in
+        """How many rows differ in ``columns``, all of them."""
+        contents = self._which(*which).select(pl.struct(columns).hash().n_unique())
+        return int(contents.collect(engine=self._engine).item())
 
     def begins(self, *which: pl.Expr) -> int | None:
         """The first batch that has such rows."""
-        if self._held is not None:
-            found = self._held.filter(*which)[SEQ].min()
-        else:
-            found = self._rows.filter(*which).select(pl.col(SEQ).min()).collect(engine="streaming").item()
+        found = self._which(*which).select(pl.col(SEQ).min()).collect(engine=self._engine).item()
         return int(found) if isinstance(found, int) else None
 
-    def _together(self) -> pl.Expr | None:
-        return column_of(self.columns, self._task.query) if isinstance(self._task, Ranking) else None
+    def _which(self, *which: pl.Expr) -> pl.LazyFrame:
+        rows = self._rows if self._held is None else self._held.lazy()
+        return rows.filter(*which) if which else rows
+
+    @property
+    def _engine(self) -> Literal["auto", "streaming"]:
+        return "streaming" if self._held is None else "auto"
 
     @cached_property
     def _held(self) -> pl.DataFrame | None:
         """All of it, where that is few enough."""
-        if self._large and self._rows.select(pl.len()).collect(engine="streaming").item() > MOST:
+        if self._large and _height(self._rows) > MOST:
             return None
-        return self._rows.collect()
+        return self._rows.collect(engine="streaming" if self._large else "auto")
+
+
+def _height(rows: pl.LazyFrame) -> int:
+    return int(rows.select(pl.len()).collect(engine="streaming").item())
+
+
+def _met(rows: pl.LazyFrame, meeting: Sequence[tuple[str, pl.LazyFrame]]) -> pl.LazyFrame:
+    parts = []
+    for on, frame in meeting:
+        wanted = frame.select(on).unique()
+        parts.append(rows.join(wanted, on=on, how="semi", maintain_order="left"))
+        rows = rows.join(wanted, on=on, how="anti", maintain_order="left")
+    return pl.concat(parts)
 
 
 def _one_in(height: int) -> int:
@@ -150,8 +161,3 @@ def _one_in(height: int) -> int:
     while height > one_in * MOST:
         one_in *= 2
     return one_in
-
-
-def _drawn(unit: pl.Expr | None, one_in: int) -> pl.Expr:
-    by = _ID if unit is None else pl.coalesce(unit.cast(pl.String), _ID)
-    return by.hash() % one_in == 0

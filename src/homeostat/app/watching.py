@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import polars as pl
 
 from homeostat.app.attributing import attribution_windows, settle_attributions
 from homeostat.app.business import business_windows
@@ -54,7 +55,7 @@ def watch(container: Container, model: Model) -> Watched | None:
     if model.attributions is not None:
         longest = max(longest, parse_duration(model.attributions.window))
     longest = max([longest, *(parse_duration(one.window) for one in model.business)])
-    log = Traffic(container, deployment.name, since=now - longest, task=model.task)
+    log = Traffic(container, deployment.name, pl.col("at") > now - longest)
     windows: list[Window] = []
     if slo is not None:
         windows += service_windows(model, log, now)

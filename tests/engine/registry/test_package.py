@@ -143,6 +143,7 @@ def test_functions_that_run_text_are_refused_though_numpy_has_them() -> None:
         ("sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor", True),
         ("sklearn.calibration._SigmoidCalibration", True),
         ("sklearn.neighbors._kd_tree.KDTree", False),  # compiled: its indices are followed unchecked
+        ("sklearn._loss._loss.CyHalfBinomialLoss", True),  # compiled, and holds no index
         ("numpy.testing._private.utils.runstring", False),
         ("numpy.lib._npyio_impl.os", False),
         ("scipy.interpolate._cubic.CubicSpline", True),

@@ -16,7 +16,7 @@ import polars as pl
 from homeostat.app.code import find_model
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
-from homeostat.app.quality import assess_rows, join_labels
+from homeostat.app.quality import assess_rows, with_labels
 from homeostat.app.reading import declared_columns, find_dataset
 from homeostat.app.registry.pointers import champion_of
 from homeostat.app.reporting.foreign import named
@@ -143,7 +143,10 @@ def report(
     name, known = against or _reference(container, model, version)
     if container.store.get(Dataset, log_of(model)) is None:
         raise NotFound(f"model/{model} was never asked", remedy="Serve it first: homeostat up")
-    log, one_in = Traffic(container, model, since=start, task=declared.task).asked(pl.col("at") <= end)
+    rows = with_labels(
+        container, declared, Traffic(container, model, pl.col("at") > start, pl.col("at") <= end)
+    )
+    log, came = rows.log, rows.asked
     if not log.height:
         raise NotFound(
             f"model/{model} was not asked from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
@@ -152,7 +155,6 @@ def report(
     if against is not None:
         known = named(known, log.columns)
     apart = {LABEL, SCORE} | (set() if against is None else _columns(container, declared))
-    came = join_labels(container, declared, log)
     labelled = came.filter(pl.col(declared.task.label).is_not_null())
     frame = log.select(one for one in known.features if one in log.columns and one != LABEL)
     features = _features(known, frame)
@@ -179,14 +181,14 @@ def report(
         start=start,
         end=end,
         rows=log.height,
-        one_in=one_in,
+        one_in=rows.one_in,
         failed=log["score"].null_count(),
         labelled=labelled.height,
         versions={str(of): rows for of, rows in sorted(log["version"].value_counts().iter_rows())},
         against=name,
         training_rows=known.rows,
         features=sorted(features, key=lambda one: (-one.sizes.excess, -one.sizes.psi, one.name)),
-        quality=assess_rows(container, declared, came, container.clock.now()),
+        quality=assess_rows(container, declared, rows, container.clock.now()),
         monitors=monitors,
         alerts=alerts,
         times={one.id: moments(one) for one in alerts},

@@ -24,7 +24,7 @@ Measure = Callable[..., Mapping[str, float]]
 
 DRAWS: Final = 200
 _CLIP: Final = float(np.finfo(np.float64).eps)  # as scikit-learn's log_loss
-_Z: Final = 1.959963984540054  # 97.5% of a normal distribution lie below
+Z: Final = 1.959963984540054  # 97.5% of a normal distribution lie below
 _MOST: Final = (
     20_000  # rows that are drawn from, the newest: more change the interval by less than its own error
 )
@@ -108,7 +108,7 @@ def bootstrapped(
     return out
 
 
-def rate(count: int, of: int, z: float = _Z) -> Interval | None:
+def rate(count: int, of: int, z: float = Z) -> Interval | None:
     """Of a share (Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927).
 
     Args:
@@ -131,7 +131,7 @@ def mean(values: Array, together: Array | None = None) -> Interval:
         values: The values.
         together: Which of them belong together, two groups or more, as numbers; None: each is by itself.
     """
-    middle, z = float(values.mean()), _Z
+    middle, z = float(values.mean()), Z
     if together is None:
         error = float(values.std(ddof=1)) / len(values) ** 0.5
     else:
@@ -224,7 +224,7 @@ def _auc(y: Array, p: Array, value: float, together: Array | None) -> Interval |
     above = (ranks[:m] - rankdata(hit)) / n
     below = 1 - (ranks[m:] - rankdata(miss)) / m
     error = float(above.var(ddof=1) / m + below.var(ddof=1) / n) ** 0.5
-    return Interval(value, max(value - _Z * error, 0.0), min(value + _Z * error, 1.0))
+    return Interval(value, max(value - Z * error, 0.0), min(value + Z * error, 1.0))
 
 
 _FORMULAS: Final[Mapping[str, Callable[[Array, Array, float, Array | None], Interval | None]]] = {

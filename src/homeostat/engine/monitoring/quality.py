@@ -51,7 +51,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
         estimates: By metric, what it probably is on all answered requests, labelled or not.
         inputs: The quality of the data that was asked with; None where it was not looked at.
         fairness: Rates of the declared groups; None where none are declared.
-        one_in: How many requests each of those that were looked at stands for; counts are of those that were.
+        one_in: How many requests each of those that are counted here stands for. Delays, estimates and fairness may
+            be of another sample.
     """
 
     labelled: int

@@ -13,7 +13,7 @@ skops leaves out ``TreePredictor`` and ``Tree`` for that last reason: their node
 scikit-learn follows unchecked, so a crafted file could crash the server or read its memory. They are let
 in because ``check_trees`` looks at every index first. It covers the trees and not each field of each
 estimator: it makes a damaged file an error and an attack harder, but where a file comes from still
-matters.
+matters. The losses of scikit-learn, compiled too, hold no more than a number.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _CHECKED: Final = frozenset(
     {"sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}
 )
 _DESCRIPTIONS: Final = frozenset({"numpy.dtype"})  # compiled, but only says what an array's bytes mean
+_LOSSES: Final = "sklearn._loss._loss.Cy"  # compiled, but what it holds is a number at most
 _CONTAINERS: Final = frozenset({"collections.OrderedDict"})  # a dictionary, whatever it is filled with
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made while the program runs, as class statements do
 _WALKS_MEMBERS: Final = ("sklearn.ensemble._forest", "sklearn.ensemble._gb")
@@ -40,7 +41,7 @@ _WALKS_MEMBERS: Final = ("sklearn.ensemble._forest", "sklearn.ensemble._gb")
 
 def is_known(name: str) -> bool:
     """Whether a model file may hold this type without the project naming it."""
-    if name in _CHECKED or name in _DESCRIPTIONS or name in _CONTAINERS:
+    if name in _CHECKED or name in _DESCRIPTIONS or name in _CONTAINERS or name.startswith(_LOSSES):
         return True
     module, _, attribute = name.rpartition(".")
     if module.split(".")[0] not in _PACKAGES or any(
@@ -58,7 +59,7 @@ def is_known(name: str) -> bool:
 
 def makes_nothing_else(name: str) -> bool:
     """Whether a type only makes itself, whatever arguments it is called with."""
-    return name in _CHECKED or name in _DESCRIPTIONS
+    return name in _CHECKED or name in _DESCRIPTIONS or name.startswith(_LOSSES)
 
 
 def _is_plain(found: type) -> bool:

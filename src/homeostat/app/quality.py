@@ -79,7 +79,8 @@ def with_labels(container: Container, model: Model, log: Traffic, *which: pl.Exp
     joined = join_labels(container, model, rows)
     if one_in == 1:
         return Judged(rows, joined, 1, joined, 1)
-    labels = [("key", read(container, model.task.source.name).select(_key(model)))]
+    known = read(container, model.task.source.name).filter(coded(model.task).is_not_null())
+    labels = [("key", known.select(_key(model)))]
     if container.store.get(Dataset, labels_of(model.name)) is not None:
         labels.append(("prediction_id", read(container, labels_of(model.name))))
     labelled, of = log.asked(*which, unit=unit, meeting=labels)

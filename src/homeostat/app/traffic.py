@@ -91,7 +91,7 @@ class Traffic:
         found = self._which(*which)
         if meeting:
             found = _met(found, meeting)
-        one_in = _one_in(_height(found)) if self._held is None else 1
+        one_in = _one_in(self._height(found)) if self._held is None else 1
         if one_in > 1:
             by = _ID if unit is None else pl.coalesce(unit.cast(pl.String), _ID)
             found = found.filter(by.hash() % one_in == 0)
@@ -108,14 +108,14 @@ class Traffic:
             columns: Those that are wanted; all when empty.
         """
         found = self._which(*which)
-        many = _one_in(_height(found)) if self._held is None else 1
+        many = _one_in(self._height(found)) if self._held is None else 1
         for part in range(many):
             rows = found.filter(by.hash() % many == part) if many > 1 else found
             yield (rows.select(columns) if columns else rows).collect(engine=self._engine)
 
     def count(self, *which: pl.Expr) -> int:
         """How many rows there are, all of them."""
-        return _height(self._which(*which))
+        return self._height(self._which(*which))
 
     def distinct(self, columns: Sequence[str], *which: pl.Expr) -> int:
         """How many rows differ in ``columns``, all of them."""
@@ -131,6 +131,9 @@ class Traffic:
         rows = self._rows if self._held is None else self._held.lazy()
         return rows.filter(*which) if which else rows
 
+    def _height(self, rows: pl.LazyFrame) -> int:
+        return int(rows.select(pl.len()).collect(engine=self._engine).item())
+
     @property
     def _engine(self) -> Literal["auto", "streaming"]:
         return "streaming" if self._held is None else "auto"
@@ -138,13 +141,9 @@ class Traffic:
     @cached_property
     def _held(self) -> pl.DataFrame | None:
         """All of it, where that is few enough."""
-        if self._large and _height(self._rows) > MOST:
+        if self._large and self._rows.select(pl.len()).collect(engine="streaming").item() > MOST:
             return None
         return self._rows.collect(engine="streaming" if self._large else "auto")
-
-
-def _height(rows: pl.LazyFrame) -> int:
-    return int(rows.select(pl.len()).collect(engine="streaming").item())
 
 
 def _met(rows: pl.LazyFrame, meeting: Sequence[tuple[str, pl.LazyFrame]]) -> pl.LazyFrame:

@@ -53,6 +53,6 @@ def trained(container: Container, name: str, **params: Any) -> ModelVersion:
 
 def quality_now(container: Container, declared: Model) -> dict[str, Window]:
     """The windows of quality on all that was asked, by what they watch."""
-    log = Traffic(container, declared.name, task=declared.task)
+    log = Traffic(container, declared.name)
     found = quality_windows(container, declared, log, container.clock.now())
     return {one.monitor: one for one in found}

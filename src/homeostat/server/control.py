@@ -258,6 +258,8 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
     api = Api(container, controller, pool)
     try:
         lease = await_place(container, address)
+        gc.freeze()  # what is loaded now stays: collections need not walk it
+        gc.enable()
         if lease is None:
             standing_by = StandBy(container, address)
             _log.warning("another control process has this store; this one stands by to take its place")
@@ -313,8 +315,8 @@ def main() -> None:
         watch_parent(options.parent)
     signal.signal(signal.SIGTERM, _leave)
     sys.setswitchinterval(0.001)
-    # Dataframe libraries and the project's own make a large heap that stays: walking it often is a tenth of the work.
-    gc.set_threshold(50_000, 50, 100)
+    gc.disable()  # until all is loaded: next to nothing of it is garbage, and walking it is a tenth of the start
+    gc.set_threshold(50_000, 50, 100)  # then, too, walking a large heap often is a tenth of the work
     _import_polars()
 
     from homeostat.app.container import Container

@@ -181,6 +181,7 @@ async def serve(
     serving = make()
     plane = serving.plane
     app = DataPlane(plane, body_limit=BODY_LIMIT if body_limit is None else body_limit, host=host)
+    gc.enable()
     await _follow(plane, force=True)
     if must_serve and plane.errors:
         await asyncio.to_thread(serving.leave)
@@ -386,6 +387,7 @@ def main() -> None:
     log_plainly()
     watch_parent(options.parent)
     one_thread()
+    gc.disable()  # until all is imported, of which next to nothing is garbage
 
     from homeostat.app.container import Container
     from homeostat.app.serving import ModelServing

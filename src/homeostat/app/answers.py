@@ -6,7 +6,7 @@ prediction log keeps the one number that stands for each in ``score``, and of se
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -49,6 +49,11 @@ def coded(task: Task) -> pl.Expr:
     if isinstance(task, Ranking):
         return pl.when(number.is_finite() & (number >= 0)).then(number)
     return pl.when(number.is_finite()).then(number) if task.type == "regression" else number
+
+
+def key_of(columns: Sequence[str]) -> pl.Expr:
+    """The key of a request as the prediction log has it, ``key``, of the columns that it is made of."""
+    return pl.concat_str(pl.col(columns).cast(pl.String), separator="|").alias("key")
 
 
 def unit_of(task: Task | None, logged: Collection[str]) -> pl.Expr | None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from homeostat.app.answers import key_of
 from homeostat.app.container import Container
 from homeostat.app.reading import read
 from homeostat.app.traffic import Traffic
@@ -95,7 +96,7 @@ def _valued(
     time = one.source.time
     came = (pl.col(time) if time else pl.lit(None)).cast(pl.Datetime("us", "UTC")).alias("came")
     keys = [PREDICTION] if on == PREDICTION else list(model.task.request.keys)
-    meets = pl.concat_str(pl.col(keys).cast(pl.String), separator="|").alias(on)
+    meets = key_of(keys).alias(on)
     recent = pl.col("came").is_null() | (pl.col("came") > since)
     wanted = rows.select(meets, value, came).filter(pl.col("value").is_finite(), recent)
     asking = asked.lazy().select(on).unique()

@@ -8,7 +8,7 @@ import msgspec
 import polars as pl
 
 from homeostat.app import business
-from homeostat.app.answers import sent_label
+from homeostat.app.answers import key_of, sent_label
 from homeostat.app.code import declared
 from homeostat.app.container import Container
 from homeostat.app.freezing import freezes
@@ -209,6 +209,6 @@ def _label(container: Container, model: Model, row: dict[str, Any]) -> Any:
         columns = task.source.columns or declared_columns(find_dataset(container, task.source.name)) or ()
         truth = any(column.name == task.label and column.type == "boolean" for column in columns)
         return task.classes[int(known[0])] if task.classes else bool(known[0]) if truth else known[0]
-    text = pl.concat_str(pl.col(task.request.keys).cast(pl.String), separator="|")
+    text = key_of(task.request.keys)
     rows = read(container, task.source.name).filter(text == row["key"]).select(task.label, SEQ).collect()
     return rows.sort(SEQ, maintain_order=True)[task.label][-1] if rows.height else None

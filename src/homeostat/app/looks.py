@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import polars as pl
 
+from homeostat.app.answers import key_of
 from homeostat.app.container import Container
 from homeostat.app.outcomes import labels_of, log_of
 from homeostat.app.reading import read_since
@@ -176,7 +177,7 @@ class _Reader:
             names = list(dict.fromkeys([*keys, *self.source.column.meta.root_names()]))
             rows = self._rows("label", seen, upto, names)
             if rows.height:
-                key = pl.concat_str(pl.col(keys).cast(pl.String), separator="|").alias(_KEY)
+                key = key_of(keys)
                 outcome = self.source.column.cast(pl.Float64).alias(OUTCOME)
                 found.append((_KEY, rows.select(key, outcome, came).drop_nulls(OUTCOME)))
         rows = self._rows("id", seen, upto, [_ID, "label"])

@@ -19,6 +19,7 @@ from homeostat.app.answers import (
     Array,
     coded,
     column_of,
+    key_of,
     losses,
     predictions,
     sent_label,
@@ -33,7 +34,7 @@ from homeostat.app.levels import judged
 from homeostat.app.outcomes import CAME_AT, given, labels_of, log_of, met
 from homeostat.app.reading import read
 from homeostat.app.registry.pointers import champion_version
-from homeostat.app.traffic import Traffic, told_of
+from homeostat.app.traffic import Asked, Traffic
 from homeostat.app.workers import sync_workers
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Forecast, Model, Ranking, Regression, WorstSlice
@@ -54,70 +55,67 @@ _MOST: Final = 20_000  # rows that slices are looked for in: the newest
 _MOST_VALUES: Final = 20
 
 
-class Judged(NamedTuple):
+class Requests(NamedTuple):
     """Requests with the labels that have come (``join_labels``).
 
     Args:
         log: The requests as the log has them, or a sample.
         asked: The same, with labels.
-        one_in: How many requests each of those stands for.
         labelled: What is judged: of a sample another one, for labels may be few.
-        labelled_one_in: How many requests each of those stands for.
     """
 
     log: pl.DataFrame
-    asked: pl.DataFrame
-    one_in: int
-    labelled: pl.DataFrame
-    labelled_one_in: int
+    asked: Asked
+    labelled: Asked
 
 
-def with_labels(container: Container, model: Model, log: Traffic, *which: pl.Expr) -> Judged:
+def with_labels(container: Container, model: Model, log: Traffic, *which: pl.Expr) -> Requests:
     """Requests that ``which`` hold for, with the labels that have come."""
     unit = unit_of(model.task, log.columns)
     rows, one_in = log.asked(*which, unit=unit)
-    joined = join_labels(container, model, rows)
+    asked = Asked(join_labels(container, model, rows), one_in)
     if one_in == 1:
-        return Judged(rows, joined, 1, joined, 1)
+        return Requests(rows, asked, asked)
     known = read(container, model.task.source.name).filter(coded(model.task).is_not_null())
-    labels = [("key", known.select(_key(model)))]
+    labels = [("key", known.select(key_of(model.task.request.keys)))]
     if container.store.get(Dataset, labels_of(model.name)) is not None:
         labels.append(("prediction_id", read(container, labels_of(model.name))))
-    labelled, of = log.asked(*which, unit=unit, meeting=labels)
-    return Judged(rows, joined, one_in, join_labels(container, model, labelled), of)
+    found, one_in = log.asked(*which, unit=unit, meeting=labels)
+    return Requests(rows, asked, Asked(join_labels(container, model, found), one_in))
 
 
 def quality_windows(container: Container, model: Model, log: Traffic, now: datetime) -> list[Window]:
     """Quality on the requests of the window whose labels have come."""
     assert model.slo is not None
     span = parse_duration(model.slo.window)
-    rows = with_labels(container, model, log, pl.col("at") > now - span, pl.col("score").is_not_null())
+    requests = with_labels(container, model, log, pl.col("at") > now - span, pl.col("score").is_not_null())
     task, known = model.task, measures_of(container, model)
-    found = _quality(model, rows, known, now)
+    found = _quality(model, requests, known, now)
     wanted = dict.fromkeys((*task.names[:2], *model.slo.quality))
 
     def window(monitor: str, found: Quality) -> Window:
         value, bound, worse = found.metrics.get(monitor), model.slo.bound(monitor), -known.sign(monitor)  # type: ignore[union-attr] # asserted
         return judged(model, monitor, (now - span, now), found.labelled, value, bound, worse, found)
 
-    expected = estimates(container, model, rows.asked)
+    asked, labelled = requests.asked.rows, requests.labelled.rows
+    expected = estimates(container, model, asked)
     found = msgspec.structs.replace(found, estimates=expected)
     out = [window(monitor, found) for monitor in wanted]
     if broken := [one.monitor for one in out if one.breached]:
         # Whether it may be chance, and where it comes from.
-        intervals = _intervals(model, _labelled(model, rows.labelled), known, found, broken)
+        intervals = _intervals(model, _labelled(model, labelled), known, found, broken)
         suspected = msgspec.structs.replace(
-            found, intervals=intervals, worst=_worst(container, model, rows.labelled)
+            found, intervals=intervals, worst=_worst(container, model, labelled)
         )
         out = [window(one.monitor, suspected) if one.breached else one for one in out]
     whole = estimate_windows(model, expected, now - span, now)
-    if model.fairness is not None and rows.asked.height:
-        fair = _fairness(model, rows.asked)
+    if model.fairness is not None and asked.height:
+        fair = _fairness(model, asked)
         bound = model.slo.fairness
-        one = judged(model, FAIRNESS, (now - span, now), rows.asked.height, fair.largest, bound, 1.0, fair)
+        one = judged(model, FAIRNESS, (now - span, now), asked.height, fair.largest, bound, 1.0, fair)
         beyond_chance = bound is not None and fair.surely > bound
         whole.append(msgspec.structs.replace(one, breached=one.breached and beyond_chance))
-    return out + told_of(whole, rows.one_in)
+    return out + requests.asked.told(whole)
 
 
 def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
@@ -134,35 +132,34 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
     model = find_model(container, name)
     now, span = container.clock.now(), parse_duration(window)
     log = Traffic(container, name, pl.col("at") > now - 2 * span)
-    rows = with_labels(container, model, log, pl.col("at") > now - span)
-    found = assess_rows(container, model, rows, now)
+    requests = with_labels(container, model, log, pl.col("at") > now - span)
+    found = assess_rows(container, model, requests, now)
     return msgspec.structs.replace(found, inputs=inputs(container, model, log, now, span))
 
 
-def assess_rows(container: Container, model: Model, judged: Judged, now: datetime) -> Quality:
+def assess_rows(container: Container, model: Model, requests: Requests, now: datetime) -> Quality:
     """All that is known of a model's quality on some rows of its log, but of the data that it was asked with.
 
     Args:
         container: The ports.
         model: The declaration.
-        judged: The rows.
+        requests: The rows.
         now: Until when labels could come.
     """
     task, known = model.task, measures_of(container, model)
-    found = _quality(model, judged, known, now)
-    rows = _labelled(model, judged.labelled)
+    found = _quality(model, requests, known, now)
+    asked, labelled = requests.asked.rows, requests.labelled.rows
+    rows = _labelled(model, labelled)
     y, p = rows[task.label].cast(pl.Float64).to_numpy(), predictions(task, rows)
     classes = "calibration_error" in task.names
     return msgspec.structs.replace(
         found,
         intervals=_intervals(model, rows, known, found, found.metrics),
-        worst=_worst(container, model, judged.labelled),
+        worst=_worst(container, model, labelled),
         reliability=_reliability(y, p) if classes else [],
         groups=found.groups | _groups(model, rows, known, _declared(model)),
-        estimates=estimates(container, model, judged.asked),
-        fairness=_fairness(model, judged.asked)
-        if model.fairness is not None and judged.asked.height
-        else None,
+        estimates=estimates(container, model, asked),
+        fairness=_fairness(model, asked) if model.fairness is not None and asked.height else None,
     )
 
 
@@ -178,7 +175,10 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
         labels = labels.filter(pl.col(task.source.time) >= log["time"].min())
     came = pl.col(task.source.time) if task.source.time else pl.lit(None)
     told = labels.select(
-        _key(model), coded(task).alias(task.label), came.cast(pl.Datetime("us", "UTC")).alias(CAME_AT), SEQ
+        key_of(model.task.request.keys),
+        coded(task).alias(task.label),
+        came.cast(pl.Datetime("us", "UTC")).alias(CAME_AT),
+        SEQ,
     )
     answers = met(container, task.source.name, told, log, on="key", keep="last")
     sent = given(container, model.name, log)
@@ -194,13 +194,8 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
     )
 
 
-def _key(model: Model) -> pl.Expr:
-    """The key of the request that a row of the label's dataset is about."""
-    return pl.concat_str(pl.col(model.task.request.keys).cast(pl.String), separator="|").alias("key")
-
-
-def _quality(model: Model, judged: Judged, known: Measures, now: datetime) -> Quality:
-    task, joined = model.task, judged.labelled
+def _quality(model: Model, requests: Requests, known: Measures, now: datetime) -> Quality:
+    task, joined = model.task, requests.labelled.rows
     found = quality(
         joined,
         task.label,
@@ -212,17 +207,18 @@ def _quality(model: Model, judged: Judged, known: Measures, now: datetime) -> Qu
     )
     rows = _labelled(model, joined)
     unlabelled = found.unlabelled
-    if judged.one_in > 1:
-        answered = len(judged.asked) - judged.asked["score"].null_count()
-        unlabelled = max(answered * judged.one_in // judged.labelled_one_in - found.labelled, 0)
+    asked, one_in = requests.asked
+    if one_in > 1:
+        answered = asked.height - asked["score"].null_count()
+        unlabelled = max(answered * one_in // requests.labelled.one_in - found.labelled, 0)
     ahead = [task.horizon] if isinstance(task, Forecast) and task.horizon else []
     return msgspec.structs.replace(
         found,
         intervals=found.intervals | _by_query(model, rows, known),
         groups=_groups(model, rows, known, ahead),
-        delays=_delays(model, judged.asked, now),
+        delays=_delays(model, asked, now),
         unlabelled=unlabelled,
-        one_in=judged.labelled_one_in,
+        one_in=requests.labelled.one_in,
     )
 
 

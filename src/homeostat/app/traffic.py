@@ -32,14 +32,9 @@ class Asked(NamedTuple):
 
     def told(self, windows: Sequence[Window]) -> list[Window]:
         """Windows of what was judged, which say where that is a sample."""
-        return told_of(windows, self.one_in)
-
-
-def told_of(windows: Sequence[Window], one_in: int) -> list[Window]:
-    """Windows of what was judged, of which each row stands for ``one_in``."""
-    if one_in == 1:
-        return list(windows)
-    return [msgspec.structs.replace(one, detail=one.detail | {"one_in": one_in}) for one in windows]
+        if self.one_in == 1:
+            return list(windows)
+        return [msgspec.structs.replace(one, detail=one.detail | {"one_in": self.one_in}) for one in windows]
 
 
 def of_those_asked(one_in: int) -> str:

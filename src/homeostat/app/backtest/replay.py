@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from homeostat.app.answers import key_of
 from homeostat.app.apply import apply
 from homeostat.app.backtest.detecting import Detecting
 from homeostat.app.backtest.history import History
@@ -154,7 +155,7 @@ class Replay:
         """The answers of a step with the columns of the request's key."""
         requests = self._history.asked(at, now)
         keys = list(self._model.task.request.keys)
-        text = pl.concat_str(pl.col(keys).cast(pl.String), separator="|").alias("key")
+        text = key_of(keys)
         return requests.select(*keys, text).join(log.select("key", "score"), on="key").drop("key")
 
     def _step(self, now: datetime) -> None:

@@ -143,10 +143,10 @@ def report(
     name, known = against or _reference(container, model, version)
     if container.store.get(Dataset, log_of(model)) is None:
         raise NotFound(f"model/{model} was never asked", remedy="Serve it first: homeostat up")
-    rows = with_labels(
+    requests = with_labels(
         container, declared, Traffic(container, model, pl.col("at") > start, pl.col("at") <= end)
     )
-    log, came = rows.log, rows.asked
+    log, (came, one_in) = requests.log, requests.asked
     if not log.height:
         raise NotFound(
             f"model/{model} was not asked from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
@@ -181,14 +181,14 @@ def report(
         start=start,
         end=end,
         rows=log.height,
-        one_in=rows.one_in,
+        one_in=one_in,
         failed=log["score"].null_count(),
         labelled=labelled.height,
         versions={str(of): rows for of, rows in sorted(log["version"].value_counts().iter_rows())},
         against=name,
         training_rows=known.rows,
         features=sorted(features, key=lambda one: (-one.sizes.excess, -one.sizes.psi, one.name)),
-        quality=assess_rows(container, declared, rows, container.clock.now()),
+        quality=assess_rows(container, declared, requests, container.clock.now()),
         monitors=monitors,
         alerts=alerts,
         times={one.id: moments(one) for one in alerts},

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from homeostat.app import looks
+from homeostat.app import looks, reading
 from homeostat.app.container import Container
 from homeostat.app.datasets import append_log, seal
 from homeostat.app.looks import OUTCOME, Look, Source, look, start
@@ -73,8 +73,8 @@ def put(container: Container, dataset: str, **columns: list[Any]) -> None:
 
 def looked(container: Container, shop: str, source: Source, seen: dict[str, int]) -> Look:
     arm = pl.col("arm")
-    keep = arm.is_in(["champion", "canary"])
-    return look(container, shop, source, seen, ["arm"], keep=keep, judged=arm == "canary")
+    fresh = arm.is_in(["champion", "canary"])
+    return look(container, shop, source, seen, ["arm"], judged=arm == "canary", fresh=fresh)
 
 
 @settings(max_examples=25)
@@ -130,6 +130,68 @@ def test_the_label_by_id_counts_before_that_by_key(container: Container) -> None
     assert sorted(found.select("prediction_id", OUTCOME).rows()) == [("p", 1.0), ("q", 7.0)]
 
 
+def test_of_many_that_wait_all_of_the_newest_and_ever_fewer_of_the_older_are_counted(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_WAITING", 200)
+    monkeypatch.setattr(looks, "_NEWEST", 50)
+    monkeypatch.setattr(looks, "_LONGEST", 4000)
+    monkeypatch.setattr(reading, "LARGE", 300)  # several parts, where much is read
+    shop = next(NAMES)
+    source = Source(f"{shop}.orders", pl.col("spent"), ["id"])
+    put(container, f"{shop}.orders", id=["none"], spent=[1.0])
+    seen, asked = start(container, shop, source), 6000
+    for first in range(0, asked, 100):
+        ids = [str(place) for place in range(first, first + 100)]
+        put(container, log_of(shop), prediction_id=ids, key=ids, arm=["canary"] * 100)
+        if first % 500 == 0:
+            seal(container, log_of(shop))
+            found = looked(container, shop, source, seen)
+            assert found.fresh.height == (100 if first == 0 else 500)
+            seen = found.seen
+    answered = [str(place) for place in range(0, asked, 2)]
+    for first in range(0, len(answered), 500):
+        part = answered[first : first + 500]
+        put(container, f"{shop}.orders", id=part, spent=[2.0] * len(part))
+        seal(container, f"{shop}.orders")
+    counted = [int(one) for one in looked(container, shop, source, seen).outcomes["key"].to_list()]
+    looks._KNOWN.clear()  # as a new process has it
+    after = looked(container, shop, source, seen)
+    assert [int(one) for one in after.outcomes["key"].to_list()] == counted
+    assert set(range(5950, 6000, 2)) <= set(counted)
+    assert {one % 2 for one in counted} == {0}
+    assert min(counted) >= 6000 - 4000 - 500, "of what came before, at the last look, none stays"
+    older = sum(one < 4000 for one in counted)
+    newer = sum(one >= 4000 for one in counted)
+    # In expectation, of every second request: 50 times ln 2; and 50 times 1 + ln 40, a half of that.
+    assert (5 <= older <= 40, 70 <= newer <= 180) == (True, True), (older, newer)
+    put(container, f"{shop}.orders", id=answered[-500:], spent=[3.0] * 500)
+    assert not looked(container, shop, source, after.seen).outcomes.height, "each is counted once"
+
+
+def test_an_answer_that_many_came_after_is_known_to_a_request_by_chance(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_WAITING", 200)
+    monkeypatch.setattr(looks, "_NEWEST", 50)
+    shop = next(NAMES)
+    source = Source(f"{shop}.orders", pl.col("spent"), ["id"])
+    put(container, f"{shop}.orders", id=["none"], spent=[1.0])
+    seen = start(container, shop, source)
+    put(container, log_of(shop), prediction_id=["first"], key=["waits"], arm=["canary"])
+    for first in range(0, 3000, 300):
+        keys = [str(place) for place in range(first, first + 300)]
+        put(container, f"{shop}.orders", id=keys, spent=[2.0] * 300)
+        seen = looked(container, shop, source, seen).seen
+    put(container, f"{shop}.orders", id=["waits"], spent=[5.0])
+    keys = [str(place) for place in range(3000)]
+    put(container, log_of(shop), prediction_id=keys, key=keys, arm=["canary"] * 3000)
+    found = looked(container, shop, source, seen).outcomes
+    counted = set(found["key"].to_list())
+    assert {"waits", *map(str, range(2951, 3000))} <= counted
+    assert 100 <= len(counted) <= 450  # 50 times 1 + ln 60, beside what came since it was last made lighter
+
+
 def test_requests_that_came_too_early_are_forgotten_and_nothing_is_read_again(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,9 +204,11 @@ def test_requests_that_came_too_early_are_forgotten_and_nothing_is_read_again(
     put(container, f"{shop}.orders", id=["1", "3"], spent=[5.0, 7.0])
     read: list[int] = []
 
-    def recorded(container: Container, dataset: str, after: int, columns: Any) -> pl.DataFrame:
+    def recorded(
+        container: Container, dataset: str, after: int, columns: Any, **upto: int | None
+    ) -> pl.DataFrame:
         read.append(after)
-        return read_since(container, dataset, after, columns)
+        return read_since(container, dataset, after, columns, **upto)
 
     monkeypatch.setattr(looks, "read_since", recorded)
     found = looked(container, shop, source, late)
@@ -165,13 +229,14 @@ def test_two_that_look_at_different_times_read_nothing_again(
     seen = dict.fromkeys(("early", "late"), start(container, shop, None) | {"log_from": 0, "log_seq": 0})
     read: list[int] = []
 
-    def recorded(container: Container, dataset: str, after: int, columns: Any) -> pl.DataFrame:
+    def recorded(
+        container: Container, dataset: str, after: int, columns: Any, **upto: int | None
+    ) -> pl.DataFrame:
         read.append(after)
-        return read_since(container, dataset, after, columns)
+        return read_since(container, dataset, after, columns, **upto)
 
     def looks_again(by: str) -> Look:
-        every = pl.lit(value=True)
-        found = look(container, shop, source, seen[by], ["arm"], keep=every, judged=arm == "canary", by=by)
+        found = look(container, shop, source, seen[by], ["arm"], judged=arm == "canary", by=by)
         seen[by] = found.seen
         return found
 

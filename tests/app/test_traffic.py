@@ -101,7 +101,7 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
 
 @pytest.fixture(autouse=True)
 def little(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(traffic, "MOST", MOST)
+    monkeypatch.setattr(traffic, "LARGE", MOST)
 
 
 def within(container: Container, days: int) -> pl.Expr:
@@ -123,7 +123,7 @@ def test_what_is_few_is_taken_whole(busy: Container) -> None:
 def test_a_smaller_sample_is_part_of_a_larger(busy: Container, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = []
     for most in (20_000, 10_000, 5_000):
-        monkeypatch.setattr(traffic, "MOST", most)
+        monkeypatch.setattr(traffic, "LARGE", most)
         samples.append(set(Traffic(busy, "churn").asked().rows["prediction_id"]))
     assert samples[0] > samples[1] > samples[2]
 

@@ -53,15 +53,15 @@ def prepared(container: Container, record: ModelVersion, canary: Canary, champio
 
 def shown(container: Container, model: Model, rollout: Rollout, test: CanaryTest) -> Rollout:
     """Show the test each new request and each new label once, in the order they came."""
-    seen, canary = rollout.statistics, pl.col("arm") == "canary"
+    seen, candidate = rollout.statistics, pl.col("version") == rollout.candidate
     found = look(
         container,
         rollout.deployment,
         _source(model),
         seen,
         _LOOKED_AT,
-        keep=(pl.col("arm") == "champion") | (pl.col("version") == rollout.candidate),
-        judged=canary,
+        judged=(pl.col("arm") == "canary") & candidate,
+        fresh=(pl.col("arm") == "champion") | candidate,
     )
     asked = observe(test, found.fresh) if found.fresh.height else 0
     labelled = 0

@@ -151,7 +151,7 @@ def _came(container: Container, model: Model, seen: dict[str, int]) -> tuple[pl.
     """Answers whose labels came since the last look, as they came."""
     answered = pl.col("score").is_not_null()
     columns = ["time", "score", *([PROBABILITIES] if model.task.classes else [])]
-    found = looks.look(container, model.name, _source(model), seen, columns, keep=answered, judged=answered)
+    found = looks.look(container, model.name, _source(model), seen, columns, judged=answered)
     return found.outcomes, found.seen
 
 

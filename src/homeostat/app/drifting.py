@@ -329,9 +329,7 @@ def _labels(
         counted = looks.start(container, model.name, source)
         return pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")}), counted
     every = pl.lit(value=True)
-    found = looks.look(
-        container, model.name, source, so_far, ["at", "time"], keep=every, judged=every, by=name_of(rule)
-    )
+    found = looks.look(container, model.name, source, so_far, ["at", "time"], judged=every, by=name_of(rule))
     came = found.outcomes.rename({looks.OUTCOME: LABEL}) if found.outcomes.width else pl.DataFrame()
     if not came.height:
         came = pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")})

@@ -3,11 +3,15 @@
 Only what is new is read. What a later outcome may belong to, the requests that have none yet, and what a later request
 may ask for, the first answer of each key, stay in memory; a process that was not there reads them again. Where the next
 look goes on is kept with what looks (``seen``), so that a restart loses nothing and counts nothing twice.
+
+Memory is bounded, though most requests may never get an outcome. Once a quarter of a million wait, all of the newest
+stay, and of older ones the fewer the more came after them, drawn by their id: outcomes are then counted of a sample, at
+every delay. The same holds for answers that wait for a request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -17,7 +21,7 @@ import polars as pl
 from homeostat.app.answers import key_of
 from homeostat.app.container import Container
 from homeostat.app.outcomes import labels_of, log_of
-from homeostat.app.reading import read_since
+from homeostat.app.reading import read_since, stretches
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.records import Dataset
 
@@ -25,8 +29,13 @@ OUTCOME: Final = "outcome"
 _CAME: Final = "_came"
 _ID: Final = "prediction_id"
 _KEY: Final = "key"
-_READ: Final = ("log", "label", "id")
+_LOG: Final = "log"
+_READ: Final = (_LOG, "label", "id")
+_PLACE: Final = "_place"
 _MOST: Final = 16
+_WAITING: Final = 250_000  # rows that wait, before any is forgotten
+_NEWEST: Final = 25_000  # of them that all stay then; of those after which n times as many came, one in n
+_LONGEST: Final = 400 * _NEWEST  # came after those of which none stays
 _POSITIONS: Final = tuple(f"{name}_{what}" for name in _READ for what in ("from", "seq"))
 
 
@@ -44,7 +53,7 @@ class Look:
     """What came since the last look.
 
     Args:
-        fresh: New rows of the log.
+        fresh: New rows of the log, where they are wanted.
         outcomes: Rows of the log that have an outcome and had none, with ``outcome``, in the order these came.
         seen: Where the next look goes on.
     """
@@ -62,11 +71,13 @@ class _Known:
         seen: Up to where.
         waiting: Requests without an outcome, in the order of the log.
         first: By the column that they join on, the first answer of each value.
+        counted: How many requests, and answers by that column, there were.
     """
 
     seen: dict[str, int]
     waiting: pl.DataFrame | None = None
     first: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    counted: Mapping[str, int] = field(default_factory=dict)
 
 
 _KNOWN: Final[WeakKeyDictionary[Container, dict[tuple[Any, ...], _Known]]] = WeakKeyDictionary()
@@ -90,8 +101,8 @@ def look(
     seen: Mapping[str, Any],
     columns: Sequence[str],
     *,
-    keep: pl.Expr,
     judged: pl.Expr,
+    fresh: pl.Expr | None = None,
     by: str = "",
 ) -> Look:
     """New rows of the log, and new outcomes of rows since ``start``.
@@ -102,14 +113,14 @@ def look(
         source: Where outcomes come from; None: by prediction id alone.
         seen: What ``start`` or the last look gave.
         columns: Of the log, that are wanted.
-        keep: Which rows of the log matter at all.
-        judged: Which of them may have an outcome.
+        judged: Which rows of the log may have an outcome.
+        fresh: Which of them are wanted as they come; None: none.
         by: Who looks, where several do that would be at different places: what one of them read serves it alone.
     """
     found = {name: int(seen.get(name, 0)) for name in _POSITIONS}
-    reader = _Reader(container, deployment, source, columns, keep, judged)
+    reader = _Reader(container, deployment, source, columns, judged, fresh)
     mine = _KNOWN.setdefault(container, {})
-    what = (deployment, by, str(keep), str(judged), *columns)
+    what = (deployment, by, str(judged), str(fresh), *columns)
     known = mine.pop(what, None)
     known = _later(known, found) if known is not None else None
     if known is None:
@@ -139,8 +150,8 @@ class _Reader:
     deployment: str
     source: Source | None
     columns: Sequence[str]
-    keep: pl.Expr
     judged: pl.Expr
+    fresh: pl.Expr | None
 
     def again(self, seen: dict[str, int]) -> _Known:
         """What is known at ``seen``, read from the beginning."""
@@ -149,59 +160,80 @@ class _Reader:
 
     def on(self, known: _Known, upto: Mapping[str, int] | None = None) -> tuple[Look, _Known]:
         """What came after what is known, until now or a position."""
-        seen, first = dict(known.seen), dict(known.first)
-        log = self._rows("log", seen, upto, list(dict.fromkeys([_ID, _KEY, *self.columns])))
-        if not log.width and known.waiting is None:  # nobody has asked anything yet
-            return Look(log, log, known.seen), known
-        fresh = log.filter(self.keep) if log.width else known.waiting.head(0)  # type: ignore[union-attr] # see above
-        asked = fresh.filter(self.judged)
-        if known.waiting is not None:
-            asked = pl.concat([known.waiting, asked], how="diagonal_relaxed")
+        seen, counted = dict(known.seen), dict(known.counted)
+        asked, first, fresh = None, dict(known.first), []
+        for log in self._rows(_LOG, seen, upto, list(dict.fromkeys([_ID, _KEY, *self.columns]))):
+            if self.fresh is not None:
+                fresh.append(log.filter(self.fresh))
+            asked = _more(asked, log.filter(self.judged), _LOG, counted)
+            asked = _lightened(asked, _ID, counted[_LOG])
+        parts = [part for part in (known.waiting, asked) if part is not None]
+        if not parts:  # nobody has asked anything yet
+            return Look(pl.DataFrame(), pl.DataFrame(), known.seen), known
+        waiting = pl.concat(parts, how="diagonal_relaxed")
         for on, answers in self._answers(seen, upto):
-            older = [first[on]] if on in first else []
-            first[on] = pl.concat([*older, answers], how="vertical_relaxed").unique(
-                on, keep="first", maintain_order=True
-            )
-        outcomes = _matched(asked, first)
-        waiting = asked.join(outcomes.select(_ID), on=_ID, how="anti", maintain_order="left")
-        return Look(fresh, outcomes, seen), replace(known, seen=seen, waiting=waiting, first=first)
+            every = _more(first.get(on), answers, on, counted)
+            once = every.unique(on, keep="first", maintain_order=True)
+            first[on] = _lightened(once, on, counted[on], asked=waiting[on])
+        outcomes = _matched(waiting, first)
+        waiting = waiting.join(outcomes.select(_ID), on=_ID, how="anti", maintain_order="left")
+        waiting = _lightened(waiting, _ID, counted[_LOG])
+        if upto is None:  # nothing before the first that waits is read again
+            seen["log_from"] = int(waiting[SEQ][0]) - 1 if waiting.height else seen["log_seq"]
+        shown = pl.concat(fresh, how="diagonal_relaxed") if fresh else waiting.head(0)
+        made = Look(shown.drop(_PLACE, strict=False), outcomes.drop(_PLACE), seen)
+        return made, _Known(seen, waiting, first, counted)
 
     def _answers(
         self, seen: dict[str, int], upto: Mapping[str, int] | None
-    ) -> list[tuple[str, pl.DataFrame]]:
+    ) -> Iterator[tuple[str, pl.DataFrame]]:
         """New answers by the key of the request, and by prediction id."""
-        found = []
         came = pl.col(SEQ).alias(_CAME)
         if self.source is not None:
             keys = list(self.source.keys)
             names = list(dict.fromkeys([*keys, *self.source.column.meta.root_names()]))
-            rows = self._rows("label", seen, upto, names)
-            if rows.height:
-                key = key_of(keys)
-                outcome = self.source.column.cast(pl.Float64).alias(OUTCOME)
-                found.append((_KEY, rows.select(key, outcome, came).drop_nulls(OUTCOME)))
-        rows = self._rows("id", seen, upto, [_ID, "label"])
-        if rows.height:
-            found.append((_ID, rows.select(_ID, pl.col("label").alias(OUTCOME), came).drop_nulls(OUTCOME)))
-        return found
+            outcome = self.source.column.cast(pl.Float64).alias(OUTCOME)
+            for rows in self._rows("label", seen, upto, names):
+                yield _KEY, rows.select(key_of(keys), outcome, came).drop_nulls(OUTCOME)
+        for rows in self._rows("id", seen, upto, [_ID, "label"]):
+            yield _ID, rows.select(_ID, pl.col("label").alias(OUTCOME), came).drop_nulls(OUTCOME)
 
     def _rows(
         self, name: str, seen: dict[str, int], upto: Mapping[str, int] | None, columns: Sequence[str]
-    ) -> pl.DataFrame:
-        """Rows of what is read after ``seen``, which is moved on."""
+    ) -> Iterator[pl.DataFrame]:
+        """Rows of what is read after ``seen``, which is moved on, about as many at a time as memory should hold."""
         dataset = {
             "log": log_of(self.deployment),
             "label": self.source.dataset if self.source else "",
             "id": labels_of(self.deployment),
         }[name]
         at = f"{name}_seq"
-        rows = read_since(self.container, dataset, seen[at], columns)
+        for end in stretches(self.container, dataset, seen[at]):
+            if upto is not None:
+                end = min(upto[at], end or upto[at])
+            rows = read_since(self.container, dataset, seen[at], columns, upto=end)
+            if rows.height:
+                seen[at] = max(seen[at], rows[SEQ].cast(pl.Int64).to_list()[-1])
+                yield rows
         if upto is not None:
             seen[at] = upto[at]
-            return rows.filter(pl.col(SEQ) <= upto[at]) if rows.width else rows
-        if rows.height:
-            seen[at] = max(seen[at], rows[SEQ].cast(pl.Int64).to_list()[-1])
+
+
+def _more(known: pl.DataFrame | None, rows: pl.DataFrame, what: str, counted: dict[str, int]) -> pl.DataFrame:
+    """What is known and what came, each row with its place among all that ever came."""
+    before = counted.get(what, 0)
+    counted[what] = before + rows.height
+    placed = rows.with_columns(pl.int_range(before, before + pl.len()).alias(_PLACE))
+    return placed if known is None else pl.concat([known, placed], how="diagonal_relaxed")
+
+
+def _lightened(rows: pl.DataFrame, on: str, counted: int, asked: pl.Series | None = None) -> pl.DataFrame:
+    """As many of rows as may wait; those that are asked for stay."""
+    if rows.height <= _WAITING:
         return rows
+    after = counted - pl.col(_PLACE)
+    stays = (after <= _LONGEST) & (pl.col(on).hash() / 2.0**64 * after <= _NEWEST)
+    return rows.filter(stays if asked is None else stays | pl.col(on).is_in(asked.implode()))
 
 
 def _matched(asked: pl.DataFrame, first: Mapping[str, pl.DataFrame]) -> pl.DataFrame:

@@ -15,9 +15,10 @@ from homeostat.domain.declarations import Dataset
 from homeostat.domain.errors import ContractBroken, NotFound
 from homeostat.engine.data.batches import rows_of
 from homeostat.engine.data.schema import schema_of
+from homeostat.ports.meta import Where
 
 LARGE: Final = 500_000
-"""Rows from which on a dataset is read in parts, whatever little of it is wanted."""
+"""Rows that may be held at once: of a dataset of more only some are read, or parts after one another."""
 
 Rows = TypeVar("Rows", pl.DataFrame, pl.LazyFrame)
 
@@ -97,7 +98,9 @@ def read(container: Container, name: str, *, version: int | None = None) -> pl.L
     return rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in missing)
 
 
-def read_since(container: Container, name: str, seq: int, columns: Sequence[str] = ()) -> pl.DataFrame:
+def read_since(
+    container: Container, name: str, seq: int, columns: Sequence[str] = (), *, upto: int | None = None
+) -> pl.DataFrame:
     """The rows of batches after ``seq``, with ``SEQ``; an empty frame without columns when there are none.
 
     Args:
@@ -105,20 +108,45 @@ def read_since(container: Container, name: str, seq: int, columns: Sequence[str]
         name: The dataset.
         seq: The last batch that is not wanted.
         columns: Those that are, where the rows have them; all when empty.
+        upto: The last batch that is wanted; None: the newest.
     """
     wanted = [*columns, SEQ] if columns else []
-    waiting = container.store.find(records.Batch, ("dataset", "=", name), ("seq", ">", seq), order=["seq"])
+    within: list[Where] = [("dataset", "=", name), ("seq", ">", seq)]
+    if upto is not None:
+        within.append(("seq", "<=", upto))
+    waiting = container.store.find(records.Batch, *within, order=["seq"])
     parts = [_some(rows_of(waiting), wanted)] if waiting else []
     if waiting and waiting[0].seq == seq + 1:
         return parts[0]
     record = container.store.get(records.Dataset, name)
     last = container.store.get(records.DatasetVersion, name, record.version) if record else None
     if last is not None and last.last_seq > seq:
-        upto = waiting[0].seq if waiting else last.last_seq + 1
+        ends = [last.last_seq, *([waiting[0].seq - 1] if waiting else []), *([] if upto is None else [upto])]
         table = container.tables.scan(name, last.table_version)
-        rows = table.filter(pl.col(SEQ) > seq, pl.col(SEQ) < upto)
+        rows = table.filter(pl.col(SEQ) > seq, pl.col(SEQ) <= min(ends))
         parts.insert(0, _some(rows, wanted).collect())
     return pl.concat(parts, how="diagonal").sort(SEQ, maintain_order=True) if parts else pl.DataFrame()
+
+
+def stretches(container: Container, name: str, seq: int) -> list[int | None]:
+    """Where ``read_since`` may stop, one after another, to hold about ``LARGE`` rows at once; None: it reads on.
+
+    Args:
+        container: The ports.
+        name: The dataset.
+        seq: The last batch that is not wanted.
+    """
+    ends: list[int | None] = []
+    held = LARGE
+    later: list[Where] = [("dataset", "=", name), ("last_seq", ">", seq)]
+    for version in container.store.find(records.DatasetVersion, *later, order=["version"]):
+        held += version.added
+        if held > LARGE:
+            held = version.added
+            ends.append(version.last_seq)
+        else:
+            ends[-1] = version.last_seq
+    return [*ends[:-1], None]
 
 
 def _some(rows: Rows, wanted: Sequence[str]) -> Rows:

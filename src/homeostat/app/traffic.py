@@ -16,11 +16,10 @@ import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
-from homeostat.app.reading import find_dataset, read
+from homeostat.app.reading import LARGE, find_dataset, read
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.records import Window
 
-MOST: Final = 500_000
 _ID: Final = pl.col("prediction_id")
 
 
@@ -61,7 +60,7 @@ class Traffic:
         name = log_of(deployment)
         rows = read(container, name).filter(*which)
         self._rows = rows.select(columns) if columns else rows
-        self._large = find_dataset(container, name).rows > MOST
+        self._large = find_dataset(container, name).rows > LARGE
 
     @cached_property
     def columns(self) -> list[str]:
@@ -136,7 +135,7 @@ class Traffic:
     @cached_property
     def _held(self) -> pl.DataFrame | None:
         """All of it, where that is few enough."""
-        if self._large and self._rows.select(pl.len()).collect(engine="streaming").item() > MOST:
+        if self._large and self._rows.select(pl.len()).collect(engine="streaming").item() > LARGE:
             return None
         return self._rows.collect(engine="streaming" if self._large else "auto")
 
@@ -152,6 +151,6 @@ def _met(rows: pl.LazyFrame, meeting: Sequence[tuple[str, pl.LazyFrame]]) -> pl.
 
 def _one_in(height: int) -> int:
     one_in = 1
-    while height > one_in * MOST:
+    while height > one_in * LARGE:
         one_in *= 2
     return one_in

@@ -148,9 +148,7 @@ def step_trial(container: Container, model: Model, trial: Trial) -> Verdict | No
     versions = [arm.version for arm in trial.arms]
     kept = pl.col("version").is_in(versions) & pl.col("arm").is_in(["champion", "variant"])
     answered = kept & pl.col("error").is_null() & (pl.col("status") == 200) & pl.col("score").is_not_null()
-    found = look(
-        container, trial.deployment, source, trial.statistics, _LOOKED_AT, keep=kept, judged=answered
-    )
+    found = look(container, trial.deployment, source, trial.statistics, _LOOKED_AT, judged=answered)
     outcomes = found.outcomes
     if outcomes.height:
         values = outcomes[OUTCOME].to_numpy()

@@ -26,7 +26,8 @@ from homeostat.domain.errors import NotFound, StoreUnavailable
 from homeostat.domain.records import Arm, Deployment
 from homeostat.engine.serving.plane import Plane
 from homeostat.engine.serving.scorer import Loaded, Scored
-from homeostat.server.worker import run, watch_parent
+from homeostat.server.process import watch_parent
+from homeostat.server.worker import run
 from tests.engine.serving.fakes import FakeScorer, loaded
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import logging
 import math
 import os
@@ -27,7 +26,7 @@ from homeostat.domain.errors import Conflict, HomeostatError
 from homeostat.domain.records import Lease
 from homeostat.server.keeping import CANNOT_RUN, PULSE, READY, STANDS_BY
 from homeostat.server.measured import PAUSE, tell
-from homeostat.server.worker import log_plainly, watch_parent
+from homeostat.server.process import loaded, loading, log_plainly, watch_parent
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -258,8 +257,7 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
     api = Api(container, controller, pool)
     try:
         lease = await_place(container, address)
-        gc.freeze()  # what is loaded now stays: collections need not walk it
-        gc.enable()
+        loaded()
         if lease is None:
             standing_by = StandBy(container, address)
             _log.warning("another control process has this store; this one stands by to take its place")
@@ -315,8 +313,7 @@ def main() -> None:
         watch_parent(options.parent)
     signal.signal(signal.SIGTERM, _leave)
     sys.setswitchinterval(0.001)
-    gc.disable()  # until all is loaded: next to nothing of it is garbage, and walking it is a tenth of the start
-    gc.set_threshold(50_000, 50, 100)  # then, too, walking a large heap often is a tenth of the work
+    loading()
     _import_polars()
 
     from homeostat.app.container import Container

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from homeostat.domain.errors import HomeostatError
 from homeostat.server.keeping import CANNOT_RUN, READY, Child, Keeper, Tell
+from homeostat.server.process import one_thread, watch_parent
 from homeostat.server.supervisor import bound
-from homeostat.server.worker import one_thread, run, watch_parent
+from homeostat.server.worker import run
 
 if TYPE_CHECKING:
     from homeostat.app.settings import Settings

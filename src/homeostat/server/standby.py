@@ -11,7 +11,7 @@ import importlib
 from typing import Final
 
 from homeostat.adapters.executors.orders import follow
-from homeostat.server.worker import one_thread, watch_parent
+from homeostat.server.process import one_thread, watch_parent
 
 _IMPORTED: Final = (
     "homeostat.app.container",

@@ -2,8 +2,7 @@
 
 Workers share the serve port (SO_REUSEPORT); each loads its models before it takes a share of the connections.
 On SIGTERM, or when its parent is gone, a worker stops accepting, answers what it has, writes out its log and
-exits 0. The kernel's own signal for a dead parent comes when the thread that started the child ends, too
-early in a server; so a worker watches its parent.
+exits 0.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import faulthandler
-import gc
 import logging
 import os
 import signal
@@ -22,13 +20,13 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import gettempdir
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Final, Protocol
 
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.refs import is_name
 from homeostat.server.keeping import LACKS, SERVES
 from homeostat.server.measured import PAUSE, tell
+from homeostat.server.process import GRACE, loaded, loading, log_plainly, one_thread, watch_parent
 
 if TYPE_CHECKING:
     from homeostat.engine.serving.plane import Plane
@@ -37,7 +35,6 @@ if TYPE_CHECKING:
 _POLL: Final = 0.5  # so that another machine's rollback reaches this one well within a second
 _FLUSH: Final = 0.5  # with the pause between two looks and a write, less than a second of predictions
 _HEARTBEAT: Final = 5.0
-_GRACE: Final = 10.0
 _PATIENCE: Final = 30.0
 _HANGS: Final = 60.0
 _BATCH: Final = 5  # times as long a model may take for what it was given at once
@@ -175,19 +172,17 @@ async def serve(
             proxy_headers=False,
             backlog=_BACKLOG,
             timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(_GRACE),
+            timeout_graceful_shutdown=int(GRACE),
         )
 
     serving = make()
     plane = serving.plane
     app = DataPlane(plane, body_limit=BODY_LIMIT if body_limit is None else body_limit, host=host)
-    gc.enable()
     await _follow(plane, force=True)
     if must_serve and plane.errors:
         await asyncio.to_thread(serving.leave)
         raise HomeostatError("; ".join(plane.errors.values()))
-    gc.freeze()  # what is loaded now stays: later collections need not walk it
-    gc.set_threshold(50_000, 50, 100)  # nor often what a model's libraries add to it
+    loaded()
     path = socket_path(home, worker)
     public, private = open_public(host, port), open_private(path)
     server = Server(config(app.public, type("Public", (Direct,), {"dataplane": app})))
@@ -240,7 +235,7 @@ async def serve(
         await server.serve(sockets=[public])
     finally:
         if calls is not None:
-            await calls.stop(_GRACE)
+            await calls.stop(GRACE)
         control.close()
         for task in tasks:
             task.cancel()
@@ -310,27 +305,6 @@ def _leave(serving: Serving) -> None:
         _log.warning("lease not removed, it will expire: %s", error)
 
 
-def log_plainly() -> None:
-    """Log to the standard error, of libraries only what is wrong."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    for chatty in ("httpx", "alembic", "uvicorn"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def watch_parent(parent: int) -> None:
-    """End this process once ``parent`` is gone: politely, then for certain."""
-
-    def watch() -> None:
-        pause = Event()
-        while os.getppid() == parent:
-            pause.wait(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-        pause.wait(2 * _GRACE)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    Thread(target=watch, daemon=True, name="parent-watch").start()
-
-
 def run(
     worker: str,
     home: Path,
@@ -367,14 +341,6 @@ def run(
         )
 
 
-def one_thread() -> None:
-    """Batches are small and workers are many: threads inside a prediction cost more than they bring."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
-        os.environ.setdefault(name, "1")
-    # The streaming engine takes longer to begin with a few rows than this one takes for all of them.
-    os.environ.setdefault("POLARS_ENGINE_AFFINITY", "in-memory")
-
-
 def main() -> None:
     """The program: ``--worker ID``, settings from the environment."""
     parser = argparse.ArgumentParser(prog="python -m homeostat.server.dataplane", description=__doc__)
@@ -387,7 +353,7 @@ def main() -> None:
     log_plainly()
     watch_parent(options.parent)
     one_thread()
-    gc.disable()  # until all is imported, of which next to nothing is garbage
+    loading()
 
     from homeostat.app.container import Container
     from homeostat.app.serving import ModelServing

@@ -69,23 +69,24 @@ def main(arguments: Sequence[str]) -> int:
     if len(arguments) > 1:
         wanted = [plan.policies[int(number)] for number in arguments[1:]]
     else:
-        wanted = _longest_first(plan.policies)
+        wanted = _balanced(plan.policies)
         if not all(replayed(policy, wait=False) for policy in wanted):
             return 1
     # A process of a backtest that was killed may be about to end.
     return 0 if all(replayed(policy, wait=True) for policy in wanted) else 1
 
 
-def _longest_first(policies: Sequence[Policy]) -> list[Policy]:
-    """So that no process is left alone with a long one at the end.
+def _balanced(policies: Sequence[Policy]) -> list[Policy]:
+    """So that processes end about together, though who trains takes two or three times as long as who does not.
 
-    Those that train take the longest. Detectors find much the same changes: of two that are replayed side by side one
-    would wait for the trainings of the other, which it finds done when it comes later.
+    The longest first, and the shortest in between: at the end one would be left to a process alone. Detectors find much
+    the same changes: of two that are replayed side by side one would wait for the trainings of the other, which it
+    finds done when it comes later.
     """
     detecting = [policy for policy in policies if policy.detector]
-    ruled = [policy for policy in policies if policy.text != NEVER]
-    frozen = [policy for policy in policies if policy not in (*detecting, *ruled)]
-    return [*detecting[:1], *ruled, *detecting[1:], *frozen]
+    frozen = [policy for policy in policies if policy.text == NEVER and not policy.detector]
+    ruled = [policy for policy in policies if policy not in (*detecting, *frozen)]
+    return [*detecting[:1], *ruled[:1], *frozen, *ruled[1:], *detecting[1:]]
 
 
 if __name__ == "__main__":

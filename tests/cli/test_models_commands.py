@@ -59,6 +59,36 @@ def test_a_version_is_shown(registry: Shell) -> None:
     assert registry("models", "show", "churn@next", "--json").json["record"]["version"] == 2
 
 
+@pytest.mark.parametrize(
+    ("flavors", "kept", "refused"),
+    [
+        ("sklearn: {pickled_model: m, serialization_format: skops}", "sklearn, as skops", False),
+        ("sklearn: {pickled_model: m}", "sklearn, a pickle", True),
+        ("lightgbm: {data: m}", "lightgbm", False),
+        (
+            "lightgbm: {data: m, model_class: lightgbm.sklearn.LGBMClassifier}",
+            "lightgbm, a cloudpickle",
+            True,
+        ),
+        ("onnx: {data: m}", "onnx", False),
+        ("python_function: {loader_module: mine}", "python_function, with code of its own", True),
+        ("tensorflow: {}", "tensorflow: nothing that loads here", False),
+    ],
+)
+def test_what_comes_in_says_how_it_is_kept(
+    homeostat: Shell, tmp_path: Path, flavors: str, kept: str, refused: bool
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "MLmodel").write_text(f"flavors:\n  {flavors}\n")
+    (folder / "m").write_bytes(b"\0")
+    told = homeostat("models", "import", "churn", str(folder)).out
+    assert f"Its model is kept as {kept}" in told
+    assert ("--allow-pickle" in told) is refused
+    shown = homeostat("models", "show", "churn@1", "--json").json["contents"]["kept_as"]
+    assert shown.startswith(kept)
+
+
 def test_versions_are_compared(registry: Shell) -> None:
     told = registry("models", "diff", "churn@champion", "2").out
     assert told.splitlines()[0].split() == ["model/churn@1", "model/churn@2"]

@@ -54,10 +54,13 @@ def import_(
     """Make an MLflow model directory a version, its files as they are. Nothing in it runs."""
     with session.homeostat() as homeostat:
         made = homeostat.import_directory(name.removeprefix("model/"), folder)
+        found = homeostat.version(made.model, str(made.version)).contents
     if as_json:
         print_json(made)
         return
     typer.echo(f"{Ref('model', made.model).at(made.version)} has the digest {made.digest}.")
+    if found is not None and found.kept_as:
+        typer.echo(f"Its model is kept as {found.kept_as}.")
 
 
 def card(

@@ -131,10 +131,11 @@ def show(
         ("value", [(one.key, _counted(one)) for one in values]),
         ("tag", list(found.tags.items())),
         ("input", [(source, "") for source in found.inputs]),
+        ("model", [(id, "read" if role == "input" else "made") for id, role in found.models.items()]),
     ):
         if rows:
             typer.echo()
-            print_table([name, "value"] if name not in ("input", "value") else [name, ""], rows)
+            print_table([name, "value"] if name not in ("input", "value", "model") else [name, ""], rows)
 
 
 def _show_value(run: RunSummary, value: LoggedValue, as_json: bool) -> None:

@@ -53,6 +53,7 @@ def short(text: str) -> str:
 
 
 def _made_of(of: Contents) -> Iterator[list[Any]]:
+    yield ["kept as", of.kept_as]
     yield ["data", ", ".join(one.ref for one in of.data)]
     yield ["feature views", ", ".join(of.views)]
     yield ["code", of.code]

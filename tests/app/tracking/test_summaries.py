@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from homeostat.app.container import Container
+from homeostat.app.logged_models import create_logged_model
 from homeostat.app.settings import Settings
 from homeostat.app.tracking import (
     create_experiment,
@@ -17,6 +18,7 @@ from homeostat.app.tracking import (
     delete_run,
     log,
     log_inputs,
+    log_outputs,
     summaries,
     update_run,
 )
@@ -66,6 +68,8 @@ def test_a_run_with_all_that_is_its_own(container: Container) -> None:
             RunInput(run="", name="f", digest="version 3", source_type="homeostat", source="dataset/f@3"),
         ],
     )
+    made = create_logged_model(container, experiment, name="model", run="abcdef01").id
+    log_outputs(container, "abcdef01", {made: 3})
     update_run(container, "abcdef01", state="failed", ended_at=BEGAN + timedelta(seconds=90), error="why")
     found = summary(container, "abcd")
     assert found == summary(container, "abcdef01")
@@ -74,6 +78,7 @@ def test_a_run_with_all_that_is_its_own(container: Container) -> None:
     assert found.metrics == {"bad": None, "loss": 0.25}
     assert found.steps == {"bad": 1, "loss": 4}
     assert sorted(found.inputs) == ["dataset/f@3", "rows@d"]
+    assert found.models == {made: "output"}
     assert points(container, "abcdef01", "loss").value == [0.5, 0.25]
     assert points(container, "abcdef01", "bad").value == [None]
     together = all_points(container, "abcdef01")

@@ -18,6 +18,7 @@ from homeostat.domain.refs import number_of, parse_ref
 from homeostat.domain.tracking import ArtifactFile, LoggedModelMetric, LoggedModelParam
 from homeostat.engine.registry import conversion, flavors, package
 from homeostat.engine.registry.contents import Contents, Data, environment
+from homeostat.engine.registry.formats import MODEL_FILES
 from homeostat.engine.registry.sources import is_artifact
 from homeostat.engine.tracking.places import path_of, place_of
 from homeostat.ports.meta import Where
@@ -108,6 +109,7 @@ def _of_files(container: Container, files: Parts) -> Contents:
     answer = Column(name=signature.label, type="float", ge=0, le=1)
     example = read(package.EXAMPLE, flavors.OWN + package.EXAMPLE)
     return Contents(
+        kept_as=", ".join(name for name in MODEL_FILES if name in files),
         features=list(signature.features),
         request=list(signature.request),
         answers=[answer],
@@ -139,6 +141,7 @@ def _of_mlflow(read: Any, packages: dict[str, str], lock: str) -> Contents:
     files = {said.example: read(said.example)} if said.example else {}
     return msgspec.structs.replace(
         plain,
+        kept_as=flavors.kept_as(said),
         features=list(said.columns),
         answers=list(said.answers),
         shapes=said.shapes,

@@ -32,7 +32,8 @@ _SHORTEST: Final = 4  # characters of an id that may stand for it
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A run and the latest value of everything that was logged to it; None stands for NaN.
 
-    ``axes`` says for metrics against what they are drawn, where that is not the step.
+    ``axes`` says for metrics against what they are drawn, where that is not the step; ``models`` for logged models by
+    their ids whether the run read (``input``) or made them (``output``).
     """
 
     id: str
@@ -53,6 +54,7 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     axes: dict[str, str] = {}
     tags: dict[str, str]
     inputs: list[str]
+    models: dict[str, str] = {}
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -310,4 +312,5 @@ def _summary(found: Run, experiment: str, data: RunData) -> RunSummary:
             one.source if one.source_type == "homeostat" else f"{one.name}@{one.digest}"
             for one in data.inputs
         ],
+        models={one.model: one.role for one in data.models},
     )

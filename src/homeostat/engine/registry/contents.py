@@ -23,6 +23,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """The parts of a version; what nobody recorded is empty.
 
     Args:
+        kept_as: The format of the model, as in ``model.skops``, or the flavor of MLflow that is read; and what it takes
+            to load it, where that may run code.
         features: The columns that the estimator was fitted on, in order.
         request: The columns of a request, with their units where the contract says them.
         answers: The columns of an answer.
@@ -43,6 +45,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
             (``reason``), and the largest difference of two scores over so many ``rows``.
     """
 
+    kept_as: str = ""
     features: list[Column] = []
     request: list[Column] = []
     answers: list[Column] = []

@@ -32,9 +32,11 @@ _STEPS: Final = {
     "MappingEndEvent": -1,
 }
 _SKOPS: Final = "skops"
+_BOOSTER: Final = "lightgbm.basic.Booster"
 _PICKLES: Final = frozenset({"pickle", "cloudpickle"})
 _KEPT: Final = {"sklearn": "pickled_model", "xgboost": "data", "lightgbm": "data", "onnx": "data"}
 """What a flavor calls the path of its model's file."""
+_RUNS: Final = "loading it may run code, so it is refused unless homeostat serve --allow-pickle allows it"
 _SIDES: Final = {"inputs": "features", "outputs": "answers"}
 _TYPES: Final[dict[str, ColumnType]] = {
     "boolean": "boolean",
@@ -136,6 +138,19 @@ def restore(files: Mapping[str, bytes], trusted: Sequence[str], *, code: bool = 
     )
 
 
+def kept_as(described: Described) -> str:
+    """What ``restore`` would read, in words: the flavor and the form of its file, and what it takes to be allowed."""
+    for name in _READERS:
+        if name in described.flavors:
+            form = _form(name, described.flavors[name])
+            if form in _PICKLES:
+                return f"{name}, a {form}: {_RUNS}"
+            return f"{name}, as {form}" if form else name
+    if pyfunc.FLAVOR in described.flavors:
+        return f"{pyfunc.FLAVOR}, with code of its own: {_RUNS}"
+    return f"{', '.join(described.flavors) or 'no flavor'}: nothing that loads here"
+
+
 def example(files: Mapping[str, bytes]) -> dict[str, Any]:
     """The first row of the input example; empty where there is none."""
     path = describe(files).example
@@ -193,8 +208,17 @@ def _file(files: Mapping[str, bytes], path: Any) -> bytes:
     return files[path]
 
 
-def _serialized(files: Mapping[str, bytes], said: dict[str, Any], path: Any, trusted: Sequence[str]) -> Any:
-    data, form = _file(files, path), said.get("serialization_format", "pickle")
+def _form(flavor: str, said: Mapping[str, Any]) -> str:
+    """In which form a flavor's file is, where there are several; as MLflow takes it where nothing is said."""
+    if flavor == "sklearn":
+        return str(said.get("serialization_format", "pickle"))
+    if flavor == "lightgbm" and said.get("model_class", _BOOSTER) != _BOOSTER:
+        return str(said.get("serialization_format", "cloudpickle"))
+    return ""
+
+
+def _serialized(files: Mapping[str, bytes], form: str, path: Any, trusted: Sequence[str]) -> Any:
+    data = _file(files, path)
     if form == _SKOPS:
         return scikit.restore(data, trusted)
     if form in _PICKLES:
@@ -203,7 +227,7 @@ def _serialized(files: Mapping[str, bytes], said: dict[str, Any], path: Any, tru
 
 
 def _sklearn(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
-    return _serialized(files, said, said.get(_KEPT["sklearn"]), trusted)
+    return _serialized(files, _form("sklearn", said), said.get(_KEPT["sklearn"]), trusted)
 
 
 def _xgboost(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
@@ -216,12 +240,12 @@ def _xgboost(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence
 
 
 def _lightgbm(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:
-    path, kind = said.get(_KEPT["lightgbm"]), said.get("model_class", "lightgbm.basic.Booster")
-    if kind == "lightgbm.basic.Booster":
+    path, form = said.get(_KEPT["lightgbm"]), _form("lightgbm", said)
+    if not form:
         return lgbm.restore(_file(files, path))
-    if kind in lgbm_skops.ESTIMATORS and said.get("serialization_format") == _SKOPS:
+    if form == _SKOPS and said["model_class"] in lgbm_skops.ESTIMATORS:
         return lgbm_skops.restore(_file(files, path), str(path))
-    return _serialized(files, {"serialization_format": "cloudpickle"} | said, path, trusted)
+    return _serialized(files, form, path, trusted)
 
 
 def _onnx(files: Mapping[str, bytes], said: dict[str, Any], trusted: Sequence[str]) -> Any:

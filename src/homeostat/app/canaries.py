@@ -24,8 +24,9 @@ from homeostat.engine.control.observations import baseline, observe, observe_lab
 from homeostat.engine.serving.predictions import PROBABILITIES
 
 _USUAL: Final = 20_000
+_TIMED: Final = ("arm", "status", "latency_us", "scoring_us")
 _LOOKED_AT: Final = (
-    *("arm", "version", "score", "shadow_score", "error", "status", "latency_us"),
+    *("arm", "version", "score", "shadow_score", "error", "status", "latency_us", "scoring_us"),
     *(PROBABILITIES, f"shadow_{PROBABILITIES}"),
 )
 
@@ -85,8 +86,8 @@ def _usual(container: Container, model: Model, champion: int) -> Baseline:
     """How the champion did on the last requests before the canary."""
     p99 = parse_duration(model.slo.p99).total_seconds() if model.slo and model.slo.p99 else None
     log = read(container, log_of(model.name)).filter(pl.col("version") == champion)
-    columns = log.select("arm", "status", "latency_us", SEQ)
-    return baseline(columns.top_k(_USUAL, by=SEQ).collect(), p99=p99)
+    known = [name for name in (*_TIMED, SEQ) if name in log.collect_schema()]
+    return baseline(log.select(known).top_k(_USUAL, by=SEQ).collect(), p99=p99)
 
 
 def _source(model: Model) -> Source:

@@ -15,7 +15,7 @@ from homeostat.engine.control.canary import Baseline, CanaryTest
 from homeostat.engine.control.losses import LogLoss
 from homeostat.engine.control.sequential import Array, bets, mixture, wealth
 
-STEADY = Baseline(requests=20_000, errors=4, slow_after=0.05)
+STEADY = Baseline(slow_after=0.05)
 TOLERANCE = 0.01
 RUNS, REQUESTS = 2_000, 400
 Draw = Callable[[np.random.Generator, tuple[int, int]], Array]
@@ -57,7 +57,7 @@ def when_rolled_back(canary: Canary, worlds: dict[str, Draw], runs: int, request
             one = test.tests[name]
             grid = bets(one.mean, one.low)
             path = mixture(wealth(draw(rng, (len(part), requests)), one.mean, grid, np.zeros(len(grid))))
-            over = path >= np.log(test.threshold(name))
+            over = path >= np.log(test.threshold)
             first = np.minimum(first, np.where(over.any(axis=1), over.argmax(axis=1) + 1, np.inf))
         out.append(first)
     return np.concatenate(out)
@@ -117,10 +117,10 @@ def test_looking_once_is_no_different_from_looking_always() -> None:
     failed = failures(0.05)(rng, (1, 400))[0]
     grid = bets(test.tests["errors"].mean, 0.0)
     path = mixture(wealth(failed, test.tests["errors"].mean, grid, np.zeros(len(grid))))
-    expected = int((path >= np.log(test.threshold("errors"))).argmax()) + 1
+    expected = int((path >= np.log(test.threshold)).argmax()) + 1
     for seen, one in enumerate(failed, start=1):
         test.observe(failed=[bool(one)])
-        if test.tests["errors"].peak >= test.threshold("errors"):
+        if test.tests["errors"].peak >= test.threshold:
             assert seen == expected
             return
     raise AssertionError("a failing candidate was never called worse")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from homeostat.engine.serving.log import PredictionLog, to_frame
 from homeostat.engine.serving.predictions import Prediction, decide, shadow
 from homeostat.engine.serving.routing import LiveArm, Routes
+from homeostat.engine.serving.scorer import Scored, Spent
 from tests.engine.serving.fakes import NOON, FakeScorer, routes
 from tests.engine.serving.test_predictions import items
 
@@ -29,6 +33,7 @@ META = [
     "status",
     "fallback",
     "latency_us",
+    "scoring_us",
     "request",
 ]
 
@@ -58,6 +63,17 @@ def decided(chosen: Routes, *ids: str) -> list[Prediction]:
     decide(batch)
     shadow([item for item in batch if item.shadowed])
     return batch
+
+
+class Timed(FakeScorer):
+    """Says that it took as long for a batch."""
+
+    def __init__(self, took: float) -> None:
+        super().__init__()
+        self.took = took
+
+    def score(self, rows: Sequence[Any], times: Sequence[datetime]) -> Scored:
+        return replace(super().score(rows, times), spent=Spent(1.0, 1.0, 1.0 + self.took))
 
 
 def test_rows_hold_what_monitoring_needs() -> None:
@@ -95,6 +111,13 @@ def test_rows_hold_what_monitoring_needs() -> None:
         == pl.Datetime("us", "UTC")
     )
     assert frame.schema["position__weather"] == frame.schema["version"] == pl.Int64
+
+
+def test_the_time_that_each_version_took_for_its_part_of_a_batch_stands_in_its_rows() -> None:
+    arms = routes(Timed(0.005), Timed(0.080), 0.5)
+    rows = to_frame(decided(arms, *map(str, range(40))))
+    took = rows.group_by("arm").agg(pl.col("scoring_us").unique().implode()).to_dicts()
+    assert {row["arm"]: row["scoring_us"] for row in took} == {"champion": [5_000], "canary": [80_000]}
 
 
 def test_a_log_of_failures_alone_has_no_features() -> None:

@@ -5,13 +5,14 @@ Three things are watched, each by a test that may be looked at after every reque
 * the task's loss, such as ``log_loss``: on each labelled request that the candidate answered, its loss less the
   champion's, whose shadow answer to the same request is in the prediction log. Losses are cut where they become
   large, which bounds them (``losses``).
-* ``errors``: on each request of the candidate's arm, whether it failed where the champion did not, against
-  the champion's error rate. What fails for both is not the candidate's fault.
-* ``latency``: how much larger the share of slow answers is than among the champion's answers at the same
-  time. A machine that is slow for a while is slow for both. An answer is slow past a threshold x, and a
-  quantile is at most x exactly where the share of what is slower is small enough: this is a test of a
-  quantile (Howard & Ramdas, "Sequential estimation of quantiles with applications to A/B testing and
-  best-arm identification", Bernoulli 28 (2022), 1704-1728).
+* ``errors``: on each request of the candidate's arm, whether it failed where the champion, asked at once in its place,
+  did not. What fails for both is not the candidate's fault.
+* ``latency``: how much larger the share of slow answers is than among the champion's answers at the same time, by the
+  time that a version itself took for its part of a batch: how long answers waited for the other's part is not its own.
+  A machine that is slow for a while is slow for both. An answer is slow past a threshold x, and a quantile is at most x
+  exactly where the share of what is slower is small enough: this is a test of a quantile (Howard & Ramdas, "Sequential
+  estimation of quantiles with applications to A/B testing and best-arm identification", Bernoulli 28 (2022),
+  1704-1728).
 
 The chance of a false alarm over the whole canary is at most ``Canary.false_alarm``: each of the k things
 that are watched has a k-th of it, and rolls back at an e-value of k divided by it. That bounds how often a
@@ -37,25 +38,18 @@ from homeostat.engine.control.losses import LogLoss, Loss, name_of
 from homeostat.engine.control.pairing import Block, blocks
 from homeostat.engine.control.sequential import MeanTest, State
 
-# A rate below this is no reason to roll back: one lost request must not end a canary of a few hundred.
-LEAST_ERROR_RATE: Final = 0.001
-MOST_ERROR_RATE: Final = 0.5
+# Requests that may fail where the champion does not: one that was lost must not end a canary of a few hundred.
+FAILING: Final = 0.001
 SLOWER: Final = 0.02  # this much more of the answers may be slow
-# Of the errors' share of the false alarms, the part that pays for not knowing the champion's rate exactly.
-_RATE_SHARE: Final = 0.1
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     """How the champion did before the canary began.
 
     Args:
-        requests: Requests it was asked.
-        errors: How many of them failed.
         slow_after: Seconds after which an answer is slow: its service level, else twice its own p99.
     """
 
-    requests: int = 0
-    errors: int = 0
     slow_after: float = 0.05
 
 
@@ -110,13 +104,7 @@ class CanaryTest:
         )
 
     def _errors_test(self, state: State | None) -> MeanTest:
-        """Against the upper confidence bound on the champion's rate (Clopper & Pearson, 1934)."""
-        from scipy.special import betainccinv
-
-        asked, failed = self.baseline.requests, self.baseline.errors
-        miss = self._share * _RATE_SHARE
-        bound = float(betainccinv(failed + 1, asked - failed, miss)) if failed < asked else 1.0
-        return MeanTest(min(max(bound, LEAST_ERROR_RATE), MOST_ERROR_RATE), state=state)
+        return MeanTest(FAILING, state=state)
 
     def _latency_test(self, state: State | None) -> MeanTest:
         return MeanTest(SLOWER, low=-1.0, state=state)
@@ -142,7 +130,7 @@ class CanaryTest:
         """Take in how long answers of both arms took, in the order of the log.
 
         Args:
-            seconds: From request to answer.
+            seconds: That the version took for its part of the batch that the answer was in.
             mine: Which of them the candidate gave; the champion gave the others.
         """
         if "latency" not in self.tests:
@@ -178,7 +166,7 @@ class CanaryTest:
             requests: Requests that the candidate was asked.
             labelled: How many of them have a label.
         """
-        worse = [name for name in self.tests if self.tests[name].peak >= self.threshold(name)]
+        worse = [name for name in self.tests if self.tests[name].peak >= self.threshold]
         statistics = self.statistics(requests, labelled)
         if worse:
             reason = "the candidate is worse: " + "; ".join(self._evidence(name) for name in worse)
@@ -198,9 +186,10 @@ class CanaryTest:
         reason = f"undecided after twice the deadline: {missing}"
         return Decision(action="rollback", reason=reason, statistics=statistics)
 
-    def threshold(self, name: str) -> float:
-        """The e-value at which ``name`` rolls back."""
-        return 1 / (self._share * (1 - _RATE_SHARE)) if name == "errors" else 1 / self._share
+    @property
+    def threshold(self) -> float:
+        """The e-value at which any of what is watched rolls back."""
+        return 1 / self._share
 
     def statistics(self, requests: int, labelled: int) -> dict[str, Any]:
         """Every number behind a decision, as JSON can hold it."""
@@ -214,7 +203,7 @@ class CanaryTest:
                 name: {
                     "e_value": test.e_value,
                     "peak": test.peak,
-                    "threshold": self.threshold(name),
+                    "threshold": self.threshold,
                     "mean": test.observed,
                     "allowed": test.mean,
                     "count": test.state.count,
@@ -252,8 +241,8 @@ class CanaryTest:
         test = self.tests[name]
         mean = test.observed or 0.0
         what = {
-            "errors": f"{mean:.2%} of requests failed where at most {test.mean:.2%} is usual",
+            "errors": f"{mean:.2%} of requests failed that the champion answers, {test.mean:.1%} allowed",
             "latency": f"slow answers are {mean:+.1%} against the champion's, {test.mean:.0%} allowed",
             self._lost: f"{self.loss.words} is {mean:+.4f} against the champion's, {test.mean:g} allowed",
         }[name]
-        return f"{what} ({test.state.count} requests, e-value {test.peak:.3g} of {self.threshold(name):.3g})"
+        return f"{what} ({test.state.count} requests, e-value {test.peak:.3g} of {self.threshold:.3g})"

@@ -226,6 +226,7 @@ _META: Final[dict[str, str]] = {
     "status": "int",
     "fallback": "text",
     "latency_us": "int",
+    "scoring_us": "int",
     "request": "text",
 }
 
@@ -264,6 +265,7 @@ def _meta(item: Prediction, request: str) -> tuple[Any, ...]:
     """The values of ``_META``."""
     fell = item.answered is not item.arm
     other = item.answered if fell else item.shadow
+    spent = item.scored.spent if item.scored is not None else None
     return (
         item.id,
         at := _micros(item.at),
@@ -279,6 +281,7 @@ def _meta(item: Prediction, request: str) -> tuple[Any, ...]:
         item.status,
         item.fallback,
         item.latency_us,
+        round((spent.ended - spent.began) * 1e6) if spent is not None else None,
         request,
     )
 

@@ -24,6 +24,7 @@ from homeostat.app.container import Container
 from homeostat.app.controller import Controller, Tick
 from homeostat.app.datasets import append_log, seal
 from homeostat.app.deliveries import ingest
+from homeostat.app.judging import judge
 from homeostat.app.leases import lease_of
 from homeostat.app.projects import load_project
 from homeostat.app.reactors import react_all
@@ -310,6 +311,49 @@ def test_a_candidate_whose_judging_never_ends_is_rejected_in_the_end(trained: Co
     assert second is not None
     assert (second.stage, begun) == ("rejected", ATTEMPTS - 1)
     assert "9 times without a verdict" in second.stage_reason
+
+
+def test_a_candidate_is_judged_again_for_as_long_as_a_store_is_away(
+    trained: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = trained.store.get(records.ModelVersion, "shop", 1)
+    assert first is not None
+    with trained.store.begin() as tx:
+        tx.put(msgspec.structs.replace(first, version=2, stage="candidate"))
+    clock = Hands(START)
+    trained.__dict__["clock"], trained.__dict__["executor"] = clock, Idle()
+
+    def away(*_: object) -> None:
+        raise StoreUnavailable("no blobs")
+
+    controller = Controller(trained)
+    with monkeypatch.context() as outage:
+        outage.setattr(trained, "package", away)
+        for _ in range(3 * ATTEMPTS):
+            if any("judging model/shop@2" in text for text in controller.tick().did):
+                with pytest.raises(StoreUnavailable):
+                    judge(trained, "shop", 2)
+            clock.real += timedelta(minutes=20)
+    assert judge(trained, "shop", 2).stage == "accepted"
+
+
+def test_one_dataset_that_cannot_be_sealed_keeps_no_other_from_it(
+    trained: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bad(container: Container, name: str) -> object:
+        if name == "answers":
+            raise ValueError("a torn batch")
+        return seal(container, name)
+
+    monkeypatch.setattr("homeostat.app.controller.seal", bad)
+    monkeypatch.setattr("homeostat.app.controller.refresh", lambda _: 1 / 0)
+    for name in ("answers", "shop.labels"):
+        append_log(trained, name, pl.DataFrame({"prediction_id": ["x"]}))
+    advance(trained, timedelta(days=8))
+    did = Controller(trained).tick().did
+    assert "dataset/answers: ValueError: a torn batch" in did
+    assert "the online store: ZeroDivisionError: division by zero" in did
+    assert not trained.store.count(records.Batch, ("dataset", "=", "shop.labels"))
 
 
 def test_a_champion_that_cannot_be_asked_is_no_fault_of_the_candidate(trained: Container) -> None:

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
 
 from homeostat.adapters.clock import SimulatedClock
-from homeostat.app import reactors
+from homeostat.app import admission, reactors
 from homeostat.app.apply import apply
 from homeostat.app.attempts import ATTEMPTS
 from homeostat.app.container import Container
@@ -267,6 +268,65 @@ def test_a_rollback_by_hand_ends_the_test(container: Container) -> None:
     assert arms(container) == [(1, 1.0, "champion")]
     assert [trial.state for trial in container.store.find(Trial)] == ["stopped"]
     Controller(container).tick()
+    assert arms(container) == [(1, 1.0, "champion")]
+
+
+def declare(container: Container, rollout: str) -> None:
+    """Apply the project with another rollout."""
+    folder = container.settings.home.parent / "again"
+    folder.mkdir(exist_ok=True)
+    (folder / "project.py").write_text(PROJECT.format(rollout=rollout))
+    rows(200).write_csv(folder / "rows.csv")
+    (folder / "orders.csv").write_text("id,spent\n-1,0.5\n")
+    apply(container, load_project(folder))
+
+
+@pytest.mark.parametrize("rollout", [AB])
+def test_a_test_that_is_declared_no_more_ends_and_its_champion_answers_alone(container: Container) -> None:
+    trained(container)
+    declare(container, "None")
+    did = Controller(container).tick().did
+    assert "ended the A/B test of shop: another rollout is declared" in did
+    assert [trial.state for trial in container.store.find(Trial)] == ["stopped"]
+    assert (arms(container), stage(container, 2)) == ([(1, 1.0, "champion")], "superseded")
+
+
+@pytest.mark.parametrize("rollout", [AB])
+def test_a_version_that_comes_in_at_once_ends_a_test_that_is_declared_no_more(container: Container) -> None:
+    trained(container)
+    declare(container, "None")
+    assert trained(container) == 3
+    assert (arms(container), stage(container, 2)) == ([(3, 1.0, "champion")], "superseded")
+    rollback(container, "shop", actor="user", reason="worse")  # and not the test that ran before it
+    assert arms(container) == [(1, 1.0, "champion")]
+
+
+@pytest.mark.parametrize("rollout", [AB])
+def test_who_asks_for_a_version_by_its_number_is_in_no_test(container: Container) -> None:
+    trained(container)
+    answered(container, 1, list(range(40)))
+    answered(container, 2, list(range(100, 140)), arm="variant")
+    answered(container, 2, list(range(200, 400)))  # by its number
+    for first in (0, 100, 200):
+        spent(container, first, 40 if first < 200 else 200, 10)
+    Controller(container).tick()
+    (trial,) = container.store.find(Trial)
+    assert {one: seen["outcomes"] for one, seen in trial.statistics["arms"].items()} == {"1": 40, "2": 40}
+
+
+def test_a_version_that_changed_since_it_was_looked_at_is_not_promoted(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trained(container) == 2
+    rollback(container, "shop", actor="user", reason="look")
+
+    def meanwhile(container: Container, record: records.ModelVersion) -> None:
+        with container.store.begin() as tx:
+            tx.put(msgspec.structs.replace(record, stage="rejected", stage_reason="signed by nobody"))
+
+    monkeypatch.setattr(admission, "obstacle", meanwhile)
+    with pytest.raises(Conflict, match="changed meanwhile"):
+        promote(container, "shop", 2, actor="user", reason="go")
     assert arms(container) == [(1, 1.0, "champion")]
 
 

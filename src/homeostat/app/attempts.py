@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from homeostat.domain.records import Reaction
 from homeostat.ports.meta import Reads, Transaction
 
@@ -24,6 +26,13 @@ def note(tx: Transaction, of: str, number: int, *, at: datetime, error: str) -> 
     )
     tx.put(made)
     return made
+
+
+def excuse(tx: Transaction, of: str, number: int) -> None:
+    """Keep that an attempt failed by no fault of its own, as where a store does not answer: it was not the last."""
+    before = tx.lock(Reaction, of, number)
+    if before is not None:
+        tx.put(msgspec.structs.replace(before, attempts=min(before.attempts, ATTEMPTS - 2)))
 
 
 def waits(reads: Reads, of: str, number: int, *, at: datetime) -> bool:

@@ -54,15 +54,17 @@ def prepared(container: Container, record: ModelVersion, canary: Canary, champio
 
 def shown(container: Container, model: Model, rollout: Rollout, test: CanaryTest) -> Rollout:
     """Show the test each new request and each new label once, in the order they came."""
-    seen, candidate = rollout.statistics, pl.col("version") == rollout.candidate
+    seen, arm, version = rollout.statistics, pl.col("arm"), pl.col("version")
+    # A request for the candidate by its number has no champion beside it.
+    mine = (arm == "canary") & (version == rollout.candidate)
     found = look(
         container,
         rollout.deployment,
         _source(model),
         seen,
         _LOOKED_AT,
-        judged=(pl.col("arm") == "canary") & candidate,
-        fresh=(pl.col("arm") == "champion") | candidate,
+        judged=mine,
+        fresh=mine | (arm == "champion") & (version == rollout.champion),
     )
     asked = observe(test, found.fresh) if found.fresh.height else 0
     labelled = 0

@@ -34,7 +34,7 @@ from homeostat.app.slos import tally
 from homeostat.app.space import keep_space
 from homeostat.app.tracing.loop import trace_turn
 from homeostat.app.training import end, fail, submit
-from homeostat.app.trials import begin_trial, running_trials, step_trial
+from homeostat.app.trials import begin_trial, end_undeclared, running_trials, step_trial
 from homeostat.app.triggers import coming, due, evaluate
 from homeostat.app.tuning import abandon
 from homeostat.app.upstream import settle_contracts
@@ -51,6 +51,7 @@ from homeostat.domain.records import (
     Run,
     StepExecution,
 )
+from homeostat.domain.refs import Ref
 from homeostat.ports.executor import JobState
 from homeostat.ports.meta import Transaction
 
@@ -227,11 +228,15 @@ class Controller:
                 did.append(f"rollout/{rollout.id}: {decision.action}, {decision.reason}")
 
     def _trials(self, did: list[str]) -> None:
-        """Begin the A/B tests whose arms are complete, and look at those that run."""
+        """Begin the A/B tests whose arms are complete, and look at those that run; end those declared no more."""
         container = self._container
         for model in self._models():
-            if isinstance(model.rollout, ABTest) and not self._frozen(model.name):
+            if not self._frozen(model.name):
                 try:
+                    if not isinstance(model.rollout, ABTest):
+                        if end_undeclared(container, model):
+                            did.append(f"ended the A/B test of {model.name}: another rollout is declared")
+                        continue
                     if (begun := begin_trial(container, model)) is not None:
                         did.append(f"trial/{begun.id} began")
                     for trial in running_trials(container.store, model.name):
@@ -281,15 +286,21 @@ class Controller:
         """Bring the online store level, and seal batches that have waited for long or are many."""
         container = self._container
         did += keep_space(container)
-        if moved := refresh(container):
-            did.append(f"brought {moved} feature views level")
+        try:
+            if moved := refresh(container):
+                did.append(f"brought {moved} feature views level")
+        except Exception as error:  # noqa: BLE001 - an online store that is away must not keep rows from being sealed
+            did.append(_failed("the online store", error))
         now = container.clock.now()
         for record in container.store.find(Dataset):
             # Not the batches themselves, which may be large.
             waiting = container.store.pick(Batch, ["rows", "at"], ("dataset", "=", record.name))
             many = len(waiting) >= _UNSEALED or sum(rows for rows, _ in waiting) >= _UNSEALED_ROWS
             if waiting and (many or now - min(at for _, at in waiting) >= _SEAL_AFTER):
-                seal(container, record.name)
+                try:
+                    seal(container, record.name)
+                except Exception as error:  # noqa: BLE001 - one dataset must not keep the others from being sealed
+                    did.append(_failed(str(Ref("dataset", record.name)), error))
 
 
 def _failed(what: str, error: Exception) -> str:

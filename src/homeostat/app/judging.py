@@ -52,7 +52,17 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
 
     Raises:
         NotFound: there is no such version, or its run or files are gone.
+        StoreUnavailable: a store does not answer, which is no fault of the candidate's: it is judged again.
     """
+    try:
+        return _judge(container, model, version, rows)
+    except (StoreUnavailable, OSError):
+        with container.store.begin() as tx:
+            attempts.excuse(tx, f"{_JUDGE}{model}", version)
+        raise
+
+
+def _judge(container: Container, model: str, version: int, rows: Split | None) -> ModelVersion:
     record = container.store.get(ModelVersion, model, version)
     run = container.store.get(Run, record.run) if record else None
     if record is None or run is None:
@@ -66,7 +76,7 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
         with importing(checkout(container.blobs, run.code, container.settings.home)):
             candidate = container.package(record, declaration.trusted)
     except (StoreUnavailable, OSError):
-        raise  # no fault of the candidate's: it is judged again
+        raise
     except Exception as error:  # noqa: BLE001 - it cannot be loaded, whatever that raises
         return _record(container, record, [_failed(f"{type(error).__name__}: {error}")])
     champion = champion_answers(container, declaration, features, rows)
@@ -85,7 +95,7 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
 def may_judge(container: Container, record: ModelVersion) -> bool:
     """Whether a candidate that nobody judges is to be judged now, which counts as an attempt (`attempts`).
 
-    One on which every attempt ended without a verdict is rejected.
+    One on which every attempt ended without a verdict is rejected, but for those that a store ended.
     """
     of, now = f"{_JUDGE}{record.model}", container.clock.wall()
     if attempts.waits(container.store, of, record.version, at=now):

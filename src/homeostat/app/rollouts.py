@@ -46,6 +46,8 @@ def promote(container: Container, model: str, version: int, *, actor: str, reaso
     with container.store.begin() as tx:
         tx.lock(Deployment, model)  # first, here and wherever arms change: who waits, waits for this
         champion = champion_of(tx, model)
+        if tx.get(ModelVersion, model, version) != record:
+            raise Conflict(f"model/{model}@{version} changed meanwhile", remedy="Look at it, and try again")
         if champion is not None and champion.version == version:
             raise Conflict(
                 f"model/{model}@{version} is the champion already", remedy="homeostat status shows the arms"
@@ -226,8 +228,9 @@ def begin(container: Container, model: str, version: int) -> bool:
                 f"model/{model} got another champion while @{version} was prepared",
                 remedy="It is tried again by itself",
             )
+        why = f"@{version} came after it"
+        stop_trial(tx, container, model, why)  # of a test that is no longer declared
         for running in _running(tx, model):
-            why = f"@{version} came after it"
             _withdraw(tx, container, running, why, "superseded", actor="homeostat")
         if rollout is None or champion is None or canary is None:
             why = "the first version to pass its gates" if champion is None else "it passed its gates"

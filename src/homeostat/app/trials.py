@@ -146,8 +146,13 @@ def step_trial(container: Container, model: Model, trial: Trial) -> Verdict | No
         return None
     test = TrialTest(spec, {arm.version: arm.weight for arm in trial.arms}, trial.statistics)
     versions = [arm.version for arm in trial.arms]
-    kept = pl.col("version").is_in(versions) & pl.col("arm").is_in(["champion", "variant"])
-    answered = kept & pl.col("error").is_null() & (pl.col("status") == 200) & pl.col("score").is_not_null()
+    # A request for a version by its number was assigned to no arm.
+    by_chance = pl.col("version").is_in(versions) & (
+        (pl.col("arm") == "variant") | (pl.col("version") == trial.names[CHAMPION])
+    )
+    answered = (
+        by_chance & pl.col("error").is_null() & (pl.col("status") == 200) & pl.col("score").is_not_null()
+    )
     found = look(container, trial.deployment, source, trial.statistics, _LOOKED_AT, judged=answered)
     outcomes = found.outcomes
     if outcomes.height:
@@ -187,9 +192,8 @@ def _act(container: Container, test: TrialTest, trial: Trial, verdict: Verdict) 
         if weights is None:
             return False
         arms = [msgspec.structs.replace(arm, weight=weights[arm.version]) for arm in trial.arms]
-        shadows = [arm for arm in deployment.arms if arm.role == "shadow"]
         reason = f"shares follow {outcomes} outcomes"
-        set_arms(tx, container, deployment.name, [*arms, *shadows], actor="homeostat", reason=reason)
+        set_arms(tx, container, deployment.name, arms, actor="homeostat", reason=reason)
         return True
 
 
@@ -211,10 +215,23 @@ def stop_trial(
     return bool(found)
 
 
+def end_undeclared(container: Container, model: Model) -> bool:
+    """End the test of a model that declares another rollout by now; says whether one ran. The champion is left alone."""
+    if not running_trials(container.store, model.name):
+        return False
+    why = "another rollout is declared"
+    with container.store.begin() as tx:
+        deployment = tx.lock(Deployment, model.name)
+        if deployment is None or not stop_trial(tx, container, model.name, why):
+            return False
+        _champion_alone(tx, container, deployment, why)
+    sync_workers(container)
+    return True
+
+
 def _champion_alone(tx: Transaction, container: Container, deployment: Deployment, reason: str) -> None:
     champion = champion_of(tx, deployment.model)
-    shadows = [arm for arm in deployment.arms if arm.role == "shadow"]
-    arms = [Arm(champion.version, 1.0, "champion"), *shadows] if champion else []
+    arms = [Arm(champion.version, 1.0, "champion")] if champion else []
     set_arms(tx, container, deployment.name, arms, actor="homeostat", reason=reason)
 
 

@@ -216,7 +216,7 @@ def stop_trial(
 
 
 def end_undeclared(container: Container, model: Model) -> bool:
-    """End the test of a model that declares another rollout by now; says whether one ran. The champion is left alone."""
+    """End the test of a model that declares another rollout by now; says whether one ran. Its champion stays alone."""
     if not running_trials(container.store, model.name):
         return False
     why = "another rollout is declared"

@@ -2,7 +2,8 @@
 
 Whether they have is asked of the means of looks (``steps``), in which rows of one look may depend on one another and
 on those of the look before: of the roots of losses, for few large losses would hide many that rose, and of the logs of
-these means, for what makes a day differ multiplies its losses. A model that learns more has smaller losses: where they
+these means, for what makes a day differ multiplies its losses. That means are normal is an approximation: where large
+losses are rare, as a fraud that was missed, looks count together until there are rows enough for it. A model that learns more has smaller losses: where they
 stepped down, looks before are no measure any more, and only how much looks differ stays known of them.
 
 Since when is asked of each loss. In the order in which their labels came each gets a smoothed conformal p-value, its
@@ -36,6 +37,7 @@ _BETS: Final = len(_POWERS) + len(_STEPS)
 _CHUNK: Final = 500
 _LOOKS: Final = 400  # the newest that are kept
 _LEAST: Final = 10  # rows of a look; fewer count together with the next
+_NORMAL: Final = 2  # times the kurtosis: as many rows have a mean that is normal enough
 _MEDIAN: Final = 0.4549  # of a chi-square of one degree of freedom
 _MOST: Final = 300.0  # nats of evidence that are told apart
 
@@ -156,7 +158,7 @@ def look(
         sums=tuple(sums),
         since=tuple(since),
         after=tuple(after),
-        looks=_with(before.looks, fresh),
+        looks=_with(before.looks, fresh, _enough(before.counts)),
     )
     fell = known._stepped
     if fell.down < math.log(looks / false_alarm):
@@ -164,10 +166,25 @@ def look(
     return msgspec.structs.replace(known, looks=known.looks[fell.below :], known=known._after(fell.below))
 
 
-def _with(looks: tuple[Look, ...], fresh: Look) -> tuple[Look, ...]:
-    if looks and looks[-1].rows < _LEAST:
+def _with(looks: tuple[Look, ...], fresh: Look, enough: float) -> tuple[Look, ...]:
+    if looks and looks[-1].rows < enough:
         return (*looks[:-1], looks[-1].with_(fresh))
     return (*looks, fresh)[-_LOOKS:]
+
+
+def _enough(counts: Sequence[int]) -> float:
+    """Rows of a look, for its mean to be about normal: the kurtosis of a mean is as much nearer to that as it has rows.
+
+    It is of all losses that were seen before, for a look must not end by what is in it.
+    """
+    rows, roots = np.array(counts, dtype=np.float64), np.arange(BINS) / BINS
+    if not rows.any():
+        return _LEAST
+    apart = roots - np.average(roots, weights=rows)
+    variance = float(np.average(apart**2, weights=rows))
+    if variance == 0:
+        return _LEAST
+    return max(_LEAST, _NORMAL * float(np.average(apart**4, weights=rows)) / variance**2)
 
 
 def _logs(looks: Sequence[Look]) -> list[Look]:

@@ -1,6 +1,7 @@
 """The features of a model: all its views side by side, for training and for serving.
 
-``offline`` and ``online`` give the same columns in the same order and, for the same rows seen, the same numbers.
+``offline`` and ``online`` give the same columns in the same order and, for every request that is no older than the row
+before the newest of its entity, the same numbers.
 Columns are named ``view__column``; a model without views takes the columns of the request itself.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -18,6 +19,9 @@ from homeostat.engine.features import latest, windows
 from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.times import ALWAYS, event_time, micros, moment
 from homeostat.ports.online import OnlineStore
+
+_FORM: Final = 2
+"""Of the entries in the online store; those of another form stay unread, and are built anew from the tables."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class OnlineFeatures:
 
 
 def online_key(view: View) -> str:
-    """The view's name in the online store: a changed definition is another one."""
-    return f"{view.name}:{view.digest[7:19]}"
+    """The view's name in the online store: a changed definition or form of its entries is another one."""
+    return f"{view.name}:{view.digest[7:19]}:{_FORM}"
 
 
 def feature_columns(view: View, schemas: Mapping[str, pl.Schema], request: str) -> dict[str, pl.DataType]:
@@ -223,12 +227,10 @@ def _windowed(view: Windows, states: Sequence[bytes | None], at: Sequence[int]) 
 
 def _latest(view: FeatureView, states: Sequence[bytes | None], at: Sequence[int]) -> list[_Found]:
     out: list[_Found] = []
-    for encoded, time in zip(states, at, strict=True):
-        state = latest.decode(encoded)
-        values = latest.lookup(view, state, time)
-        out.append(
-            (values, state.seen, state.rank[1]) if values is not None and state else (None, None, None)
-        )
+    for state, time in zip(states, at, strict=True):
+        row = latest.seen_at(state, time)
+        values = latest.lookup(view, row, time)
+        out.append((values, row.seen, row.rank[1]) if values is not None and row else (None, None, None))
     return out
 
 

@@ -1,13 +1,15 @@
-"""The latest row of an entity: offline by an as-of join, online as one encoded row an entity.
+"""The latest row of an entity: offline by an as-of join, online as the newest two rows of each entity.
 
 Of two rows the later event time counts, then the later batch, then the greater key: the same order offline and
-online, so both choose the same row.
+online. The newest row may be there before it may be seen, as it waits for the source's next delivery or came while
+the request was under way; then the row before it counts. So both choose the same row for every request that is no
+older than the row before the newest. For an older one, offline goes on looking back; online has nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import polars as pl
@@ -22,15 +24,23 @@ AGE = "age_hours"
 _HOURS = 1 / 3_600_000_000
 
 
-class State(msgspec.Struct, array_like=True, frozen=True):
-    """The latest row: its rank among rows, when it may be seen, and its features."""
+class Row(msgspec.Struct, array_like=True, frozen=True):
+    """One row: its rank among rows, when it may be seen, and its features."""
 
     rank: tuple[int, int, str]
     seen: int
     values: list[Any]
 
 
-_decoder = msgspec.msgpack.Decoder(State)
+class _State(Row, array_like=True, frozen=True):
+    """The newest row, and the one before it, which is decoded only for a request that may not see the newest yet."""
+
+    before: msgspec.Raw
+
+
+_KEPT: Final = 2
+_decoder = msgspec.msgpack.Decoder(_State)
+_before = msgspec.msgpack.Decoder(Row | None)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -121,34 +131,53 @@ def offline(
 
 
 def update(view: FeatureView, delivery: Delivery, states: Mapping[str, bytes | None]) -> dict[str, bytes]:
-    """The new online states of the entities whose latest row is in ``delivery``."""
+    """The new online states of the entities of which a row in ``delivery`` is among the newest."""
     columns = (delivery.texts(view.entity.key), delivery.seen, delivery.times, delivery.seqs, delivery.ties)
     made = transform(view, delivery.rows).rows()
-    best: dict[str, State] = {}
+    newest: dict[str, dict[int, Row]] = {}  # of rows that are seen from the same moment, one is enough
+    changed: set[str] = set()
     for (key, seen, time, seq, tie), values in zip(zip(*columns, strict=True), made, strict=True):
         if key is None or seen is None or time is None:
             continue
-        row = State((time, seq, tie), seen, list(values))
-        if key not in best or row.rank >= best[key].rank:
-            best[key] = row
-    out: dict[str, bytes] = {}
-    for key, row in best.items():
-        old = decode(states[key])
-        if old is None or row.rank >= old.rank:
-            out[key] = _encoder.encode(row)
-    return out
+        if key not in newest:
+            newest[key] = {row.seen: row for row in _decoded(states[key])}
+        kept, rank = newest[key], (time, seq, tie)
+        if rank < kept[seen].rank if seen in kept else len(kept) == _KEPT and seen < min(kept):
+            continue
+        kept[seen] = Row(rank, seen, list(values))
+        if len(kept) > _KEPT:
+            del kept[min(kept)]
+        changed.add(key)
+    return {key: _encoded(kept) for key, kept in newest.items() if key in changed}
 
 
-def decode(state: bytes | None) -> State | None:
-    """An entity's latest row; None when it has none."""
-    return _decoder.decode(state) if state is not None else None
+def _encoded(rows: Mapping[int, Row]) -> bytes:
+    row, before = rows[max(rows)], rows[min(rows)] if len(rows) > 1 else None
+    return _encoder.encode(_State(row.rank, row.seen, row.values, msgspec.Raw(_encoder.encode(before))))
 
 
-def lookup(view: FeatureView, state: State | None, at: int) -> list[Any] | None:
-    """The features for a request at ``at`` (microseconds); None when there is no row, or none that may be seen."""
-    if state is None or state.seen > at:
+def _decoded(state: bytes | None) -> list[Row]:
+    newest = _decoder.decode(state) if state is not None else None
+    before = _before.decode(newest.before) if newest is not None else None
+    return [row for row in (newest, before) if row is not None]
+
+
+def seen_at(state: bytes | None, at: int) -> Row | None:
+    """The newest row of an entity that may be seen at ``at`` (microseconds)."""
+    if state is None:
         return None
-    time = state.rank[0]
+    newest = _decoder.decode(state)
+    if newest.seen <= at:
+        return newest
+    before = _before.decode(newest.before)
+    return before if before is not None and before.seen <= at else None
+
+
+def lookup(view: FeatureView, row: Row | None, at: int) -> list[Any] | None:
+    """The features of a row for a request at ``at`` (microseconds); None when there is no row, or it is too old."""
+    if row is None:
+        return None
+    time = row.rank[0]
     if view.lifetime is not None and time != ALWAYS and at - time > micros(view.lifetime):
         return None
-    return [*state.values, (at - time) * _HOURS] if view.age else state.values
+    return [*row.values, (at - time) * _HOURS] if view.age else row.values

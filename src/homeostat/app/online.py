@@ -7,7 +7,6 @@ once however often this is tried; a store that lost its data is rebuilt from the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from weakref import WeakKeyDictionary
 
 import polars as pl
@@ -21,7 +20,7 @@ from homeostat.domain.declarations import Dataset, FeatureView, Windows
 from homeostat.domain.errors import NotFound
 from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.featureset import online_key, update
-from homeostat.engine.features.times import available_at, micros
+from homeostat.engine.features.windows import recent
 
 Views = dict[str, FeatureView | Windows]
 # Asked for with every delivery; what it follows from changes only with an event.
@@ -105,16 +104,10 @@ def _catch_up(
             deliveries[position, source] = Delivery(source, unseen[position])
         delivery = deliveries[position, source]
         if delivery.rows.height and isinstance(view, Windows) and position < 0:
-            delivery = Delivery(source, _recent(view, delivery.rows, now))
+            delivery = Delivery(source, recent(view, delivery.rows, now))
         if delivery.rows.height:
             update(view, delivery, container.online, now, record.position)
         else:
             container.online.write(key, {}, record.position)
         moved += 1
     return moved
-
-
-def _recent(view: Windows, rows: pl.DataFrame, now: datetime) -> pl.DataFrame:
-    """The rows that the longest window still reaches: a rebuild need not look at years."""
-    horizon = micros(now) - micros(view.windows[-1]) - micros(view.grain)
-    return rows.filter(available_at(view.source) > horizon)

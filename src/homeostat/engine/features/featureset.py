@@ -221,7 +221,8 @@ def _windowed(view: Windows, states: Sequence[bytes | None], at: Sequence[int]) 
             out.append((windows.lookup(view, decoded[None], time), None, None))
         else:
             found = decoded[state]
-            out.append((windows.lookup(view, found, time), min(found.last, time), found.seq))
+            seen = found.last if found.last <= time else min(found.prior, time)
+            out.append((windows.lookup(view, found, time), seen, found.seq))
     return out
 
 

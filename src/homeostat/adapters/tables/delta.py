@@ -1,9 +1,9 @@
 """Tables in Delta Lake directories, local or on S3.
 
 A version here is a Delta version. Commits that stand after ``base`` were never recorded by the caller; they
-are undone by a further commit, because another engine may have read them. So versions skip numbers, and a
-version is only ever read by its own number. Nothing is vacuumed and no log is expired: every version stays
-readable.
+are undone by a further commit, because another engine may have read them; those that a power cut tore, which nobody can
+read, are removed. So versions skip numbers, and a version is only ever read by its own number. Nothing is vacuumed and
+no log is expired: every version stays readable.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class DeltaTables:
             else:
                 table.update_incremental()
             if not self._remote:
-                _make_durable(Path(uri), range(began + 1, table.version() + 1))
+                _make_durable(Path(uri), base, range(began + 1, table.version() + 1))
             self._handles[name] = table
             return table.version()
 
@@ -124,15 +124,15 @@ class DeltaTables:
     def _standing_at(self, name: str, base: int | None) -> DeltaTable | None:
         """The table, whose latest state is that of ``base``; without a base the table as it is, or None."""
         if base is None:
-            return self._fresh(name) if self._has(name) else None
+            return self._newest(name, None) if self._has(name) else None
         table = self._handles.get(name)
         if table is None:
             if not self._has(name):
                 raise NotFound(f"there is no table {name} in {self._root}")
-            table = self._fresh(name)
+            table = self._newest(name, base)
         else:
             table.update_incremental()
-        if table.version() != base:
+        if table is None or table.version() != base:
             table = self._fresh(name)
         if not 0 <= base <= table.version():
             raise NotFound(f"table {name} has no version {base}; its last is {table.version()}")
@@ -140,6 +140,21 @@ class DeltaTables:
             table.restore(base)
             table = self._fresh(name)
         return table
+
+    def _newest(self, name: str, base: int | None) -> DeltaTable | None:
+        """The table as it is, without what was torn after ``base``; None when nothing is left of it."""
+        from deltalake.exceptions import DeltaError
+
+        try:
+            return self._fresh(name)
+        except DeltaError:
+            if self._remote:
+                raise
+            if base is not None:
+                self._fresh(name, base)  # fails too where it is not what came after that is torn
+            for path in sorted(_entries_after(Path(self._uri(name)), base), reverse=True):
+                path.unlink()
+            return None if base is None else self._fresh(name)
 
     def _has(self, name: str) -> bool:
         from deltalake import DeltaTable
@@ -165,14 +180,24 @@ def _columns(table: DeltaTable, options: dict[str, str]) -> Mapping[str, Any]:
     return pl.scan_delta(table, storage_options=options or None).collect_schema()
 
 
-def _make_durable(folder: Path, versions: range) -> None:
-    """Flush what commits wrote: the caller records a version only when a power cut cannot take it away."""
+def _entries_after(folder: Path, base: int | None) -> list[Path]:
+    """What the log of a table holds of versions after ``base``: commits, checkpoints and the hint at the newest one."""
+    first = f"{0 if base is None else base + 1:020}"
+    return [path for path in (folder / "_delta_log").iterdir() if path.name >= first and path.is_file()]
+
+
+def _make_durable(folder: Path, base: int | None, versions: range) -> None:
+    """Flush what a version is read from: the caller records it only when a power cut cannot take it away.
+
+    Of ``versions`` that is the data too. What else came after ``base`` is undone, but its log is read, and who wrote it
+    may have died before it was flushed.
+    """
     log = folder / "_delta_log"
-    written: set[Path] = {folder, log}
+    written = {folder, log, *_entries_after(folder, base)}
+    if base is None:
+        written |= {folder.parent, folder.parent.parent}
     for version in versions:
-        entry = log / f"{version:020}.json"
-        written.add(entry)
-        for line in entry.read_text("utf-8").splitlines():
+        for line in (log / f"{version:020}.json").read_text("utf-8").splitlines():
             action = json.loads(line)
             if "add" in action:
                 written.add(folder / action["add"]["path"])

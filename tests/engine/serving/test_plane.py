@@ -330,6 +330,49 @@ def test_a_flush_does_not_wait_for_what_comes_after_it() -> None:
     asyncio.run(run())
 
 
+def test_a_flush_does_not_wait_for_a_deployment_that_goes_meanwhile() -> None:
+    async def run() -> None:
+        world = World()
+        world.versions[1] = loaded(1, FakeScorer(seconds=0.5))
+        both = [
+            Deployment(name=name, model="delay", generation=1, arms=[Arm(1, 1.0, "champion")], at=NOON)
+            for name in ("flights", "trains")
+        ]
+        world.deployments = both
+        await world.plane.sync()
+        flights, trains = world.plane.endpoints["flights"], world.plane.endpoints["trains"]
+        flights.threaded = True
+        asked = asyncio.create_task(world.ask("a"))
+        await asyncio.sleep(0)
+        flushing = asyncio.create_task(world.plane.flush())
+        await asyncio.sleep(0)
+        world.deployments = both[:1]
+        await world.plane.follow()
+        assert list(world.plane.endpoints) == ["flights"]
+        assert not asked.done()  # so the flush has come to neither yet
+        assert await asyncio.wait_for(flushing, 20) == 1
+        await asyncio.wait_for(trains.drain(), 20)
+        await asked
+        await world.plane.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("pauses", range(8))
+def test_a_drain_does_not_outlive_the_closing_of_its_endpoint(pauses: int) -> None:
+    async def run() -> None:
+        world = World()
+        world.deploy(1, 1)
+        await world.plane.sync()
+        endpoint = world.plane.endpoints["flights"]
+        closing = asyncio.create_task(world.plane.close())
+        for _ in range(pauses):
+            await asyncio.sleep(0)
+        await asyncio.wait_for(asyncio.gather(endpoint.drain(), closing), 20)
+
+    asyncio.run(run())
+
+
 def test_a_request_fails_as_a_whole_but_the_log_names_the_row() -> None:
     async def run() -> None:
         world = World()

@@ -211,11 +211,14 @@ class Endpoint:
         return len(self._waiting)
 
     async def drain(self) -> None:
-        """Return once every row submitted until now is answered and recorded, but for shadows that take too long."""
+        """Return once every row submitted until now is answered and recorded, but for shadows that take too long.
+
+        An endpoint that is closed, or is closed meanwhile, has nothing left to wait for.
+        """
         drained: asyncio.Future[None] = self._loop.create_future()
         self._drains.append((self._submitted, drained))
         self._arrived.set()
-        await drained
+        await asyncio.wait((drained, self._task), return_when=asyncio.FIRST_COMPLETED)
         await self._shadows.drain()
 
     async def close(self) -> None:

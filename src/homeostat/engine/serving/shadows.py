@@ -91,6 +91,7 @@ class ShadowLane:
             self._counts.shadows_dropped += 1
             self._record(item)
         self._waiting.clear()
+        self._idle.set()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _waits(self, pauses: int) -> bool:

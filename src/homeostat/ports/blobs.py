@@ -18,7 +18,10 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 class Blobs(Protocol):
-    """Content-addressed bytes. A blob is there whole or not at all."""
+    """Content-addressed bytes. A blob is there whole or not at all.
+
+    Each method raises ``StoreUnavailable`` where the store does not answer.
+    """
 
     def put(self, data: bytes) -> str:
         """Store ``data`` and return its digest (``sha256:…``); storing the same again changes nothing but its age."""

@@ -7,7 +7,10 @@ from typing import Protocol
 
 
 class OnlineStore(Protocol):
-    """Bytes by feature view and key. What it holds can be rebuilt from the tables at any time."""
+    """Bytes by feature view and key. What it holds can be rebuilt from the tables at any time.
+
+    Each method raises ``StoreUnavailable`` where the store does not answer.
+    """
 
     def position(self, view: str) -> int:
         """The position given with the last write to ``view``; -1 when nothing is there or it was lost."""

@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, Thread
@@ -94,9 +95,39 @@ def test_a_blob_that_cannot_be_read_is_closed(tmp_path: Path, monkeypatch: pytes
 
     digest = blobs.put(b"data")
     monkeypatch.setattr("homeostat.adapters.blobs.file.digest_file", broken)
-    with pytest.raises(OSError, match="Input/output"):
+    with pytest.raises(StoreUnavailable, match="Input/output"):
         blobs.open(digest)
     assert [file.closed for file in opened] == [True]
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        FileBlobs.get,
+        FileBlobs.open,
+        lambda blobs, digest: blobs.discard(digest, datetime.now(UTC)),
+        lambda blobs, _: list(blobs.stored()),
+        lambda blobs, _: blobs.put(b"data"),
+    ],
+)
+def test_a_file_that_the_disk_does_not_give_is_a_store_that_does_not_answer(
+    tmp_path: Path, ask: Callable[[FileBlobs, str], object]
+) -> None:
+    blobs = FileBlobs(tmp_path)
+    file = _file_of(tmp_path, digest := blobs.put(b"data"))
+    file.unlink()
+    file.symlink_to(file)  # so that nothing finds its end
+    with pytest.raises(StoreUnavailable, match="symbolic links"):
+        ask(blobs, digest)
+
+
+def test_a_file_that_the_disk_does_not_let_go_is_a_store_that_does_not_answer(tmp_path: Path) -> None:
+    blobs = FileBlobs(tmp_path)
+    file = _file_of(tmp_path, digest := blobs.put(b"data"))
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(StoreUnavailable, match="cannot remove"):
+        blobs.delete(digest)
 
 
 def test_what_is_put_while_it_is_being_discarded_is_there(tmp_path: Path) -> None:

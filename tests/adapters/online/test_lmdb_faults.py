@@ -135,6 +135,32 @@ def test_a_spoiled_file_is_named_with_what_to_do(tmp_path: Path) -> None:
         LmdbOnline(tmp_path)
 
 
+def test_more_readers_than_there_is_room_for_are_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("homeostat.adapters.online.lmdb._READERS", 1)
+    with contextlib.closing(LmdbOnline(tmp_path)) as store:
+        store.write("view", {b"a": b"1"}, 1)
+        child = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "import lmdb, sys; env = lmdb.open(sys.argv[1])\n"
+                "with env.begin(): print('reads', flush=True); sys.stdin.read()",
+                str(tmp_path),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"reads\n"
+        for ask in (lambda: store.read([("view", b"a")]), lambda: store.position("view")):
+            with pytest.raises(StoreUnavailable, match="READERS_FULL"):
+                ask()
+        child.communicate()
+        assert store.read([("view", b"a")]) == [b"1"]
+
+
 def test_a_closed_store_says_so(tmp_path: Path) -> None:
     store = LmdbOnline(tmp_path)
     store.close()

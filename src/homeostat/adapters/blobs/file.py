@@ -26,6 +26,7 @@ from homeostat.domain.errors import NotFound, StoreUnavailable
 from homeostat.ports.blobs import Stored
 
 _PIECE: Final = 1 << 20
+_REMEDY: Final = "Check that disk and the rights there, or move the blobs with HOMEOSTAT_BLOBS"
 
 
 class FileBlobs:
@@ -57,70 +58,92 @@ class FileBlobs:
 
     def _keep(self, digest: str, source: io.BytesIO | Unchanged) -> None:
         target = self._root / place_of(digest)
-        try:
+        remedy = "Free some space there, or move the blobs with HOMEOSTAT_BLOBS"
+        with self._answering(f"write blob {digest}", remedy):
             if not self._renewed(target) or not self._whole(digest):
                 self._write(target, source)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"cannot write blob {digest} below {self._root}: {error.strerror}",
-                remedy="Free some space there, or move the blobs with HOMEOSTAT_BLOBS",
-            ) from error
 
     def get(self, digest: str) -> bytes:
-        """The bytes of ``digest``, checked against it."""
+        """The bytes of ``digest``, checked against it.
+
+        Raises:
+            StoreUnavailable: the disk does not give it.
+        """
         path = self._root / place_of(digest)
-        try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise missing(digest) from None
+        with self._answering(f"read blob {digest}"):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:
+                raise missing(digest) from None
         if digest_bytes(data) != digest:
             raise altered(digest, str(path))
         return data
 
     def open(self, digest: str) -> BinaryIO:
-        """A file with the bytes of ``digest``, checked against it."""
+        """A file with the bytes of ``digest``, checked against it.
+
+        Raises:
+            StoreUnavailable: the disk does not give it.
+        """
         path = self._root / place_of(digest)
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            raise missing(digest) from None
-        try:
-            if digest_file(file) != digest:
-                raise altered(digest, str(path))
-        except BaseException:
-            file.close()
-            raise
+        with self._answering(f"read blob {digest}"):
+            try:
+                file = path.open("rb")
+            except FileNotFoundError:
+                raise missing(digest) from None
+            try:
+                if digest_file(file) != digest:
+                    raise altered(digest, str(path))
+            except BaseException:
+                file.close()
+                raise
         return file
 
     def exists(self, digest: str) -> bool:
         """Whether there is a file for ``digest``; its content is not read."""
-        return (self._root / place_of(digest)).is_file()
+        with self._answering(f"look for blob {digest}"):
+            return (self._root / place_of(digest)).is_file()
 
     def delete(self, digest: str) -> None:
-        """Remove a blob."""
-        (self._root / place_of(digest)).unlink(missing_ok=True)
+        """Remove a blob.
+
+        Raises:
+            StoreUnavailable: the disk does not let it go.
+        """
+        with self._answering(f"remove blob {digest}"):
+            (self._root / place_of(digest)).unlink(missing_ok=True)
 
     def discard(self, digest: str, before: datetime) -> bool:
-        """Remove a blob unless it was put at ``before`` or later; says whether it did."""
+        """Remove a blob unless it was put at ``before`` or later; says whether it did.
+
+        Raises:
+            StoreUnavailable: the disk does not let it go.
+        """
         target = self._root / place_of(digest)
-        try:
-            with self._locked(fcntl.LOCK_EX):
-                if target.stat().st_mtime >= before.timestamp():
-                    return False
-                target.unlink()
-        except FileNotFoundError:
-            return False
+        with self._answering(f"remove blob {digest}"):
+            try:
+                with self._locked(fcntl.LOCK_EX):
+                    if target.stat().st_mtime >= before.timestamp():
+                        return False
+                    target.unlink()
+            except FileNotFoundError:
+                return False
         return True
 
     def stored(self) -> Iterator[Stored]:
-        """Every blob with its size and age."""
-        for path in self._root.glob("??/??/*"):
-            if digest := digest_at(path.relative_to(self._root).as_posix()):
-                try:
-                    found = path.stat()
-                except FileNotFoundError:  # removed meanwhile
-                    continue
-                yield Stored(digest, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+        """Every blob with its size and age.
+
+        Raises:
+            StoreUnavailable: the disk does not tell.
+        """
+        with self._answering("list the blobs"):
+            for path in self._root.glob("??/??/*"):
+                if digest := digest_at(path.relative_to(self._root).as_posix()):
+                    try:
+                        found = path.stat()
+                    except FileNotFoundError:  # removed meanwhile
+                        continue
+                    yield Stored(digest, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
 
     def _renewed(self, target: Path) -> bool:
         """Whether the file is there, and from now on counts as put just now."""
@@ -137,6 +160,15 @@ class FileBlobs:
         except NotFound:
             return False
         return True
+
+    @contextmanager
+    def _answering(self, doing: str, remedy: str = _REMEDY) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreUnavailable(
+                f"cannot {doing} below {self._root}: {error.strerror or error}", remedy=remedy
+            ) from error
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:

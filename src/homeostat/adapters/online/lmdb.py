@@ -103,7 +103,11 @@ class LmdbOnline:
         self._change(apply)
 
     def read(self, keys: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
-        """The values at one moment, in order."""
+        """The values at one moment, in order.
+
+        Raises:
+            StoreUnavailable: the file cannot be read, or more read it at once than it has room for.
+        """
         with self._reading() as transaction:
             return [transaction.get(_key(view, key)) for view, key in keys]
 
@@ -143,18 +147,21 @@ class LmdbOnline:
         import lmdb
 
         shared = self._current()
-        with _active(shared) as env:
-            try:
-                transaction = env.begin()
-            except lmdb.MapResizedError:
-                transaction = None
-            if transaction is not None:
-                with transaction:
-                    yield transaction
-                return
-        _resize(shared, 0)
-        with _active(shared) as env, env.begin() as transaction:
-            yield transaction
+        try:
+            with _active(shared) as env:
+                try:
+                    transaction = env.begin()
+                except lmdb.MapResizedError:
+                    transaction = None
+                if transaction is not None:
+                    with transaction:
+                        yield transaction
+                    return
+            _resize(shared, 0)
+            with _active(shared) as env, env.begin() as transaction:
+                yield transaction
+        except lmdb.Error as error:
+            raise _unusable(self._path, error) from error
 
     def _change(self, apply: Callable[[lmdb.Transaction[bytes]], None]) -> None:
         import lmdb
@@ -231,10 +238,15 @@ def _close(shared: _Shared) -> None:
 
 def _resize(shared: _Shared, size: int) -> None:
     """Give the map a new size (0: that which another process gave it) once no transaction uses it."""
+    import lmdb
+
     with shared.gate:
         _await_idle(shared)
         if shared.env is not None and (not size or size > shared.env.info()["map_size"]):
-            shared.env.set_mapsize(size)
+            try:
+                shared.env.set_mapsize(size)
+            except lmdb.Error as error:
+                raise _unusable(shared.path, error) from error
 
 
 def _key(view: str, key: bytes) -> bytes:

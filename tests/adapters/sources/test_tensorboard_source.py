@@ -108,6 +108,30 @@ def test_a_run_keeps_its_id_wherever_its_folder_is_and_while_it_grows(folder: Pa
     assert points(after)["loss"][-1] == (0.5, 1_800_000_000_000, 9)
 
 
+def test_values_keep_their_names_while_several_writers_go_on(tmp_path: Path) -> None:
+    first, second = (tmp_path / "logs" / f"events.out.tfevents.1.host.{number}" for number in (0, 1))
+    first.parent.mkdir()
+
+    def text(path: Path, at: float, *said: str) -> None:
+        event = messages.tensorboard("Event")(wall_time=at, step=1)
+        for one in said:
+            value = event.summary.value.add(tag="note")
+            value.metadata.plugin_data.plugin_name = "text"
+            value.tensor.string_val.append(one.encode())
+        with path.open("ab") as file:
+            file.write(record(event.SerializeToString()))
+
+    text(first, 1.0, "a", "b")
+    text(second, 1.0, "c")
+    (before,) = map(files, runs(open_source(str(tmp_path / "logs"))).values())
+    text(first, 2.0, "later")
+    (after,) = map(files, runs(open_source(str(tmp_path / "logs"))).values())
+    kept = {path: content for path, content in before.items() if path.startswith("values/")}
+    assert len(kept) == 3
+    assert kept.items() <= after.items()
+    assert len(after) == len(before) + 1
+
+
 def record(data: bytes) -> bytes:
     length = len(data).to_bytes(8, "little")
     return length + masked(length) + data + masked(data)

@@ -206,11 +206,12 @@ def _number(value: Any, plugins: dict[str, str]) -> float | None:
 def _files(paths: list[Path], told: _Told) -> Iterator[SourceFile]:
     for path in paths:
         yield file_at(path, f"tensorboard/{path.name}")
-    yield from value_files(_values(paths, told))
+    for number, path in enumerate(paths):
+        yield from value_files(_values(path, told), part=number)
 
 
-def _values(paths: list[Path], told: _Told) -> Iterator[tuple[Shown, int, int]]:
-    for _, event in _events(paths, []):
+def _values(path: Path, told: _Told) -> Iterator[tuple[Shown, int, int]]:
+    for _, event in _events([path], []):
         for value in event.summary.value:
             plugin = told.plugins.get(value.tag, "")
             if plugin != _HPARAMS and _number(value, told.plugins) is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,7 @@ import numpy as np
 from homeostat.ports.sources import SourceFile
 
 _FIRST: Final = 100  # rows of a table that its JSON shows
+_AT_ONCE: Final = 10_000  # values of a name that a log has of one step and millisecond: fewer
 _KINDS: Final = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"RIFF": ".webp"}
 
 
@@ -41,14 +43,23 @@ class Shown:
     content: bytes = b""
 
 
-def value_files(values: Iterable[tuple[Shown, int, int]]) -> Iterator[SourceFile]:
+def value_files(values: Iterable[tuple[Shown, int, int]], part: int = 0) -> Iterator[SourceFile]:
     """The files of values.
 
+    A name depends on no value of another name, so that a later import of a log that grew meanwhile finds what came.
+
     Args:
-        values: Each with its step and its time, in milliseconds since 1970. Their order gives them their names.
+        values: Each with its step and its time, in milliseconds since 1970, which does not go back.
+        part: Which of the logs of a run they are of, where it has several that grow at once.
     """
-    for number, (shown, step, at) in enumerate(values, 1):
-        stem = f"values/{shown.key}/{step:012d}-{at}-{number:04d}"
+    met: dict[str, tuple[int, Counter[int]]] = {}  # by name, the last time and how many of it a step has
+    for shown, step, at in values:
+        last, count = met.get(shown.key, (at, Counter[int]()))
+        if last != at:
+            count = Counter()
+        count[step] += 1
+        met[shown.key] = at, count
+        stem = f"values/{shown.key}/{step:012d}-{at}-{part * _AT_ONCE + count[step]:04d}"
         told: dict[str, Any] = {"type": shown.type, "key": shown.key, "step": step, "at": at}
         if shown.content:
             told["file"] = f"{stem}{shown.suffix}"

@@ -124,6 +124,7 @@ def test_axes_and_what_nothing_here_shows(folder: Path) -> None:
         ("_step", 7),
         ("video", {"_type": "video-file"}),
         ("gone", {"_type": "image-file", "path": "x"}),
+        ("shape", [1, 2, 3]),
     ):
         history.history.item.add(key=key, value_json=msgspec.json.encode(value).decode())
     with path.open("ab") as file:
@@ -131,7 +132,8 @@ def test_axes_and_what_nothing_here_shows(folder: Path) -> None:
     found = runs(open_source(str(path)))["fails"]
     axes = {name: axis for name, axis in found.tags.items() if name.startswith("homeostat.axis")}
     assert axes == {"homeostat.axis.acc": "epoch", "homeostat.axis.val": "e", "homeostat.axis": "time"}
-    assert "that nothing here shows, 2 of them" in found.missing[-1].reason
+    assert "that nothing here shows, 2 of them" in found.missing[-2].reason
+    assert "lists among its metrics, 1 of them, stay in wandb/run-failed01.wandb" in found.missing[-1].reason
     assert not [name for name in files(found) if name.startswith("values/")]
 
 
@@ -162,6 +164,14 @@ def test_values_in_the_forms_that_there_are(tmp_path: Path, value: dict[str, Any
     assert [one.detail.get("edges") or one.detail["caption"] for one in found] == (
         [shown] if shown and found[0].type == "histogram" else shown or []
     )
+
+
+def test_a_table_with_numbers_that_json_lacks(tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text('{"columns":["x","n"],"data":[[NaN,1],[Infinity,2],[0.5,null]]}')
+    (found,) = wandb_values.shown_of("key", {"_type": "table-file", "path": "t.json"}, tmp_path)
+    kept = pl.read_parquet(found.content)
+    assert [math.isnan(kept["x"][0]), *kept["x"][1:], *kept["n"]] == [True, math.inf, 0.5, 1, 2, None]
+    assert found.detail["first"] == [["nan", 1], ["inf", 2], [0.5, None]]
 
 
 def test_a_record_of_several_blocks(folder: Path) -> None:
@@ -235,6 +245,24 @@ def test_a_run_that_was_resumed_comes_in_order(folder: Path) -> None:
     shutil.copytree(first, folder / "run-20000101_000000-abcd1234")
     names = [item.name for item in open_source(str(folder)).runs()]
     assert names == ["run abcd1234", "run abcd1234", "run failed01", "run long0001", "run abcd1234"]
+
+
+def test_a_later_session_of_a_run_keeps_files_of_its_own(folder: Path) -> None:
+    first = log_of(folder, "abcd1234").parent
+    (first / "files" / "output.log").write_text("first\n")
+    again = folder / "offline-run-20990101_000000-abcd1234"
+    shutil.copytree(first, again)
+    (again / "files" / "output.log").write_text("second\n")
+    (again / "files" / "new.txt").write_text("new")
+    one, two = (
+        files(item.load()) for item in open_source(str(folder)).runs() if item.name.endswith("abcd1234")
+    )
+    assert (one["output.log"], two[f"wandb/{again.name}/output.log"]) == (b"first\n", b"second\n")
+    assert two["new.txt"] == b"new"
+    assert f"wandb/{again.name}/run-abcd1234.wandb" in two
+    # The same under the same name, and nothing else: an import brings the files of both.
+    assert {path for path in one.keys() & two.keys() if one[path] != two[path]} == set()
+    assert not one.keys() & {"new.txt", f"wandb/{again.name}/output.log"}
 
 
 def test_links_to_what_a_user_saved(folder: Path) -> None:

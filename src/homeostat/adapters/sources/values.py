@@ -90,7 +90,7 @@ def table(key: str, columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Sh
     names = [str(name) for name in columns]
     if len(set(names)) != len(names) or any(len(row) != len(names) for row in rows):
         return None
-    cells = [[_cell(cell) for cell in row] for row in rows]
+    cells = [[_text(cell) for cell in row] for row in rows]
     try:
         frame = pl.DataFrame(cells, names, orient="row", strict=False, infer_schema_length=None)
     except (pl.exceptions.PolarsError, TypeError, OverflowError):
@@ -98,14 +98,21 @@ def table(key: str, columns: Sequence[Any], rows: Sequence[Sequence[Any]]) -> Sh
     buffer = io.BytesIO()
     frame.write_parquet(buffer)
     described = [{"name": name, "type": str(kind)} for name, kind in frame.schema.items()]
-    detail = {"columns": described, "rows": frame.height, "first": cells[:_FIRST]}
+    detail = {
+        "columns": described,
+        "rows": frame.height,
+        "first": [list(map(_plain, row)) for row in cells[:_FIRST]],
+    }
     return Shown("table", key, detail, suffix=".parquet", content=buffer.getvalue())
 
 
-def _cell(cell: Any) -> Any:
-    if isinstance(cell, (dict, list)):
-        return msgspec.json.encode(cell).decode()
-    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
+def _text(cell: Any) -> Any:
+    return msgspec.json.encode(cell).decode() if isinstance(cell, (dict, list)) else cell
+
+
+def _plain(cell: Any) -> Any:
+    """A cell as JSON holds it."""
+    return str(cell) if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _file(path: str, content: bytes) -> SourceFile:

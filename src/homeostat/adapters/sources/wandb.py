@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -66,8 +66,12 @@ class WandbFolder(RunsAlone):
 
     def runs(self) -> Iterator[Item[SourceRun]]:
         """Every run, the oldest first."""
+        sessions: dict[tuple[str, str], tuple[Path, ...]] = {}
         for path in self._logs:
-            yield Item(f"run {path.stem.removeprefix('run-')}", partial(_run, path, self._links))
+            run = path.stem, _project(path)
+            earlier = sessions.get(run, ())
+            sessions[run] = (*earlier, path.parent)
+            yield Item(f"run {path.stem.removeprefix('run-')}", partial(_run, path, self._links, earlier))
 
 
 @dataclass
@@ -87,6 +91,7 @@ class _Told:
     step: int = 0
     axes: dict[str, str] = field(default_factory=dict)
     media: int = 0
+    lists: int = 0
 
 
 def _records(path: Path, missing: list[Missing]) -> Iterator[Any]:
@@ -109,7 +114,7 @@ def _project(path: Path) -> str:
     return ""
 
 
-def _run(path: Path, links: bool) -> SourceRun:
+def _run(path: Path, links: bool, earlier: tuple[Path, ...]) -> SourceRun:
     missing: list[Missing] = []
     told = _told(path, missing)
     if told.run is None:
@@ -117,7 +122,10 @@ def _run(path: Path, links: bool) -> SourceRun:
     id, project = told.run.run_id, told.run.project or _STANDARD
     if told.media:
         what = f"media among its metrics that nothing here shows, {told.media:,} of them, stay in"
-        missing.append(Missing(f"run {id}", f"{what} wandb/{path.name} and in its files"))
+        missing.append(Missing(f"run {id}", f"{what} {_below(path, earlier)}/{path.name} and in its files"))
+    if told.lists:
+        what = f"lists among its metrics, {told.lists:,} of them, stay in"
+        missing.append(Missing(f"run {id}", f"{what} {_below(path, earlier)}/{path.name}"))
     started = _moment(told.run.start_time)
     ended = EPOCH + timedelta(seconds=told.last) if told.last else started
     state: RunState = "succeeded" if told.exit == 0 else "failed"
@@ -138,7 +146,7 @@ def _run(path: Path, links: bool) -> SourceRun:
         params=dict(json_texts({key: value for key, value in told.config.items() if key != _OWN})),
         tags={key: value for key, value in (mark | told.axes | _tags(told)).items() if value},
         points=partial(_points, path, told),
-        files=partial(_files, path, missing, links),
+        files=partial(_files, path, missing, links, earlier),
         mark={key: value for key, value in mark.items() if value},
         spare=hashlib.sha256(f"{told.run.entity}\n{project}\n{id}".encode()).hexdigest()[:32],
         missing=missing,
@@ -154,6 +162,7 @@ def _told(path: Path, missing: list[Missing]) -> _Told:
             told.step = _step(record.history, row)
             told.logged.update(name for name, _ in _leaves(row))
             told.media += sum(not shown_of(key, value, path.parent / "files") for key, value in media_of(row))
+            told.lists += _lists(row)
         elif record.HasField("stats"):
             told.last = max(told.last, _seconds(record.stats.timestamp))
         elif record.HasField("summary"):
@@ -223,11 +232,26 @@ def _each_point(path: Path, told: _Told) -> Iterator[tuple[str, float, int, int]
             yield name, float(value), int((told.last or start) * 1000), told.step
 
 
-def _files(path: Path, missing: list[Missing], links: bool) -> Iterator[SourceFile]:
-    yield from files_of(path.parent / "files", missing, links=links)
-    yield from files_of(path.parent / "logs", missing, below="wandb/logs", links=links)
-    yield file_at(path, f"wandb/{path.name}")
+def _files(
+    path: Path, missing: list[Missing], links: bool, earlier: tuple[Path, ...]
+) -> Iterator[SourceFile]:
+    """The files of a run, or of a later session of it: what W&B names alike in each has its own folder there."""
+    below = _below(path, earlier)
+    for file in files_of(path.parent / "files", missing, links=links):
+        # The name of a medium says what it holds.
+        again = earlier and not file.path.startswith("media/")
+        if again and any((folder / "files" / file.path).exists() for folder in earlier):
+            yield replace(file, path=f"{below}/{file.path}")
+        else:
+            yield file
+    yield from files_of(path.parent / "logs", missing, below=f"{below}/logs", links=links)
+    yield file_at(path, f"{below}/{path.name}")
     yield from value_files(_values(path))
+
+
+def _below(path: Path, earlier: tuple[Path, ...]) -> str:
+    """Where what W&B wrote beside the user's files goes."""
+    return f"wandb/{path.parent.name}" if earlier else "wandb"
 
 
 def _values(path: Path) -> Iterator[tuple[Shown, int, int]]:
@@ -307,6 +331,12 @@ def _leaves(row: dict[str, Any], parent: str = "") -> Iterator[tuple[str, float 
                 yield from _leaves(value, name)
         elif isinstance(value, (int, float, str)):
             yield name, value
+
+
+def _lists(row: dict[str, Any]) -> int:
+    """How many lists a nested mapping has."""
+    inner = (_lists(value) for value in row.values() if isinstance(value, dict) and "_type" not in value)
+    return sum(isinstance(value, list) for value in row.values()) + sum(inner)
 
 
 def _step(history: Any, row: dict[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -87,8 +88,9 @@ def _table(key: str, value: dict[str, Any], folder: Path) -> list[Shown | None]:
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         return [None]
     try:
-        read = msgspec.json.decode(path.read_bytes(), type=_Table)
-    except msgspec.DecodeError:
+        # W&B writes NaN and infinities bare, as Python's own reader takes them.
+        read = msgspec.convert(json.loads(path.read_bytes()), _Table)
+    except (ValueError, msgspec.ValidationError):
         return [None]
     return [table(key, read.columns, read.data)]
 

@@ -333,6 +333,18 @@ def test_places_that_are_none(tmp_path: Path) -> None:
     for place in ("empty", "text", "nowhere"):
         with pytest.raises(BadRequest):
             open_source(str(tmp_path / place))
+    for form, kind in (
+        ("wandb", "W&B"),
+        ("tensorboard", "TensorBoard"),
+        ("neptune", "Neptune"),
+        ("mlflow", "MLflow"),
+    ):
+        with pytest.raises(BadRequest, match=f"nothing in .*empty is of the kind {kind}"):
+            open_source(str(tmp_path / "empty"), form=form)
+    (tmp_path / "empty" / "homeostat.db").touch()
+    with pytest.raises(BadRequest) as refused:
+        open_source(str(tmp_path / "empty"))
+    assert "homeostat export" in refused.value.remedy
     with pytest.raises(BadRequest, match="there is no file"):
         open_source(f"sqlite:///{tmp_path}/nowhere.db")
     assert not (tmp_path / "nowhere.db").exists()

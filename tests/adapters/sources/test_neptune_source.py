@@ -192,3 +192,37 @@ def test_what_is_no_export(tmp_path: Path) -> None:
     (tmp_path / "part_0.parquet").write_bytes(b"PAR1 no more")
     with pytest.raises(BadRequest, match="cannot be read"):
         open_source(str(tmp_path))
+
+
+def test_a_damaged_file_costs_its_own_run_alone(tmp_path: Path) -> None:
+    for name in ("RUN-1", "RUN-2", "RUN-3"):
+        for part in (0, 1):
+            write(
+                tmp_path / f"{name}_part_{part}.parquet",
+                [row(f"x{part}", "float_series", 1.0, step="1", run=name)],
+            )
+    for name in ("RUN-1_part_1", "RUN-2_part_0", "RUN-2_part_1"):
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(path.read_bytes()[:-20])
+    source = open_source(str(tmp_path))
+    assert source.count() == 3
+    told = {}
+    for item in source.runs():
+        try:
+            told[item.name] = sorted(points(item.load()))
+        except BadRequest as error:
+            told[item.name] = [error.message.partition(" cannot be read")[0].rpartition("/")[2]]
+    assert told == {
+        "run team/project/RUN-1": ["RUN-1_part_1.parquet"],  # not without what that part holds
+        "run team/project/RUN-3": ["x0", "x1"],
+        f"runs in {tmp_path}/RUN-2_part_*.parquet": ["RUN-2_part_1.parquet"],
+    }
+
+
+def test_more_series_than_can_be_numbered_at_once(tmp_path: Path) -> None:
+    rows = [row(f"x{number}", "float_series", float(number), step="1") for number in range(70_000)]
+    write(tmp_path / "RUN-1_part_0.parquet", rows)
+    (run,) = runs(open_source(str(tmp_path))).values()
+    found = points(run)
+    assert len(found) == 70_000
+    assert found["x69999"] == [(69_999.0, int(AT.timestamp() * 1000), 1)]

@@ -173,6 +173,9 @@ def test_what_holds_no_event(folder: Path) -> None:
     path.write_bytes(b"")
     with pytest.raises(BadRequest, match="it holds no event"):
         next(item.load() for item in open_source(str(folder)).runs() if item.name == "run train")
+    path.write_bytes(b"something that no writer of events wrote")
+    with pytest.raises(BadRequest, match="it is damaged from byte 0 on"):
+        next(item.load() for item in open_source(str(folder)).runs() if item.name == "run train")
     path.write_bytes(record(b"\xff\xff\xff"))
     with pytest.raises(BadRequest, match="a record of it is no event"):
         next(item.load() for item in open_source(str(folder)).runs() if item.name == "run train")

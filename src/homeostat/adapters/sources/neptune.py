@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from homeostat.adapters.sources.reading import EPOCH, RunsAlone, damaged, file_at, files_of
+from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Run
 from homeostat.ports.sources import (
     Columns,
@@ -38,7 +39,7 @@ _ID: Final = re.compile(r"[A-Za-z0-9][\w-]{0,255}")
 _VALUES: Final = tuple(f"{kind}_value" for kind in _SINGLE)
 _COMMON: Final = ("attribute_path", "attribute_type", "step", "timestamp")
 _NEEDED: Final = frozenset({"project_id", "run_id", "file_value", *_COMMON, *_VALUES, *_SERIES.values()})
-_ROWS: Final = 200_000
+_ROWS: Final = 1 << 16  # no more than series can be numbered
 _DECIMALS: Final = 6
 
 
@@ -56,7 +57,7 @@ class NeptuneExport(RunsAlone):
     """Reads an export of Neptune; see the port.
 
     Args:
-        root: The folder of the Parquet files, or the one above it.
+        root: The folder of the Parquet files, or the one above it, or one of the files.
         files: The folder of the files; None: ``files`` beside the Parquet files' or in the root.
     """
 
@@ -67,11 +68,18 @@ class NeptuneExport(RunsAlone):
             (path for path in (root / "files", root.parent / "files") if path.is_dir()), None
         )
         self._runs: dict[tuple[str, str], _Place] = {}
-        for path in sorted(root.rglob(PATTERN)):
-            rows = _scan(path).select("project_id", "run_id").unique().collect()
-            for project, run in sorted(rows.iter_rows()):
+        self._damaged: dict[str, BadRequest] = {}
+        for path in sorted(root.rglob(PATTERN) if root.is_dir() else [root]):
+            try:
+                rows = _runs_in(path)
+            except BadRequest as error:
+                self._damaged[_parts(path)] = error
+                continue
+            for project, run in sorted(rows):
                 place = self._runs.setdefault((project, run), _Place(project, run))
                 (place.own if len(rows) == 1 else place.shared).append(path)
+        if self._damaged and not self._runs:
+            raise next(iter(self._damaged.values()))
 
     def experiments(self) -> Iterator[Item[SourceExperiment]]:
         """Each project."""
@@ -79,15 +87,25 @@ class NeptuneExport(RunsAlone):
             yield Item(f"project {name}", partial(SourceExperiment, key=name, name=name))
 
     def count(self) -> int:
-        """How many runs there are."""
-        return len(self._runs)
+        """How many runs there are; files that cannot be read count as one."""
+        return len(self._runs) + len(self._lost())
 
     def runs(self) -> Iterator[Item[SourceRun]]:
         """Every run."""
         for (project, run), place in sorted(self._runs.items()):
             yield Item(f"run {project}/{run}", partial(self._run, place))
+        for parts, error in self._lost():
+            yield Item(f"runs in {parts}part_*.parquet", partial(_fail, error))
+
+    def _lost(self) -> list[tuple[str, BadRequest]]:
+        """Files that cannot be read and tell of no run that another one tells of."""
+        told = {_parts(path) for place in self._runs.values() for path in (*place.own, *place.shared)}
+        return [(parts, error) for parts, error in self._damaged.items() if parts not in told]
 
     def _run(self, place: _Place) -> SourceRun:
+        for path in (*place.own, *place.shared):
+            if error := self._damaged.get(_parts(path)):
+                raise error  # it would come without what that part holds
         single = {
             (row["attribute_path"], row["attribute_type"]): value
             for row in _select(place, _SINGLE, *_VALUES)
@@ -159,6 +177,24 @@ class NeptuneExport(RunsAlone):
         return None
 
 
+def _runs_in(path: Path) -> list[tuple[str, str]]:
+    """Project and id of each run that has rows in a file."""
+    try:
+        found = _scan(path).select("project_id", "run_id").unique().collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise damaged(path, " ".join(str(error).split())[:200]) from error
+    return list(found.iter_rows())
+
+
+def _parts(path: Path) -> str:
+    """What the paths of all parts begin with that a file is one of."""
+    return str(path).rpartition("part_")[0]
+
+
+def _fail(error: BadRequest) -> SourceRun:
+    raise error
+
+
 def _scan(path: Path) -> pl.LazyFrame:
     try:
         frame = pl.scan_parquet(path, glob=False)
@@ -186,7 +222,9 @@ def _frames(place: _Place, kinds: Iterable[str], *columns: str) -> Iterator[pl.D
             for start in range(0, rows.select(pl.len()).collect().item(), _ROWS):
                 yield rows.slice(start, _ROWS).filter(wanted).select(*_COMMON, *columns).collect()
         for path in place.shared:
-            yield _scan(path).filter(mine & wanted).select(*_COMMON, *columns).collect()
+            yield from (
+                _scan(path).filter(mine & wanted).select(*_COMMON, *columns).collect().iter_slices(_ROWS)
+            )
     except (pl.exceptions.PolarsError, OSError) as error:
         raise damaged(place.own[0] if place.own else place.shared[0], str(error)[:200]) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
@@ -28,6 +29,10 @@ _KNOWN: Final = (
     " or what neptune-exporter or homeostat export wrote"
 )
 
+_OWN: Final = "homeostat.db"
+_HOME_OF: Final = (
+    "It is the home of a Homeostat: write an export of it with homeostat export --home, and import that"
+)
 _DATABASE_OF: Final = f"It has files alone, of runs that a database of MLflow's knows: name that one, as in sqlite:///{_DATABASE}"
 
 
@@ -62,9 +67,21 @@ def open_source(place: str, *, form: str = "", files: Path | None = None, links:
         raise BadRequest(
             f"nothing in {path} is of a known format",
             field="source",
-            remedy=_DATABASE_OF if alone else _KNOWN,
+            remedy=_DATABASE_OF if alone else _HOME_OF if (path / _OWN).is_file() else _KNOWN,
         )
-    return _reader(path, known, files, links)
+    source = _reader(path, known, files, links)
+    if (
+        form
+        and known != "homeostat"
+        and not source.count()
+        and not any(map(_anything, (source.experiments(), source.models())))
+    ):
+        raise BadRequest(f"nothing in {path} is of the kind {source.kind}", field="source", remedy=_KNOWN)
+    return source
+
+
+def _anything(items: Iterable[object]) -> bool:
+    return next(iter(items), None) is not None
 
 
 def _reader(path: Path, form: Format, files: Path | None, links: bool) -> Source:

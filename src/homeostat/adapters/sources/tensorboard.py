@@ -67,9 +67,10 @@ class TensorboardFolder(RunsAlone):
             self._folders.setdefault(path.parent, []).append(path)
 
     def experiments(self) -> Iterator[Item[SourceExperiment]]:
-        """One, named as the folder is."""
+        """One, named as the folder is; none where there is no run."""
         name = self._root.name or "TensorBoard"
-        yield Item(f"experiment {name}", partial(SourceExperiment, key="", name=name))
+        if self._folders:
+            yield Item(f"experiment {name}", partial(SourceExperiment, key="", name=name))
 
     def count(self) -> int:
         """How many runs there are."""
@@ -101,7 +102,7 @@ def _run(name: str, paths: list[Path]) -> SourceRun:
     missing: list[Missing] = []
     told = _told(paths, missing)
     if not told.first:
-        raise damaged(paths[0], "it holds no event")
+        raise damaged(paths[0], missing[0].reason if missing else "it holds no event")
     identity = f"{name.rpartition('/')[2]}\n{paths[0].name}\n{told.first!r}"
     id = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     for what, count in sorted(told.others.items()):

@@ -32,7 +32,7 @@ from homeostat.app.tracking import (
 )
 from homeostat.domain.errors import NotInstalled
 from homeostat.domain.records import ModelVersion, Run
-from homeostat.domain.tracking import ArtifactFile, Experiment, MetricBlock, RegisteredModel
+from homeostat.domain.tracking import ArtifactFile, Experiment, LoggedModel, MetricBlock, RegisteredModel
 from homeostat.engine.tracking.points import Point
 from tests.adapters.sources import places
 from tests.app.importing.snapshot import shown, snapshot
@@ -267,9 +267,54 @@ def test_what_is_here_already_is_not_changed(container: Container, tmp_path: Pat
     summary = bring(container, root)
     assert snapshot(container) == held
     assert summary.runs.same == 6
-    assert [(note.subject, note.reason) for note in summary.notes if "parameter" in note.reason] == [
-        (f"run {child.id}", "parameter own has another value here")
-    ]
+    assert {(note.subject, note.reason) for note in summary.notes if note.subject.startswith("run ")} == {
+        (f"run {child.id}", "parameter own has another value here"),
+        (f"run {one.id}", "tag note has another value here"),
+        (f"run {one.id}", "tag mlflow.runName has another value here"),
+        (f"run {gone.id}", "it is deleted here, and stays so"),
+    }
+
+
+def test_what_was_changed_in_the_source_since_is_told_and_stays(container: Container, tmp_path: Path) -> None:
+    path = places.database(tmp_path)
+    bring(container, path)
+    held = snapshot(container)
+    one, failed = run_named(container, "one"), run_named(container, "failed")
+    with sqlite3.connect(path) as theirs:
+        theirs.execute("UPDATE tags SET value = 'theirs' WHERE key = 'note'")
+        theirs.execute("UPDATE runs SET lifecycle_stage = 'deleted' WHERE name = 'failed'")
+        theirs.execute("UPDATE experiment_tags SET value = 'red' WHERE key = 'team'")
+        theirs.execute("UPDATE registered_models SET description = 'new' WHERE name = 'churn'")
+        theirs.execute("UPDATE registered_model_tags SET value = 'eve' WHERE key = 'owner'")
+        theirs.execute(
+            "UPDATE model_versions SET current_stage = 'Archived', description = 'v' WHERE version = 1"
+        )
+        theirs.execute("UPDATE model_version_tags SET value = 'z' WHERE key = 'x'")
+    theirs.close()
+    told = {(note.subject, note.reason) for note in bring(container, path).notes}
+    assert told >= {
+        (f"run {one.id}", "tag note has another value here"),
+        (f"run {failed.id}", "it is deleted in the source, and stays here"),
+        ("experiment first", "tag team has another value here"),
+        ("model churn", "it has another description here"),
+        ("model churn", "tag owner has another value here"),
+        ("model churn", "version 1 has another description here"),
+        ("model churn", "version 1 is in stage Production here"),
+        ("model churn", "version 1: tag x has another value here"),
+    }
+    assert snapshot(container) == held
+
+
+def test_a_logged_model_that_was_still_being_made_is_ready_once_the_source_says_so(
+    container: Container, tmp_path: Path
+) -> None:
+    path = places.database(tmp_path)
+    for status, expected in ((1, "PENDING"), (2, "READY"), (1, "READY")):
+        with sqlite3.connect(path) as theirs:
+            theirs.execute("UPDATE logged_models SET status = ?", (status,))
+        theirs.close()
+        bring(container, path)
+        assert {model.status for model in container.store.find(LoggedModel)} == {expected}
 
 
 def test_another_experiment_of_the_same_number_keeps_its(container: Container, tmp_path: Path) -> None:
@@ -315,7 +360,11 @@ def test_versions_and_aliases_that_are_others_here_stay(container: Container, tm
     set_alias(container, "churn", "best", 2)
     summary = bring(container, places.database(tmp_path))
     reasons = {note.reason for note in summary.notes if note.subject == "model churn"}
-    assert reasons == {"version 1 is another one here", "alias best points to version 2 here"}
+    assert reasons == {
+        "it has another description here",
+        "version 1 is another one here",
+        "alias best points to version 2 here",
+    }
     assert (summary.versions.new, summary.models.completed) == (1, 1)
     sources = [version.source for version in container.store.find(ModelVersion, ("model", "=", "churn"))]
     assert sources[:2] == ["s3://bucket/mine", "s3://bucket/mine"]

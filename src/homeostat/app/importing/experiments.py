@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from homeostat.app.container import Container
-from homeostat.app.importing.naming import kept, renamed
+from homeostat.app.importing.naming import kept, others, renamed
 from homeostat.app.importing.summary import Summary
-from homeostat.app.tracking.experiments import DEFAULT, NUMBERS, ensure_default, locked_experiment
+from homeostat.app.tracking.experiments import (
+    DEFAULT,
+    NUMBERS,
+    ensure_default,
+    experiment_tags,
+    locked_experiment,
+)
 from homeostat.domain.errors import Conflict
 from homeostat.domain.events import Event
 from homeostat.domain.records import Cursor
@@ -29,7 +35,16 @@ def bring_experiment(container: Container, given: SourceExperiment, summary: Sum
     summary.tell_all(missing)
     there = container.store.find(Experiment, ("name", "=", name), limit=1)
     if there:
-        lacking = _lacking(container, there[0], tags) if there[0].deleted_at is None else []
+        known = experiment_tags(container, [there[0].id])[there[0].id]
+        alive = there[0].deleted_at is None
+        lacking = [
+            ExperimentTag(experiment=there[0].id, key=k, value=v) for k, v in tags.items() if k not in known
+        ]
+        lacking = lacking if alive else []
+        told = others(tags, known, "tag")
+        if given.deleted_at is not None and alive:
+            told.append("it is deleted in the source, and stays here")
+        summary.tell_all(Missing(f"experiment {name}", reason) for reason in told)
         if lacking and not summary.dry_run:
             with container.store.begin() as tx:
                 locked_experiment(tx, there[0].id)
@@ -81,12 +96,3 @@ def _record(container: Container, given: SourceExperiment, name: str, id: int) -
         updated_at=given.updated_at or created,
         deleted_at=given.deleted_at,
     )
-
-
-def _lacking(container: Container, there: Experiment, tags: dict[str, str]) -> list[ExperimentTag]:
-    known = {tag.key for tag in container.store.find(ExperimentTag, ("experiment", "=", there.id))}
-    return [
-        ExperimentTag(experiment=there.id, key=key, value=value)
-        for key, value in tags.items()
-        if key not in known
-    ]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from homeostat.app.container import Container
 from homeostat.app.importing.files import bring_files
-from homeostat.app.importing.naming import kept, renamed
+from homeostat.app.importing.naming import kept, others, renamed
 from homeostat.app.importing.summary import Summary
 from homeostat.app.logged_models import logged_model_data
 from homeostat.domain.errors import BadRequest
@@ -23,7 +23,7 @@ from homeostat.domain.tracking import (
     LoggedModelTag,
 )
 from homeostat.engine.tracking.places import model_root
-from homeostat.ports.sources import SourceLoggedModel
+from homeostat.ports.sources import Missing, SourceLoggedModel
 
 _ID: Final = re.compile(r"[A-Za-z0-9][\w-]{0,63}")
 
@@ -52,11 +52,20 @@ def bring_logged_model(
         artifacts=model_root(experiment.artifacts, id),
     )
     lacking = _lacking(container, given, there)
+    ending = _ending(model, given.model)
     files = bring_files(container, model.artifacts, given.files, summary, f"logged model {id}")
-    if there is None or lacking:
-        _write(container, model, there is None, lacking, summary)
-    summary.logged_models.add("new" if there is None else "completed" if lacking or files else "same")
+    if there is None or lacking or ending:
+        _write(container, model, there is None, lacking, ending, summary)
+    completed = lacking or ending or files
+    summary.logged_models.add("new" if there is None else "completed" if completed else "same")
     summary.tell_all(given.missing)
+
+
+def _ending(there: LoggedModel, given: LoggedModel) -> dict[str, Any]:
+    """How the model turned out, where the source knows and the store does not yet."""
+    if there.status != "PENDING" or given.status == "PENDING":
+        return {}
+    return {name: getattr(given, name) for name in ("status", "status_message", "updated_at")}
 
 
 Part = LoggedModelParam | LoggedModelTag | LoggedModelMetric
@@ -75,18 +84,29 @@ def _lacking(container: Container, given: SourceLoggedModel, there: LoggedModel 
     found += [
         LoggedModelTag(model=id, key=key, value=value) for key, value in tags.items() if key not in known.tags
     ]
+    told = [*others(params, known.params, "parameter"), *others(tags, known.tags, "tag")]
+    given.missing.extend(Missing(f"logged model {id}", reason) for reason in told)
     held = {metric.place for metric in known.metrics}
     found += [metric for metric in given.metrics if metric.place not in held]
     return found
 
 
-def _write(container: Container, model: LoggedModel, new: bool, parts: list[Part], summary: Summary) -> None:
+def _write(
+    container: Container,
+    model: LoggedModel,
+    new: bool,
+    parts: list[Part],
+    ending: dict[str, Any],
+    summary: Summary,
+) -> None:
     if summary.dry_run:
         return
     now = container.clock.now()
     with container.store.begin() as tx:
         if new:
             tx.insert(model)
+        elif ending:
+            tx.update(LoggedModel, ending, ("id", "=", model.id), ("status", "=", "PENDING"))
         for kind in (LoggedModelParam, LoggedModelTag):
             tx.put(*(part for part in parts if isinstance(part, kind)))
         tx.put(*(part for part in parts if isinstance(part, LoggedModelMetric)))

@@ -64,6 +64,12 @@ def renamed(values: Mapping[str, str], what: str, missing: list[Missing]) -> dic
     return found
 
 
+def others(values: Mapping[str, str], there: Mapping[str, str], what: str) -> list[str]:
+    """What to tell of values that have another one here, which stays."""
+    keys = sorted(values.keys() & there.keys())
+    return [f"{what} {shown(key)} has another value here" for key in keys if values[key] != there[key]]
+
+
 def names_fit(key: str) -> bool:
     """Whether a key can stay as it is."""
     try:

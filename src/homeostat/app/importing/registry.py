@@ -10,7 +10,7 @@ import msgspec
 
 from homeostat.app.artifacts import content, find
 from homeostat.app.container import Container
-from homeostat.app.importing.naming import kept, renamed
+from homeostat.app.importing.naming import kept, others, renamed
 from homeostat.app.importing.summary import Summary
 from homeostat.app.registry.models import REGISTERED
 from homeostat.app.registry.pointers import move_alias
@@ -123,7 +123,10 @@ class _Bringing:
 
     def _compare(self, reads: Reads) -> None:
         name = self._name
-        self._new = reads.get(RegisteredModel, name) is None
+        model = reads.get(RegisteredModel, name)
+        self._new = model is None
+        if model is not None:
+            self._compare_words(self._given.model, model, "it")
         there = {found.version: found for found in reads.find(ModelVersion, ("model", "=", name))}
         for found in self._given.versions:
             other = there.get(found.version.version)
@@ -132,19 +135,34 @@ class _Bringing:
             elif other.created_at != found.version.created_at:
                 self._refused.add(other.version)
                 self._miss(f"version {other.version} is another one here")
+            else:
+                self._compare_words(found.version, other, f"version {other.version}")
+                if other.stage == "registered" and other.label != self._label(found.version.label):
+                    self._miss(f"version {other.version} is in stage {other.label} here")
         self._compare_tags(reads)
         for alias, number in self._given.aliases.items():
             self._compare_alias(reads, alias, number)
 
     def _compare_tags(self, reads: Reads) -> None:
-        known = {(tag.version, tag.key) for tag in reads.find(ModelTag, ("model", "=", self._name))}
+        known: dict[int, dict[str, str]] = {}
+        for tag in reads.find(ModelTag, ("model", "=", self._name)):
+            known.setdefault(tag.version, {})[tag.key] = tag.value
         of = [(0, self._given.tags), *((found.version.version, found.tags) for found in self._given.versions)]
         for number, given in of:
             if number in self._refused:
                 continue
-            for key, value in renamed(given, "tag", self._given.missing).items():
-                if (number, key) not in known:
+            tags, there = renamed(given, "tag", self._given.missing), known.get(number, {})
+            for key, value in tags.items():
+                if key not in there:
                     self._tags.append(ModelTag(model=self._name, version=number, key=key, value=value))
+            for told in others(tags, there, f"version {number}: tag" if number else "tag"):
+                self._miss(told)
+
+    def _compare_words(
+        self, given: RegisteredModel | ModelVersion, there: RegisteredModel | ModelVersion, what: str
+    ) -> None:
+        if kept(given.description) != there.description:
+            self._miss(f"{what} has another description here")
 
     def _compare_alias(self, reads: Reads, alias: str, number: int) -> None:
         there = reads.get(Alias, self._name, alias)

@@ -12,7 +12,7 @@ import msgspec
 from homeostat.app.container import Container
 from homeostat.app.importing.files import bring_files
 from homeostat.app.importing.known import Known
-from homeostat.app.importing.naming import Names, kept, renamed
+from homeostat.app.importing.naming import Names, kept, others, renamed
 from homeostat.app.importing.staging import Staged, rows_of
 from homeostat.app.importing.steps import each
 from homeostat.app.importing.summary import Summary
@@ -113,12 +113,15 @@ def _complete(container: Container, given: SourceRun, run: Run, there: Run, summ
     if _differs(data.tags, given):
         raise BadRequest("another run has this id here")
     if there.deleted_at is not None:  # by whoever did not want it, or it came deleted
+        if run.deleted_at is None:
+            given.missing.append(Missing(f"run {there.id}", "it is deleted here, and stays so"))
         summary.runs.add("same")
         return
     params, tags = _texts(given, run)
-    for key in sorted(params.keys() & data.params.keys()):
-        if params[key] != data.params[key]:
-            given.missing.append(Missing(f"run {run.id}", f"parameter {key} has another value here"))
+    told = [*others(params, data.params, "parameter"), *others(tags, data.tags, "tag")]
+    if run.deleted_at is not None:
+        told.append("it is deleted in the source, and stays here")
+    given.missing.extend(Missing(f"run {there.id}", reason) for reason in told)
     lacking = _Lacking(
         params={key: value for key, value in params.items() if key not in data.params},
         tags={key: value for key, value in tags.items() if key not in data.tags},

@@ -41,6 +41,23 @@ def test_what_could_not_come_is_told_and_counts_as_a_failure(homeostat: Shell, t
     assert homeostat("import", place, "--json", status=1).json["failed"] == 1
 
 
+def test_a_run_that_could_not_come_is_told_first_and_notes_alike_together(
+    homeostat: Shell, tmp_path: Path
+) -> None:
+    (events,) = (path.read_bytes() for path in (places.tensorboard(tmp_path) / "other" / "tried").iterdir())
+    place = tmp_path / "many"
+    for number in range(120):
+        (place / f"{number:03}").mkdir(parents=True)
+        (place / f"{number:03}" / "events.out.tfevents.1.host").write_bytes(events[: -1 if number else 0])
+    done = homeostat("import", place, status=1)
+    failed, _, others = done.out.partition("Not, or not as it was:")
+    assert "Could not come:\n  run 000: " in failed
+    assert "it holds no event" in failed
+    assert others.count("it ends in the middle of a record, which was left out") == 4
+    assert "  … and 116 more: it ends in the middle" in others
+    assert done.err.splitlines() == [f"{number} of 120 runs" for number in range(12, 121, 12)]
+
+
 def test_links_and_the_format_are_options(homeostat: Shell, tmp_path: Path) -> None:
     place = places.wandb(tmp_path / "theirs")
     (place.parent / "saved.bin").write_bytes(b"weights")

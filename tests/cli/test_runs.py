@@ -194,7 +194,9 @@ def test_export(homeostat: Shell, tracked: list[hs.Run]) -> None:
     assert pl.read_parquet(homeostat.folder / "runs.parquet")["params.depth"].to_list() == ["2", "1", "0"]
     homeostat("runs", "export", "runs.csv", "-e", "exp")
     homeostat("runs", "export", "runs.json")
-    assert "12 points" in homeostat("runs", "export", "points.parquet", "--points").out
+    done = homeostat("runs", "export", "points.parquet", "--points")
+    assert "12 points" in done.out
+    assert len(done.err.splitlines()) == 4
     points = pl.read_parquet(homeostat.folder / "points.parquet")
     mine = points.filter(run=tracked[0].id)
     assert mine.select("value", "axis", "at").rows()[::3] == [(3.5, "step", 0.0), (0.5, "step", 3.0)]

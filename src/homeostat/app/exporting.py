@@ -259,12 +259,12 @@ def export(
         summary.tell_all(given.missing)
 
     def points_of(given: SourceRun) -> Iterator[Columns]:
-        for columns in given.points():
+        for columns in steps.points(given.points()):
             summary.points += len(columns.key)
             yield columns
 
     def files_of(given: SourceRun | SourceLoggedModel) -> Iterator[SourceFile]:
-        for file in given.files():
+        for file in steps.files(given.files()):
             summary.files += 1
             summary.bytes += file.size
             yield file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,11 @@ from homeostat.domain.errors import BadRequest
 
 if TYPE_CHECKING:
     from homeostat.app.container import Container
-    from homeostat.app.importing import Progress, Summary
+    from homeostat.app.importing import Note, Progress, Summary
 
 _NOTES: Final = 20
+_ALIKE: Final = 3  # notes of one reason that are shown
+_MANY: Final = 100  # runs
 
 
 def register(app: typer.Typer) -> None:
@@ -135,15 +138,29 @@ def _runs(
 
 @contextmanager
 def _bar(what: str) -> Iterator[Callable[[Progress], None]]:
-    """A bar of runs on a terminal; nothing elsewhere."""
+    """A bar of runs on a terminal; where there are many, a line each tenth elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda progress: None
+        said = [0]
+
+        def say(progress: Progress) -> None:
+            tenth = progress.done * 10 // progress.total if progress.total >= _MANY else 0
+            if tenth > said[0]:
+                said[0] = tenth
+                typer.echo(f"{progress.done:,} of {progress.total:,} runs", err=True)
+
+        yield say
         return
     from rich.markup import escape
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Bar(*columns, TextColumn("{task.fields[next]}"), console=console(stderr=True)) as bar:
         task = bar.add_task(escape(what), total=None, next="")
         yield lambda progress: bar.update(
@@ -171,11 +188,31 @@ def _show(done: Summary, verb: str, as_json: bool) -> None:
 
 
 def _notes(done: Summary) -> None:
-    if not done.notes:
-        return
-    typer.echo("\nNot, or not as it was:")
-    for note in done.notes[:_NOTES]:
+    for title, failed in (("Could not come:", True), ("Not, or not as it was:", False)):
+        lines = _lines([note for note in done.notes if note.failed is failed])
+        if not lines:
+            continue
+        typer.echo(f"\n{title}")
+        for line in lines[:_NOTES]:
+            typer.echo(f"  {line}")
+        if (rest := len(lines) - _NOTES) > 0:
+            typer.echo(f"  … and {rest:,} more; --json shows them")
+    if done.more:
+        typer.echo(f"\nMore than can be told, and left out: {done.more:,}")
+
+
+def _lines(notes: list[Note]) -> list[str]:
+    """A line a note; where many say the same of different things, the first of them."""
+    alike = Counter(note.reason for note in notes)
+    told: Counter[str] = Counter()
+    lines = []
+    for note in notes:
+        told[note.reason] += 1
+        many = alike[note.reason] > _ALIKE + 1
+        if many and told[note.reason] > _ALIKE:
+            if told[note.reason] == alike[note.reason]:
+                lines.append(f"… and {alike[note.reason] - _ALIKE:,} more: {note.reason}")
+            continue
         times = f" ({note.count:,} times)" if note.count > 1 else ""
-        typer.echo(f"  {note.subject}: {note.reason}{times}")
-    if (rest := len(done.notes) - _NOTES + done.more) > 0:
-        typer.echo(f"  … and {rest:,} more; --json shows them")
+        lines.append(f"{note.subject}: {note.reason}{times}")
+    return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -330,7 +331,8 @@ def _points(runs: Runs, found: list[RunSummary], tell: Any) -> pl.DataFrame:
     schema = {"run": text, "metric": text, **points, "axis": text}
     parts = []
     for done, run in enumerate(found, 1):
-        tell(f"{done:,} of {len(found):,} runs")
+        if sys.stderr.isatty() or done * 10 // len(found) > (done - 1) * 10 // len(found):
+            tell(f"{done:,} of {len(found):,} runs")
         for key, read in _all_points(runs, run.id):
             part = pl.DataFrame({name: getattr(read, name) for name in points}, schema=points)
             named = {"run": run.id, "metric": key, "axis": read.axis}

@@ -447,6 +447,9 @@ def test_progress_is_told(container: Container, tmp_path: Path) -> None:
     assert done == sorted(done)
     assert (told[-1].done, told[-1].next) == (6, "")
     assert any(one.next.startswith("logged model") for one in told)
+    one = run_named(container, "one").id
+    assert any(f"run {one}: notes/hello.txt" == progress.next for progress in told)
+    assert any(f"run {one}: 11 points" == progress.next for progress in told)
 
 
 def test_a_long_run_comes_in_constant_memory(

@@ -10,7 +10,7 @@ import msgspec
 
 from homeostat.app.importing.summary import Summary
 from homeostat.domain.errors import BadRequest, HomeostatError, NotInstalled, StoreUnavailable
-from homeostat.ports.sources import Item, Missing
+from homeostat.ports.sources import Columns, Item, SourceFile
 
 T = TypeVar("T")
 # What a reader runs into where a file holds what no program would write there.
@@ -18,7 +18,7 @@ _ODD: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticErr
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far it is: so many runs of so many, and what comes next; nothing does at the end."""
+    """How far it is: so many runs of so many, and what comes next, or what of it; nothing does at the end."""
 
     done: int
     total: int
@@ -64,7 +64,7 @@ class Steps:
 
     def __init__(self, total: int, summary: Summary, tell: Callable[[Progress], None]) -> None:
         self._total, self._summary, self._tell = total, summary, tell
-        self._done = 0
+        self._done, self._next = 0, ""
 
     def take(self, items: Iterable[Item[T]], act: Callable[[T], None], *, runs: bool = False) -> None:
         """Do something with each of some things; with ``runs``, they count as progress.
@@ -74,15 +74,29 @@ class Steps:
             NotInstalled: a library is missing, for each of them.
         """
         for item in items:
+            self._next = item.name
             self._tell(Progress(self._done, self._total, item.name))
             try:
                 act(loaded(item))
             except (StoreUnavailable, NotInstalled):
                 raise
             except HomeostatError as error:
-                self._summary.failed += 1
-                self._summary.tell(Missing(item.name, error.message))
+                self._summary.fail(item.name, error.message)
             self._done += runs
+
+    def points(self, given: Iterable[Columns]) -> Iterator[Columns]:
+        """Points on their way, of which the progress tells how many came: one run may take most of the time."""
+        count = 0
+        for columns in given:
+            count += len(columns.key)
+            self._tell(Progress(self._done, self._total, f"{self._next}: {count:,} points"))
+            yield columns
+
+    def files(self, given: Iterable[SourceFile]) -> Iterator[SourceFile]:
+        """Files on their way, of which the progress tells which one is next."""
+        for file in given:
+            self._tell(Progress(self._done, self._total, f"{self._next}: {file.path}"))
+            yield file
 
     def end(self) -> None:
         """Tell that nothing comes any more."""

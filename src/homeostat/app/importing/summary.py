@@ -26,11 +26,15 @@ class Count(msgspec.Struct):
 
 
 class Note(msgspec.Struct):
-    """Something that did not come over, or not as it was, and why; ``count`` times."""
+    """Something that did not come over, or not as it was, and why; ``count`` times.
+
+    ``failed``: it was to come, and could not.
+    """
 
     subject: str
     reason: str
     count: int = 1
+    failed: bool = False
 
 
 class Summary(msgspec.Struct):
@@ -63,6 +67,15 @@ class Summary(msgspec.Struct):
                     self.notes.append(Note(subject, reason))
                 else:
                     self.more += 1
+
+    def fail(self, name: str, reason: str) -> None:
+        """Keep what could not come, however much else is told."""
+        self.failed += 1
+        note = Note(name, reason, failed=True)
+        if self.failed <= NOTES:
+            self.notes.append(note)
+        else:
+            self.more += 1
 
     def tell_all(self, missing: Iterable[Missing]) -> None:
         """Keep what did not come over."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from homeostat.app.container import Container
 from homeostat.app.importing.experiments import bring_experiment
@@ -13,7 +14,7 @@ from homeostat.app.importing.steps import Progress, Steps
 from homeostat.app.importing.summary import Summary
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.tracking import Experiment
-from homeostat.ports.sources import Source, SourceExperiment
+from homeostat.ports.sources import Source, SourceExperiment, SourceLoggedModel, SourceRun
 
 
 def import_tracking(
@@ -50,13 +51,19 @@ def import_tracking(
         experiments[given.key] = bring_experiment(container, given, summary)
 
     steps.take(source.experiments(), take_experiment)
-    steps.take(
-        source.runs(), lambda run: bring_run(container, run, owner(run.experiment), summary), runs=True
-    )
-    steps.take(
-        source.logged_models(),
-        lambda model: bring_logged_model(container, model, owner(model.experiment), summary),
-    )
+
+    def take_run(given: SourceRun) -> None:
+        watched = replace(
+            given, points=lambda: steps.points(given.points()), files=lambda: steps.files(given.files())
+        )
+        bring_run(container, watched, owner(given.experiment), summary)
+
+    def take_logged_model(given: SourceLoggedModel) -> None:
+        watched = replace(given, files=lambda: steps.files(given.files()))
+        bring_logged_model(container, watched, owner(given.experiment), summary)
+
+    steps.take(source.runs(), take_run, runs=True)
+    steps.take(source.logged_models(), take_logged_model)
     steps.take(source.models(), lambda model: bring_model(container, model, summary))
     summary.tell_all(source.missing())
     steps.end()

@@ -111,7 +111,8 @@ def test_a_notebook(tmp_path: Path) -> None:
     assert run.state == "succeeded"
     assert tags["mlflow.source.type"] == "NOTEBOOK"
     captured = {path.rpartition("/")[2]: content.decode() for path, content in files.items()}
-    assert captured["cells.py"].startswith('# [3]\nrun = hs.run("notebook", sample=0)')
+    assert captured["cells.py"].startswith("# [1]\nimport homeostat as hs\n\n# [2]\napi_key = ")
+    assert '# [3]\nrun = hs.run("notebook", sample=0)' in captured["cells.py"]
     assert captured["cells.py"].endswith("run.finish()")
     assert "hunter2" not in "".join(captured.values())
 

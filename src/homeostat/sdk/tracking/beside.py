@@ -47,7 +47,6 @@ class Beside:
         self._redactor = Redactor(dict(os.environ))
         self._console = None if inner else Console()
         self._shell = None if inner else interactive_shell()
-        self._first_cell = max(len(_cells(self._shell)) - 1, 0)  # that which begins the run
         self._clock = SystemClock()
         self._sampler: Sampler | None = None
         self._energy = Energy(tariff) if sample > 0 and not inner and Energy.installed() else None
@@ -76,9 +75,9 @@ class Beside:
             self._samples += 1
         if self._console is not None and self._console.tail.changed:
             _write(folder / "console.txt", self._redactor.text(self._console.tail.text()).encode())
-        cells = _cells(self._shell)[self._first_cell :]
-        if cells:
-            told = "\n\n".join(f"# [{n}]\n{cell}" for n, cell in enumerate(cells, self._first_cell + 1))
+        # From the first on: what a run uses was defined before it began.
+        if cells := _cells(self._shell):
+            told = "\n\n".join(f"# [{n}]\n{cell}" for n, cell in enumerate(cells, 1))
             _write(folder / "cells.py", self._redactor.text(told[-_MOST_CELLS:]).encode())
 
     def _used(self) -> dict[str, float]:

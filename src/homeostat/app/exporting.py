@@ -1,6 +1,6 @@
 """Exports: tracked work as it is in the store, told as a source, and written to where another store can read it.
 
-What belongs to the loop alone, packages of versions that it trained, deployments and the ledger, stays.
+What belongs to the loop alone, packages of versions that it trained, deployments and the ledger, stays, and traces do.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from homeostat.app.logged_models import logged_model_data
 from homeostat.app.tracking import experiment_tags, histories, run_data
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Alias, ModelVersion, Run
+from homeostat.domain.traces import Trace
 from homeostat.domain.tracking import (
     ArtifactFile,
     Experiment,
@@ -129,8 +130,11 @@ class StoreSource:
                 yield Item(f"model {found.name}", partial(self._model, found))
 
     def missing(self) -> Iterable[Missing]:
-        """Nothing that is not told with the rest."""
-        return ()
+        """Traces stay where they are."""
+        for found in self._wanted if self._runs is None else ():
+            if count := self._container.store.count(Trace, ("experiment", "=", found.id)):
+                reason = f"its traces, {count:,} of them, are not exported"
+                yield Missing(f"experiment {found.name}", reason)
 
     def close(self) -> None:
         """The container is whose it was."""
@@ -273,6 +277,7 @@ def export(
     steps.take(source.runs(), run, runs=True)
     steps.take(source.logged_models(), logged_model)
     steps.take(source.models(), model)
+    summary.tell_all(source.missing())
     sink.close()
     steps.end()
     return summary

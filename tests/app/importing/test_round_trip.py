@@ -31,6 +31,7 @@ from homeostat.app.registry.models import register
 from homeostat.app.registry.trees import held
 from homeostat.app.registry.versions import create, label
 from homeostat.app.settings import Settings
+from homeostat.app.tracing.ingest import start_trace
 from homeostat.app.tracking import (
     create_experiment,
     create_run,
@@ -46,6 +47,7 @@ from homeostat.app.tracking import (
 )
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.domain.records import ModelVersion, Run
+from homeostat.domain.traces import Trace
 from homeostat.domain.tracking import ArtifactFile, Experiment, MetricBlock, RunInput
 from homeostat.engine.tracking.places import path_of, run_root
 from homeostat.engine.tracking.points import Point
@@ -223,6 +225,17 @@ def test_between_databases_with_the_registry(here: Container, there: Container, 
     register(here, "x" * 250)
     moved(here, there, tmp_path / "export")
     assert snapshot(there) == snapshot(here)
+
+
+def test_traces_that_stay_are_told(here: Container, tmp_path: Path) -> None:
+    owner = create_experiment(here, "traced")
+    for id in ("tr-1", "tr-2"):
+        trace = Trace(id=id, experiment=owner.id, state="OK", began_at=datetime(2026, 1, 1, tzinfo=UTC))
+        start_trace(here, trace, tags={}, metadata={})
+    told = export(StoreSource(here), here.sink(tmp_path / "export")).notes
+    assert [(note.subject, note.reason) for note in told] == [
+        ("experiment traced", "its traces, 2 of them, are not exported")
+    ]
 
 
 def test_a_part_by_run_and_by_experiment(here: Container, there: Container, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.adapters.sources import places
 from tests.cli.invoking import Shell
 
@@ -48,14 +50,35 @@ def test_a_run_that_could_not_come_is_told_first_and_notes_alike_together(
     place = tmp_path / "many"
     for number in range(120):
         (place / f"{number:03}").mkdir(parents=True)
-        (place / f"{number:03}" / "events.out.tfevents.1.host").write_bytes(events[: -1 if number else 0])
+        (place / f"{number:03}" / "events.out.tfevents.1.host").write_bytes(
+            events + bytes(3) if number else b""
+        )
     done = homeostat("import", place, status=1)
     failed, _, others = done.out.partition("Not, or not as it was:")
     assert "Could not come:\n  run 000: " in failed
     assert "it holds no event" in failed
     assert others.count("it ends in the middle of a record, which was left out") == 4
     assert "  … and 116 more: it ends in the middle" in others
+    best = homeostat("runs", "best", "m").out
+    assert "118 other runs have exactly the same" in best
+    assert ", and 98 more\n" in best
     assert done.err.splitlines() == [f"{number} of 120 runs" for number in range(12, 121, 12)]
+
+
+def test_an_import_that_is_stopped_says_how_to_go_on(
+    homeostat: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = places.mlruns(tmp_path / "theirs")
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("homeostat.app.importing.tracking.bring_logged_model", stop)
+    done = homeostat("import", place, status=130)
+    assert "Stopped. What came stays; the same import again brings the rest." in done.err
+    monkeypatch.undo()
+    monkeypatch.chdir(homeostat.folder)
+    assert "runs               0     0          6" in homeostat("import", place).out
 
 
 def test_links_and_the_format_are_options(homeostat: Shell, tmp_path: Path) -> None:

@@ -70,6 +70,9 @@ def bring(
         try:
             with _bar(f"{'Looking at' if dry_run else 'Importing'} {source}") as tell:
                 done = import_tracking(container, reader, dry_run=dry_run, place=source, tell=tell)
+        except KeyboardInterrupt:
+            typer.echo("Stopped. What came stays; the same import again brings the rest.", err=True)
+            raise
         finally:
             reader.close()
     _show(done, "would come" if dry_run else "came", as_json)

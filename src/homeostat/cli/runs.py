@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _SETTINGS: Final = ("home", "server", "store")
 _FILTER: Final = "metrics.loss < 0.3 AND params.model = 'tree'"
 _SHOWN: Final = 4  # metrics and parameters in a list
+_TIES: Final = 20
 
 Filter = Annotated[str, typer.Option("--filter", "-f", metavar="FILTER", help=f'As in "{_FILTER}".')]
 Experiments = Annotated[
@@ -203,7 +204,8 @@ def best(
         return
     typer.echo(found.explanation)
     if found.ties:
-        typer.echo(f"The others: {', '.join(f'run/{id}' for id in found.ties[:20])}")
+        rest = f", and {len(found.ties) - _TIES:,} more" if len(found.ties) > _TIES else ""
+        typer.echo(f"The others: {', '.join(f'run/{id}' for id in found.ties[:_TIES])}{rest}")
     if found.run.params:
         typer.echo()
         print_table(["parameter", "value"], list(found.run.params.items()))

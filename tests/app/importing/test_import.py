@@ -275,6 +275,9 @@ def test_what_is_here_already_is_not_changed(container: Container, tmp_path: Pat
     }
 
 
+FILE = "it has 11 bytes there and 5 here, where it was not changed"
+
+
 def test_what_was_changed_in_the_source_since_is_told_and_stays(container: Container, tmp_path: Path) -> None:
     path = places.database(tmp_path)
     bring(container, path)
@@ -291,6 +294,8 @@ def test_what_was_changed_in_the_source_since_is_told_and_stays(container: Conta
         )
         theirs.execute("UPDATE model_version_tags SET value = 'z' WHERE key = 'x'")
     theirs.close()
+    (said,) = path.parent.rglob("hello.txt")
+    said.write_text("hello again")
     told = {(note.subject, note.reason) for note in bring(container, path).notes}
     assert told >= {
         (f"run {one.id}", "tag note has another value here"),
@@ -301,6 +306,7 @@ def test_what_was_changed_in_the_source_since_is_told_and_stays(container: Conta
         ("model churn", "version 1 has another description here"),
         ("model churn", "version 1 is in stage Production here"),
         ("model churn", "version 1: tag x has another value here"),
+        (f"file 1/{one.id}/artifacts/notes/hello.txt", FILE),
     }
     assert snapshot(container) == held
 

@@ -55,7 +55,7 @@ def _bring(container: Container, path: str, file: SourceFile, summary: Summary) 
     there = container.store.get(ArtifactFile, place.root, place.path)
     if there is not None:
         if there.size != file.size:
-            reason = f"it is here with {there.size:,} bytes, and was not changed"
+            reason = f"it has {file.size:,} bytes there and {there.size:,} here, where it was not changed"
             summary.tell(Missing(f"file {place.full}", reason))
         return 0
     if not summary.dry_run:

@@ -386,3 +386,17 @@ def test_a_file_that_goes_away_is_an_error_of_its_run(tmp_path: Path) -> None:
     (next(root.glob("*/*/artifacts/notes/hello.txt"))).unlink()
     with pytest.raises(HomeostatError, match="No such file"):
         list(file.read())
+
+
+@pytest.mark.parametrize("inner", ["metrics", "params", "tags"])
+def test_what_cannot_be_read_of_a_run_is_an_error_of_it(tmp_path: Path, inner: str) -> None:
+    root = mlruns(tmp_path)
+    (folder,) = (path for path in root.glob(f"*/*/{inner}") if (path.parent / "metrics" / "x").exists())
+    (folder / "gone").symlink_to(folder / "nowhere")
+    told = []
+    for item in open_source(str(root)).runs():
+        try:
+            points(item.load())
+        except BadRequest as error:
+            told.append(error.message)
+    assert told == [f"{folder / 'gone'} cannot be read: it is a link to nothing"]

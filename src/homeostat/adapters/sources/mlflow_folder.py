@@ -19,7 +19,7 @@ from homeostat.adapters.sources.mlflow_values import (
     logged_model_of,
     run_of,
 )
-from homeostat.adapters.sources.reading import damaged, folders_of, text_of, texts_of
+from homeostat.adapters.sources.reading import damaged, files_in, folders_of, text_of, texts_of
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.tracking import LoggedModelMetric, RunInput, RunModel
 from homeostat.ports.sources import (
@@ -218,8 +218,7 @@ def _columns(key: str, rows: list[tuple[float, int, int]]) -> Columns:
 
 
 def _files(folder: Path) -> list[tuple[Path, str]]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted((path, path.relative_to(folder).as_posix()) for path in found)
+    return sorted((path, path.relative_to(folder).as_posix()) for path in files_in(folder))
 
 
 def _lines(path: Path) -> Iterator[str]:

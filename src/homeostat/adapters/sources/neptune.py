@@ -19,7 +19,14 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from homeostat.adapters.sources.reading import EPOCH, RunsAlone, damaged, file_at, files_of
+from homeostat.adapters.sources.reading import (
+    EPOCH,
+    RunsAlone,
+    damaged,
+    file_at,
+    files_named,
+    files_of,
+)
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.records import Run
 from homeostat.ports.sources import (
@@ -69,7 +76,8 @@ class NeptuneExport(RunsAlone):
         )
         self._runs: dict[tuple[str, str], _Place] = {}
         self._damaged: dict[str, BadRequest] = {}
-        for path in sorted(root.rglob(PATTERN) if root.is_dir() else [root]):
+        self._unread = list[Missing]()
+        for path in sorted([root] if root.is_file() else files_named(root, PATTERN, self._unread)):
             try:
                 rows = _runs_in(path)
             except BadRequest as error:

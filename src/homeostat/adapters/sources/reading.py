@@ -6,9 +6,10 @@ they lead to mine.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +26,9 @@ _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 
 
 class RunsAlone:
-    """What a source has beside runs where nothing else is: no models, nothing missing, nothing open."""
+    """What a source has beside runs where nothing else is: no models, folders that cannot be read, nothing open."""
+
+    _unread: Sequence[Missing] = ()
 
     def logged_models(self) -> Iterator[Item[SourceLoggedModel]]:
         """None."""
@@ -36,8 +39,8 @@ class RunsAlone:
         return iter(())
 
     def missing(self) -> Iterable[Missing]:
-        """Nothing that is not told with the runs."""
-        return ()
+        """Folders that cannot be read; all else is told with the runs."""
+        return self._unread
 
     def close(self) -> None:
         """Nothing is open."""
@@ -58,6 +61,16 @@ def files_of(
     for path in _walk(root, root, missing, links):
         name = path.relative_to(root).as_posix()
         yield SourceFile(f"{below}/{name}" if below else name, path.stat().st_size, _reader(path))
+
+
+def files_named(root: Path, pattern: str, missing: list[Missing]) -> list[Path]:
+    """The files below a folder whose names fit; a folder that cannot be read is told in ``missing``."""
+
+    def tell(error: OSError) -> None:
+        missing.append(Missing(str(error.filename), f"it cannot be read: {error.strerror}"))
+
+    found = os.walk(root, onerror=tell)
+    return [Path(folder, name) for folder, _, names in found for name in fnmatch.filter(names, pattern)]
 
 
 def file_at(path: Path, name: str) -> SourceFile:
@@ -108,9 +121,19 @@ def texts_of(folder: Path) -> dict[str, str]:
     Raises:
         BadRequest: one cannot be read, or is no UTF-8.
     """
-    found = {}
-    for path in _walk(folder, folder, []):
-        found[path.relative_to(folder).as_posix()] = text_of(path)
+    return {path.relative_to(folder).as_posix(): text_of(path) for path in files_in(folder)}
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder and of those in it, by path; one that is not there has none.
+
+    Raises:
+        BadRequest: a folder cannot be read, or something in it is no file.
+    """
+    missing: list[Missing] = []
+    found = list(_walk(folder, folder.resolve(), missing))
+    if missing:
+        raise damaged(Path(missing[0].subject), missing[0].reason)
     return found
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from homeostat.adapters.sources import messages
 from homeostat.adapters.sources.columns import gathered
 from homeostat.adapters.sources.framing import tfrecords
-from homeostat.adapters.sources.reading import EPOCH, RunsAlone, damaged, file_at
+from homeostat.adapters.sources.reading import EPOCH, RunsAlone, damaged, file_at, files_named
 from homeostat.adapters.sources.tensorboard_values import kind_of, shown_of
 from homeostat.adapters.sources.values import Shown, value_files
 from homeostat.domain.records import Run, RunState
@@ -61,7 +61,8 @@ class TensorboardFolder(RunsAlone):
 
     def __init__(self, root: Path) -> None:
         self._root = (root.parent if root.is_file() else root).resolve()
-        found = [root] if root.is_file() else root.rglob(PATTERN)
+        self._unread = list[Missing]()
+        found = [root] if root.is_file() else files_named(root, PATTERN, self._unread)
         self._folders: dict[Path, list[Path]] = {}
         for path in sorted(path.resolve() for path in found if path.is_file()):
             self._folders.setdefault(path.parent, []).append(path)

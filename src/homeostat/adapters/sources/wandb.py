@@ -19,7 +19,15 @@ import msgspec
 from homeostat.adapters.sources import messages
 from homeostat.adapters.sources.columns import gathered
 from homeostat.adapters.sources.framing import wandb_records
-from homeostat.adapters.sources.reading import EPOCH, RunsAlone, damaged, file_at, files_of, json_texts
+from homeostat.adapters.sources.reading import (
+    EPOCH,
+    RunsAlone,
+    damaged,
+    file_at,
+    files_named,
+    files_of,
+    json_texts,
+)
 from homeostat.adapters.sources.values import Shown, value_files
 from homeostat.adapters.sources.wandb_values import media_of, shown_of
 from homeostat.domain.errors import BadRequest
@@ -51,7 +59,8 @@ class WandbFolder(RunsAlone):
 
     def __init__(self, root: Path, *, links: bool = False) -> None:
         self._links = links
-        found = [root] if root.is_file() else root.rglob("run-*.wandb")
+        self._unread = list[Missing]()
+        found = [root] if root.is_file() else files_named(root, "run-*.wandb", self._unread)
         # Folders are named by when they began: a run that was resumed comes in order.
         self._logs = sorted(found, key=lambda path: (path.parent.name.partition("run-")[2], path))
 

@@ -75,7 +75,7 @@ class MlflowFolder:
     def logged_models(self) -> Iterator[Item[SourceLoggedModel]]:
         """Every logged model."""
         for experiment in self._experiments():
-            for folder in folders_of(experiment / "models"):
+            for folder in _inside(experiment / "models"):
                 yield Item(f"logged model {folder.name}", partial(self._logged_model, experiment, folder))
 
     def models(self) -> Iterator[Item[SourceModel]]:
@@ -93,7 +93,7 @@ class MlflowFolder:
                     "it has files alone, of runs that a database knows: import that database",
                 )
         for experiment in self._experiments():
-            if traces := len(folders_of(experiment / "traces")):
+            if traces := len(_inside(experiment / "traces")):
                 yield Missing(
                     f"experiment {experiment.name}", f"its traces, {traces:,} of them, are not imported"
                 )
@@ -109,6 +109,8 @@ class MlflowFolder:
         return [*alive, *folders_of(self._root / _TRASH)]
 
     def _experiment(self, folder: Path) -> SourceExperiment:
+        for inner in (folder, folder / "models"):
+            folders_of(inner)  # what they hold is passed over where they cannot be read: it is told here
         meta = yaml_of(folder / META, "experiment_id", "name")
         return experiment_of(meta, texts_of(folder / "tags"), self._places)
 
@@ -177,7 +179,14 @@ def _any(folder: Path, patterns: Iterable[str]) -> bool:
 
 
 def _run_folders(experiment: Path) -> list[Path]:
-    return [path for path in folders_of(experiment) if path.name not in _RESERVED]
+    return [path for path in _inside(experiment) if path.name not in _RESERVED]
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return folders_of(folder)
+    except BadRequest:  # told with its experiment
+        return []
 
 
 def _points(folder: Path, subject: str, missing: list[Missing]) -> Iterator[Columns]:

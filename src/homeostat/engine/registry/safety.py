@@ -11,17 +11,21 @@ file can bend: *classes, written in Python, that scikit-learn, NumPy or SciPy th
 
 skops leaves out ``TreePredictor`` and ``Tree`` for that last reason: their nodes are indices that
 scikit-learn follows unchecked, so a crafted file could crash the server or read its memory. They are let
-in because ``check_trees`` looks at every index first. It covers the trees and not each field of each
-estimator: it makes a damaged file an error and an attack harder, but where a file comes from still
-matters. The losses of scikit-learn, compiled too, hold no more than a number.
+in because ``check_trees`` looks at every index first, for each estimator that holds the tree. It covers
+the trees and not each field of each estimator (not what a histogram's preprocessor makes of its rows): it
+makes a damaged file an error and an attack harder, but where a file comes from still matters. The losses
+of scikit-learn, compiled too, hold no more than a number.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from abc import ABC
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 import numpy as np
@@ -34,14 +38,23 @@ _CHECKED: Final = frozenset(
 )
 _DESCRIPTIONS: Final = frozenset({"numpy.dtype"})  # compiled, but only says what an array's bytes mean
 _LOSSES: Final = "sklearn._loss._loss.Cy"  # compiled, but what it holds is a number at most
-_CONTAINERS: Final = frozenset({"collections.OrderedDict"})  # a dictionary, whatever it is filled with
+_DICTIONARIES: Final = frozenset({"collections.OrderedDict"})  # a dictionary, whatever it is filled with
 _HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made while the program runs, as class statements do
 _WALKS_MEMBERS: Final = ("sklearn.ensemble._forest", "sklearn.ensemble._gb")
+_GROWERS: Final = frozenset(
+    {
+        "sklearn.tree._classes.BaseDecisionTree",
+        "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.BaseHistGradientBoosting",
+    }
+)
+_CONTAINERS: Final = (dict, list, tuple, set, frozenset, deque, np.ndarray, np.void)
+_ATOMS: Final = frozenset({type(None), bool, int, float, complex, str, bytes, np.float64, np.int64, np.str_})
+_CODE: Final = (type, ModuleType, FunctionType)  # named in a file, never made by it
 
 
 def is_known(name: str) -> bool:
     """Whether a model file may hold this type without the project naming it."""
-    if name in _CHECKED or name in _DESCRIPTIONS or name in _CONTAINERS or name.startswith(_LOSSES):
+    if name in _CHECKED or name in _DESCRIPTIONS or name in _DICTIONARIES or name.startswith(_LOSSES):
         return True
     module, _, attribute = name.rpartition(".")
     if module.split(".")[0] not in _PACKAGES or any(
@@ -76,13 +89,13 @@ def _is_plain(found: type) -> bool:
 def check_trees(estimator: Any) -> None:
     """Raise unless every decision tree in ``estimator`` stays within its own nodes, features and bitsets.
 
-    Children stand behind their parent, so that a walk ends.
+    Children stand behind their parent, so that a walk ends. A tree that several estimators hold is judged for each.
 
     Raises:
-        Unsafe: an index leads outside.
+        Unsafe: an index leads outside, or what holds the tree says not how wide its rows are.
     """
-    for owner, width, tree in _trees(estimator, None, 0, set()):
-        if not (
+    for owner, width, tree in _trees(estimator):
+        if not _walks(owner) or not (
             _binned_holds(owner, tree, width)
             if hasattr(tree, "raw_left_cat_bitsets")
             else _holds(tree, width)
@@ -91,6 +104,16 @@ def check_trees(estimator: Any) -> None:
                 f"model.skops holds a tree of {type(owner).__name__} that points outside itself",
                 remedy="The file is damaged or made to harm: train the model again",
             )
+
+
+def _walks(owner: Any) -> bool:
+    """Whether this estimator looks how wide its rows are before it walks a tree: those of scikit-learn that grow trees.
+
+    Classes from elsewhere are there because the project named them, and answer for themselves.
+    """
+    names = {f"{base.__module__}.{base.__name__}" for base in type(owner).__mro__}
+    root = type(owner).__module__.split(".")[0]
+    return bool(names & _GROWERS) or (root not in _PACKAGES and root not in sys.stdlib_module_names)
 
 
 def _holds(tree: Any, width: int) -> bool:
@@ -127,33 +150,35 @@ def _inside(split: Any, left: Any, right: Any, feature: Any, width: int) -> bool
     return bool(((children > here) & (children < len(split))).all() and ((used >= 0) & (used < width)).all())
 
 
-def _trees(value: Any, owner: Any, width: int, seen: set[int]) -> Iterator[tuple[Any, int, Any]]:
-    """Every tree in a graph of objects, with the estimator around it and the width of its rows."""
-    if (
-        value is None
-        or isinstance(value, str | bytes | int | float | complex | np.generic)
-        or id(value) in seen
-    ):
-        return
-    seen.add(id(value))
-    module = type(value).__module__
-    if f"{module}.{type(value).__name__}" in _CHECKED:
-        yield owner, width, value
-        return
-    below: Iterable[Any] = ()
-    if isinstance(value, dict):
-        below = value.values()
-    elif isinstance(value, list | tuple | set | frozenset):
-        below = value
-    elif isinstance(value, np.ndarray):
-        below = value.ravel() if value.dtype == object else ()
-    elif hasattr(value, "__dict__") and not isinstance(value, type):
-        below = vars(value).values()
-        own = vars(value).get("n_features_in_")
-        if own is not None:
-            # A forest walks the trees of its members itself, with rows as wide as its own.
-            walked = owner is not None and type(owner).__module__ in _WALKS_MEMBERS
-            width = min(width, int(own)) if walked else int(own)
-            owner = owner if walked else value
-    for item in below:
-        yield from _trees(item, owner, width, seen)
+def _trees(estimator: Any) -> Iterator[tuple[Any, int, Any]]:
+    """Every tree in a graph of objects, with what holds it and the width of the rows that walk it.
+
+    The holder is the nearest object around a tree that is no container. Whatever is shared is met once for each of its
+    holders and each width, so that nobody's trees pass because they were fine for another.
+    """
+    seen: dict[tuple[int, int, int], Any] = {}  # the values too: an id counts as long as its object lives
+    rest: list[tuple[Any, Any, int]] = [(estimator, None, 0)]
+    while rest:
+        value, owner, width = rest.pop()
+        if type(value) in _ATOMS or isinstance(value, _CODE):
+            continue
+        if f"{type(value).__module__}.{type(value).__name__}" in _CHECKED:
+            yield owner, width, value
+            continue
+        if not isinstance(value, _CONTAINERS):
+            # Ensembles walk the trees of their members themselves, with rows as wide as their own.
+            most = width if type(owner).__module__ in _WALKS_MEMBERS else sys.maxsize
+            own = getattr(value, "__dict__", {}).get("n_features_in_")
+            owner, width = value, min(most, int(own)) if isinstance(own, int | np.integer) else 0
+        place = (id(value), id(owner), width)
+        if place not in seen:
+            seen[place] = value
+            rest.extend((item, owner, width) for item in _held(value))
+
+
+def _held(value: Any) -> list[Any]:
+    """All that an object refers to, be it an attribute, an element or what a method is bound to."""
+    found = gc.get_referents(value)
+    if isinstance(value, np.ndarray | np.void) and value.dtype.hasobject:
+        found += np.asarray(value).ravel().tolist()  # arrays do not show the collector what they hold
+    return found

@@ -253,3 +253,20 @@ def test_one_deployment_that_cannot_be_stored_does_not_hold_up_another(sink: Sin
     assert log.flush() == 1
     assert [deployment for deployment, _ in sink.frames] == ["good"]
     assert log.counts.buffered == 1
+
+
+def test_frames_that_cannot_be_joined_are_kept(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = PredictionLog(sink, chunk=10)
+    first, second = decided(routes(FakeScorer()), "a", "b")
+    sink.broken = True
+    log.append("flights", first)
+    log.flush()
+    sink.broken = False
+    log.append("flights", second)
+    with monkeypatch.context() as patch:
+        patch.setattr(pl, "concat", lambda *_, **__: (_ for _ in ()).throw(MemoryError("no room")))
+        assert log.flush() == 0
+    assert (log.counts.buffered, log.counts.failures) == (2, 2)
+    assert log.flush() == 2
+    assert [key for _, f in sink.frames for key in f["key"]] == ["a", "b"]
+    assert log.counts.buffered == 0

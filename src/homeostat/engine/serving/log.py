@@ -176,12 +176,16 @@ def _merge(frames: deque[pl.DataFrame], most: int) -> None:
     """Join small frames at the head, which a store that was away leaves behind."""
     import polars as pl
 
-    head = [frames.popleft()]
-    height = head[0].height
-    while frames and height + frames[0].height <= most and _together(*head, frames[0]):
-        height += frames[0].height
-        head.append(frames.popleft())
-    frames.appendleft(head[0] if len(head) == 1 else pl.concat(head, how="diagonal_relaxed"))
+    head: list[pl.DataFrame] = []
+    for frame in frames:
+        if sum(one.height for one in (*head, frame)) > most or not _together(*head, frame):
+            break
+        head.append(frame)
+    if len(head) > 1:
+        joined = pl.concat(head, how="diagonal_relaxed")
+        for _ in head:  # only now: what cannot be joined stays as it is
+            frames.popleft()
+        frames.appendleft(joined)
 
 
 def _parted(batch: list[Prediction]) -> list[list[Prediction]]:

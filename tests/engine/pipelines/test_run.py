@@ -256,6 +256,22 @@ def test_what_cannot_be_kept_runs_each_time_when_it_says_so(world: World) -> Non
     assert [one.state for one in world.run(shapes).executions] == ["succeeded", "cached", "succeeded"]
 
 
+def test_runs_at_once_of_what_is_not_kept_leave_each_other_alone(world: World) -> None:
+    @step(cache=False)
+    def looks(again: bool) -> int:
+        if again:
+            run(inner, store=world.store, blobs=world.blobs, clock=ManualClock(START))
+        return len(world.store.find(StepExecution, ("state", "=", "running")))
+
+    @pipeline
+    def inner(again: bool = False) -> int:
+        return looks(again)
+
+    assert world.run(inner, again=True).value == 1  # the other has ended; nobody called this one lost
+    assert [one.state for one in world.store.find(StepExecution)] == ["succeeded", "succeeded"]
+    assert [event.kind for event in SqlLedger(world.store).read()] == ["step.succeeded"] * 2
+
+
 def test_what_cannot_be_kept_is_refused_by_the_name_of_its_step(world: World) -> None:
     @pipeline
     def gives() -> Any:
@@ -374,5 +390,7 @@ def test_killed_in_a_step_the_next_run_goes_on_from_there(tmp_path: Path) -> Non
     assert (tmp_path / "calls").read_text() == "one two two "
     store = SqlMetaStore(f"sqlite:///{tmp_path / 'store.db'}")
     states = {(one.step, one.state) for one in store.find(StepExecution)}
+    kinds = [event.kind for event in SqlLedger(store).read()]
     store.close()
+    assert kinds == ["step.succeeded", "step.cached", "step.failed", "step.succeeded"]
     assert states == {("one", "succeeded"), ("one", "cached"), ("two", "failed"), ("two", "succeeded")}

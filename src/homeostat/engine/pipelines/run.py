@@ -7,7 +7,7 @@ miss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,20 +172,22 @@ class _Runner:
         return None
 
     def _begin(self, began: StepExecution) -> None:
-        """Record that it runs. What seems to run under the same key was killed, or will yet say its end."""
+        """Record that it runs. What seems to run under the same key was killed, or will yet say its end.
+
+        What is not kept has no key: many runs may execute it at once, and none takes another over.
+        """
         with self.store.begin() as work:
-            for lost in work.find(
+            lost = work.find(
                 StepExecution,
                 ("pipeline", "=", self.pipeline),
                 ("step", "=", began.step),
                 ("key", "=", began.key),
                 ("state", "=", "running"),
-            ):
-                work.put(
-                    msgspec.structs.replace(
-                        lost, state="failed", error="interrupted; another run took it over"
-                    )
-                )
+            )
+            for one in lost if began.key else ():
+                error = "interrupted; another run took it over"
+                work.put(msgspec.structs.replace(one, state="failed", error=error))
+                work.append(self._event(one.step, "failed", f"step/{one.id}"))
             work.insert(began)
 
     def _ended(self, began: StepExecution, state: Any, start: float, **fields: str) -> StepExecution:
@@ -197,13 +199,11 @@ class _Runner:
         ref = f"step/{execution.id}"
         edges = [Edge(f"pipeline/{self.pipeline}", ref, "executed")]
         edges += [Edge(f"step/{self.done[one].execution.id}", ref, "input") for one in node.inputs]
-        event = Event(
-            kind=f"step.{execution.state}",
-            subject=ref,
-            at=self.clock.now(),
-            body={"pipeline": self.pipeline, "step": execution.step, "output": execution.output},
-            edges=tuple(edges),
-        )
+        event = self._event(execution.step, execution.state, ref, execution.output, edges)
         with self.store.begin() as work:
             work.put(execution)
             work.append(event)
+
+    def _event(self, step: str, state: str, ref: str, output: str = "", edges: Sequence[Edge] = ()) -> Event:
+        body = {"pipeline": self.pipeline, "step": step, "output": output}
+        return Event(kind=f"step.{state}", subject=ref, at=self.clock.now(), body=body, edges=tuple(edges))

@@ -348,7 +348,7 @@ def _groups(
             continue
         if told.dtype.is_float() and (told.drop_nulls() % 1 == 0).all():  # features are wide numbers
             told = told.cast(pl.Int64)
-        values = told.cast(pl.String).fill_null("missing")
+        values = told.cast(pl.String).fill_null("missing").alias("value")  # the column may be called "rows"
         counts = values.value_counts(sort=True, name="rows").filter(pl.col("rows") >= LEAST_ROWS)
         shown = counts.head(_MOST_VALUES).sort(
             pl.col(values.name).cast(pl.Float64, strict=False), values.name, nulls_last=True

@@ -176,3 +176,10 @@ def test_what_has_no_bins_is_named() -> None:
         reference(pl.DataFrame({"tags": [[1]]}))
     with pytest.raises(BadRequest, match="named 'score'"):
         reference(pl.DataFrame({"score": [1.0]}))
+
+
+def test_a_feature_may_have_any_name_of_ours() -> None:
+    texts, truths = ["a", "b", "a"], [True, False, True]
+    usual = reference(pl.DataFrame({"plan": texts, "new": truths})).features
+    ours = reference(pl.DataFrame({"count": texts, "value": truths})).features
+    assert (ours["count"], ours["value"]) == (usual["plan"], usual["new"])

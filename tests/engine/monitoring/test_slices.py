@@ -50,3 +50,13 @@ def test_slices_that_are_too_small_do_not_count() -> None:
     loss = rng.exponential(size=400) + 5.0 * (X["plan"] == "rare").to_numpy()
     assert not any("rare" in one.where for one in worst_slices(X, loss))
     assert worst_slices(X.clear(), []) == []
+
+
+def test_a_pair_is_told_by_its_part_whatever_texts_its_values_are() -> None:
+    rng = np.random.default_rng(0)
+    for city in ("Bonn", "Bonn and Ulm"):
+        X = pl.DataFrame(
+            {"count": rng.choice([city, "Rome", "Oslo"], 20_000), "plan": rng.choice(["a", "b"], 20_000)}
+        )
+        loss = rng.exponential(size=20_000) + 0.8 * (X["count"] == city).to_numpy()
+        assert [one.where for one in worst_slices(X, loss)] == [f"count = {city}"]

@@ -199,14 +199,19 @@ def labels(bins: Bins) -> list[str]:
 def _bins(column: pl.Series) -> tuple[Bins, Summary]:
     bins: Bins
     if _is_category(column):
-        values = column.drop_nulls().cast(pl.String).value_counts(sort=True, name="count")
+        values = _counted(column.drop_nulls())
         # By count, then by name, so that equal data have equal references.
-        ordered = values.sort(["count", column.name], descending=[True, False])[column.name]
+        ordered = values.sort(["count", "value"], descending=[True, False])["value"]
         bins = Categories(ordered[:CATEGORIES].to_list(), [])
     else:
         bins = Numbers(_edges(_numbers(column)), [])
     counts, summary = _seen(bins, column)
     return msgspec.structs.replace(bins, counts=counts.tolist()), summary()
+
+
+def _counted(column: pl.Series) -> pl.DataFrame:
+    """How often each text is there; columns of our own names, whatever the feature is called."""
+    return column.cast(pl.String).alias("value").value_counts(name="count")
 
 
 def _edges(values: npt.NDArray[np.float64]) -> list[float]:
@@ -227,7 +232,7 @@ def _edges(values: npt.NDArray[np.float64]) -> list[float]:
 def _seen(bins: Bins, column: pl.Series) -> tuple[npt.NDArray[np.int64], Callable[[], Summary]]:
     """How many values are in each bin, and what sums the values up."""
     if isinstance(bins, Categories):
-        texts = dict(column.cast(pl.String).value_counts(name="count").iter_rows())
+        texts = dict(_counted(column).iter_rows())
         return _count_texts(bins, texts), lambda: of_texts(text for text in texts if text is not None)
     values = _numbers(column)
     return _count_numbers(bins.edges, values), lambda: of_numbers(values)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import combinations, islice, pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,7 +27,8 @@ _PARTS: Final = 4
 _MOST_VALUES: Final = 20
 _MOST_FEATURES: Final = 20
 
-Codes = tuple[str, list[str], npt.NDArray[np.int64]]
+Part = tuple[str, ...]  # what its rows have in common: of a pair two things
+Codes = tuple[str, list[Part], npt.NDArray[np.int64]]
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,8 +69,8 @@ def worst_slices(
     tested = [_tested(code, losses, least_rows) for code in (*single, *pairs)]
     alone = {where: effect for part in tested[: len(single)] for where, effect in part.effects()}
     found = (one for part, sure in zip(tested, _sure(tested), strict=True) for one in part.slices(sure))
-    named = sorted(found, key=lambda one: -one.effect)
-    return list(islice((one for one in named if _tells_more(one, alone)), most))
+    named = sorted(found, key=lambda one: -one[1].effect)
+    return list(islice((one for part, one in named if _tells_more(part, one, alone)), most))
 
 
 def _codes(column: pl.Series) -> Codes | None:
@@ -78,11 +79,13 @@ def _codes(column: pl.Series) -> Codes | None:
         return _of_numbers(column)
     if not (column.dtype in (pl.String, pl.Boolean) or isinstance(column.dtype, pl.Categorical | pl.Enum)):
         return None
-    text = column.cast(pl.String).fill_null("missing")
-    frequent = text.value_counts(sort=True, name="count").head(_MOST_VALUES)[text.name].to_list()
+    text = column.cast(pl.String).fill_null("missing").alias("value")  # the column may be called "count"
+    frequent = text.value_counts(sort=True, name="count").head(_MOST_VALUES)["value"].to_list()
     places = {value: place for place, value in enumerate(frequent)}
     code = text.replace_strict(list(places), list(places.values()), default=-1, return_dtype=pl.Int64)
-    return (column.name, [f"{column.name} = {one}" for one in frequent], code.to_numpy()) if places else None
+    return (
+        (column.name, [(f"{column.name} = {one}",) for one in frequent], code.to_numpy()) if places else None
+    )
 
 
 def _of_numbers(column: pl.Series) -> Codes | None:
@@ -94,19 +97,19 @@ def _of_numbers(column: pl.Series) -> Codes | None:
     if len(distinct) < 2:
         return None
     if len(distinct) <= _PARTS:
-        names = [f"{column.name} = {one:g}" for one in distinct]
+        names = [(f"{column.name} = {one:g}",) for one in distinct]
         code = np.searchsorted(distinct, values)
     else:
         edges = np.unique(np.quantile(values[there], np.arange(1, _PARTS) / _PARTS))
         ends = [distinct[0], *edges, distinct[-1]]
-        names = [f"{column.name} in {low:.4g} to {high:.4g}" for low, high in pairwise(ends)]
+        names = [(f"{column.name} in {low:.4g} to {high:.4g}",) for low, high in pairwise(ends)]
         code = np.searchsorted(edges, values, side="right")
     code = np.where(there, code, len(names))
-    return column.name, [*names, f"{column.name} is missing"], code.astype(np.int64)
+    return column.name, [*names, (f"{column.name} is missing",)], code.astype(np.int64)
 
 
 def _pair(first: Codes, second: Codes) -> Codes:
-    names = [f"{a} and {b}" for a in first[1] for b in second[1]]
+    names = [a + b for a in first[1] for b in second[1]]
     code = np.where((first[2] < 0) | (second[2] < 0), -1, first[2] * len(second[1]) + second[2])
     return "", names, code
 
@@ -114,24 +117,25 @@ def _pair(first: Codes, second: Codes) -> Codes:
 class _Tested(NamedTuple):
     """Parts with enough rows in them and outside them, in columns: those of a ``Slice``."""
 
-    where: list[str]
+    where: list[Part]
     rows: npt.NDArray[np.int64]
     loss: npt.NDArray[np.float64]
     elsewhere: npt.NDArray[np.float64]
     effect: npt.NDArray[np.float64]
     p_value: npt.NDArray[np.float64]
 
-    def effects(self) -> Iterator[tuple[str, float]]:
+    def effects(self) -> Iterator[tuple[Part, float]]:
         """The effect of each."""
         return zip(self.where, self.effect.tolist(), strict=True)
 
-    def slices(self, wanted: npt.NDArray[np.bool_]) -> Iterator[Slice]:
+    def slices(self, wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[Part, Slice]]:
         """Those that are wanted and matter."""
         for at in np.flatnonzero(wanted & (self.effect >= LEAST_EFFECT)).tolist():
             numbers = {
                 name: column[at].item() for name, column in zip(self._fields[1:], self[1:], strict=True)
             }
-            yield Slice(where=self.where[at], **numbers)
+            part = self.where[at]
+            yield part, Slice(where=" and ".join(part), **numbers)
 
 
 def _tested(codes: Codes, loss: npt.NDArray[np.float64], least_rows: int) -> _Tested:
@@ -169,6 +173,5 @@ def _sure(tested: Sequence[_Tested]) -> Iterator[npt.NDArray[np.bool_]]:
     return (part.p_value <= largest for part in tested)
 
 
-def _tells_more(one: Slice, alone: dict[str, float]) -> bool:
-    parts: list[Any] = one.where.split(" and ") if one.where not in alone else []
-    return all(one.effect > alone.get(part, -np.inf) for part in parts)
+def _tells_more(part: Part, one: Slice, alone: dict[Part, float]) -> bool:
+    return len(part) == 1 or all(one.effect > alone.get((by_itself,), -np.inf) for by_itself in part)

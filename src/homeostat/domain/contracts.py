@@ -55,7 +55,8 @@ def Check(
         gt: More than this.
         le: At most this.
         lt: Less than this.
-        pattern: A regular expression that is found in the text.
+        pattern: A regular expression that is found in the text, as Python's ``re.search`` finds it, in tables too:
+            ``$`` is also found before a last line break, and ``\\Z`` at the very end alone.
         unit: What a number counts, as ``"°F"`` or ``"min"``; told to people, and not checked.
         size: How many numbers a vector has, of ``list[float]``.
     """
@@ -68,7 +69,8 @@ class Contract(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Base of contracts. Fields may be ``str``, ``float``, ``int``, ``bool``, ``datetime`` (UTC) or a ``Literal``.
 
     ``Annotated[list[float], hs.Check(size=8)]`` is a vector, as an embedding. It is kept as a column for each of its
-    numbers, ``name__0`` to ``name__7``; tables and requests may hold it as a list, or as those columns.
+    numbers, ``name__0`` to ``name__7``; tables and requests may hold it as a list, or as those columns. Bounds of its
+    numbers stand inside, as in ``list[Annotated[float, hs.Check(ge=0)]]``.
     """
 
 
@@ -116,15 +118,19 @@ def _columns(contract: str, field: types.Field) -> Iterator[Column]:
     if not isinstance(inner, types.ListType):
         yield _column(contract, field)
         return
-    if not isinstance(inner.item_type, types.FloatType) or not inner.max_length:
+    number, missing = _plain(inner.item_type)
+    if not isinstance(number, types.FloatType) or missing or not inner.max_length:
         raise DeclarationError(
             f"field {field.name!r} is a list that no column can hold",
             remedy="Write a vector like Annotated[list[float], hs.Check(size=8)]",
             declaration=f"contract {contract}",
         )
+    bounds = {name: getattr(number, name) for name in ("ge", "gt", "le", "lt")}
+    units = _units(field.type) + _units(inner.item_type)
+    unit, vector = units[0] if units else None, field.encode_name
     for place in range(inner.max_length):
-        name = f"{field.encode_name}__{place}"
-        yield Column(name=name, type="float", nullable=nullable, vector=field.encode_name)
+        name = f"{vector}__{place}"
+        yield Column(name=name, type="float", nullable=nullable, vector=vector, unit=unit, **bounds)
 
 
 def _plain(given: types.Type) -> tuple[types.Type, bool]:

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import homeostat as hs
-from homeostat.domain.contracts import columns_of
-from homeostat.domain.errors import ContractBroken
+from homeostat.domain.contracts import Column, columns_of
+from homeostat.domain.errors import BadRequest, ContractBroken
 from homeostat.engine.data.check import check
+from homeostat.engine.serving.requests import RequestReader
 
 
 class Row(hs.Contract):
@@ -123,3 +124,53 @@ def test_columns_must_be_those_of_the_contract() -> None:
     with pytest.raises(ContractBroken, match="count"):
         check("things", frame.drop("count"), COLUMNS, ["id"])
     assert check("things", frame.drop("heat"), COLUMNS, ["id"]).good["heat"].to_list() == [None]
+
+
+PATTERNS = [
+    r"^[A-Z]{2}\d+$",
+    r"^\d+$",
+    r"\w\b\W?",
+    r"(?i)^stra(ss|ß)e\s",
+    r"^(?!bad)[a-z]+",
+    r"(.)\1",
+    r"^[^@\s]+@[^@\s]+\Z",
+]
+
+
+@given(data=st.data())
+@settings(max_examples=60)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_tables_and_requests_find_the_same_patterns(pattern: str, data: st.DataObject) -> None:
+    texts = st.one_of(st.from_regex(pattern), st.text(), st.sampled_from(["12\n", "١٢", "e\u0301", "a\x1c"]))
+    values = data.draw(st.lists(texts.filter(lambda text: "\x00" not in text), min_size=1, max_size=8))
+    columns = (Column(name="k", type="string", pattern=pattern, nullable=True),)
+    reader = RequestReader(columns)
+    taken = []
+    for value in values:
+        try:
+            reader.take([{"k": value}])
+            taken.append(value)
+        except BadRequest:
+            continue
+    assert check("d", pl.DataFrame({"k": [None, *values]}), columns, ()).good["k"].to_list() == [None, *taken]
+
+
+class Placed(hs.Contract):
+    spot: Annotated[list[Annotated[float, hs.Check(ge=0, lt=1, unit="share")]], hs.Check(size=2)]
+
+
+def test_numbers_of_a_vector_keep_their_bounds() -> None:
+    columns = columns_of(Placed)
+    assert {(column.ge, column.lt, column.unit) for column in columns} == {(0, 1, "share")}
+    found = check("d", pl.DataFrame({"spot": [[0.0, 0.5], [5.0, 0.5], [0.5, -3.0], [0.5, 1.0]]}), columns, ())
+    assert found.good.rows() == [(0.0, 0.5)]
+    assert [(problem.column, problem.reason) for problem in found.problems] == [
+        ("spot__0", "is not below 1"),
+        ("spot__1", "is below 0"),
+        ("spot__1", "is not below 1"),
+    ]
+    reader = RequestReader(columns)
+    assert reader.take([{"spot": [0.0, 0.5]}])
+    with pytest.raises(BadRequest, match="Expected `float`") as refused:
+        reader.read(b'{"spot": [0.5, -3.0]}')
+    assert refused.value.field.endswith("spot__1")

@@ -6,6 +6,7 @@ aside alone. NaN is a missing value, and infinity none, as in requests.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -195,6 +196,17 @@ def _cast(column: Column, dtype: pl.DataType) -> pl.Expr:
     return value.cast(target, strict=False)
 
 
+def _lacks(value: pl.Expr, pattern: str) -> pl.Expr:
+    """Whether ``pattern`` is not found in a text. Python looks for it, as in requests: no two engines agree on all."""
+    found = re.compile(pattern).search
+
+    def lack(texts: pl.Series) -> pl.Series:
+        bad = [text for text in texts.unique() if text is not None and not found(text)]
+        return texts.is_in(pl.Series(bad, dtype=pl.String).implode())
+
+    return value.map_batches(lack, return_dtype=pl.Boolean)
+
+
 def _rules(column: Column) -> list[tuple[str, pl.Expr]]:
     value = pl.col(column.name)
     rules: list[tuple[str, pl.Expr]] = []
@@ -211,7 +223,7 @@ def _rules(column: Column) -> list[tuple[str, pl.Expr]]:
     if column.lt is not None:
         rules.append((f"is not below {column.lt:g}", value >= column.lt))
     if column.pattern is not None:
-        rules.append((f"does not match {column.pattern}", ~value.str.contains(column.pattern)))
+        rules.append((f"does not match {column.pattern}", _lacks(value, column.pattern)))
     if column.choices is not None:
         rules.append(
             (f"is none of {', '.join(map(str, column.choices))}", ~value.is_in(list(column.choices)))

@@ -3,8 +3,9 @@
 Whether they have is asked of the means of looks (``steps``), in which rows of one look may depend on one another and
 on those of the look before: of the roots of losses, for few large losses would hide many that rose, and of the logs of
 these means, for what makes a day differ multiplies its losses. That means are normal is an approximation: where large
-losses are rare, as a fraud that was missed, looks count together until there are rows enough for it. A model that learns more has smaller losses: where they
-stepped down, looks before are no measure any more, and only how much looks differ stays known of them.
+losses are rare, as a fraud that was missed, looks count together until there are rows enough for it. A model that
+learns more has smaller losses: where they stepped down, looks before are no measure any more, and only how much looks
+differ stays known of them.
 
 Since when is asked of each loss. In the order in which their labels came each gets a smoothed conformal p-value, its
 rank among all before it with ties broken at random (Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World",

@@ -236,6 +236,19 @@ def test_the_console_is_followed_and_put_back(monkeypatch: pytest.MonkeyPatch) -
     assert (out.getvalue(), error.getvalue()) == ("one\nfour\n", "two\nthree\n")
 
 
+def test_what_is_printed_is_followed_by_several_who_end_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    first, second = Console(), Console()
+    sys.stdout.write("one\n")
+    first.close()
+    sys.stdout.write("two\n")
+    second.close()
+    assert sys.stdout is out
+    assert [console.tail.text() for console in (first, second)] == ["one\n", "one\ntwo\n"]
+    assert out.getvalue() == "one\ntwo\n"
+
+
 def test_samples_of_this_machine() -> None:
     values = Sampler().sample()
     assert values["system/system_memory_usage_megabytes"] > 0

@@ -246,6 +246,76 @@ def test_threads_and_tasks_have_their_own_runs(stored: Callable[[], Stored]) -> 
     assert found.values(outer, "loss") == [(0, 99.0)]
 
 
+def test_runs_side_by_side_neither_end_nor_contain_each_other(stored: Callable[[], Stored]) -> None:
+    made: list[hs.Run] = []
+
+    def beside() -> None:
+        made.append(hs.run("exp", capture=False))
+        with hs.run("exp", capture=False) as second:  # ends the one that this thread began, no other
+            made.append(second)
+            made.append(hs.run("exp", parent=first, capture=False))
+            made[-1].finish()
+            hs.log(loss=2.0)
+
+    async def task() -> None:
+        with hs.run("exp", capture=False) as run:
+            made.append(run)
+            await asyncio.sleep(0)
+
+    async def tasks() -> None:
+        await asyncio.gather(task(), task())
+
+    first = hs.run("exp", capture=False)
+    thread = threading.Thread(target=beside)
+    thread.start()
+    thread.join()
+    assert [run.state for run in (first, *made)] == [None, "succeeded", "succeeded", "succeeded"]
+    hs.log(loss=1.0)
+    first.finish()
+    with hs.run("exp", capture=False) as last:
+        thread = threading.Thread(target=lambda: asyncio.run(tasks()))
+        thread.start()
+        thread.join()
+    found = stored()
+    assert found.values(first, "loss") == [(0, 1.0)]
+    assert found.values(made[1], "loss") == [(0, 2.0)]
+    parents = [found.data[run.id].tags.get("mlflow.parentRunId") for run in (*made, last)]
+    assert parents == [None, None, first.id, None, None, None]
+
+
+def test_a_thread_without_a_run_logs_to_the_one_that_is_meant(stored: Callable[[], Stored]) -> None:
+    refused: list[str] = []
+
+    def log(value: float) -> None:
+        try:
+            hs.log(loss=value)
+        except hs.Conflict as error:
+            refused.append(error.message)
+
+    def helped(value: float) -> None:
+        thread = threading.Thread(target=log, args=[value])
+        thread.start()
+        thread.join()
+
+    def beside() -> None:
+        with hs.run("exp", capture=False):
+            helped(2.0)
+
+    with hs.run("exp", capture=False) as outer:
+        with hs.run("exp", capture=False) as inner:
+            helped(1.0)
+            thread = threading.Thread(target=beside)
+            thread.start()
+            thread.join()
+            helped(3.0)
+        helped(4.0)
+    assert len(refused) == 1
+    assert "2 runs go on" in refused[0]
+    found = stored()
+    assert found.values(inner, "loss") == [(0, 1.0), (1, 3.0)]
+    assert found.values(outer, "loss") == [(0, 4.0)]
+
+
 def test_a_forked_child_adds_to_the_run(stored: Callable[[], Stored]) -> None:
     with hs.run("exp", capture=False) as run:
         hs.log(loss=1.0, step=0)

@@ -1,7 +1,8 @@
 """Which run is meant: ``hs.run`` begins one, and ``hs.log`` and its like go to the one that is active.
 
-A run is active where it was begun, task or thread, and inside it; where none is, the one that this process began last
-and that goes on. Runs that nobody ended end with the process.
+A run is active where it was begun, task or thread, and inside it. Where none is, as in a thread that loads data, it is
+the only one that goes on, or of runs inside runs the innermost; of several beside each other none is guessed. Runs that
+nobody ended end with the process.
 """
 
 from __future__ import annotations
@@ -36,27 +37,34 @@ def left(run: Run) -> None:
     if run in _open:
         _open.remove(run)
     if _current.get() is run:
-        _current.set(_open[-1] if _open else None)
+        _current.set(around())
+
+
+def around() -> Run | None:
+    """The run that this task or thread is in: of those it began, the innermost that goes on."""
+    return _going(_current.get())
 
 
 def current() -> Run:
     """The active run.
 
     Raises:
-        Conflict: there is none.
+        Conflict: there is none, or this is a thread that began none while several go on beside each other.
     """
-    run = _current.get()
-    if run is not None and run.state is None:
+    run = around()
+    if run is not None:
         return run
-    if _open:
-        return _open[-1]
-    raise Conflict("no run is active", remedy="Begin one: with hs.run('my-experiment'): …")
-
-
-def found() -> Run | None:
-    """The active run, None when there is none."""
-    run = _current.get()
-    return run if run is not None and run.state is None else _open[-1] if _open else None
+    going = list(_open)
+    outer = {_going(run.around) for run in going}
+    innermost = [run for run in going if run not in outer]
+    if not innermost:
+        raise Conflict("no run is active", remedy="Begin one: with hs.run('my-experiment'): …")
+    if len(innermost) > 1:
+        raise Conflict(
+            f"{len(innermost)} runs go on in other threads or tasks, and none was begun in this one",
+            remedy="Say which one is meant: run.log(…) in place of hs.log(…)",
+        )
+    return innermost[0]
 
 
 def deliver(within: float) -> None:
@@ -90,6 +98,13 @@ def log_input(
 def log_artifact(path: str | os.PathLike[str], to: str = "") -> None:
     """Keep a file or a folder with the active run; see ``Run.log_artifact``."""
     current().log_artifact(path, to)
+
+
+def _going(run: Run | None) -> Run | None:
+    """The run, or of those around it the innermost that goes on."""
+    while run is not None and run.state is not None:
+        run = run.around
+    return run
 
 
 def _watch() -> None:

@@ -37,8 +37,9 @@ def run(
     """Begin a run, as in ``with hs.run("churn", params={"depth": 6}): …``; it is active until it ends.
 
     What is logged goes to the spool in the home first and from there to the server, now or when there is one.
-    Inside the block of another run it is that run's child. Without a block it ends with ``finish``, with the next run
-    that begins beside it, or with the program.
+    Inside the block of another run it is that run's child; a thread is inside of none that it did not begin, unless
+    ``parent`` says so. Without a block it ends with ``finish``, with the next run that the same thread or task begins
+    beside it, or with the program.
 
     Args:
         experiment: The name of the experiment, which is made when it is not there.
@@ -63,7 +64,7 @@ def run(
     limits.check_experiment_name(experiment)
     if id and not (id.isascii() and id.isalnum() and len(id) <= 64):
         raise BadRequest(f"{id!r} is no run's id", field="id", remedy="Use up to 64 letters and digits")
-    around = active.found()
+    around = active.around()
     if around is not None and not around.entered and parent is not around:
         around.finish()
         around = None
@@ -97,7 +98,8 @@ def run(
         id or new_run_id(),
         capture=capture,
         sample=sample,
-        inner=around is not None,
+        around=around,
+        inner=around is not None or (isinstance(parent, Run) and parent.state is None),
         tariff=Tariff.of(settings),
         step=next_step(settings, id) if id else 0,
     )

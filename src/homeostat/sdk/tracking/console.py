@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any, Final
 
 LARGEST: Final = 64 << 10
+_changing: Final = threading.Lock()  # held while the program's streams are replaced
 
 
 class Tail:
@@ -43,14 +44,16 @@ class Tail:
 
 
 class _Tee:
-    """A text stream that also writes to a tail; all else is the stream's own."""
+    """A text stream that also writes to tails; all else is the stream's own."""
 
-    def __init__(self, stream: Any, tail: Tail) -> None:
-        self._stream, self._tail = stream, tail
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self._tails: tuple[Tail, ...] = ()  # replaced as a whole, since other threads write meanwhile
 
     def write(self, text: str) -> int:
         written: int = self._stream.write(text)
-        self._tail.write(text)
+        for tail in self._tails:
+            tail.write(text)
         return written
 
     def writelines(self, lines: Any) -> None:
@@ -65,20 +68,24 @@ class _Tee:
 
 
 class Console:
-    """Follows ``sys.stdout`` and ``sys.stderr`` until it is closed."""
+    """Follows ``sys.stdout`` and ``sys.stderr`` until it is closed. Several share one tee, and close in any order."""
 
     def __init__(self) -> None:
         self.tail = Tail()
-        self._tees: dict[str, tuple[Any, _Tee]] = {}
-        for name in ("stdout", "stderr"):
-            stream = getattr(sys, name)
-            if stream is not None:
-                tee = _Tee(stream, self.tail)
-                self._tees[name] = (stream, tee)
-                setattr(sys, name, tee)
+        self._tees: dict[str, _Tee] = {}
+        with _changing:
+            for name in ("stdout", "stderr"):
+                stream = getattr(sys, name)
+                if stream is not None:
+                    tee = stream if isinstance(stream, _Tee) else _Tee(stream)
+                    tee._tails = (*tee._tails, self.tail)
+                    self._tees[name] = tee
+                    setattr(sys, name, tee)
 
     def close(self) -> None:
-        """Put the streams back, unless somebody else has put others there."""
-        for name, (stream, tee) in self._tees.items():
-            if getattr(sys, name) is tee:
-                setattr(sys, name, stream)
+        """Put the streams back, unless others follow them too or somebody else has put others there."""
+        with _changing:
+            for name, tee in self._tees.items():
+                tee._tails = tuple(tail for tail in tee._tails if tail is not self.tail)
+                if not tee._tails and getattr(sys, name) is tee:
+                    setattr(sys, name, tee._stream)

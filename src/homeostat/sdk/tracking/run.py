@@ -43,6 +43,7 @@ class Run:
         id: Its id, 32 hexadecimal digits.
         capture: Note what surrounds the run without being asked.
         sample: Seconds between two samples of the machine; 0: none.
+        around: The run that was active where this one began, and will be again.
         inner: The run is inside another one, which is looked after already.
         tariff: Where the machine stands and what energy costs there.
         step: The step of what is logged first without one.
@@ -57,6 +58,7 @@ class Run:
         *,
         capture: bool,
         sample: float,
+        around: Run | None = None,
         inner: bool,
         tariff: Tariff,
         step: int = 0,
@@ -64,6 +66,7 @@ class Run:
         self.id = id
         self.experiment = began.experiment
         self.name = began.name
+        self.around = around
         self.entered = False
         self.state: entries.Outcome | None = None  # None: it goes on
         self._spool, self._server, self._began, self._inner = spool, server, began, inner

@@ -8,15 +8,28 @@ import json
 import socket
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.engine.serving.fakes import ROW, body
-from tests.server.workers import Worker, eventually
+from tests.server.workers import Worker, eventually, write_deployments
 
 HEAD = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
 INFER = json.dumps({"instances": [ROW]}).encode()
+TENSORS = json.dumps(
+    {
+        "inputs": [
+            {
+                "name": name,
+                "shape": [1],
+                "datatype": "BYTES" if isinstance(value, str) else "FP64",
+                "data": [value],
+            }
+            for name, value in ROW.items()
+        ]
+    }
+).encode()
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +112,40 @@ def test_a_body_in_chunks_and_one_after_100_continue(worker: Worker) -> None:
         connection.sendall(body())
         connection.shutdown(socket.SHUT_WR)
         assert b"HTTP/1.1 200" in everything(connection)
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        (b"/predict/flights", body()),
+        (b"/v1/models/flights:predict", INFER),
+        (b"/v2/models/flights/infer", TENSORS),
+        (b"/invocations?deployment=flights", INFER),
+    ],
+)
+def test_a_body_that_takes_its_time_is_answered_by_what_serves_once_it_is_there(
+    worker: Worker, path: bytes, content: bytes
+) -> None:
+    head = HEAD % (path, len(content))
+
+    def slowly(then: Callable[[], None]) -> bytes:
+        with connect(worker) as connection:
+            connection.sendall(head.replace(b"host: x", b"host: x\r\nexpect: 100-continue"))
+            assert connection.recv(100).startswith(b"HTTP/1.1 100 Continue")  # who answers was looked up
+            then()
+            worker.sync()
+            connection.sendall(content)
+            connection.shutdown(socket.SHUT_WR)
+            return everything(connection)
+
+    try:
+        answer = slowly(lambda: worker.deploy(2, (2, 1.0, "champion")))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"0.3" in answer
+        assert slowly(lambda: write_deployments(worker.home, {})).startswith(b"HTTP/1.1 404")
+    finally:
+        worker.deploy(1, (1, 1.0, "champion"))
+        worker.sync()
 
 
 PATHS = [("/predict/flights", body()), ("/v1/models/flights:predict", INFER), ("/invocations", INFER)]

@@ -228,6 +228,8 @@ def test_too_much_waiting_is_refused_and_what_waits_is_answered() -> None:
             endpoint.submit([row], first.live, NOON, 0.0)
         assert [len(await future) for future in futures] == [5, 5]
         await endpoint.close()
+        with pytest.raises(asyncio.QueueFull):  # nobody would ever answer it
+            endpoint.submit([row], first.live, NOON, 0.0)
         await world.plane.close()
 
     asyncio.run(run())

@@ -154,6 +154,7 @@ class Endpoint:
         self._took = inf
         self._waiting: deque[tuple[Prediction, _Ask]] = deque()
         self._shadows = ShadowLane(record, lambda: bool(self._waiting), self.counts)
+        self._closed = False
         self._arrived = asyncio.Event()
         self._submitted = self._answered = 0
         self._drains: list[tuple[int, asyncio.Future[None]]] = []
@@ -166,7 +167,7 @@ class Endpoint:
         """Queue checked rows; the future gives them decided, in order.
 
         Raises:
-            asyncio.QueueFull: too much waits already.
+            asyncio.QueueFull: too much waits already, or nothing is answered any more.
         """
         future: asyncio.Future[list[Prediction]] = self._loop.create_future()
         self.put(rows, live, at, started, partial(settled, future))
@@ -176,8 +177,10 @@ class Endpoint:
         """As ``submit``, for who is called back at once rather than woken: at a batch's end, all of them in turn.
 
         Raises:
-            asyncio.QueueFull: too much waits already.
+            asyncio.QueueFull: too much waits already, or nothing is answered any more.
         """
+        if self._closed:
+            raise asyncio.QueueFull
         waiting = len(self._waiting)
         if waiting and (
             waiting + len(rows) > self._max_waiting or self._pace.seconds(waiting) > self._max_wait
@@ -222,7 +225,8 @@ class Endpoint:
         await self._shadows.drain()
 
     async def close(self) -> None:
-        """Finish what waits and stop."""
+        """Finish what waits and stop; from now on nothing more is taken."""
+        self._closed = True
         await self.drain()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

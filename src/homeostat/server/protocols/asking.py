@@ -47,7 +47,7 @@ class Asking:
         self._probed: dict[str, tuple[Live, float, str]] = {}
 
     def find(self, name: str, version: str = "") -> Found:
-        """A deployment, or one version of it.
+        """A deployment, or one version of it, as it is now: after an await it may be gone, or other versions serve.
 
         Raises:
             HttpError: 404, there is none of that name, or it does not serve that version; 503, it cannot answer yet.

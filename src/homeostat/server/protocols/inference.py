@@ -207,14 +207,14 @@ async def _model(
             await asking.probe(found)
             return Reply(200, encode({"name": name, "ready": True}))
         case ["infer"]:
-            found = asking.find(name, version)
+            asking.find(name, version)
             only(scope, "POST")
-            return await _infer(asking, limit, scope, receive, found)
+            body = await read_body(scope, receive, limit)
+            return await _infer(asking, scope, body, asking.find(name, version))
     raise _nothing()
 
 
-async def _infer(asking: Asking, limit: int, scope: Scope, receive: Receive, found: Found) -> Reply:
-    body = await read_body(scope, receive, limit)
+async def _infer(asking: Asking, scope: Scope, body: bytes, found: Found) -> Reply:
     live = found.live
     try:
         request, given = read(body, header(scope, LENGTH))

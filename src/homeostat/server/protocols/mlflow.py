@@ -51,8 +51,9 @@ def problem(error: HttpError) -> bytes:
 async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> Reply:
     """Answer ``POST /invocations``."""
     only(scope, "POST")
-    found = _found(asking, scope["query_string"])
+    _found(asking, scope["query_string"])
     body = await read_body(scope, receive, limit)
+    found = _found(asking, scope["query_string"])
     kind = header(scope, b"content-type").decode("latin-1").partition(";")[0].strip().lower()
     try:
         if kind == "text/csv":

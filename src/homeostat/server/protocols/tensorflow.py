@@ -82,6 +82,7 @@ async def answer(asking: Asking, limit: int, scope: Scope, receive: Receive) -> 
         return Reply(200, encode(Status([State(one, "AVAILABLE", ok) for one in versions], name, ready=True)))
     only(scope, "POST")
     body = await read_body(scope, receive, limit)
+    found = asking.find(name, version)
     try:
         rows = found.live.reader.take(named(found.live, _instances(body)))
     except BadRequest as error:

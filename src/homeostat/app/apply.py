@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
-import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.app.costs import check_budget
-from homeostat.app.deliveries import Ingested, ingest
 from homeostat.app.deployments import set_fallback
 from homeostat.app.drifting import promises
+from homeostat.app.files import file_of, ingest_file
 from homeostat.app.online import refresh
 from homeostat.app.projects import Declared, snapshot
 from homeostat.app.reading import schemas
@@ -25,8 +23,8 @@ from homeostat.domain import records
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.declarations.rules import ContractChange, Drift, DriftTest, UpstreamModel, watched
 from homeostat.domain.declarations.tasks import Class
-from homeostat.domain.digests import digest_bytes, digest_of
-from homeostat.domain.errors import ContractBroken, NotFound
+from homeostat.domain.digests import digest_of
+from homeostat.domain.errors import ContractBroken
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.refs import Ref, parse_ref
 from homeostat.engine.control.rules import name_of
@@ -211,6 +209,8 @@ def apply(container: Container, declared: Declared) -> list[Change]:
     Raises:
         DeclarationError: as of ``plan``; nothing is changed.
         NotFound: a dataset's file is not there.
+        ContractBroken: a file cannot be read, or its columns are not those of the contract.
+        Conflict: a file was written to while it was read.
     """
     changes = plan(container, declared)
     source = snapshot(container.blobs, declared.root, declared.file.name)
@@ -255,8 +255,9 @@ def apply(container: Container, declared: Declared) -> list[Change]:
                 )
             )
     for dataset in declared.datasets.values():
-        if dataset.path is not None:
-            ingest_file(container, dataset, declared.root)
+        file = file_of(dataset, declared.root)
+        if file is not None:
+            ingest_file(container, dataset.name, file)
     _check(container, declared)
     refresh(container)
     return changes
@@ -285,25 +286,3 @@ def _put_view(tx: Transaction, name: str, spec: dict[str, Any], container: Conta
         )
         tx.insert(same)
     return Ref("feature-view", name).at(same.version)
-
-
-def ingest_file(container: Container, dataset: Dataset, root: Path) -> Ingested:
-    """Ingest the file that a dataset names; the same contents once only.
-
-    Raises:
-        NotFound: there is no such file.
-        ContractBroken: it is neither CSV nor Parquet, or its columns are not those of the contract.
-    """
-    file = root / (dataset.path or "")
-    if not file.is_file():
-        raise NotFound(
-            f"dataset/{dataset.name} names {file}, which is not there",
-            remedy="Put the file there, or correct path=",
-        )
-    try:
-        rows = pl.read_parquet(file) if file.suffix == ".parquet" else pl.read_csv(file, try_parse_dates=True)
-    except pl.exceptions.PolarsError as error:
-        raise ContractBroken(
-            f"{file} cannot be read: {error}", remedy="Give a CSV or a .parquet file"
-        ) from error
-    return ingest(container, dataset.name, rows, token=digest_bytes(file.read_bytes()))

@@ -207,7 +207,7 @@ def apply(container: Container, declared: Declared) -> list[Change]:
     """Make the store hold what the project declares, and ingest the files that datasets name.
 
     Raises:
-        DeclarationError: as of ``plan``; nothing is changed.
+        DeclarationError: as of ``plan``, or a file of the project cannot be kept; nothing is changed.
         NotFound: a dataset's file is not there.
         ContractBroken: a file cannot be read, or its columns are not those of the contract.
         Conflict: a file was written to while it was read.

@@ -40,7 +40,7 @@ from homeostat.ports.blobs import Blobs
 DEFAULT_FILE: Final = "project.py"
 _SKIP: Final = frozenset({"__pycache__", "node_modules", "venv", "site-packages"})
 _MARK: Final = ".project"  # in a snapshot: the name of the file that declares
-_LARGEST: Final = 1_000_000
+_LARGEST: Final = 16 << 20  # bytes of one file
 _importing = RLock()
 
 
@@ -218,14 +218,38 @@ def _add(declared: Declared, item: Declaration) -> None:
 
 
 def snapshot(blobs: Blobs, root: Path, file: str = DEFAULT_FILE) -> str:
-    """Keep the project's Python files as one blob, and which of them declares it; returns its digest."""
-    files = {
-        str(path.relative_to(root)): path.read_text("utf-8")
-        for path in sorted(root.rglob("*.py"))
-        if path.stat().st_size <= _LARGEST
-        and not any(part in _SKIP or part.startswith(".") for part in path.relative_to(root).parts)
-    }
+    """Keep the project's Python files as one blob, and which of them declares it; returns its digest.
+
+    Left out is what is hidden, cached or installed.
+
+    Raises:
+        DeclarationError: a file is too large, or no text in UTF-8; a training without it would fail.
+    """
+    files = {str(path.relative_to(root)): _text(path) for path in {root / file, *_sources(root)}}
     return blobs.put(msgspec.json.encode(files | {_MARK: file}, order="sorted"))
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    def kept(name: str) -> bool:
+        return name not in _SKIP and not name.startswith(".")
+
+    for folder, folders, files in os.walk(root):
+        folders[:] = filter(kept, folders)  # what is not kept is not walked either: an environment is large
+        yield from (Path(folder, name) for name in files if name.endswith(".py") and kept(name))
+
+
+def _text(path: Path) -> str:
+    line = 1
+    try:
+        if path.stat().st_size <= _LARGEST:
+            return path.read_text("utf-8")
+        problem = f"has more than {_LARGEST >> 20} MiB, which is too large for code"
+    except UnicodeDecodeError as error:
+        problem, line = "is not written in UTF-8", error.object.count(b"\n", 0, error.start) + 1
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    remedy = "Correct it, or move it out of the project's folder"
+    raise DeclarationError(problem, remedy=remedy, file=str(path), line=line)
 
 
 def project_file(folder: Path) -> Path:

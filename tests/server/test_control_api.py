@@ -22,6 +22,7 @@ from homeostat.app.settings import Settings
 from homeostat.domain import records
 from homeostat.server.api import Api
 from homeostat.server.calls import ARROW
+from homeostat.server.described import OPERATIONS
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 PROJECT = """
@@ -119,6 +120,19 @@ def test_errors_name_what_is_wrong(
     assert (answer.status_code, error["code"]) == (status, code)
     assert error["message"]
     assert error.get("field", "") == field
+
+
+LIMITED = [path for path, operation in OPERATIONS.items() if "limit" in operation.query]
+
+
+@pytest.mark.parametrize("operation", LIMITED)
+def test_an_answer_holds_as_many_records_as_is_described(client: TestClient, operation: str) -> None:
+    method, path = operation.split()
+    path = path.format(name="delay", trigger="delay")
+    for limit in (0, 1001, 999_999_999):
+        answer = client.request(method, path, params={"limit": limit})
+        assert (answer.status_code, answer.json()["error"]["field"]) == (400, "limit")
+    assert client.request(method, path, params={"limit": 1000}).status_code == 200
 
 
 def test_an_unexpected_failure_is_logged_and_hidden(

@@ -12,7 +12,7 @@ from homeostat.cli.flags import command
 from homeostat.cli.output import Json, console, moment, number, print_json, print_table
 from homeostat.cli.session import Session
 
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many at most.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -12,7 +12,7 @@ from homeostat.app.container import Container
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.incidents import Incident
 from homeostat.domain.records import Alert, Silence
-from homeostat.server.calls import Actor, Call
+from homeostat.server.calls import MOST, Actor, Call
 
 
 class Acknowledging(msgspec.Struct, forbid_unknown_fields=True):
@@ -44,8 +44,7 @@ def listed(container: Container, call: Call) -> list[Alert]:
     state = call.query.get("state", "")
     if state not in ("", "open", "resolved"):
         raise BadRequest(f"{state[:40]!r} is no state", field="state", remedy="Use open or resolved")
-    limit = call.number("limit", 1000)
-    return alerts.alerts(container, state=state, limit=limit)
+    return alerts.alerts(container, state=state, limit=call.limit(MOST))
 
 
 def shown(container: Container, call: Call) -> telling.AlertShown:
@@ -55,7 +54,7 @@ def shown(container: Container, call: Call) -> telling.AlertShown:
 
 def incidents(container: Container, call: Call) -> list[Incident]:
     """What went wrong with deployments, from its onset to when it was healed."""
-    return happened.incidents(container, call.query.get("model", ""), limit=call.number("limit", 100))
+    return happened.incidents(container, call.query.get("model", ""), limit=call.limit(100))
 
 
 def acknowledge(container: Container, call: Call) -> Alert:

@@ -364,7 +364,7 @@ class Api:
         return explain.why(
             self._container,
             call.path["trigger"],
-            limit=call.number("limit", 20),
+            limit=call.limit(),
             fired=call.flag("fired"),
         )
 
@@ -380,5 +380,5 @@ class Api:
         return self._container.ledger.find(
             subject=call.query.get("subject") or None,
             kinds=call.query.getlist("kind"),
-            limit=call.number("limit", 20),
+            limit=call.limit(),
         )

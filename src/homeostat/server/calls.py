@@ -33,6 +33,8 @@ T = TypeVar("T")
 ARROW: Final = "application/vnd.apache.arrow.stream"
 MSGPACK: Final = "application/vnd.msgpack"
 TAR: Final = "application/x-tar"
+MOST: Final = 1000
+"""How many records one answer may hold, where the request limits them."""
 _STATUSES: Final[tuple[tuple[type[HomeostatError], int, str], ...]] = (
     (NotFound, 404, "not_found"),
     (Conflict, 409, "conflict"),
@@ -81,6 +83,17 @@ class Call:
         if number is None:
             raise BadRequest(f"{name} is {text[:40]!r}", field=name, remedy="Give a whole number")
         return number
+
+    def limit(self, default: int = 20) -> int:
+        """How many records the answer may hold at most.
+
+        Raises:
+            BadRequest: it is none, or more than an answer holds.
+        """
+        limit = self.number("limit", default)
+        if not 1 <= limit <= MOST:
+            raise BadRequest(f"limit is {limit}", field="limit", remedy=f"Ask for 1 to {MOST}")
+        return limit
 
     def flag(self, name: str) -> bool:
         """``true`` or ``false`` of the query; false where it is not there."""

@@ -104,7 +104,7 @@ class Operation(NamedTuple):
 
 _TEXT: Final[Schema] = {"type": "string"}
 _TEXTS: Final[Schema] = {"type": "array", "items": {"type": "string"}}
-_LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": 1000, "default": 20}
+_LIMIT: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": calls.MOST, "default": 20}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "default": 0}
 _TIME: Final[Schema] = {"type": "string", "format": "date-time"}
 _ROWS: Final = {_JSON: list[dict[str, Any]], calls.ARROW: _BINARY}
@@ -240,7 +240,10 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "GET /deployments": Operation("Deployments, and where to ask each.", list[records.Deployment]),
     "GET /alerts": Operation(
         "Alerts, the newest first.", list[records.Alert],
-        query={"state": {"type": "string", "enum": ["", "open", "resolved"]}, "limit": _LIMIT | {"default": 1000}},
+        query={
+            "state": {"type": "string", "enum": ["", "open", "resolved"]},
+            "limit": _LIMIT | {"default": calls.MOST},
+        },
     ),
     "GET /alerts/{id}": Operation("An alert, and who was told of it.", AlertShown),
     "POST /alerts/{id}/acknowledge": Operation("Look after an alert.", records.Alert, alerts.Acknowledging),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from homeostat.app.registry import deprecation, marking, reading
 from homeostat.app.registry.aliases import drop_alias, live_at, set_alias
@@ -18,8 +18,6 @@ from homeostat.server.calls import Call, Ending, Marking, Pointing, Restoring
 if TYPE_CHECKING:
     from homeostat.app.container import Container
 
-_MOST: Final = 1000
-
 
 def models(container: Container, call: Call) -> Models:
     """``GET /models?filter=&order_by=&limit=&token=``."""
@@ -28,7 +26,7 @@ def models(container: Container, call: Call) -> Models:
         container,
         query.get("filter", ""),
         order_by=query.getlist("order_by"),
-        limit=_limit(call),
+        limit=call.limit(),
         token=query.get("token", ""),
     )
     return Models(page.items, page.token)
@@ -38,7 +36,7 @@ def model(container: Container, call: Call) -> Model:
     """``GET /models/{name}?limit=``."""
     name = call.path["name"]
     shown = reading.model(container.store, name)
-    return Model(shown, reading.versions(container.store, name, limit=_limit(call)))
+    return Model(shown, reading.versions(container.store, name, limit=call.limit()))
 
 
 def version(container: Container, call: Call) -> VersionShown:
@@ -92,13 +90,6 @@ def live(container: Container, call: Call) -> Live:
 def compared(container: Container, call: Call) -> Compared:
     """``GET /compare?old=&new=``."""
     return compare(container, call.query.get("old", ""), call.query.get("new", ""))
-
-
-def _limit(call: Call) -> int:
-    limit = call.number("limit", 20)
-    if not 1 <= limit <= _MOST:
-        raise BadRequest(f"limit is {limit}", field="limit", remedy=f"Ask for 1 to {_MOST}")
-    return limit
 
 
 def _moment(call: Call, container: Container) -> datetime:

@@ -96,7 +96,7 @@ def assessed(container: Container, call: Call) -> Quality:
 
 def listed(container: Container, call: Call) -> list[tried.Tried]:
     """What was tried out on a deployment."""
-    return tried.tried(container, call.path["name"], limit=call.number("limit", 20))
+    return tried.tried(container, call.path["name"], limit=call.limit())
 
 
 def replay(container: Container, call: Call) -> replaying.Replay:

@@ -50,6 +50,7 @@ from homeostat.server.http import (
     Receive,
     Scope,
     Send,
+    patient,
     read_body,
     respond,
 )
@@ -212,10 +213,11 @@ class Api:
             body, file, home = b"", None, self._container.settings.home
             headers: Mapping[str, str] = {}
             try:
+                receive = patient(request.receive)
                 if limit is None:
-                    file = await receive_file(request.scope, request.receive, home, self._pool)
+                    file = await receive_file(request.scope, receive, home, self._pool)
                 else:
-                    body = await read_body(request.scope, request.receive, limit, take)
+                    body = await read_body(request.scope, receive, limit, take)
                 kind = request.headers.get("content-type", "").partition(";")[0]
                 call = Call(request.path_params, request.query_params, body, kind, request.headers, file)
                 loop = asyncio.get_running_loop()

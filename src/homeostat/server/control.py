@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import math
 import os
 import signal
 import socket
@@ -44,6 +43,7 @@ _GRACE: Final = 8
 _LONGEST: Final = 60.0
 _LOOKS: Final = 10  # of uvicorn's ticks
 _SWEEPS: Final = 50
+_PATIENCE: Final = 60.0  # seconds for a request's headers
 _TICKS: Final = 20  # of uvicorn, a tenth of a second each, from one word that it goes on to the next
 _LONGEST_TURN: Final = 900.0
 
@@ -213,7 +213,7 @@ async def serve(
             if ready_fd is not None and counter % _TICKS == 0 and goes_on():
                 os.write(ready_fd, PULSE)
             if counter % _SWEEPS == 0:
-                drop_slow(self.server_state.connections, math.inf)
+                drop_slow(self.server_state.connections, _PATIENCE)
             if until is not None and counter % _LOOKS == 0 and await asyncio.to_thread(until):
                 return True
             return await super().on_tick(counter)

@@ -116,8 +116,7 @@ async def read_body(
         take: Told of each number of bytes that are held, before more are read; may raise.
 
     Raises:
-        HttpError: 413, it is larger than ``limit`` bytes, as announced, as found or unpacked; 408, nothing more of it
-            comes; or see ``unpacked``.
+        HttpError: 413, it is larger than ``limit`` bytes, as announced, as found or unpacked; or see ``unpacked``.
         Disconnected: the client is gone.
     """
     encoding = b""
@@ -186,8 +185,16 @@ async def _body(receive: Receive, limit: int, take: Callable[[int], None]) -> by
         parts.append(part)
         if not message.get("more_body"):
             return b"".join(parts)
+        message = await receive()
+
+
+def patient(receive: Receive) -> Receive:
+    """``receive`` for a body that may take any time as a whole: it raises the ``HttpError`` 408 where nothing comes."""
+
+    async def part() -> MutableMapping[str, Any]:
         try:
-            message = await asyncio.wait_for(receive(), _STALLED)
+            async with asyncio.timeout(_STALLED):
+                return await receive()
         except TimeoutError:
             raise HttpError(
                 408,
@@ -196,6 +203,8 @@ async def _body(receive: Receive, limit: int, take: Callable[[int], None]) -> by
                 remedy="Send it again",
                 headers=[(b"connection", b"close")],
             ) from None
+
+    return part
 
 
 def _within(body: bytes, limit: int) -> bytes:

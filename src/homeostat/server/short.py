@@ -97,7 +97,8 @@ class ShortWay(HttpToolsProtocol, ABC):
     """uvicorn's protocol with the short way. A subclass says what takes it, and answers that."""
 
     since = 0.0
-    """When the request began that is not whole yet, in the loop's time; 0 where there is none."""
+    """When the request began that is not whole yet, in the loop's time; 0 where there is none, and infinity where the
+    application looks after it."""
     rested = 0.0
     """When the last answer of the short way went out, in the loop's time; 0 where a request came since."""
     offered = False

@@ -30,7 +30,7 @@ async def receive_file(scope: Scope, receive: Receive, home: Path, pool: Executo
     """The request's body as a temporary file, which the caller closes.
 
     Raises:
-        HttpError: 415, it is compressed.
+        HttpError: 415, it is compressed; or what ``receive`` raises.
         StoreUnavailable: the disk does not take it, or would be full with it.
         Disconnected: the client is gone.
     """

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Final
 
 from homeostat.domain.errors import BadRequest
-from homeostat.server.http import Disconnected, HttpError, Receive, Scope, Send, read_body, respond
+from homeostat.server.http import Disconnected, HttpError, Receive, Scope, Send, patient, read_body, respond
 from homeostat.server.mlflow import (
     artifacts,
     assessments,
@@ -92,7 +92,7 @@ class Mlflow:
         path = scope["path"].partition("api/")[2]
         query = scope["query_string"].decode("latin-1")
         try:
-            body = await read_body(scope, receive, _LARGEST, take)
+            body = await read_body(scope, patient(receive), _LARGEST, take)
         except HttpError as error:
             status, content = answer_of(of_body(error))
             await respond(send, status, content, error.headers)

@@ -30,6 +30,7 @@ from homeostat.server.http import (
     Scope,
     Send,
     encode,
+    patient,
     read_body,
     respond,
 )
@@ -142,8 +143,9 @@ class Files:
         except HomeostatError as error:
             if began:  # the status is out already: the connection ends short of what was promised
                 raise
-            status, content = answer_of(error)
-            await respond(send, status, content, error.headers if isinstance(error, MlflowError) else None)
+            told = of_body(error) if isinstance(error, HttpError) else error
+            status, content = answer_of(told)
+            await respond(send, status, content, told.headers if isinstance(told, MlflowError) else None)
         except Exception:
             if began:
                 raise
@@ -159,7 +161,7 @@ class Files:
         await give_out(self._container, self._pool, scope, receive, send, _after(scope, _FILES + "/"))
 
     async def _put(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await take_in(self._container, self._pool, receive, _after(scope, _FILES + "/"))
+        await take_in(self._container, self._pool, patient(receive), _after(scope, _FILES + "/"))
         await respond(send, 200, b"{}")
 
     async def _delete(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -170,10 +172,7 @@ class Files:
     async def _upload_parts(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = _after(scope, _PARTS)
         with self._room.share() as take:
-            try:
-                body = await read_body(scope, receive, parts.LARGEST, take)
-            except HttpError as error:
-                raise of_body(error) from error
+            body = await read_body(scope, patient(receive), parts.LARGEST, take)
             answer = await self._run(lambda: parts.answer(self._container, path, body))
         await respond(send, 200, encode(answer if answer is not None else {}))
 
@@ -191,7 +190,7 @@ class Files:
             )
         root = await self._run(lambda: _run_uri(self._container, run))
         target = f"{path_of(root)}/{_inside(path)}"
-        await take_in(self._container, self._pool, receive, target, limit=_LARGEST_UPLOAD)
+        await take_in(self._container, self._pool, patient(receive), target, limit=_LARGEST_UPLOAD)
         await respond(send, 200, b"{}")
 
     async def _give(

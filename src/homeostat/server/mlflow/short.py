@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, ClassVar, Final
+from math import inf
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from homeostat.server.http import ENCODING, JSON, Reply, too_large
 from homeostat.server.mlflow.errors import MlflowError, answer_of
@@ -50,6 +51,13 @@ class Logging(ShortWay):
             and int(length) <= _LIMIT
             and self.api.refusal(self.headers) is None
         )
+
+    def on_headers_complete(self) -> None:
+        """Give the application any time to read a body, which may be a large file; it looks that its parts come."""
+        super().on_headers_complete()
+        cycle: Any = self.cycle
+        if type(cycle) is not Asked:
+            self.since = inf
 
     def limit(self) -> int:
         """How many bytes a body may have."""

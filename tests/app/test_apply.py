@@ -9,17 +9,31 @@ from typing import Any
 import polars as pl
 import pytest
 
-from homeostat.app.apply import apply
+from homeostat.app.apply import apply, plan
 from homeostat.app.container import Container
 from homeostat.app.projects import load_project
 from homeostat.app.reading import read
 from homeostat.app.settings import Settings
-from homeostat.domain.errors import Conflict
+from homeostat.domain import records
+from homeostat.domain.errors import Conflict, DeclarationError, NotFound
 
 PROJECT = """
 import homeostat as hs
 
 things = hs.Dataset("things", key="id", path="things.csv")
+"""
+
+
+MODEL = """
+def train(data):
+    raise RuntimeError("not in this test")
+
+sold = hs.Model(
+    "sold",
+    task=hs.Binary(label="sold", source=things),
+    train=train,
+    retrain=hs.when(hs.drift(of=["weight"])),
+)
 """
 
 
@@ -50,6 +64,8 @@ def test_a_file_that_is_written_to_while_it_is_read_is_taken_in_once_it_is_whole
 
     def overtaken(*given: Any, **more: Any) -> pl.DataFrame:
         rows = read_csv(*given, **more)
+        if more["n_rows"] is not None:  # a look at its columns
+            return rows
         file.write_text("id,size\n1,10\n2,20\n")
         return rows
 
@@ -60,6 +76,33 @@ def test_a_file_that_is_written_to_while_it_is_read_is_taken_in_once_it_is_whole
     assert read(container, "things").collect().is_empty()
     apply(container, load_project(folder))
     assert sizes(container) == [10, 20]
+
+
+def test_a_model_that_its_file_cannot_feed_is_refused_before_anything_changes(
+    container: Container, folder: Path
+) -> None:
+    (folder / "project.py").write_text(PROJECT + MODEL)
+    for do in (plan, apply):
+        with pytest.raises(DeclarationError, match="weight"):
+            do(container, load_project(folder))
+    assert container.store.find(records.Project) == container.store.find(records.Dataset) == []
+    pl.DataFrame({"id": [1], "size": [10], "weight": [0.5], "sold": [True]}).write_parquet(
+        folder / "things.parquet"
+    )
+    (folder / "project.py").write_text((PROJECT + MODEL).replace("things.csv", "things.parquet"))
+    assert {change.action for change in plan(container, load_project(folder))} == {"create"}
+    apply(container, load_project(folder))
+    assert sizes(container) == [10]
+
+
+def test_a_file_that_is_not_there_is_missed_before_anything_changes(
+    container: Container, folder: Path
+) -> None:
+    (folder / "things.csv").unlink()
+    for do in (plan, apply):
+        with pytest.raises(NotFound, match=r"things\.csv, which is not there"):
+            do(container, load_project(folder))
+    assert container.store.find(records.Project) == container.store.find(records.Dataset) == []
 
 
 def test_a_file_whose_contents_are_known_is_not_parsed(

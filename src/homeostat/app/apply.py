@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Final, Literal
 
@@ -12,14 +12,15 @@ from homeostat.app.container import Container
 from homeostat.app.costs import check_budget
 from homeostat.app.deployments import set_fallback
 from homeostat.app.drifting import promises
-from homeostat.app.files import file_of, ingest_file
+from homeostat.app.files import columns_in, file_of, ingest_file
 from homeostat.app.online import refresh
 from homeostat.app.projects import Declared, snapshot
-from homeostat.app.reading import schemas
+from homeostat.app.reading import declared_columns, schemas
 from homeostat.app.registry.models import declare
 from homeostat.app.rollouts import resume, stop
 from homeostat.app.trainingdata import datasets_of
 from homeostat.domain import records
+from homeostat.domain.contracts import Column
 from homeostat.domain.declarations import Dataset, FeatureView, Model, Windows
 from homeostat.domain.declarations.rules import ContractChange, Drift, DriftTest, UpstreamModel, watched
 from homeostat.domain.declarations.tasks import Class
@@ -57,6 +58,8 @@ def plan(container: Container, declared: Declared) -> list[Change]:
 
     Raises:
         DeclarationError: a view or model that cannot work on its datasets, or a model with versions of another task.
+        NotFound: a dataset's file is not there.
+        ContractBroken: the columns of a file cannot be told.
     """
     _check(container, declared)
     project = container.store.get(records.Project, declared.name)
@@ -90,14 +93,27 @@ def _change(ref: str, before: dict[str, Any] | None, now: dict[str, Any]) -> Cha
 
 def _check(container: Container, declared: Declared) -> None:
     """Put every model's features together once, so that an impossible one is refused before anything changes."""
+    found = _to_come(container, declared)
     for model in declared.models.values():
         _check_rules(declared, model)
         check_budget(container.settings, model)
         try:
-            features = feature_set(container, model)
+            features = feature_set(container, model, found)
         except ContractBroken:
             continue  # a dataset without a contract has no columns before its first rows
         _check_drift(model, features.names)
+
+
+def _to_come(container: Container, declared: Declared) -> dict[str, tuple[Column, ...]]:
+    """The columns of datasets with neither contract nor rows whose files will be taken in, by name."""
+    found = {}
+    for name, dataset in declared.datasets.items():
+        file = file_of(dataset, declared.root)
+        if file is not None and dataset.columns is None:
+            record = container.store.get(records.Dataset, name)
+            if record is None or declared_columns(record) is None:
+                found[name] = columns_in(dataset, file)
+    return found
 
 
 def _check_rules(declared: Declared, model: Model) -> None:
@@ -188,8 +204,15 @@ def _answers(kind: str, classes: tuple[Class, ...]) -> str:
     return f"{kind} of {', '.join(map(repr, classes))}" if classes else kind
 
 
-def feature_set(container: Container, model: Model) -> FeatureSet:
+def feature_set(
+    container: Container, model: Model, found: Mapping[str, tuple[Column, ...]] | None = None
+) -> FeatureSet:
     """The features of ``model``, checked against the columns of its datasets.
+
+    Args:
+        container: The ports.
+        model: The model.
+        found: The columns that datasets without a contract will have once rows come, by name.
 
     Raises:
         ContractBroken: a dataset without a contract has no rows yet.
@@ -199,7 +222,7 @@ def feature_set(container: Container, model: Model) -> FeatureSet:
     sources = {
         view.source.name: view.source for view in model.features if isinstance(view, FeatureView | Windows)
     }
-    known = schemas(container, {**sources, request.name: request})
+    known = schemas(container, {**sources, request.name: request}, found)
     return container.features(model.features, model.task, known)
 
 
@@ -208,9 +231,9 @@ def apply(container: Container, declared: Declared) -> list[Change]:
 
     Raises:
         DeclarationError: as of ``plan``, or a file of the project cannot be kept; nothing is changed.
-        NotFound: a dataset's file is not there.
-        ContractBroken: a file cannot be read, or its columns are not those of the contract.
-        Conflict: a file was written to while it was read.
+        NotFound: a dataset's file is not there; nothing is changed.
+        ContractBroken: a file cannot be read, or its columns are not those of the contract; what is declared stands.
+        Conflict: a file was written to while it was read; what is declared stands.
     """
     changes = plan(container, declared)
     source = snapshot(container.blobs, declared.root, declared.file.name)
@@ -258,7 +281,6 @@ def apply(container: Container, declared: Declared) -> list[Change]:
         file = file_of(dataset, declared.root)
         if file is not None:
             ingest_file(container, dataset.name, file)
-    _check(container, declared)
     refresh(container)
     return changes
 

@@ -44,8 +44,12 @@ def find_dataset(container: Container, name: str) -> records.Dataset:
     return record
 
 
-def schemas(container: Container, datasets: Mapping[str, Dataset]) -> dict[str, pl.Schema]:
-    """The columns of datasets: as declared, else as inferred from their first rows.
+def schemas(
+    container: Container,
+    datasets: Mapping[str, Dataset],
+    found: Mapping[str, tuple[Column, ...]] | None = None,
+) -> dict[str, pl.Schema]:
+    """The columns of datasets: as declared, else as inferred from their first rows, else as ``found``.
 
     Raises:
         ContractBroken: a dataset without a contract has no rows yet.
@@ -56,6 +60,8 @@ def schemas(container: Container, datasets: Mapping[str, Dataset]) -> dict[str, 
         if columns is None:
             record = container.store.get(records.Dataset, name)
             columns = declared_columns(record) if record else None
+        if columns is None:
+            columns = (found or {}).get(name)
         if columns is None:
             raise ContractBroken(
                 f"dataset/{name} has no contract and no rows yet",

@@ -203,6 +203,8 @@ def test_a_training_that_is_killed_is_recorded_and_done_again(container: Contain
     assert "died" in killed.error or "ended" in killed.error
     second, _ = container.store.find(records.Run, order=["-created_at", "-id"])
     assert (second.state, second.attempt, second.reason) == ("succeeded", 2, "first model")
+    (failed,) = container.ledger.find(kinds=["run.failed"], limit=9)
+    assert (failed.subject, failed.body["again"]) == (f"run/{run.id}", second.id)
     assert any("attempt 2" in text for text in did)
     controller.tick()
     deployment = container.store.get(records.Deployment, "shop")

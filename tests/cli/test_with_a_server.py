@@ -48,6 +48,26 @@ def test_a_day_with_a_server(homeostat: Shell, up: Up) -> None:
     assert "Nothing runs" in homeostat("down").out
 
 
+def test_a_training_whose_process_dies_is_followed_to_its_next_attempt(homeostat: Shell, up: Up) -> None:
+    project, mark = homeostat.folder / "project.py", homeostat.folder / "died"
+    dying = f"""
+    import os, pathlib
+    mark = pathlib.Path({str(mark)!r})
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), 9)
+"""
+    before, head, after = project.read_text().partition("def train(")
+    first, _, rest = after.partition(":\n")
+    project.write_text(f"{before}{head}{first}:{dying}{rest}")
+    homeostat("apply")
+    trained = homeostat("train", "--json").json
+    assert mark.exists()
+    assert (trained["run"]["state"], trained["run"]["attempt"]) == ("succeeded", 2)
+    failed = homeostat("ledger", "ls", "--kind", "run.failed", "--json").json
+    assert [event["body"]["again"] for event in failed] == [trained["run"]["id"]]
+
+
 def test_a_training_says_that_it_waits_for_who_drives_the_clock(homeostat: Shell) -> None:
     homeostat("init")
     homeostat("apply")

@@ -171,7 +171,7 @@ class Controller:
             return
 
         def give_up(tx: Transaction, again: Run) -> None:
-            if not end(tx, container, run_id, "failed", error):
+            if not end(tx, container, run_id, "failed", error, again=again.id):
                 raise Conflict(f"run/{run_id} ended by itself meanwhile", remedy="Nothing is to be done")
 
         try:

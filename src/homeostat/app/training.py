@@ -234,8 +234,12 @@ def end(
     state: RunState,
     error: str,
     seconds: float | None = None,
+    again: str = "",
 ) -> bool:
-    """Record that a run that was queued or running is neither, or queued again; says whether it was."""
+    """Record that a run that was queued or running is neither, or queued again; says whether it was.
+
+    ``again`` is the run that is its next attempt.
+    """
     text = error.replace("\0", "")[:2000]
     run = tx.lock(Run, run_id)
     if run is None or run.state not in ("queued", "running"):
@@ -245,7 +249,7 @@ def end(
     if ended and seconds is None and run.started_at and container.settings.clock == "system":
         seconds = max((ended - run.started_at).total_seconds(), 0.0)  # nobody is left who timed it
     tx.put(msgspec.structs.replace(run, state=state, ended_at=ended, error=text, seconds=seconds))
-    body = {"model": run.model, "error": text, "tags": run.tags}
+    body = {"model": run.model, "error": text, "tags": run.tags} | ({"again": again} if again else {})
     tx.append(Event(kind=f"run.{state}", subject=f"run/{run.id}", at=now, body=body))
     return True
 

@@ -155,7 +155,7 @@ def told(error: Exception) -> str:
 
 
 def _follow(client: Client, run: Run, tell: Any) -> Run:
-    """Wait until a run and the judging of its version are over."""
+    """Wait until a run, or the next attempt at it, and the judging of its version are over."""
     from homeostat.adapters.clock import SystemClock
 
     clock, state = SystemClock(), ""
@@ -165,7 +165,12 @@ def _follow(client: Client, run: Run, tell: Any) -> Run:
             state = run.state
             tell(f"run/{run.id} is {state}" + (_held(client) if state == "queued" else ""))
         if run.state in ("failed", "cancelled"):
-            return run
+            failures = client.events(subject=f"run/{run.id}", kinds=["run.failed"], limit=1)
+            again = failures[0].body.get("again") if failures else None
+            if again is None:
+                return run
+            tell(f"run/{run.id} failed: {run.error}; run/{again} is the next attempt")
+            run, state = client.run(again), ""
         if run.state == "succeeded":
             version = _version_of(client, run)
             if version is not None and version.stage != "candidate":

@@ -22,7 +22,9 @@ from homeostat.app.apply import apply
 from homeostat.app.container import Container
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
+from homeostat.domain import errors
 from homeostat.domain.records import Run
+from homeostat.server.calls import refused
 from tests.server.ups import Up
 from tests.server.workers import eventually
 
@@ -283,6 +285,29 @@ def test_nobody_there() -> None:
     with hs.Client("http://127.0.0.1:9") as client, pytest.raises(hs.StoreUnavailable) as caught:
         client.health()
     assert "homeostat up" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        errors.HomeostatError,
+        errors.DeclarationError,
+        errors.BadReference,
+        errors.NotFound,
+        errors.Conflict,
+        errors.ContractBroken,
+        errors.BadRequest,
+        errors.StoreUnavailable,
+        errors.Unsafe,
+    ],
+)
+def test_an_error_of_the_server_is_the_same_here(kind: type[errors.HomeostatError]) -> None:
+    status, body = refused(kind("it is so", remedy="Do that"))
+    answer = b"HTTP/1.1 %d No\r\ncontent-length: %d\r\n\r\n%s" % (status, len(body), body)
+    with serving([answer]) as (url, _), hs.Client(url) as client, pytest.raises(kind) as caught:
+        client.health()
+    assert type(caught.value) is kind
+    assert (caught.value.message, caught.value.remedy) == ("it is so", "Do that")
 
 
 def test_somebody_else_there() -> None:

@@ -94,7 +94,7 @@ def test_rows_as_arrow(client: TestClient) -> None:
         ("GET", "/predictions/P1", None, 404, "not_found", ""),
         ("GET", "/why/other", None, 404, "not_found", ""),
         ("GET", "/why/delay?limit=many", None, 400, "bad_request", "limit"),
-        ("GET", "/lineage?ref=delay", None, 400, "bad_request", ""),
+        ("GET", "/lineage?ref=delay", None, 400, "bad_reference", ""),
         ("GET", "/lineage?ref=model/delay&direction=left", None, 400, "bad_request", "direction"),
         ("POST", "/datasets/none/rows", b"[]", 404, "not_found", ""),
         ("POST", "/datasets/rows/rows", b"{", 400, "bad_request", ""),

@@ -27,7 +27,12 @@ class HomeostatError(Exception):
     Args:
         message: What went wrong, with which object.
         remedy: What to do about it, one sentence.
+
+    Attributes:
+        code: What it is called between a server and its clients.
     """
+
+    code: str = "refused"
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         self.message = message
@@ -37,6 +42,8 @@ class HomeostatError(Exception):
 
 class DeclarationError(HomeostatError):
     """A declaration that cannot hold; names where it stands and what to change."""
+
+    code = "declaration_error"
 
     def __init__(
         self, message: str, *, remedy: str = "", declaration: str = "", file: str = "", line: int = 0
@@ -50,17 +57,25 @@ class DeclarationError(HomeostatError):
 class BadReference(HomeostatError):
     """A text that is no reference of the form kind/name@version."""
 
+    code = "bad_reference"
+
 
 class NotFound(HomeostatError):
     """A named thing that the store does not hold."""
+
+    code = "not_found"
 
 
 class Conflict(HomeostatError):
     """The stored state does not allow what was asked."""
 
+    code = "conflict"
+
 
 class ContractBroken(HomeostatError):
     """Rows that do not meet the contract of their dataset."""
+
+    code = "contract_broken"
 
 
 class BadRequest(HomeostatError):
@@ -69,6 +84,8 @@ class BadRequest(HomeostatError):
     Args:
         field: The offending field, as a path from the request's root; empty when it is the whole.
     """
+
+    code = "bad_request"
 
     def __init__(self, message: str, *, field: str = "", remedy: str = "") -> None:
         self.field = field
@@ -90,6 +107,8 @@ class LedgerBroken(HomeostatError):
 class StoreUnavailable(HomeostatError):
     """A database, object store or online store that does not answer."""
 
+    code = "store_unavailable"
+
 
 class Busy(StoreUnavailable):
     """Another writer has the store, for longer than the caller would wait."""
@@ -105,6 +124,8 @@ class Unsafe(HomeostatError):
     Args:
         names: What would have to be allowed, where that is all that is wrong.
     """
+
+    code = "unsafe"
 
     def __init__(self, message: str, *, remedy: str = "", names: Sequence[str] = ()) -> None:
         self.names = tuple(names)

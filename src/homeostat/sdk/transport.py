@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import msgspec
 
 from homeostat.domain.errors import (
+    BadReference,
     BadRequest,
     Conflict,
     ContractBroken,
@@ -25,13 +26,18 @@ ARROW: Final = "application/vnd.apache.arrow.stream"
 MSGPACK: Final = "application/vnd.msgpack"
 _PAUSE: Final = 0.2
 _ERRORS: Final[dict[str, type[HomeostatError]]] = {
-    "bad_request": BadRequest,
-    "conflict": Conflict,
-    "contract_broken": ContractBroken,
-    "declaration_error": DeclarationError,
-    "not_found": NotFound,
-    "store_unavailable": StoreUnavailable,
-    "unsafe": Unsafe,
+    kind.code: kind
+    for kind in (
+        BadReference,
+        BadRequest,
+        Conflict,
+        ContractBroken,
+        DeclarationError,
+        HomeostatError,
+        NotFound,
+        StoreUnavailable,
+        Unsafe,
+    )
 }
 _STATUSES: Final[dict[int, type[HomeostatError]]] = {
     400: BadRequest,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, TypeVar, cast
 import msgspec
 
 from homeostat.domain.errors import (
-    BadReference,
     BadRequest,
     Conflict,
     ContractBroken,
@@ -35,17 +34,15 @@ MSGPACK: Final = "application/vnd.msgpack"
 TAR: Final = "application/x-tar"
 MOST: Final = 1000
 """How many records one answer may hold, where the request limits them."""
-_STATUSES: Final[tuple[tuple[type[HomeostatError], int, str], ...]] = (
-    (NotFound, 404, "not_found"),
-    (Conflict, 409, "conflict"),
-    (ContractBroken, 422, "contract_broken"),
-    (DeclarationError, 422, "declaration_error"),
-    (Unsafe, 422, "unsafe"),
-    (BadRequest, 400, "bad_request"),
-    (BadReference, 400, "bad_request"),
-    (StoreUnavailable, 503, "store_unavailable"),
-    (HomeostatError, 400, "refused"),
-)
+_STATUSES: Final[Mapping[str, int]] = {
+    NotFound.code: 404,
+    Conflict.code: 409,
+    ContractBroken.code: 422,
+    DeclarationError.code: 422,
+    Unsafe.code: 422,
+    StoreUnavailable.code: 503,
+}
+"""By the code of an error; of any other it is 400."""
 
 
 _log = logging.getLogger(__name__)
@@ -221,9 +218,9 @@ def refused(error: HomeostatError) -> tuple[int, bytes]:
     """The status and the body of the answer that tells of an error."""
     if isinstance(error, HttpError):
         return error.status, error.body()
-    status, code = next((status, code) for kind, status, code in _STATUSES if isinstance(error, kind))
+    status = _STATUSES.get(error.code, 400)
     field = error.field if isinstance(error, BadRequest) else ""
-    return status, HttpError(status, code, error.message, field=field, remedy=error.remedy).body()
+    return status, HttpError(status, error.code, error.message, field=field, remedy=error.remedy).body()
 
 
 def rows_of(call: Call) -> pl.DataFrame:

@@ -99,6 +99,28 @@ def test_figures_and_images(tmp_path: Path) -> None:
     subprocess.run([str(python_of("figures")), "-c", check], cwd=tmp_path, check=True)
 
 
+def test_a_cell_that_awaits_begins_and_finds_runs_as_any_other(tmp_path: Path) -> None:
+    cells = [
+        "import asyncio, homeostat as hs",
+        "await asyncio.sleep(0); first = hs.run('exp', capture=False)",
+        "hs.log(loss=0.5)",
+        "await asyncio.sleep(0); second = hs.run('exp', capture=False)",
+        "hs.log(loss=0.25)",
+        "assert (first.state, second.state) == ('succeeded', None)",
+        "second.finish()",
+    ]
+    (tmp_path / "shell.py").write_text(
+        "from IPython.core.interactiveshell import InteractiveShell\n"
+        "shell = InteractiveShell.instance()\n"
+        f"for cell in {cells!r}:\n"
+        "    shell.run_cell(cell, store_history=True).raise_error()\n"
+    )
+    settings = environment(tmp_path / "home", HOMEOSTAT_SERVER="http://127.0.0.1:9", IPYTHONDIR=str(tmp_path))
+    words = [str(python_of("figures")), "shell.py"]
+    done = subprocess.run(words, env=settings, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_notebook(tmp_path: Path) -> None:
     cells = [line for line in NOTEBOOK.splitlines() if line]
     (tmp_path / "shell.py").write_text(

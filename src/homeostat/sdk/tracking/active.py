@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -21,28 +22,32 @@ if TYPE_CHECKING:
     from homeostat.sdk.tracking.run import Run
 
 _current: ContextVar[Run | None] = ContextVar("homeostat_run", default=None)
-_open: list[Run] = []
+_open: dict[Run, int] = {}  # with the thread that began it
 
 
 def entered(run: Run) -> None:
     """Note a run that began."""
     if not _open:
         _watch()
-    _open.append(run)
+    _open[run] = threading.get_ident()
     _current.set(run)
 
 
 def left(run: Run) -> None:
     """Note that a run ended: the one around it is active again."""
-    if run in _open:
-        _open.remove(run)
+    _open.pop(run, None)
     if _current.get() is run:
         _current.set(around())
 
 
 def around() -> Run | None:
     """The run that this task or thread is in: of those it began, the innermost that goes on."""
-    return _going(_current.get())
+    run = _going(_current.get())
+    if run is None and _in_notebook():
+        # A cell with ``await`` is a task of its own, and what it sets is gone with it: what its thread began is meant.
+        mine = [one for one, thread in _open.items() if thread == threading.get_ident() and not one.entered]
+        return mine[-1] if mine else None
+    return run
 
 
 def current() -> Run:
@@ -100,6 +105,14 @@ def log_artifact(path: str | os.PathLike[str], to: str = "") -> None:
     current().log_artifact(path, to)
 
 
+def _in_notebook() -> bool:
+    if "IPython" not in sys.modules:
+        return False
+    from homeostat.sdk.tracking.surroundings import interactive_shell
+
+    return interactive_shell() is not None
+
+
 def _going(run: Run | None) -> Run | None:
     """The run, or of those around it the innermost that goes on."""
     while run is not None and run.state is not None:
@@ -121,7 +134,7 @@ _watching = False
 def _finish() -> None:
     """End what nobody ended, as the program ended."""
     error = getattr(sys, "last_value", None) if not hasattr(sys, "ps1") else None
-    for run in reversed(_open[:]):
+    for run in reversed(list(_open)):
         if isinstance(error, KeyboardInterrupt):
             run.finish("cancelled", error="interrupted from the keyboard")
         elif error is not None:

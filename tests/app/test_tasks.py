@@ -17,6 +17,7 @@ import homeostat as hs
 from homeostat.app.answers import sent_label
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
+from homeostat.app.datasets import append_log
 from homeostat.app.deliveries import ingest
 from homeostat.app.outcomes import label
 from homeostat.app.projects import load_project
@@ -28,6 +29,7 @@ from homeostat.domain import records
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import BadRequest, DeclarationError
 from homeostat.domain.events import Event
+from tests.app import asking
 from tests.app.asking import ask, trained
 from tests.app.asking import quality_now as windows
 
@@ -295,6 +297,29 @@ def test_a_broken_promise_names_the_slices_behind_it(container: Container, home:
     assert "depth" in found["rmse"].detail["worst"][0]["where"]
     assert found["mae"].detail["worst"] == []
     assert found["rmse"].detail["intervals"]["rmse"]["low"] > 5
+
+
+def test_an_estimate_takes_a_feature_that_no_request_has_as_missing(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Container(Settings(home=tmp_path / "home")) as container:
+        folder = tmp_path / "more"
+        folder.mkdir()
+        (folder / "project.py").write_text(PROJECT)
+        for table, file in zip(houses(1200), ("asks.csv", "houses.csv"), strict=True):
+            table.write_csv(folder / file)
+        apply(container, load_project(folder))
+        trained(container, "price")
+        react_all(container)
+
+        def without(container: Container, name: str, rows: pl.DataFrame) -> int:
+            return append_log(container, name, rows.with_columns(depth=None))
+
+        monkeypatch.setattr(asking, "append_log", without)
+        ask(container, "price", houses(200, first=5000)[0])
+        found = windows(container, model(home, "price"))["estimated rmse"]
+        assert found.detail["method"] == "DLE"
+        assert found.value is not None
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,12 @@ def coded(task: Task) -> pl.Expr:
 
 
 def key_of(columns: Sequence[str]) -> pl.Expr:
-    """The key of a request as the prediction log has it, ``key``, of the columns that it is made of."""
-    return pl.concat_str(pl.col(columns).cast(pl.String), separator="|").alias("key")
+    """The key of a request as the prediction log has it, ``key``, of the columns that it is made of.
+
+    A column that is null is empty in it, as in the log; where all are, there is no key.
+    """
+    text = pl.concat_str(pl.col(columns).cast(pl.String).fill_null(""), separator="|")
+    return pl.when(pl.any_horizontal(pl.col(columns).is_not_null())).then(text).alias("key")
 
 
 def unit_of(task: Task | None, logged: Collection[str]) -> pl.Expr | None:

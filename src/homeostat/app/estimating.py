@@ -21,6 +21,7 @@ from homeostat.app.registry.pointers import champion_version
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.tasks import Ranking, Regression
 from homeostat.domain.records import ModelVersion, Window
+from homeostat.engine.data.schema import schema_of
 from homeostat.engine.monitoring.estimates import (
     Calibration,
     Estimate,
@@ -116,11 +117,12 @@ def _expecting(container: Container, model: Model, version: ModelVersion) -> tup
         squared, absolute = (scikit.restore(container.blobs.get(files[name]), ()) for name in _ERRORS)
         signature = package.signature(container.blobs.get(files[package.SIGNATURE]))
         assert signature is not None  # the package is ours
-        names = [column.name for column in signature.features]
+        schema = schema_of(signature.features)
 
         def expect(rows: pl.DataFrame) -> dict[str, float]:
-            missing = [pl.lit(None).alias(name) for name in names if name not in rows.columns]
-            X = rows.with_columns(missing).select(names)
+            # A column that held nothing but nulls is not in the log, or has no type.
+            missing = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
+            X = rows.with_columns(missing).select(list(schema)).cast(schema)
             return expected_errors((squared, absolute), X, predictions(task, rows))
 
         return expect, "DLE"

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from homeostat.app.answers import coded
+from homeostat.app.answers import coded, key_of
 from homeostat.app.asked import LABEL, LABEL_TIME, labelled_by_id
 from homeostat.app.container import Container
 from homeostat.app.reading import declared_columns, find_dataset, read
@@ -221,7 +221,7 @@ def _held(
         # Without a time no row is newer: the rows whose keys hash lowest. But for a few at the edge, a row that is held
         # out stays so as others come, else the champion would be judged on rows that it was trained on.
         by = model.task.query if isinstance(model.task, Ranking) else model.task.request.keys
-        keys = frame.select(pl.concat_str(pl.col(by).cast(pl.String), separator="|"))
+        keys = frame.select(key_of([by] if isinstance(by, str) else by).fill_null(""))
         hashes = np.array([blake2b(key.encode(), digest_size=8).digest() for key in keys.to_series()])
         order = hashes.argsort(kind="stable").argsort(kind="stable")
         mask = pl.Series(order < round(frame.height * _share(model.holdout)))

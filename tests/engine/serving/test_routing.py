@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from homeostat.app.answers import key_of
 from homeostat.engine.serving.routing import LiveArm, Routes, key_text
 from tests.engine.serving.fakes import FakeScorer, routes
 
@@ -102,4 +103,6 @@ def test_keys_are_written_as_polars_writes_them() -> None:
     elsewhere = moment.astimezone(timezone(timedelta(hours=5)))
     assert key_text([elsewhere]) == key_text([moment])
     assert key_text(["x", None]) == "x|"
+    halves = pl.DataFrame({"a": ["x", None, None], "b": ["y", "z", None]})
+    assert halves.select(key_of(["a", "b"])).to_series().to_list() == ["x|y", key_text([None, "z"]), None]
     assert key_text([]) == ""

@@ -1,7 +1,8 @@
-"""Two streams of observations as one of differences, for tests of a mean: ``Blocks`` by time, ``Pairs`` by number.
+"""Two streams of observations as one of differences, for tests of a mean: ``blocks`` by time, ``pairs`` by number.
 
 Both give the same differences however the streams are cut into looks, so a test over them may be looked at after
-every observation. What has no counterpart yet waits in a state that JSON can hold.
+every observation: ``pairs`` while no more wait for a counterpart than are kept. What has none yet waits in a state that
+JSON can hold.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Rows that are unlike training, for people to look at: by how rare each of their values is, feature by feature.
 
 The score of a row is the sum over its features of -log of the share of training rows that lie as far out or farther, on
-the nearer side; of texts and missing values, of those that are the same (Li, Zhao, Hu, Botta, Ionescu & Chen, "ECOD:
-Unsupervised outlier detection using empirical cumulative distribution functions", TKDE 35, 2023), on the bins of the
-reference. It needs no rows of training, and says by itself which values make a row stand out. What is odd only in the
+the nearer side; of texts and missing values, of those that are the same, on the bins of the reference. It is after ECOD
+(Li, Zhao, Hu, Botta, Ionescu & Chen, "Unsupervised outlier detection using empirical cumulative distribution
+functions", TKDE 35, 2023), which sums each side, and the one that a feature's skewness names, and takes the largest
+sum. It needs no rows of training, and says by itself which values make a row stand out. What is odd only in the
 combination of values it does not see: ``joint`` drift does.
 """
 

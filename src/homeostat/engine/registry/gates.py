@@ -1,7 +1,7 @@
 """Gates: whether a candidate may serve, judged on rows it was not trained on, with the evidence.
 
-A gate that has nothing to judge does not pass: no rows, a metric without a value, no slice that is large
-enough.
+A gate that has nothing to judge does not pass: no rows, a metric without a value, no slice that is large enough. One
+that compares with a champion passes where there is none, or none that can be asked: it may be what takes its place.
 """
 
 from __future__ import annotations

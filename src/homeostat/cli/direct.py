@@ -76,14 +76,16 @@ class Direct(DirectRollouts, DirectExplanations, DirectAlerts):
 
     def run(self, id: str) -> Run:
         """A run and how it stands."""
-        found = self._container.store.get(Run, id)
+        found = self._container.store.get(Run, id.removeprefix("run/"))
         if found is None:
-            raise NotFound(f"there is no run/{id}", remedy="homeostat status lists them")
+            raise NotFound(f"there is no run/{id.removeprefix('run/')}", remedy="homeostat status lists them")
         return found
 
     def versions(self, model: str) -> list[ModelVersion]:
         """The versions of a model, the newest first."""
-        return self._container.store.find(ModelVersion, ("model", "=", model), order=["-version"])
+        from homeostat.app.registry.reading import records_of
+
+        return records_of(self._container.store, model)
 
     def models(self, filter: str = "", *, limit: int = 20) -> Models:
         """Registered models by name."""
@@ -121,7 +123,9 @@ class Direct(DirectRollouts, DirectExplanations, DirectAlerts):
 
     def gates(self, model: str, version: int) -> list[GateResult]:
         """The verdict of each gate on a version."""
-        return self._container.store.find(GateResult, ("model", "=", model), ("version", "=", version))
+        from homeostat.app.registry.reading import verdicts
+
+        return verdicts(self._container.store, model, version)
 
     def train(
         self,

@@ -325,18 +325,10 @@ class Api:
         return cast("records.Run", found)
 
     def _versions(self, call: Call) -> list[records.ModelVersion]:
-        name = call.path["name"]
-        found = self._store.find(records.ModelVersion, ("model", "=", name), order=["-version"])
-        if not found:
-            reading.model(self._store, name)  # or there is none of this name
-        return cast("list[records.ModelVersion]", found)
+        return reading.records_of(self._store, call.path["name"])
 
     def _gates(self, call: Call) -> list[records.GateResult]:
-        name, version = call.path["name"], call.path["version"]
-        found = self._store.find(records.GateResult, ("model", "=", name), ("version", "=", version))
-        if not found:
-            reading.version(self._store, name, version)  # or there is none of this number
-        return cast("list[records.GateResult]", found)
+        return reading.verdicts(self._store, call.path["name"], call.path["version"])
 
     def _promote(self, call: Call) -> records.Deployment:
         wanted = call.read(Promotion)

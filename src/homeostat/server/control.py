@@ -14,9 +14,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from threading import Event, Thread
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -188,26 +187,17 @@ async def serve(
         says: What it says once it answers.
         protocol: How HTTP is spoken; None: as uvicorn does.
     """
-    import uvicorn
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+    from homeostat.server.asgi import Server, config_of
     from homeostat.server.short import drop_slow
 
-    class Server(uvicorn.Server):
-        """uvicorn's own handler would kill the process before it has left."""
+    def started() -> None:
+        if ready_fd is not None:
+            os.write(ready_fd, says)
 
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, self.stop)
-            yield
-
-        def stop(self) -> None:
-            self.should_exit = True
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            if ready_fd is not None:
-                os.write(ready_fd, says)
+    class Ticking(Server):
+        """Says now and then that it goes on, and looks whether it is to."""
 
         async def on_tick(self, counter: int) -> bool:
             if ready_fd is not None and counter % _TICKS == 0 and goes_on():
@@ -218,21 +208,8 @@ async def serve(
                 return True
             return await super().on_tick(counter)
 
-    config = uvicorn.Config(
-        app,
-        interface="asgi3",
-        http=protocol or "httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=_GRACE,
-    )
-    await Server(config).serve(sockets=[listening])
+    config = config_of(app, protocol or HttpToolsProtocol, grace=_GRACE, log_level="warning")
+    await Ticking(config, started).serve(sockets=[listening])
 
 
 def run(container: Container, listening: socket.socket | None = None, ready_fd: int | None = None) -> None:

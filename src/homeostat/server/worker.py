@@ -12,11 +12,9 @@ import asyncio
 import faulthandler
 import logging
 import os
-import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import gettempdir
@@ -134,46 +132,12 @@ async def serve(
     Raises:
         HomeostatError: a port cannot be had; or what must be served cannot.
     """
-    import uvicorn
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+    from homeostat.server.asgi import Server, config_of
     from homeostat.server.dataplane import BODY_LIMIT, DataPlane
     from homeostat.server.direct import Direct
-    from homeostat.server.http import App
     from homeostat.server.short import drop_slow
-
-    class Server(uvicorn.Server):
-        """uvicorn's own handler would kill the process before its log is written out."""
-
-        @contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            loop = asyncio.get_running_loop()
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self.stop)
-            yield
-
-        def stop(self) -> None:
-            self.should_exit = True
-
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            say()
-
-    def config(app: App, protocol: type[HttpToolsProtocol]) -> uvicorn.Config:
-        return uvicorn.Config(
-            app,
-            interface="asgi3",
-            http=protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=int(GRACE),
-        )
 
     serving = make()
     plane = serving.plane
@@ -184,9 +148,18 @@ async def serve(
         raise HomeostatError("; ".join(plane.errors.values()))
     loaded()
     path = socket_path(home, worker)
+    whole: bool | None = None  # as it was said last
+
+    def say() -> None:
+        nonlocal whole
+        if not whole and whole is not plane.ready:
+            whole = plane.ready
+            ready(whole)
+
     public, private = open_public(host, port), open_private(path)
-    server = Server(config(app.public, type("Public", (Direct,), {"dataplane": app})))
-    inner = config(app.private, HttpToolsProtocol)
+    direct = type("Public", (Direct,), {"dataplane": app})
+    server = Server(config_of(app.public, direct, grace=GRACE, backlog=_BACKLOG), say)
+    inner = config_of(app.private, HttpToolsProtocol, grace=GRACE)
     inner.load()
     control = await asyncio.get_running_loop().create_unix_server(
         lambda: HttpToolsProtocol(config=inner, server_state=server.server_state, app_state={}),
@@ -198,14 +171,6 @@ async def serve(
         from homeostat.server.protocols import grpc
 
         calls = await grpc.serve(host, grpc_port, app.asking, app.measures, app.body_limit)
-
-    whole: bool | None = None  # as it was said last
-
-    def say() -> None:
-        nonlocal whole
-        if not whole and whole is not plane.ready:
-            whole = plane.ready
-            ready(whole)
 
     async def follow() -> None:
         await _follow(plane)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from homeostat.domain.errors import NotFound
-from homeostat.domain.records import Alias, Deprecation, ModelVersion
+from homeostat.domain.records import Alias, Deprecation, GateResult, ModelVersion
 from homeostat.domain.refs import Ref, number_of
 from homeostat.domain.tracking import ModelTag, RegisteredModel
 from homeostat.engine.registry import names
@@ -119,6 +119,30 @@ def versions(reads: Reads, name: str, *, limit: int) -> list[VersionShown]:
     return show_versions(
         reads, reads.find(ModelVersion, ("model", "=", name), order=["-version"], limit=limit)
     )
+
+
+def records_of(reads: Reads, name: str) -> list[ModelVersion]:
+    """All versions of a model as they are kept, the newest first.
+
+    Raises:
+        NotFound: there is no such model.
+    """
+    found = reads.find(ModelVersion, ("model", "=", name), order=["-version"])
+    if not found:
+        model(reads, name)
+    return found
+
+
+def verdicts(reads: Reads, name: str, number: int) -> list[GateResult]:
+    """What each gate said of a version; nothing where none was asked.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    found = reads.find(GateResult, ("model", "=", name), ("version", "=", number))
+    if not found:
+        version(reads, name, number)
+    return found
 
 
 def latest(reads: Reads, name: str, labels: Sequence[str] = ()) -> list[VersionShown]:

@@ -16,8 +16,7 @@ from homeostat.app.code import declared, find_model
 from homeostat.app.container import Container
 from homeostat.app.trainingdata import datasets_of
 from homeostat.domain import records
-from homeostat.domain.declarations import Model
-from homeostat.domain.declarations.code import NoDigest, code_digest
+from homeostat.domain.declarations import FeatureView, Model, OnRequest, Windows
 from homeostat.domain.declarations.rules import (
     CodeChange,
     ContractChange,
@@ -31,6 +30,8 @@ from homeostat.domain.digests import source_digest
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.records import Alias, Evaluation, Run
 from homeostat.engine.control.rules import Happened, name_of
+from homeostat.engine.pipelines.codec import NotKept
+from homeostat.engine.pipelines.keys import code_digest
 from homeostat.ports.meta import Where
 
 _MOST: Final = 1000  # occasions that are counted
@@ -176,13 +177,20 @@ def _digest(function: Callable[..., Any]) -> str:
     """As a pipeline's step knows it; of a function that closes over what has no digest, that of its text."""
     try:
         return code_digest(function)
-    except NoDigest:
+    except NotKept:
         return source_digest(function)
 
 
 def _views(model: Model) -> dict[str, Any]:
-    """What each feature view says, and what it calls."""
-    return {view.name: view.spec() for view in model.features}
+    """What each feature view says; of an expression also what it calls."""
+    return {
+        view.name: [
+            view.spec(),
+            _digest(view.transform) if isinstance(view, FeatureView | OnRequest) else "",
+        ]
+        for view in model.features
+        if isinstance(view, FeatureView | OnRequest | Windows)
+    }
 
 
 def _contracts(container: Container, model: Model, last: Run | None, rule: ContractChange) -> Happened:

@@ -7,7 +7,6 @@ import itertools
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +31,7 @@ import polars as pl
 from homeostat.domain.declarations import pipeline, step
 
 FACTOR = 2
+CALLS = []
 
 def twice(x):
     return FACTOR * x
@@ -66,14 +66,6 @@ def nightly(rows: int = 4):
 """
 
 
-CALLS: list[str] = []
-
-
-def note(name: str) -> None:
-    """Of no project, so that what it has noted is no part of a step's code."""
-    CALLS.append(name)
-
-
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
@@ -88,7 +80,7 @@ class World:
         self.root = root
         self.store = SqlMetaStore(f"sqlite:///{root / 'store.db'}")
         self.blobs = FileBlobs(root / "blobs")
-        self.calls = CALLS
+        self.calls: list[str] = []
         self.names = itertools.count()
 
     def load(self, source: str = SOURCE) -> ModuleType:
@@ -101,7 +93,7 @@ class World:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        module.CALLS_NOTE = note  # type: ignore[attr-defined]
+        module.CALLS_NOTE = self.calls.append  # type: ignore[attr-defined]
         spec.loader.exec_module(module)
         return module
 
@@ -312,8 +304,8 @@ def test_a_closure_is_told_from_another_of_the_same_text(world: World) -> None:
 
     assert world.run(make([1])).value == 2
     assert world.run(make([1, 2])).value == 3
-    with pytest.raises(DeclarationError, match="'offset', which it closes over, is a lock"):
-        world.run(make(threading.Lock()))
+    with pytest.raises(DeclarationError, match="'offset', which it closes over, is a Handle"):
+        world.run(make(Handle()))
 
 
 def test_declarations_complain_where_they_stand() -> None:

@@ -9,9 +9,8 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, cast
 
 from homeostat.domain.declarations.base import Declaration
-from homeostat.domain.declarations.code import NoDigest, code_digest
 from homeostat.domain.declarations.data import Dataset
-from homeostat.domain.digests import digest_of
+from homeostat.domain.digests import digest_of, source_digest
 from homeostat.domain.durations import format_duration, parse_duration
 
 Transform = Callable[[Any], Any]
@@ -44,20 +43,8 @@ class View(Declaration):
 
     @cached_property
     def digest(self) -> str:
-        """What identifies this definition: views of equal digests compute the same of the same rows."""
+        """What identifies this definition: views of equal digests compute the same."""
         return digest_of(self.spec())
-
-    @cached_property
-    def code(self) -> str:
-        """The digest of its function and of all that it uses of the project; empty where it has none."""
-        function = getattr(self, "transform", None)
-        try:
-            return code_digest(function) if function is not None else ""
-        except NoDigest as error:
-            raise self.error(
-                f"its function cannot be told from another: {error}",
-                "Use frames, arrays, plain values and functions of the project in it",
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -74,17 +61,6 @@ class _Stored(View):
                 f"entity key {self.entity.key!r} is no column of dataset {self.source.name!r}",
                 "Add the column to the contract, or give the entity another key",
             )
-
-    def _reads(self) -> dict[str, Any]:
-        """Which rows it reads, and what decides their order and when one may be seen."""
-        cadence = self.source.cadence
-        every = cadence.total_seconds() if cadence else None
-        return {
-            "source": self.source.name,
-            "key": list(self.source.keys),
-            "time": self.source.time,
-            "every": every,
-        }
 
 
 @dataclass(frozen=True)
@@ -123,10 +99,10 @@ class FeatureView(_Stored):
         return {
             "type": "latest",
             "entity": self.entity.key,
-            **self._reads(),
+            "source": self.source.name,
             "ttl": lifetime.total_seconds() if lifetime else None,
             "age": self.age,
-            "transform": self.code,
+            "transform": source_digest(self.transform),
         }
 
 
@@ -197,7 +173,7 @@ class Windows(_Stored):
         return {
             "type": "windows",
             "entity": self.entity.key,
-            **self._reads(),
+            "source": self.source.name,
             "column": self.column,
             "aggregates": list(self.aggregates),
             "over": [w.total_seconds() for w in self.windows],
@@ -222,4 +198,4 @@ class OnRequest(View):
 
     def spec(self) -> dict[str, Any]:
         """What this declares, as JSON can hold it."""
-        return {"type": "on-request", "transform": self.code}
+        return {"type": "on-request", "transform": source_digest(self.transform)}

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 
-from homeostat.domain.declarations.code import NoDigest
 from homeostat.domain.declarations.pipelines import Node, Pipeline
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import DeclarationError, NotFound
@@ -147,7 +146,7 @@ class _Runner:
                 raise self._unkept(node, f"argument {name!r} cannot be part of its key: {error}") from error
         try:
             return key_of(node.step, arguments)
-        except NoDigest as error:
+        except codec.NotKept as error:
             raise self._unkept(node, f"cannot be told from others like it: {error}") from error
 
     def _keep(self, node: Node, value: Any) -> str:

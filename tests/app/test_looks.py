@@ -169,6 +169,27 @@ def test_of_many_that_wait_all_of_the_newest_and_ever_fewer_of_the_older_are_cou
     assert not looked(container, shop, source, after.seen).outcomes.height, "each is counted once"
 
 
+def test_a_restart_forgets_none_of_few_that_wait_among_many_that_were_answered(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_WAITING", 200)
+    monkeypatch.setattr(looks, "_NEWEST", 20)
+    shop = next(NAMES)
+    source = Source(f"{shop}.orders", pl.col("spent"), ["id"])
+    put(container, f"{shop}.orders", id=["none"], spent=[1.0])
+    seen = start(container, shop, source)
+    waits = [str(place) for place in range(0, 1500, 15)]
+    for first in range(0, 1500, 150):
+        ids = [str(place) for place in range(first, first + 150)]
+        put(container, log_of(shop), prediction_id=ids, key=ids, arm=["canary"] * 150)
+        known = [id for id in ids if id not in waits]
+        put(container, f"{shop}.orders", id=known, spent=[2.0] * len(known))
+        seen = looked(container, shop, source, seen).seen
+    looks._KNOWN.clear()  # as a new process has it
+    put(container, f"{shop}.orders", id=waits, spent=[2.0] * len(waits))
+    assert looked(container, shop, source, seen).outcomes["key"].to_list() == waits
+
+
 def test_an_answer_that_many_came_after_is_known_to_a_request_by_chance(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:

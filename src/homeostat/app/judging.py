@@ -56,7 +56,7 @@ def judge(container: Container, model: str, version: int, rows: Split | None = N
     """
     try:
         return _judge(container, model, version, rows)
-    except (StoreUnavailable, OSError):
+    except StoreUnavailable:
         with container.store.begin() as tx:
             attempts.excuse(tx, f"{_JUDGE}{model}", version)
         raise

@@ -156,7 +156,15 @@ class _Reader:
     def again(self, seen: dict[str, int]) -> _Known:
         """What is known at ``seen``, read from the beginning."""
         began = seen | {f"{name}_seq": seen[f"{name}_from"] for name in _READ}
-        return self.on(_Known(began), upto=seen)[1]
+        # Requests that have their answer are many; without them those that wait are as few as they were.
+        answered: dict[str, list[pl.Series]] = {}
+        for on, answers in self._answers(dict(began), seen):
+            answered.setdefault(on, []).append(answers[on].hash())
+        done = [
+            pl.col(on).hash().is_in(pl.concat(parts).unique().implode()) for on, parts in answered.items()
+        ]
+        waits = replace(self, judged=self.judged & ~pl.any_horizontal(done)) if done else self
+        return waits.on(_Known(began), upto=seen)[1]
 
     def on(self, known: _Known, upto: Mapping[str, int] | None = None) -> tuple[Look, _Known]:
         """What came after what is known, until now or a position."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from math import inf
 from typing import Any, Final
 
 import httptools
@@ -242,6 +243,9 @@ def drop_slow(connections: Iterable[object], patience: float) -> None:
         if not isinstance(connection, ShortWay):
             continue
         now = connection.loop.time()
+        cycle: Any = connection.cycle
+        if connection.since == inf and cycle is not None and cycle.response_complete:
+            connection.since = now  # answered before it was whole: nobody looks after the rest any more
         if connection.since and now - connection.since > patience:
             connection.since = 0.0
             connection.transport.abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -125,6 +126,20 @@ def test_what_a_power_cut_tears_before_it_was_recorded_is_no_version(
         assert fresh.scan("flights", base).collect()["base"].to_list() == [1] * count
     version = fresh.append("flights", pl.DataFrame({"base": [3]}), base=base)
     assert sorted(fresh.scan("flights", version).collect()["base"].to_list()) == [1] * count + [3]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_commit_that_only_another_engine_reads_is_not_removed(tmp_path: Path, recorded: bool) -> None:
+    version = DeltaTables(tmp_path).append("flights", pl.DataFrame({"base": [1]}), base=None)
+    entry = tmp_path / "flights" / "_delta_log" / f"{version + 1:020}.json"
+    features = {"readerFeatures": ["notYet"], "writerFeatures": ["notYet"]}
+    text = json.dumps({"protocol": {"minReaderVersion": 3, "minWriterVersion": 7, **features}}) + "\n"
+    entry.write_text(text)
+    with pytest.raises(StoreUnavailable, match="flights"):
+        DeltaTables(tmp_path).append(
+            "flights", pl.DataFrame({"base": [3]}), base=version if recorded else None
+        )
+    assert entry.read_text() == text
 
 
 def test_a_spoiled_log_is_no_missing_version(tmp_path: Path) -> None:

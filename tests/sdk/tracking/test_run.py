@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -314,6 +315,19 @@ def test_a_thread_without_a_run_logs_to_the_one_that_is_meant(stored: Callable[[
     found = stored()
     assert found.values(inner, "loss") == [(0, 1.0), (1, 3.0)]
     assert found.values(outer, "loss") == [(0, 4.0)]
+
+
+def test_a_helper_of_a_trial_in_a_pool_logs_to_the_trial(stored: Callable[[], Stored]) -> None:
+    def trial(sweep: hs.Run) -> hs.Run:
+        with hs.run("exp", parent=sweep, capture=False) as run:
+            helper = threading.Thread(target=hs.log, kwargs={"loss": 1.0})
+            helper.start()
+            helper.join()
+        return run
+
+    with hs.run("exp", capture=False) as sweep, ThreadPoolExecutor(1) as pool:
+        run = pool.submit(trial, sweep).result()
+    assert stored().values(run, "loss") == [(0, 1.0)]
 
 
 def test_a_forked_child_adds_to_the_run(stored: Callable[[], Stored]) -> None:

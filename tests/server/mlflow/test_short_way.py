@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,21 @@ def test_a_connection_that_nobody_uses_is_closed(container: Container, run: str)
         connection.timeout_keep_alive = -1
         drop_slow(state.connections, 0)
         assert await reader.read() == b""
+
+    talk(container, say)
+
+
+def test_a_body_that_nobody_waits_for_any_more_holds_no_connection(container: Container) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, state: Any) -> None:
+        writer.write(b"POST /none HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n")
+        assert (await answer(reader))[0] == 404
+        writer.write(b"abc")
+        await asyncio.sleep(0.1)
+        drop_slow(state.connections, 0)
+        await asyncio.sleep(0.1)
+        drop_slow(state.connections, 0)
+        with suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
 
     talk(container, say)
 

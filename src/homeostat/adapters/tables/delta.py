@@ -34,6 +34,9 @@ _CONFIGURATION: Final = {
 }
 
 
+_PARQUET: Final = b"PAR1"
+
+
 class DeltaTables:
     """Tables below ``root``. Safe for threads; one writer a table at a time.
 
@@ -152,7 +155,10 @@ class DeltaTables:
                 raise
             if base is not None:
                 self._fresh(name, base)  # fails too where it is not what came after that is torn
-            for path in sorted(_entries_after(Path(self._uri(name)), base), reverse=True):
+            later = _entries_after(Path(self._uri(name)), base)
+            if not any(map(_torn, later)):
+                raise  # whole, but not for this reader
+            for path in sorted(later, reverse=True):
                 path.unlink()
             return None if base is None else self._fresh(name)
 
@@ -184,6 +190,17 @@ def _entries_after(folder: Path, base: int | None) -> list[Path]:
     """What the log of a table holds of versions after ``base``: commits, checkpoints and the hint at the newest one."""
     first = f"{0 if base is None else base + 1:020}"
     return [path for path in (folder / "_delta_log").iterdir() if path.name >= first and path.is_file()]
+
+
+def _torn(path: Path) -> bool:
+    """Whether an entry of a table's log is not whole: commits and the hint are JSON, checkpoints Parquet."""
+    data = path.read_bytes()
+    if path.suffix == ".parquet":
+        return not (data.startswith(_PARQUET) and data.endswith(_PARQUET))
+    try:
+        return not [json.loads(line) for line in data.splitlines()]
+    except ValueError:
+        return True
 
 
 def _make_durable(folder: Path, base: int | None, versions: range) -> None:

@@ -60,7 +60,7 @@ def current() -> Run:
     if run is not None:
         return run
     going = list(_open)
-    outer = {_going(run.around) for run in going}
+    outer = {_going(one) for run in going for one in (run.around, run.within)}
     innermost = [run for run in going if run not in outer]
     if not innermost:
         raise Conflict("no run is active", remedy="Begin one: with hs.run('my-experiment'): …")

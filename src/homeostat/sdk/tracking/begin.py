@@ -99,6 +99,7 @@ def run(
         capture=capture,
         sample=sample,
         around=around,
+        within=parent if isinstance(parent, Run) else None,
         inner=around is not None or (isinstance(parent, Run) and parent.state is None),
         tariff=Tariff.of(settings),
         step=next_step(settings, id) if id else 0,

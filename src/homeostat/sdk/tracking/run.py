@@ -44,6 +44,7 @@ class Run:
         capture: Note what surrounds the run without being asked.
         sample: Seconds between two samples of the machine; 0: none.
         around: The run that was active where this one began, and will be again.
+        within: The run whose child it is, where that is another.
         inner: The run is inside another one, which is looked after already.
         tariff: Where the machine stands and what energy costs there.
         step: The step of what is logged first without one.
@@ -59,6 +60,7 @@ class Run:
         capture: bool,
         sample: float,
         around: Run | None = None,
+        within: Run | None = None,
         inner: bool,
         tariff: Tariff,
         step: int = 0,
@@ -67,6 +69,7 @@ class Run:
         self.experiment = began.experiment
         self.name = began.name
         self.around = around
+        self.within = within or around
         self.entered = False
         self.state: entries.Outcome | None = None  # None: it goes on
         self._spool, self._server, self._began, self._inner = spool, server, began, inner

@@ -299,16 +299,20 @@ def test_a_broken_promise_names_the_slices_behind_it(container: Container, home:
     assert found["rmse"].detail["intervals"]["rmse"]["low"] > 5
 
 
+def declare_more(container: Container, folder: Path) -> None:
+    """The project with rows enough for models of errors."""
+    folder.mkdir()
+    (folder / "project.py").write_text(PROJECT)
+    for table, file in zip(houses(1200), ("asks.csv", "houses.csv"), strict=True):
+        table.write_csv(folder / file)
+    apply(container, load_project(folder))
+
+
 def test_an_estimate_takes_a_feature_that_no_request_has_as_missing(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Container(Settings(home=tmp_path / "home")) as container:
-        folder = tmp_path / "more"
-        folder.mkdir()
-        (folder / "project.py").write_text(PROJECT)
-        for table, file in zip(houses(1200), ("asks.csv", "houses.csv"), strict=True):
-            table.write_csv(folder / file)
-        apply(container, load_project(folder))
+        declare_more(container, tmp_path / "more")
         trained(container, "price")
         react_all(container)
 
@@ -329,12 +333,7 @@ def test_estimates_are_there_before_labels_and_are_scored_by_them(
     tmp_path: Path, home: Path, name: str, metric: str, method: str
 ) -> None:
     with Container(Settings(home=tmp_path / "home")) as container:
-        folder = tmp_path / "more"
-        folder.mkdir()
-        (folder / "project.py").write_text(PROJECT)
-        for table, file in zip(houses(1200), ("asks.csv", "houses.csv"), strict=True):
-            table.write_csv(folder / file)
-        apply(container, load_project(folder))
+        declare_more(container, tmp_path / "more")
         assert trained(container, name).stage == "accepted"
         react_all(container)
         asks, known = houses(600, first=5000)

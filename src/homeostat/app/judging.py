@@ -76,7 +76,7 @@ def _judge(container: Container, model: str, version: int, rows: Split | None) -
         with importing(checkout(container.blobs, run.code, container.settings.home)):
             candidate = container.package(record, declaration.trusted)
     except (StoreUnavailable, OSError):
-        raise
+        raise  # no verdict: it is judged again, as often as a process that ended is
     except Exception as error:  # noqa: BLE001 - it cannot be loaded, whatever that raises
         return _record(container, record, [_failed(f"{type(error).__name__}: {error}")])
     champion = champion_answers(container, declaration, features, rows)

@@ -90,9 +90,8 @@ def _counts(view: Windows) -> pl.Expr:
 def recent(view: Windows, rows: pl.DataFrame, now: datetime) -> pl.DataFrame:
     """The rows that the states at ``now`` come from: what ``update`` would drop is not among them."""
     rows, seen = rows.filter(_counts(view)), available_at(view.source)
-    prior = (
-        seen.unique().top_k(2).min().over(view.entity.key)
-    )  # the moment before the newest, or the only one
+    # The moment before the newest, or the only one.
+    prior = seen.unique().top_k(2).min().over(view.entity.key)
     longest = micros(view.windows[-1]) + micros(view.grain)
     return rows.filter(seen > pl.min_horizontal(pl.lit(micros(now)), prior) - longest)
 

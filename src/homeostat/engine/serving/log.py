@@ -177,8 +177,10 @@ def _merge(frames: deque[pl.DataFrame], most: int) -> None:
     import polars as pl
 
     head: list[pl.DataFrame] = []
+    height = 0
     for frame in frames:
-        if sum(one.height for one in (*head, frame)) > most or not _together(*head, frame):
+        height += frame.height
+        if height > most or not _together(*head, frame):
             break
         head.append(frame)
     if len(head) > 1:

@@ -176,7 +176,7 @@ def test_a_policy_needs_at_least_one_person() -> None:
 def test_the_api_tells_and_takes_approvals(container: Container, folder: Path) -> None:
     made = accepted(container, folder)
     with ThreadPoolExecutor(1) as pool:
-        client = TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        client = TestClient(Api(container, pool), base_url="http://127.0.0.1")
         path = "/models/churn/versions/1"
         assert client.get(f"{path}/approvals").json()["missing"] == 1
         for body, status, field in (

@@ -164,7 +164,7 @@ def test_contributions_add_up_to_what_was_answered(
 def test_the_api_gives_the_same(container: Container) -> None:
     item = ask(container, "wood", rows(40, 5000, container.clock.now()).drop("good", "kind"))[3]
     with ThreadPoolExecutor(2) as pool:
-        client = TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        client = TestClient(Api(container, pool), base_url="http://127.0.0.1")
         answers_as_asked(client, container, item.id)
 
 

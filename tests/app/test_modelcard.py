@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from homeostat.app import approvals, signatures
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.modelcard import bill_of_materials, card
 from homeostat.app.reactors import react_all
 from homeostat.app.registry import deprecation, directories, models, versions
@@ -196,7 +195,7 @@ def test_a_project_says_what_a_card_has_a_place_for(tmp_path: Path) -> None:
 def test_the_api_and_the_commands(container: Container, tmp_path: Path) -> None:
     deprecation.deprecate(container, "churn", "1", on=datetime(2099, 1, 1, tzinfo=UTC), reason="old")
     with ThreadPoolExecutor(1) as pool:
-        client = TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        client = TestClient(Api(container, pool), base_url="http://127.0.0.1")
         path = "/models/churn/versions/latest"
         assert client.get(f"{path}/card").json()["ref"] == "model/churn@1"
         assert client.get(f"{path}/bom").json()["bomFormat"] == "CycloneDX"

@@ -16,7 +16,6 @@ from typer.testing import CliRunner
 
 from homeostat.app import signatures
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.reactors import react_all
 from homeostat.app.registry import directories, versions
 from homeostat.app.registry.reading import resolve
@@ -209,7 +208,7 @@ def test_the_api_and_the_commands(container: Container, tmp_path: Path) -> None:
     assert subprocess.run(theirs, capture_output=True, check=False).returncode != 0
 
     with ThreadPoolExecutor(1) as pool:
-        client = TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        client = TestClient(Api(container, pool), base_url="http://127.0.0.1")
         path = "/models/churn/versions/champion"
         (kept,) = client.get(f"{path}/bundles").json()
         assert kept["bundle"] == bundle.read_text()

@@ -16,7 +16,6 @@ from starlette.testclient import TestClient
 from homeostat.adapters.clock import SimulatedClock
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
 from homeostat.domain import records
@@ -58,7 +57,7 @@ def container(home: Path) -> Iterator[Container]:
 @pytest.fixture
 def client(container: Container) -> Iterator[TestClient]:
     with ThreadPoolExecutor(2) as pool:
-        yield TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        yield TestClient(Api(container, pool), base_url="http://127.0.0.1")
 
 
 def test_health(client: TestClient) -> None:
@@ -158,7 +157,7 @@ def test_a_turn_and_the_clock(client: TestClient) -> None:
 
 def test_nobody_moves_the_system_clock(home: Path) -> None:
     with Container(Settings(home=home)) as container, ThreadPoolExecutor(1) as pool:
-        client = TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        client = TestClient(Api(container, pool), base_url="http://127.0.0.1")
         for path, body in (("/tick", {}), ("/clock", {"now": "2013-01-01T00:00:00Z"})):
             answer = client.post(path, json=body)
             assert answer.status_code == 409

@@ -19,7 +19,6 @@ from starlette.testclient import TestClient
 
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.projects import load_project
 from homeostat.app.registry import models, versions
 from homeostat.app.settings import Settings
@@ -93,7 +92,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
         apply(container, load_project(folder))
         models.register(container, "m", tags={"a": "1"})
         versions.create(container, "m", "s3://elsewhere/m")
-        api = Api(container, Controller(container), pool)
+        api = Api(container, pool)
         client = TestClient(api, base_url="http://127.0.0.1", raise_server_exceptions=False)
         assert client.post("/runs/r1/log?stream=S1", content=FRAMES).json()["seq"] == len(SAID)
         document = client.get("/openapi.json").json()

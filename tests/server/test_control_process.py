@@ -7,15 +7,17 @@ import os
 import signal
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
+from homeostat.adapters.clock import SimulatedClock
 from homeostat.app.container import Container
 from homeostat.app.leases import LOST, hold
 from homeostat.app.settings import Settings
@@ -145,7 +147,7 @@ def test_one_that_lost_its_place_turns_no_more_before_it_ends(
         return answer
 
     with Container(Settings(home=tmp_path / "home")) as container:
-        background = control_process.Background(container, unused, unused, unused)
+        background = control_process.Background(container, unused, unused)
         monkeypatch.setattr(succession, "keep", keep)
         monkeypatch.setattr(control_process, "_HEARTBEAT", 0.001)
         monkeypatch.setattr(os, "kill", lambda pid, number: ended.append(background._stopped.is_set()))
@@ -206,8 +208,8 @@ def test_one_whose_controller_stands_still_does_not_go_on(
     with Container(Settings(home=tmp_path / "home")) as container:
         lease = succession.take(container, "http://127.0.0.1:1")
         assert lease is not None
-        telemetry = Telemetry(container)
-        background = control_process.Background(container, Stands(), lease, telemetry)  # type: ignore[arg-type]  # it turns
+        native: Any = SimpleNamespace(controller=Stands(), telemetry=Telemetry(container))
+        background = control_process.Background(container, lambda: native, lease)
         assert background.goes_on()
         background.start()
         try:
@@ -218,3 +220,33 @@ def test_one_whose_controller_stands_still_does_not_go_on(
         finally:
             turned.set()
             background.stop()
+
+
+def test_it_answers_before_it_has_imported_what_works_with_data(tmp_path: Path) -> None:
+    """Under a simulated clock nothing turns, so nothing is imported that nobody asked for."""
+    code = (
+        "import sys; sys.argv = ['control'];"
+        "from homeostat.server import control; control.main();"
+        "print(*sys.modules)"
+    )
+    loaded = []
+    for path in ("/health", "/status"):
+        home = tmp_path / path.strip("/")
+        SimulatedClock(home / "clock", datetime(2013, 1, 1, tzinfo=UTC)).close()
+        with (tmp_path / "out").open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                env=environment(home, HOMEOSTAT_CLOCK="simulated"),
+                stdout=out,
+            )
+        with Container(Settings(home=home)) as container:
+            address = eventually(lambda: container.store.find(Lease))[0].address
+        assert httpx.get(f"{address}{path}", timeout=100).status_code == 200
+        made = httpx.post(f"{address}/api/2.0/mlflow/experiments/create", json={"name": "a"}, timeout=100)
+        assert made.status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(100) == 0
+        loaded.append(set((tmp_path / "out").read_text().split()))
+    assert "sqlalchemy" in loaded[0]
+    assert not {"polars", "sklearn", "homeostat.app.controller"} & loaded[0]
+    assert {"polars", "homeostat.app.controller"} <= loaded[1]

@@ -6,6 +6,7 @@ import math
 import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,7 +100,8 @@ def test_the_control_process_tells_what_its_metrics_tell(tmp_path: Path, collect
     with Container(Settings(home=tmp_path / "home", otlp=collector)) as container:
         lease = succession.take(container, "http://127.0.0.1:1")
         assert lease is not None
-        background = control.Background(container, Idle(), lease, Telemetry(container))  # type: ignore[arg-type]
+        native: Any = SimpleNamespace(controller=Idle(), telemetry=Telemetry(container))
+        background = control.Background(container, lambda: native, lease)
         background.start()
         try:
             told = eventually(sent)[0]

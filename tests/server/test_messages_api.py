@@ -12,7 +12,6 @@ from cloudevents.core.v1.event import CloudEvent
 from starlette.testclient import TestClient
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.settings import Settings
 from homeostat.domain.records import Message
 from homeostat.server.api import Api
@@ -27,7 +26,7 @@ def container(tmp_path: Path) -> Iterator[Container]:
 @pytest.fixture
 def client(container: Container) -> Iterator[TestClient]:
     with ThreadPoolExecutor(1) as pool:
-        yield TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        yield TestClient(Api(container, pool), base_url="http://127.0.0.1")
 
 
 def event(id: str) -> CloudEvent:

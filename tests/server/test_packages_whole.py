@@ -16,7 +16,6 @@ import pytest
 from psutil import Process
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.registry import trees
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import ModelVersion
@@ -33,7 +32,7 @@ FILES = {"MLmodel": b"flavors: {x: {}}\n", "model.bin": bytes(range(256)) * 9000
 @pytest.fixture
 def app(container: Container) -> Iterator[Api]:
     with ThreadPoolExecutor(2) as pool:
-        yield Api(container, Controller(container), pool)
+        yield Api(container, pool)
 
 
 def packed(files: dict[str, bytes]) -> bytes:

@@ -10,7 +10,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.registry import aliases, models, versions
 from homeostat.app.settings import Settings
 from homeostat.server.api import Api
@@ -29,7 +28,7 @@ def container(tmp_path: Path) -> Iterator[Container]:
 @pytest.fixture
 def client(container: Container) -> Iterator[TestClient]:
     with ThreadPoolExecutor(1) as pool:
-        yield TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        yield TestClient(Api(container, pool), base_url="http://127.0.0.1")
 
 
 def test_models(client: TestClient) -> None:

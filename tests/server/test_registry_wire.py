@@ -11,7 +11,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.settings import Settings
 from homeostat.server.api import Api
 
@@ -39,7 +38,7 @@ class Wire:
 @pytest.fixture
 def wire(tmp_path: Path) -> Iterator[Wire]:
     with Container(Settings(home=tmp_path / "home")) as container, ThreadPoolExecutor(1) as pool:
-        api = Api(container, Controller(container), pool)
+        api = Api(container, pool)
         yield Wire(TestClient(api, base_url="http://127.0.0.1"))
 
 

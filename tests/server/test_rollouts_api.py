@@ -14,7 +14,6 @@ from starlette.testclient import TestClient
 from homeostat.adapters.clock import SimulatedClock
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.datasets import append_log
 from homeostat.app.outcomes import Labelled
 from homeostat.app.projects import load_project
@@ -89,7 +88,7 @@ def answers(container: Container) -> None:
 @pytest.fixture
 def client(container: Container) -> Iterator[TestClient]:
     with ThreadPoolExecutor(2) as pool:
-        yield TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        yield TestClient(Api(container, pool), base_url="http://127.0.0.1")
 
 
 def test_what_is_tried_out_is_told_with_its_evidence(client: TestClient) -> None:

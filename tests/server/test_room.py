@@ -12,8 +12,7 @@ import pytest
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
-from homeostat.server import api, http
+from homeostat.server import api, endpoints, http
 from homeostat.server.http import Receive, Scope, Send
 from tests.server.listening import speaking
 
@@ -29,7 +28,7 @@ def test_a_body_that_does_not_go_on_leaves_its_room(
     monkeypatch.setattr(http, "_STALLED", 0.2)
 
     async def run() -> list[httpx.Response]:
-        app = api.Api(container, Controller(container), pool)
+        app = api.Api(container, pool)
 
         async def stalled() -> AsyncIterator[bytes]:
             yield MEBIBYTE * 2
@@ -54,11 +53,11 @@ def test_who_comes_beyond_the_room_is_asked_to_come_again(
     container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "_ROOM", 3 << 20)
-    monkeypatch.setattr(api, "_PLAIN_ROOM", 1 << 20)
+    monkeypatch.setattr(endpoints, "_PLAIN_ROOM", 1 << 20)
     small = b'{"reason": "a test"}'
 
     async def run() -> dict[str, httpx.Response]:
-        app, found = api.Api(container, Controller(container), pool), {}
+        app, found = api.Api(container, pool), {}
         held, more = asyncio.Event(), asyncio.Event()
 
         async def slow() -> AsyncIterator[bytes]:

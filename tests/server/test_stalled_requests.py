@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.server import control, http
 from homeostat.server.api import Api
 from homeostat.server.mlflow.short import Logging
@@ -39,7 +38,7 @@ def test_who_never_ends_asking_is_dropped(container: Container, monkeypatch: pyt
 
     async def run() -> list[str]:
         listening, done = socket.create_server(("127.0.0.1", 0)), False
-        api = Api(container, Controller(container), pool)
+        api = Api(container, pool)
         short = type("Short", (Logging,), {"api": api})
         serving = asyncio.create_task(
             control.serve(api, listening, None, lambda: True, lambda: done, protocol=short)

@@ -16,7 +16,6 @@ from homeostat.app.alerts import open_alert
 from homeostat.app.apply import apply
 from homeostat.app.code import declared
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.datasets import append_log
 from homeostat.app.deliveries import ingest
 from homeostat.app.projects import load_project
@@ -47,7 +46,7 @@ delay = hs.Model("delay", task=hs.Binary(label="late", source=rows), train=train
 
 def scraped(container: Container, accept: str = "") -> tuple[str, str]:
     with ThreadPoolExecutor(1) as pool:
-        client = TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        client = TestClient(Api(container, pool), base_url="http://127.0.0.1")
         answer = client.get("/metrics", headers={"accept": accept} if accept else {})
         assert answer.status_code == 200
         return answer.text, answer.headers["content-type"]

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.settings import Settings
 from homeostat.engine.tracking.entries import Began, Params, encode
 from homeostat.engine.tracking.frames import frame
@@ -27,7 +26,7 @@ SAID = frame("S1", 1, encode(Began(experiment="exp", at=1_700_000_000_000))) + f
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     home: Path = tmp_path_factory.mktemp("api") / "home"
     with Container(Settings(home=home)) as container, ThreadPoolExecutor(2) as pool:
-        client = TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        client = TestClient(Api(container, pool), base_url="http://127.0.0.1")
         assert client.post("/runs/r1/log?stream=S1&after=0", content=SAID).json() == {"seq": 2, "refused": []}
         yield client
 

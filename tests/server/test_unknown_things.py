@@ -11,7 +11,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.registry.models import register
 from homeostat.app.registry.versions import create
 from homeostat.server.api import Api
@@ -23,7 +22,7 @@ FREE = {"/runs/{id}/log"}
 @pytest.fixture
 def client(container: Container) -> Iterator[TestClient]:
     with ThreadPoolExecutor(1) as pool:
-        yield TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        yield TestClient(Api(container, pool), base_url="http://127.0.0.1")
 
 
 def test_what_is_not_there_is_named(client: TestClient) -> None:

@@ -14,8 +14,9 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Event, Thread
 from types import FrameType
 from typing import TYPE_CHECKING, Final
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 
     from homeostat.app.channels import Channel
     from homeostat.app.container import Container
-    from homeostat.app.controller import Controller
     from homeostat.server.http import App
-    from homeostat.server.telemetry import Telemetry
+    from homeostat.server.native import Native
 
 _TURN: Final = 1.0
 _HEARTBEAT: Final = 5.0
@@ -54,16 +54,12 @@ class Background:
 
     Args:
         container: The ports.
-        controller: What is turned.
+        native: What is turned, and what counts turns; a collector is told that where one is set.
         lease: What is kept alive.
-        telemetry: Counts turns, and how long they take; a collector is told it where one is set.
     """
 
-    def __init__(
-        self, container: Container, controller: Controller, lease: Lease, telemetry: Telemetry
-    ) -> None:
-        self._container, self._controller, self._lease = container, controller, lease
-        self._telemetry = telemetry
+    def __init__(self, container: Container, native: Callable[[], Native], lease: Lease) -> None:
+        self._container, self._native, self._lease = container, native, lease
         self._turning: float | None = None
         self._stopped = Event()
         self._threads = [Thread(target=self._beat, name="heartbeat", daemon=True)]
@@ -96,14 +92,17 @@ class Background:
             thread.join(_GRACE)
 
     def _turn(self) -> None:
-        while not self._stopped.wait(_TURN):
+        while True:
             self._turning = self._container.clock.monotonic()
             try:
-                with self._telemetry.ticks.time():
-                    self._controller.tick()
+                native = self._native()  # the first time it is imported, while nobody waits for it
+                with native.telemetry.ticks.time():
+                    native.controller.tick()
             except Exception:  # noqa: BLE001 - it must go on, and says why it did not
                 _log.exception("the controller's turn failed, it is tried again")
             self._turning = None
+            if self._stopped.wait(_TURN):
+                return
 
     def _tell(self, channel: Channel) -> None:
         from homeostat.app.telling import deliver
@@ -131,8 +130,9 @@ class Background:
         while not self._stopped.wait(pause):
             pause = PAUSE
             try:
-                families = self._telemetry.registry.collect()
-                tell(container.settings.otlp, families, self._telemetry.began, container.clock.wall())
+                telemetry = self._native().telemetry
+                families = telemetry.registry.collect()
+                tell(container.settings.otlp, families, telemetry.began, container.clock.wall())
             except Exception:  # noqa: BLE001 - it must go on, and says why it did not
                 _log.exception("metrics could not be read, it is tried again")
 
@@ -220,7 +220,6 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
     """
     import uvloop
 
-    from homeostat.app.controller import Controller
     from homeostat.app.leases import release_own
     from homeostat.server.api import Api
     from homeostat.server.mlflow.short import Logging
@@ -229,9 +228,8 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
     listening = listening or listen(container)
     host, port = listening.getsockname()[:2]
     address = f"http://{host}:{port}"
-    controller = Controller(container)
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="call")
-    api = Api(container, controller, pool)
+    api = Api(container, pool, _importing)
     try:
         lease = await_place(container, address)
         loaded()
@@ -248,7 +246,7 @@ def run(container: Container, listening: socket.socket | None = None, ready_fd: 
             if lease is None:
                 return  # it was told to stop
             _log.warning("the control process of this store ended; this one takes its place")
-        background = Background(container, controller, lease, api.telemetry)
+        background = Background(container, api.native, lease)
         background.start()
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -267,8 +265,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _import_polars() -> None:
-    """Import it for what is small, as deliveries are. Jobs, which inherit the environment, have it as it comes."""
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Where the larger half is imported: Polars for what is small, as deliveries are.
+
+    Jobs, which inherit the environment, have it as it comes.
+    """
+    loading()
     small = {"POLARS_MAX_THREADS": "1", "POLARS_ENGINE_AFFINITY": "in-memory"}
     ours = [name for name in small if name not in os.environ]
     os.environ.update({name: small[name] for name in ours})
@@ -276,6 +279,8 @@ def _import_polars() -> None:
 
     for name in ours:
         del os.environ[name]
+    yield
+    loaded()
 
 
 def main() -> None:
@@ -291,7 +296,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _leave)
     sys.setswitchinterval(0.001)
     loading()
-    _import_polars()
 
     from homeostat.app.container import Container
     from homeostat.app.settings import Settings

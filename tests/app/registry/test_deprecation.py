@@ -14,7 +14,6 @@ from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.reactors import react_all
 from homeostat.app.registry import models, reading, versions
 from homeostat.app.registry.aliases import set_alias
@@ -159,7 +158,7 @@ def test_the_api_the_wire_and_the_command(container: Container) -> None:
     for wrong in ([], ["--on", "2026-12-31"], ["--undo", "--on", "2026-12-31", "--reason", "x"]):
         assert runner.invoke(app, ["models", "deprecate", "plain@1", *wrong, *home]).exit_code != 0
     with ThreadPoolExecutor(1) as pool:
-        client = TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1")
+        client = TestClient(Api(container, pool), base_url="http://127.0.0.1")
         asked = {"name": "plain", "version": "1"}
         found = client.get("/api/2.0/mlflow/model-versions/get", params=asked).json()["model_version"]
         assert {tag["key"]: tag["value"] for tag in found["tags"]} == {

@@ -14,7 +14,6 @@ import pytest
 
 from homeostat.app import tracking
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.settings import Settings
 from homeostat.server.api import Api
 from homeostat.server.mlflow.short import Logging
@@ -41,7 +40,7 @@ def talk(container: Container, say: Talk) -> None:
     """Say something on one connection."""
 
     async def listen() -> None:
-        api = Api(container, Controller(container), pool)
+        api = Api(container, pool)
         async with speaking(api, type("Short", (Logging,), {"api": api})) as (port, state):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             await say(reader, writer, state)

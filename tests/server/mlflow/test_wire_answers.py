@@ -12,7 +12,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from homeostat.app.container import Container
-from homeostat.app.controller import Controller
 from homeostat.app.settings import Settings
 from homeostat.server.api import Api
 from tests.conftest import Databases
@@ -51,7 +50,7 @@ def wire(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         databases.empty()
         settings = Settings(home=settings.home, store=databases.shared)
     with Container(settings) as container, ThreadPoolExecutor(2) as pool:
-        yield Wire(TestClient(Api(container, Controller(container), pool), base_url="http://127.0.0.1"))
+        yield Wire(TestClient(Api(container, pool), base_url="http://127.0.0.1"))
 
 
 def test_a_run_has_both_names_and_whole_numbers(wire: Wire) -> None:

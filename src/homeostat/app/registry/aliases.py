@@ -14,7 +14,6 @@ from homeostat.app.registry import models
 from homeostat.app.registry.pointers import MOVED, champion_of, move_alias
 from homeostat.app.registry.reading import no_version
 from homeostat.app.registry.reports import Live
-from homeostat.app.rollouts import promote
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.events import Event
 from homeostat.domain.records import Deployment, ModelVersion
@@ -113,6 +112,8 @@ def _promote(container: Container, name: str, number: int, actor: str) -> None:
     present = champion_of(container.store, name)
     if present is not None and present.version == number:
         return
+    from homeostat.app.rollouts import promote
+
     try:
         promote(container, name, number, actor=actor, reason="its alias was set")
     except Conflict as error:

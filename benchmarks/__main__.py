@@ -20,6 +20,7 @@ NAMES = (
     "runs",
     "tracking",
     "monitoring",
+    "concept_drift",
     "backtest",
     "streams",
     "chaos",

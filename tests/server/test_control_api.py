@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 
 import msgspec
 import polars as pl
@@ -58,6 +59,18 @@ def container(home: Path) -> Iterator[Container]:
 def client(container: Container) -> Iterator[TestClient]:
     with ThreadPoolExecutor(2) as pool:
         yield TestClient(Api(container, pool), base_url="http://127.0.0.1")
+
+
+def test_health_is_told_while_every_thread_is_busy(container: Container) -> None:
+    going = Event()
+    with ThreadPoolExecutor(1) as pool:
+        client = TestClient(Api(container, pool), base_url="http://127.0.0.1")
+        busy = pool.submit(going.wait, 100)
+        try:
+            assert client.get("/health").json()["status"] == "ok"
+            assert not busy.done()
+        finally:
+            going.set()
 
 
 def test_health(client: TestClient) -> None:

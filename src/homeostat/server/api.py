@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
@@ -49,7 +49,9 @@ class Api:
         self._hosts = names(container.settings.host)
         room = Room(_ROOM)
         self._endpoints = Endpoints(container, pool, room)
-        self._health = self._endpoints.get("/health", self._healthy)
+        # In a thread of its own: that calls are slow is no reason to be taken for dead.
+        alone = ThreadPoolExecutor(1, thread_name_prefix="health")
+        self._health = Endpoints(container, alone, room).get("/health", self._healthy)
         self._native: Native | None = None
         self._lock = Lock()
         self.mlflow = Mlflow(container, pool, room)

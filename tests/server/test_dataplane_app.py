@@ -31,7 +31,7 @@ from homeostat.domain.records import Arm, Deployment, Lease, ModelVersion, Proje
 from homeostat.domain.traces import Trace
 from homeostat.domain.tracking import Experiment
 from homeostat.engine.features.delivery import Delivery
-from homeostat.engine.features.featureset import update
+from homeostat.engine.features.featureset import changes, online_key
 from homeostat.engine.registry import package
 from tests.server.workers import ROOT, eventually, shared_port
 
@@ -102,7 +102,9 @@ def code(container: Container, tmp_path: Path) -> str:
         {"origin": ["JFK", "EWR"], "observed_at": [NOON, NOON], "temp": [70.0, 80.0], SEQ: [3, 3]}
     )
     sky: Any = load_project(root).views["sky"]
-    update(sky, Delivery(sky.source, weather), container.online, NOON, 3)
+    container.online.write(
+        online_key(sky), changes(sky, Delivery(sky.source, weather), container.online, NOON), 3
+    )
     return snapshot(container.blobs, root)
 
 

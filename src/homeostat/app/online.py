@@ -1,12 +1,15 @@
 """Keeping the online store level with the datasets.
 
 Each view's state carries the seq of the last batch applied to it, written in the same step, so a batch is applied
-once however often this is tried; a store that lost its data is rebuilt from the tables.
+once however often this is tried; a store that lost its data is rebuilt from the tables. That, and what a new view has
+to see, is computed while rows go on to come in, and is written if the view is still where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
+from threading import Lock
+from typing import Final
 from weakref import WeakKeyDictionary
 
 import polars as pl
@@ -19,12 +22,17 @@ from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import Dataset, FeatureView, Windows
 from homeostat.domain.errors import NotFound
 from homeostat.engine.features.delivery import Delivery
-from homeostat.engine.features.featureset import online_key, update
+from homeostat.engine.features.featureset import changes, online_key
 from homeostat.engine.features.windows import recent
 
+_NEAR: Final = 8  # batches that are applied while their dataset is locked
+_ROUNDS: Final = 5
+
 Views = dict[str, FeatureView | Windows]
+Behind = dict[str, list[FeatureView | Windows]]
 # Asked for with every delivery; what it follows from changes only with an event.
 _known: WeakKeyDictionary[Container, tuple[str, Views]] = WeakKeyDictionary()
+_building: WeakKeyDictionary[Container, Lock] = WeakKeyDictionary()
 
 
 def live_views(container: Container) -> Views:
@@ -55,38 +63,116 @@ def refresh(container: Container, fresh: Mapping[str, pl.DataFrame] | None = Non
     """
     views = live_views(container)
     names = {view.source.name for view in views.values()}
-    behind: dict[str, list[FeatureView | Windows]] = {}
-    positions = {
-        record.name: record.position
-        for record in container.store.find(
-            records.Dataset, ("name", "in", sorted(names if fresh is None else names & fresh.keys()))
-        )
-    }
-    for key, view in views.items():
-        name = view.source.name
-        if name in positions and container.online.position(key) < positions[name]:
-            behind.setdefault(name, []).append(view)
-    # A delivery is one short transaction; what may have to be rebuilt from tables is one for each dataset.
-    groups = [[name] for name in sorted(behind)] if fresh is None else [sorted(behind)]
-    moved = 0
-    for group in filter(None, groups):
+    if fresh is not None:
+        names &= fresh.keys()
+    near, far = _behind(container, views, names)
+    moved: set[str] = set()
+    if far:
+        moved = _apart(container, views, names, wait=fresh is None)
+        near, _ = _behind(container, views, names)
+    # A delivery is one short transaction.
+    for group in [[name] for name in sorted(near)] if fresh is None else [sorted(near)]:
+        if not group:
+            continue
         with container.store.begin() as tx:
             # Under the datasets' locks, so that two processes do not apply the same batch.
             for name in group:
                 record = tx.lock(records.Dataset, name)
-                moved += _catch_up(container, record, behind[name], (fresh or {}).get(name)) if record else 0
+                if record:
+                    moved |= _catch_up(container, record, near[name], (fresh or {}).get(name))
+    return len(moved)
+
+
+def _behind(container: Container, views: Views, names: Set[str]) -> tuple[Behind, Behind]:
+    """The views of each dataset that have not seen all of its batches: those that lack a few, and all others."""
+    positions = {
+        record.name: record.position
+        for record in container.store.find(records.Dataset, ("name", "in", sorted(names)))
+    }
+    near: Behind = {}
+    far: Behind = {}
+    for key, view in views.items():
+        name = view.source.name
+        if name in positions and (position := container.online.position(key)) < positions[name]:
+            is_near = position >= 0 and positions[name] - position <= _NEAR
+            (near if is_near else far).setdefault(name, []).append(view)
+    return near, far
+
+
+def _apart(container: Container, views: Views, names: Set[str], *, wait: bool) -> set[str]:
+    """Bring the views that are far behind nearly level while deliveries go on; returns the keys of those that moved.
+
+    What takes long, reading tables and computing, holds no lock of the store. One thread of a process is at it at a
+    time.
+
+    Args:
+        container: The ports.
+        views: Those that are needed.
+        names: Of which datasets.
+        wait: Whether to wait for another that is at it; else it is left to that one.
+    """
+    moved: set[str] = set()
+    lock = _building.setdefault(container, Lock())
+    if not lock.acquire(blocking=wait):
+        return moved
+    try:
+        for _ in range(_ROUNDS):
+            _, far = _behind(container, views, names)
+            if not far:
+                break
+            for name in sorted(far):
+                moved |= _build(container, name, far[name])
+    finally:
+        lock.release()
     return moved
+
+
+def _build(container: Container, name: str, views: Sequence[FeatureView | Windows]) -> set[str]:
+    """Bring views of a dataset to where it is now, unless another was quicker; returns the keys of those that moved."""
+    record, online = container.store.get(records.Dataset, name), container.online
+    if record is None:
+        return set()
+    moved = set()
+    deliveries: dict[tuple[int, Dataset], Delivery] = {}
+    for view in views:
+        key, source = online_key(view), view.source
+        position = online.position(key)
+        if (position, source) not in deliveries:
+            rows = read_since(container, name, position, upto=record.position)
+            deliveries[position, source] = Delivery(source, rows)
+        entries = _entries(container, view, deliveries[position, source], position)
+        with container.store.begin() as tx:
+            tx.lock(records.Dataset, name)
+            if online.position(key) == position:
+                if position < 0:
+                    online.clear(key)
+                online.write(key, entries, record.position)
+                moved.add(key)
+    return moved
+
+
+def _entries(
+    container: Container, view: FeatureView | Windows, delivery: Delivery, position: int
+) -> dict[bytes, bytes]:
+    """What rows after ``position``, which the view has seen, make of its entities."""
+    now = container.clock.now()
+    if not delivery.rows.height:
+        return {}
+    if position >= 0:
+        return changes(view, delivery, container.online, now)
+    if isinstance(view, Windows):
+        delivery = Delivery(view.source, recent(view, delivery.rows, now))
+    return changes(view, delivery, None, now) if delivery.rows.height else {}
 
 
 def _catch_up(
     container: Container,
     record: records.Dataset,
-    views: list[FeatureView | Windows],
+    views: Sequence[FeatureView | Windows],
     fresh: pl.DataFrame | None,
-) -> int:
-    """Bring the views of a dataset, which is locked, level with it; returns how many moved."""
-    moved = 0
-    now = container.clock.now()
+) -> set[str]:
+    """Bring the views of a dataset, which is locked, level with it; returns the keys of those that moved."""
+    moved = set()
     unseen: dict[int, pl.DataFrame] = {}
     deliveries: dict[tuple[int, Dataset], Delivery] = {}
     if fresh is not None and SEQ in fresh.columns and fresh[SEQ][0] == record.position:
@@ -94,20 +180,13 @@ def _catch_up(
     for view in views:
         key, source = online_key(view), view.source
         position = container.online.position(key)
-        if position >= record.position:
+        if not 0 <= position < record.position:
             continue
-        if position < 0:
-            container.online.clear(key)
         if position not in unseen:
             unseen[position] = read_since(container, record.name, position)
         if (position, source) not in deliveries:
             deliveries[position, source] = Delivery(source, unseen[position])
-        delivery = deliveries[position, source]
-        if delivery.rows.height and isinstance(view, Windows) and position < 0:
-            delivery = Delivery(source, recent(view, delivery.rows, now))
-        if delivery.rows.height:
-            update(view, delivery, container.online, now, record.position)
-        else:
-            container.online.write(key, {}, record.position)
-        moved += 1
+        entries = _entries(container, view, deliveries[position, source], position)
+        container.online.write(key, entries, record.position)
+        moved.add(key)
     return moved

@@ -16,7 +16,7 @@ import homeostat as hs
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, Windows
 from homeostat.engine.features.delivery import Delivery
-from homeostat.engine.features.featureset import FeatureSet, online_key, update
+from homeostat.engine.features.featureset import FeatureSet, changes, online_key
 from homeostat.engine.features.windows import recent
 
 START = datetime(2013, 3, 1, tzinfo=UTC)
@@ -52,6 +52,12 @@ class Memory:
         self.at.pop(view, None)
 
     def close(self) -> None: ...
+
+
+def update(
+    view: FeatureView | Windows, delivery: Delivery, store: Memory, now: datetime, position: int
+) -> None:
+    store.write(online_key(view), changes(view, delivery, store, now), position)
 
 
 def declared(every: str | None) -> tuple[hs.Dataset, FeatureSet]:

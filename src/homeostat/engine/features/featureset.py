@@ -235,17 +235,26 @@ def _latest(view: FeatureView, states: Sequence[bytes | None], at: Sequence[int]
     return out
 
 
-def update(
-    view: FeatureView | Windows, delivery: Delivery, store: OnlineStore, now: datetime, position: int
-) -> int:
-    """Bring new rows of the view's source into the online store; returns how many entities changed."""
-    name = online_key(view)
+def changes(
+    view: FeatureView | Windows, delivery: Delivery, store: OnlineStore | None, now: datetime
+) -> dict[bytes, bytes]:
+    """What new rows of the view's source make of its entities in the online store.
+
+    Args:
+        view: The view.
+        delivery: The rows.
+        store: Where the entities are as they stand; None: they have no state yet.
+        now: By the world's clock.
+    """
     keys = [key for key in dict.fromkeys(delivery.texts(view.entity.key)) if key is not None]
-    states = dict(zip(keys, store.read([(name, key.encode()) for key in keys]), strict=True))
+    if store is None:
+        states: dict[str, bytes | None] = dict.fromkeys(keys)
+    else:
+        name = online_key(view)
+        states = dict(zip(keys, store.read([(name, key.encode()) for key in keys]), strict=True))
     changed = (
         windows.update(view, delivery, states, now)
         if isinstance(view, Windows)
         else latest.update(view, delivery, states)
     )
-    store.write(name, {key.encode(): state for key, state in changed.items()}, position)
-    return len(changed)
+    return {key.encode(): state for key, state in changed.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -26,6 +27,7 @@ from homeostat.app.triggers import evaluate
 from homeostat.domain.records import Arm, Deployment, Window
 from homeostat.server.api import Api
 from homeostat.server.protocols import measures
+from homeostat.server.telemetry import Stored
 
 PROJECT = """
 import homeostat as hs
@@ -137,3 +139,30 @@ def test_rules_and_dashboard_ask_for_what_is_exposed(text: tuple[str, str]) -> N
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken = [(one["gridPos"]["x"], one["gridPos"]["y"]) for one in panels]
     assert len(set(taken)) == len(taken)
+
+
+def test_a_monitor_is_told_however_many_windows_others_have_since(tmp_path: Path) -> None:
+    """And one that nobody looks at any more is not."""
+
+    def window(monitor: str, end: datetime, length: timedelta) -> Window:
+        return Window(
+            deployment="delay",
+            monitor=monitor,
+            start=end - length,
+            end=end,
+            rows=1,
+            value=1.0,
+            threshold=None,
+            breached=False,
+        )
+
+    with Container(Settings(home=tmp_path / "home")) as container:
+        now, hour, month = container.clock.now(), timedelta(hours=1), timedelta(days=30)
+        windows = [window("hourly", now - hour * step, hour) for step in range(300)]
+        windows += [window("monthly", now - month, month), window("gone", now - timedelta(days=9), hour)]
+        with container.store.begin() as tx:
+            tx.put(Deployment(name="delay", model="delay", generation=1, arms=[], at=now))
+            tx.insert(*windows)
+        families = {family.name: family for family in Stored(container).collect()}
+    told = {sample.labels["monitor"] for sample in families["homeostat_monitor_rows"].samples}
+    assert told == {"hourly", "monthly"}

@@ -271,16 +271,18 @@ def _importing() -> Iterator[None]:
 
     Jobs, which inherit the environment, have it as it comes.
     """
-    loading()
     small = {"POLARS_MAX_THREADS": "1", "POLARS_ENGINE_AFFINITY": "in-memory"}
     ours = [name for name in small if name not in os.environ]
-    os.environ.update({name: small[name] for name in ours})
-    import polars  # noqa: F401 - it reads the variables now
+    loading()
+    try:
+        os.environ.update({name: small[name] for name in ours})
+        import polars  # noqa: F401 - it reads the variables now
 
-    for name in ours:
-        del os.environ[name]
-    yield
-    loaded()
+        for name in ours:
+            del os.environ[name]
+        yield
+    finally:
+        loaded()
 
 
 def main() -> None:

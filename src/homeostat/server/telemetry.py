@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from homeostat.app.code import declared
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from homeostat.app.container import Container
 
+_DAY: Final = timedelta(days=1)
 _TICKS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -117,13 +119,8 @@ class Stored:
         threshold = _gauge("monitor_threshold", "What it is judged by.", ["deployment", "monitor"])
         rows = _gauge("monitor_rows", "Rows that it rests on.", ["deployment", "monitor"])
         for deployment in self._container.store.find(records.Deployment):
-            newest: dict[str, records.Window] = {}
-            found = self._container.store.find(
-                records.Window, ("deployment", "=", deployment.name), order=["-end"], limit=200
-            )
-            for window in found:
-                newest.setdefault(window.monitor, window)
-            for name, window in sorted(newest.items()):
+            for window in _newest(self._container, deployment.name):
+                name = window.monitor
                 rows.add_metric([deployment.name, name], window.rows)
                 if window.value is not None:
                     value.add_metric([deployment.name, name], window.value)
@@ -201,6 +198,23 @@ class Stored:
         if found.cost_per_1000 is not None:
             cost.add_metric([found.currency], found.cost_per_1000)
         yield from (cpu, busy, cost)
+
+
+def _newest(container: Container, deployment: str) -> Iterator[records.Window]:
+    """The newest window of each monitor that is still looked at: within twice its window and a day of any other.
+
+    From one monitor to the next by the key, however many windows each has.
+    """
+    store, of = container.store, ("deployment", "=", deployment)
+    newest: list[records.Window] = []
+    after = ""
+    while found := store.find(records.Window, of, ("monitor", ">", after), order=["monitor"], limit=1):
+        after = found[0].monitor
+        newest += store.find(records.Window, of, ("monitor", "=", after), order=["-end"], limit=1)
+    last = max((window.end for window in newest), default=None)
+    for window in newest:
+        if last is not None and last - window.end <= 2 * (window.end - window.start) + _DAY:
+            yield window
 
 
 def _ruled(container: Container) -> list[Model]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from homeostat.app.container import Container
+    from homeostat.ports.meta import Where
 
 _DAY: Final = timedelta(days=1)
 _TICKS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -205,7 +206,8 @@ def _newest(container: Container, deployment: str) -> Iterator[records.Window]:
 
     From one monitor to the next by the key, however many windows each has.
     """
-    store, of = container.store, ("deployment", "=", deployment)
+    store = container.store
+    of: Where = ("deployment", "=", deployment)
     newest: list[records.Window] = []
     after = ""
     while found := store.find(records.Window, of, ("monitor", ">", after), order=["monitor"], limit=1):

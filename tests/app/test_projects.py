@@ -1,4 +1,4 @@
-"""Snapshots of projects: written whole, to the disk, and within their folder only."""
+"""Snapshots of projects: written whole, to the disk, and within their folder only; and each has its own modules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from homeostat.adapters.blobs.file import FileBlobs
-from homeostat.app.projects import checkout, project_file, snapshot
+from homeostat.app.projects import checkout, import_function, project_file, snapshot
 from homeostat.domain.errors import DeclarationError, HomeostatError
 
 
@@ -88,3 +88,16 @@ def test_a_snapshot_with_a_path_outside_leaves_nothing(blobs: FileBlobs, tmp_pat
     with pytest.raises(HomeostatError, match="outside of it"):
         checkout(blobs, digest, tmp_path / "home")
     assert list((tmp_path / "home" / "code").iterdir()) == []
+
+
+def test_two_versions_of_a_project_have_their_own_modules_also_below_a_folder_without_a_file(
+    tmp_path: Path,
+) -> None:
+    functions = []
+    for size in (1, 2):
+        root = tmp_path / str(size)
+        (root / "parts").mkdir(parents=True)
+        (root / "parts" / "table.py").write_text(f"SIZE = {size}")
+        (root / "loop.py").write_text("import parts.table\ndef size(): return parts.table.SIZE")
+        functions.append(import_function(root, "loop:size"))
+    assert [size() for size in functions] == [1, 2]

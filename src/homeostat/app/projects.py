@@ -141,6 +141,12 @@ def _within(file: str | None, root: Path) -> bool:
     return bool(file) and Path(file or "").resolve().is_relative_to(root.resolve())
 
 
+def _lies_in(module: ModuleType, root: Path) -> bool:
+    """Whether a module is a file below a folder, or a folder below it that holds modules without being one."""
+    file = getattr(module, "__file__", None)
+    return any(_within(place, root) for place in ([file] if file else getattr(module, "__path__", ())))
+
+
 @contextmanager
 def importing(root: Path) -> Iterator[None]:
     """Make the modules beside a project file importable, for as long as the block runs."""
@@ -152,7 +158,7 @@ def importing(root: Path) -> Iterator[None]:
         finally:
             sys.path.remove(str(root))
             for name, module in list(sys.modules.items()):
-                if name not in before and _within(getattr(module, "__file__", None), root):
+                if name not in before and _lies_in(module, root):
                     del sys.modules[name]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import polars as pl
 import pytest
 
 from homeostat.app.apply import apply, plan
+from homeostat.app.code import declared
 from homeostat.app.container import Container
+from homeostat.app.online import live_views
 from homeostat.app.projects import load_project
 from homeostat.app.reading import read
 from homeostat.app.settings import Settings
@@ -23,6 +26,38 @@ import homeostat as hs
 things = hs.Dataset("things", key="id", path="things.csv")
 """
 
+
+VIEWS = """
+import logging
+import threading
+from datetime import datetime
+import polars as pl
+import helpers
+
+log = logging.getLogger(__name__)
+LOADED = datetime.now()
+LOCK = threading.Lock()
+SEEN = {}
+
+@hs.feature_view(entity=hs.Entity("id"), source=things)
+def large(frame):
+    with LOCK:
+        SEEN[len(SEEN)] = LOADED
+        log.info("seen %d", len(SEEN))
+    return frame.select(size=helpers.scaled(pl.col("size")))
+
+@hs.on_request
+def shape(frame):
+    return frame.select(large=pl.col("size") > 5)
+"""
+
+HELPERS = """
+SEEN = {}
+
+def scaled(size):
+    SEEN[len(SEEN)] = size
+    return size * 2
+"""
 
 MODEL = """
 def train(data):
@@ -116,3 +151,44 @@ def test_a_file_whose_contents_are_known_is_not_parsed(
     monkeypatch.setattr(pl, "read_csv", never)
     apply(container, load_project(folder))
     assert sizes(container) == [10]
+
+
+def test_a_view_that_remembers_and_logs_is_what_it_was_in_every_folder_and_whatever_has_run(
+    container: Container, folder: Path
+) -> None:
+    (folder / "project.py").write_text(PROJECT + VIEWS)
+    (folder / "helpers.py").write_text(HELPERS)
+    apply(container, load_project(folder))
+    first = load_project(folder)
+    views = {name: view.digest for name, view in first.views.items()}
+    for _ in range(3):
+        first.views["large"].transform(pl.LazyFrame({"size": [1]})).collect()  # type: ignore[attr-defined]
+    assert {change.action for change in plan(container, first)} == {"keep"}
+    assert {change.action for change in apply(container, first)} == {"keep"}
+    kept = declared(container).views
+    assert {name: view.digest for name, view in kept.items()} == views
+    (asked,) = live_views(container)
+    assert container.online.position(asked) == 1
+    copy = folder.parent / "copy"
+    shutil.copytree(folder, copy)
+    assert {name: view.digest for name, view in load_project(copy).views.items()} == views
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after"),
+    [
+        ("helpers.py", "size * 2", "size * 3"),
+        ("project.py", "SEEN = {}", "SEEN = {0: 0}"),
+        ("project.py", 'key="id"', 'key="id", time="at"'),
+    ],
+)
+def test_what_a_view_uses_makes_it_another_and_leaves_the_rest(
+    container: Container, folder: Path, file: str, before: str, after: str
+) -> None:
+    (folder / "project.py").write_text(PROJECT + VIEWS)
+    (folder / "helpers.py").write_text(HELPERS)
+    (folder / "things.csv").write_text("id,size,at\n1,10,2026-01-01T00:00:00Z\n")
+    apply(container, load_project(folder))
+    (folder / file).write_text((folder / file).read_text().replace(before, after))
+    changed = {change.ref for change in plan(container, load_project(folder)) if change.action != "keep"}
+    assert changed - {"dataset/things"} == {"feature-view/large"}

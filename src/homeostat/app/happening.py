@@ -6,7 +6,6 @@ today has missed nothing. Code and contracts are compared with those that the la
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
@@ -16,7 +15,8 @@ from homeostat.app.code import declared, find_model
 from homeostat.app.container import Container
 from homeostat.app.trainingdata import datasets_of
 from homeostat.domain import records
-from homeostat.domain.declarations import FeatureView, Model, OnRequest, Windows
+from homeostat.domain.declarations import Model
+from homeostat.domain.declarations.code import code_digest
 from homeostat.domain.declarations.rules import (
     CodeChange,
     ContractChange,
@@ -26,12 +26,9 @@ from homeostat.domain.declarations.rules import (
     UpstreamModel,
     occasions,
 )
-from homeostat.domain.digests import source_digest
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.records import Alias, Evaluation, Run
 from homeostat.engine.control.rules import Happened, name_of
-from homeostat.engine.pipelines.codec import NotKept
-from homeostat.engine.pipelines.keys import code_digest
 from homeostat.ports.meta import Where
 
 _MOST: Final = 1000  # occasions that are counted
@@ -161,36 +158,14 @@ def _code(container: Container, model: Model, last: Run | None) -> Happened:
         before = find_model(container, model.name, last.code)
     except HomeostatError as error:  # such as a snapshot that newer releases refuse
         return Happened(count=1, what=f"the code of run/{last.id} cannot be loaded: {error}")
+    old, new = ({view.name: view.digest for view in one.features} for one in (before, model))
     changed = _different(
-        ("its training function", _digest(before.train), _digest(model.train)),
-        *(
-            (f"feature view {name}", _views(before).get(name), _views(model).get(name))
-            for name in sorted({*_views(before), *_views(model)})
-        ),
+        ("its training function", code_digest(before.train), code_digest(model.train)),
+        *((f"feature view {name}", old.get(name), new.get(name)) for name in sorted({*old, *new})),
     )
     if not changed:
         return Happened(count=0, what=f"the code is that of run/{last.id}")
     return Happened(count=len(changed), what=f"since run/{last.id}, {', '.join(changed)}")
-
-
-def _digest(function: Callable[..., Any]) -> str:
-    """As a pipeline's step knows it; of a function that closes over what has no digest, that of its text."""
-    try:
-        return code_digest(function)
-    except NotKept:
-        return source_digest(function)
-
-
-def _views(model: Model) -> dict[str, Any]:
-    """What each feature view says; of an expression also what it calls."""
-    return {
-        view.name: [
-            view.spec(),
-            _digest(view.transform) if isinstance(view, FeatureView | OnRequest) else "",
-        ]
-        for view in model.features
-        if isinstance(view, FeatureView | OnRequest | Windows)
-    }
 
 
 def _contracts(container: Container, model: Model, last: Run | None, rule: ContractChange) -> Happened:

@@ -33,12 +33,12 @@ from homeostat.domain.declarations import (
     Windows,
 )
 from homeostat.domain.declarations.base import PROJECT_MODULE
+from homeostat.domain.declarations.sources import kept
 from homeostat.domain.digests import digest_bytes
 from homeostat.domain.errors import DeclarationError, HomeostatError, NotFound
 from homeostat.ports.blobs import Blobs
 
 DEFAULT_FILE: Final = "project.py"
-_SKIP: Final = frozenset({"__pycache__", "node_modules", "venv", "site-packages"})
 _MARK: Final = ".project"  # in a snapshot: the name of the file that declares
 _LARGEST: Final = 16 << 20  # bytes of one file
 _importing = RLock()
@@ -116,7 +116,10 @@ def load_project(path: Path) -> Declared:
             ) from error
         finally:
             sys.modules.pop(module.__name__, None)
-    return _gather(file, module)
+    declared = _gather(file, module)
+    for view in declared.views.values():
+        view.digest  # noqa: B018 - of what it is now: what its function keeps may change when it runs
+    return declared
 
 
 def _placed(error: DeclarationError, root: Path) -> DeclarationError:
@@ -236,9 +239,6 @@ def snapshot(blobs: Blobs, root: Path, file: str = DEFAULT_FILE) -> str:
 
 
 def _sources(root: Path) -> Iterator[Path]:
-    def kept(name: str) -> bool:
-        return name not in _SKIP and not name.startswith(".")
-
     for folder, folders, files in os.walk(root):
         folders[:] = filter(kept, folders)  # what is not kept is not walked either: an environment is large
         yield from (Path(folder, name) for name in files if name.endswith(".py") and kept(name))

@@ -20,6 +20,7 @@ from homeostat.adapters.blobs.file import FileBlobs
 from homeostat.adapters.clock import ManualClock
 from homeostat.adapters.sql.ledger import SqlLedger
 from homeostat.adapters.sql.store import SqlMetaStore
+from homeostat.app.projects import importing
 from homeostat.domain.declarations import pipeline, step
 from homeostat.domain.errors import DeclarationError
 from homeostat.domain.records import StepExecution
@@ -83,18 +84,21 @@ class World:
         self.calls: list[str] = []
         self.names = itertools.count()
 
-    def load(self, source: str = SOURCE) -> ModuleType:
+    def load(self, source: str = SOURCE, **beside: str) -> ModuleType:
         # Another folder each time: a project may be checked out anywhere.
         folder = self.root / f"project{next(self.names)}"
         folder.mkdir()
         file = folder / "project.py"
         file.write_text(source)
+        for name, text in beside.items():
+            (folder / f"{name}.py").write_text(text)
         spec = importlib.util.spec_from_file_location("project", file)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         module.CALLS_NOTE = self.calls.append  # type: ignore[attr-defined]
-        spec.loader.exec_module(module)
+        with importing(folder):
+            spec.loader.exec_module(module)
         return module
 
     def run(self, target: Any, **params: Any) -> Result:
@@ -135,6 +139,18 @@ def test_a_change_executes_what_depends_on_it(
     world.run(world.load().nightly)
     world.run(world.load(SOURCE.replace(before, after).replace("@step\n# a comment", "@step")).nightly)
     assert world.calls == executed
+
+
+def test_a_change_of_a_module_beside_it_executes_what_depends_on_it(world: World) -> None:
+    source = SOURCE.replace("import polars as pl\n", "import polars as pl\nimport helpers\n")
+    source = source.replace("twice(by)", "helpers.twice(by)")
+    helpers = "def twice(x):\n    return FACTOR * x\n\nFACTOR = 2\n"
+    first = world.run(world.load(source, helpers=helpers).nightly).value[0]["sum"]
+    world.run(world.load(source, helpers=helpers).nightly)
+    assert world.calls == []
+    other = world.run(world.load(source, helpers=helpers.replace("2", "3")).nightly).value[0]["sum"]
+    assert world.calls == ["scale", "scale", "total"]
+    assert other == first * 3 / 2
 
 
 def test_other_arguments_execute_again_and_the_old_ones_are_still_kept(world: World) -> None:

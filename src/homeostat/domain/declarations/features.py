@@ -9,8 +9,9 @@ from functools import cached_property
 from typing import Any, ClassVar, Literal, cast
 
 from homeostat.domain.declarations.base import Declaration
+from homeostat.domain.declarations.code import code_digest
 from homeostat.domain.declarations.data import Dataset
-from homeostat.domain.digests import digest_of, source_digest
+from homeostat.domain.digests import digest_of
 from homeostat.domain.durations import format_duration, parse_duration
 
 Transform = Callable[[Any], Any]
@@ -47,6 +48,17 @@ class View(Declaration):
         return digest_of(self.spec())
 
 
+class _Computed:
+    """What views have that a function computes."""
+
+    transform: Transform
+
+    @cached_property
+    def code(self) -> str:
+        """The digest of what the function does; it is asked for when the project is loaded, before anything has run."""
+        return code_digest(self.transform)
+
+
 @dataclass(frozen=True)
 class _Stored(View):
     entity: Entity = cast("Entity", None)
@@ -62,9 +74,20 @@ class _Stored(View):
                 "Add the column to the contract, or give the entity another key",
             )
 
+    def spec(self) -> dict[str, Any]:
+        """Of whom this tells and from which rows; their keys, times and cadence decide which row counts when."""
+        cadence = self.source.cadence
+        return {
+            "entity": self.entity.key,
+            "source": self.source.name,
+            "key": list(self.source.keys),
+            "time": self.source.time,
+            "every": cadence.total_seconds() if cadence else None,
+        }
+
 
 @dataclass(frozen=True)
-class FeatureView(_Stored):
+class FeatureView(_Computed, _Stored):
     """The latest row of an entity, as ``transform`` sees it.
 
     Args:
@@ -96,13 +119,11 @@ class FeatureView(_Stored):
     def spec(self) -> dict[str, Any]:
         """What this declares, as JSON can hold it."""
         lifetime = self.lifetime
-        return {
+        return super().spec() | {
             "type": "latest",
-            "entity": self.entity.key,
-            "source": self.source.name,
             "ttl": lifetime.total_seconds() if lifetime else None,
             "age": self.age,
-            "transform": source_digest(self.transform),
+            "transform": self.code,
         }
 
 
@@ -170,10 +191,8 @@ class Windows(_Stored):
 
     def spec(self) -> dict[str, Any]:
         """What this declares, as JSON can hold it."""
-        return {
+        return super().spec() | {
             "type": "windows",
-            "entity": self.entity.key,
-            "source": self.source.name,
             "column": self.column,
             "aggregates": list(self.aggregates),
             "over": [w.total_seconds() for w in self.windows],
@@ -182,7 +201,7 @@ class Windows(_Stored):
 
 
 @dataclass(frozen=True)
-class OnRequest(View):
+class OnRequest(_Computed, View):
     """Features computed from the request alone, by the same expression in training and in serving.
 
     Args:
@@ -198,4 +217,4 @@ class OnRequest(View):
 
     def spec(self) -> dict[str, Any]:
         """What this declares, as JSON can hold it."""
-        return {"type": "on-request", "transform": source_digest(self.transform)}
+        return {"type": "on-request", "transform": self.code}

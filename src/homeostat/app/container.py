@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -65,6 +65,7 @@ class Container:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.lock = RLock()
+        self._turns: dict[str, Lock] = {}
         self._made = ExitStack()
         settings.home.mkdir(parents=True, exist_ok=True)
 
@@ -213,6 +214,10 @@ class Container:
         from homeostat.engine.registry import package
 
         return package.load(self.blobs, version.manifest, trusted, expect=version.digest)
+
+    def turn(self, work: str) -> Lock:
+        """The lock of a piece of work that one thread of this process does at a time."""
+        return self._turns.setdefault(work, Lock())
 
     def close(self) -> None:
         """Close every port that was made, the last first. The container is spent."""

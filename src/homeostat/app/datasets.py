@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import polars as pl
 
 from homeostat.app.container import Container
 from homeostat.domain import records
+from homeostat.domain.errors import Busy
 from homeostat.domain.events import Edge, Event
 from homeostat.domain.refs import Ref
-from homeostat.engine.data.batches import content_digest, encode, rows_of
+from homeostat.engine.data.batches import content_digest, encode, joined
+from homeostat.ports.meta import Where
 
 _REMEMBERED: Final = timedelta(days=1)
+_ROUNDS: Final = 10
 
 
 def batch_of(
@@ -93,52 +97,106 @@ def _as_kept(rows: pl.DataFrame, types: dict[str, str]) -> pl.DataFrame:
 def seal(container: Container, name: str) -> records.DatasetVersion | None:
     """Make the waiting batches the next version; returns the newest version, None while there is none.
 
-    The table is written before the record: a process that dies in between leaves a table version that nobody
-    refers to, and the next seal undoes it.
+    The table is written between two looks at the store, so that nobody waits for it. Who finds at the second that
+    another has sealed meanwhile, as another process may, leaves a table version that nobody refers to, as a process
+    does that dies in between: the next seal undoes it.
+
+    Raises:
+        Busy: others sealed the dataset all the time.
     """
+    with container.turn(f"seal {name}"):
+        for _ in range(_ROUNDS):
+            # Before the version: what is sealed in between waits no more, and is in the version that is read next.
+            waiting = sorted(
+                container.store.pick(records.Batch, ["seq", "payload", "tags"], ("dataset", "=", name)),
+                key=lambda batch: int(batch[0]),
+            )
+            record = container.store.get(records.Dataset, name)
+            if record is None:
+                return None
+            last = container.store.get(records.DatasetVersion, name, record.version)
+            if not waiting:
+                return last
+            count, tags = len(waiting), {k: v for _, _, tags in waiting for k, v in tags.items()}
+            version = _written(container, name, last, waiting)
+            if version is not None and _recorded(container, version, last, count, tags):
+                return version
+    raise Busy(f"dataset/{name} is sealed by others all the time", remedy="Try again")
+
+
+def _written(
+    container: Container, name: str, last: records.DatasetVersion | None, waiting: list[Sequence[Any]]
+) -> records.DatasetVersion | None:
+    """The version that batches make on top of ``last``, with its table; None where another writes to that.
+
+    ``waiting`` is empty afterwards: the rows are not held in two forms.
+    """
+    first_seq, last_seq = waiting[0][0], waiting[-1][0]
+    waiting.reverse()
+    rows = joined(_taken(waiting))
+    digest = content_digest(last.digest if last else "", rows)
+    try:
+        at = container.tables.append(name, rows, base=last.table_version if last else None)
+    except Busy:
+        return None
+    return records.DatasetVersion(
+        dataset=name,
+        version=last.version + 1 if last else 1,
+        table_version=at,
+        rows=(last.rows if last else 0) + rows.height,
+        added=rows.height,
+        first_seq=first_seq,
+        last_seq=last_seq,
+        digest=digest,
+        created_at=container.clock.now(),
+    )
+
+
+def _taken(waiting: list[Sequence[Any]]) -> Iterator[tuple[int, bytes]]:
+    while waiting:
+        seq, payload, _ = waiting.pop()
+        yield seq, payload
+
+
+def _recorded(
+    container: Container,
+    version: records.DatasetVersion,
+    last: records.DatasetVersion | None,
+    count: int,
+    tags: dict[str, str],
+) -> bool:
+    """Record a version whose table is written, unless its batches are no longer those that wait for it."""
+    name = version.dataset
+    sealed: list[Where] = [("dataset", "=", name), ("seq", "<=", version.last_seq)]
     with container.store.begin() as tx:
         record = tx.lock(records.Dataset, name)
-        if record is None:
-            return None
-        last = tx.get(records.DatasetVersion, name, record.version)
-        batches = tx.find(records.Batch, ("dataset", "=", name), order=["seq"])
-        if not batches:
-            return last
-        rows = rows_of(batches)
-        now = container.clock.now()
-        version = records.DatasetVersion(
-            dataset=name,
-            version=record.version + 1,
-            table_version=container.tables.append(name, rows, base=last.table_version if last else None),
-            rows=(last.rows if last else 0) + rows.height,
-            added=rows.height,
-            first_seq=batches[0].seq,
-            last_seq=batches[-1].seq,
-            digest=content_digest(last.digest if last else "", rows),
-            created_at=now,
-        )
+        if (
+            record is None
+            or record.version != version.version - 1
+            or tx.count(records.Batch, *sealed) != count
+        ):
+            return False
         tx.insert(version)
         tx.put(msgspec.structs.replace(record, version=version.version))
-        tx.delete(records.Batch, ("dataset", "=", name), ("seq", "<=", version.last_seq))
+        tx.delete(records.Batch, *sealed)
         if "types" in record.spec:  # a log, which gets a token every moment; those of senders are kept
             tx.delete(
                 records.Token, ("dataset", "=", name), ("at", "<", container.clock.wall() - _REMEMBERED)
             )
         ref = Ref("dataset", name)
         edges = (Edge(str(ref.at(last.version)), str(ref.at(version.version)), "extended"),) if last else ()
-        injected = {k: v for batch in batches for k, v in batch.tags.items()}
         tx.append(
             Event(
                 kind="dataset.version-created",
                 subject=str(ref.at(version.version)),
-                at=now,
+                at=version.created_at,
                 body={
                     "rows": version.rows,
                     "added": version.added,
                     "digest": version.digest,
-                    "tags": injected,
+                    "tags": tags,
                 },
                 edges=edges,
             )
         )
-    return version
+    return True

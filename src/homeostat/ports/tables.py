@@ -9,15 +9,18 @@ if TYPE_CHECKING:
 
 
 class Tables(Protocol):
-    """Append-only tables, each version readable for ever. One writer a table at a time (the caller locks)."""
+    """Append-only tables, each version readable for ever, also one that was undone."""
 
     def append(self, name: str, rows: pl.DataFrame, *, base: int | None) -> int:
         """Add ``rows`` on top of version ``base`` (None: a new table) and return the new version.
 
-        What stands after ``base``, the trace of a writer that died before it recorded its version, is undone.
+        What stands after ``base``, the trace of a writer that died before it recorded its version, is undone. Of two
+        writers who go on from one base each gets a version with its own rows alone, or is told that it is Busy: which
+        of the versions counts is for those who record them.
 
         Raises:
             NotFound: the table has no version ``base``.
+            Busy: another writer came between; nothing was added.
         """
 
     def scan(self, name: str, version: int) -> pl.LazyFrame:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from threading import Barrier
+from typing import Any
 
 import polars as pl
 import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 
 from homeostat.adapters.tables import ArrowTables, DeltaTables
-from homeostat.domain.errors import BadRequest, Conflict, NotFound
+from homeostat.adapters.tables.columns import conformed
+from homeostat.domain.errors import BadRequest, Busy, Conflict, NotFound
 from homeostat.ports.tables import Tables
 from tests.adapters.blobs.s3_server import s3
 
@@ -93,6 +97,49 @@ def test_a_new_table_over_what_was_not_recorded_begins_empty(tables: Tables, ope
     version = tables.append("flights", rows(1), base=None)
     assert numbers(tables, version) == [1]
     assert tables.scan("flights", version).collect_schema().names() == ["number", "at"]
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_writers_on_one_base_get_their_own_rows_or_are_told(
+    place: tuple[str, dict[str, str]], new: bool
+) -> None:
+    base = None if new else DeltaTables(*place).append("flights", rows(0), base=None)
+    writers = [DeltaTables(*place) for _ in range(4)]
+    together = Barrier(4)
+
+    def write(number: int) -> int | None:
+        together.wait()
+        try:
+            return writers[number].append("flights", rows(number), base=base)
+        except Busy:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(3):
+            written = list(pool.map(write, range(4)))
+            assert any(version is not None for version in written)
+            for number, version in enumerate(written):
+                if version is not None:
+                    assert numbers(writers[0], version) == ([number] if new else sorted([0, number]))
+
+
+def test_what_is_undone_is_not_undone_again_below_who_goes_on_from_there(
+    s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"s3://bucket/{uuid.uuid4().hex}"
+    tables, other = DeltaTables(place, s3), DeltaTables(place, s3)
+    base = tables.append("flights", rows(1), base=None)
+    tables.append("flights", rows(2), base=base)
+
+    def late(name: str, frame: pl.DataFrame, columns: Mapping[str, Any]) -> pl.DataFrame:
+        """What comes between a look at the table and the commit: another that looks."""
+        monkeypatch.undo()
+        with pytest.raises(Conflict, match="number"):
+            other.append("flights", pl.DataFrame({"number": ["text"]}), base=base)
+        return conformed(name, frame, columns)
+
+    monkeypatch.setattr("homeostat.adapters.tables.delta.conformed", late)
+    assert numbers(tables, tables.append("flights", rows(3), base=base)) == [1, 3]
 
 
 def test_a_new_column_is_null_in_older_rows(tables: Tables) -> None:

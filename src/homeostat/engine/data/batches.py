@@ -26,10 +26,15 @@ def decode(payload: bytes) -> pl.DataFrame:
 
 def rows_of(batches: Iterable[Batch]) -> pl.DataFrame:
     """All rows of ``batches`` in order, each with the seq of its batch in ``SEQ``."""
+    return joined((batch.seq, batch.payload) for batch in batches)
+
+
+def joined(payloads: Iterable[tuple[int, bytes]]) -> pl.DataFrame:
+    """As ``rows_of``, of seqs and payloads; none is held once it is decoded."""
     frames, seqs = [], []
-    for batch in batches:
-        frames.append(decode(batch.payload))
-        seqs += [batch.seq] * frames[-1].height
+    for seq, payload in payloads:
+        frames.append(decode(payload))
+        seqs += [seq] * frames[-1].height
     if not frames:
         return pl.DataFrame()
     return pl.concat(frames, how="diagonal").hstack([pl.Series(SEQ, seqs, pl.Int64)])

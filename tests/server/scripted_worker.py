@@ -2,9 +2,9 @@
 
 ``HOME/deployments.json`` is what is deployed, by name: generation and arms as ``[version, weight, role]``.
 ``HOME/log/*.parquet`` is what was logged; the log's store is away while ``HOME/broken`` exists. Versions
-score by distance plus a tenth of the version; 8 fails on every request, 9 cannot be loaded. A row whose id
-starts with "poison" raises, one with "slow" takes 0.3 s, one with "hang" an hour, and ``HOME/lease-ID`` is there
-while the worker says it lives.
+score by distance plus a tenth of the version; 8 fails on every request, 9 cannot be loaded, and one is not loaded as
+long as ``HOME/slow-VERSION`` is there. A row whose id starts with "poison" raises, one with "slow" takes 0.3 s, one
+with "hang" an hour, and ``HOME/lease-ID`` is there while the worker says it lives.
 """
 
 from __future__ import annotations
@@ -78,6 +78,8 @@ class Store:
         if version == 9:
             raise NotFound("version 9 has lost a file")
         time.sleep(0.05)
+        while (self.home / f"slow-{version}").exists():
+            time.sleep(0.01)
         return loaded(version, Scorer(version, self.home))
 
     def sink(self, deployment: str, frame: pl.DataFrame) -> None:

@@ -70,6 +70,21 @@ def test_a_worker_whose_model_hangs_ends_and_says_where(
         worker.stop(signal.SIGKILL)
 
 
+def test_a_rollback_takes_effect_while_another_deployment_loads(worker: Worker) -> None:
+    loading = worker.home / "slow-3"
+    loading.touch()
+    champion = [(1, 1.0, "champion")]
+    write_deployments(
+        worker.home, {"flights": (2, [(2, 1.0, "champion")]), "trains": (1, [(3, 1.0, "champion")])}
+    )
+    eventually(lambda: worker.stats()["deployments"]["flights"]["generation"] == 2)
+    write_deployments(worker.home, {"flights": (3, champion), "trains": (1, [(3, 1.0, "champion")])})
+    eventually(lambda: worker.stats()["deployments"]["flights"]["generation"] == 3)  # it looks twice a second
+    assert worker.ask("trains").status_code == 503
+    loading.unlink()
+    eventually(lambda: worker.ask("trains").status_code == 200)
+
+
 def test_kill_9_leaves_nothing_in_the_way(worker: Worker) -> None:
     worker.ask()
     worker.process.kill()

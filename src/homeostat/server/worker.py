@@ -142,7 +142,7 @@ async def serve(
     serving = make()
     plane = serving.plane
     app = DataPlane(plane, body_limit=BODY_LIMIT if body_limit is None else body_limit, host=host)
-    await _follow(plane, force=True)
+    await _follow(plane, wait=True)
     if must_serve and plane.errors:
         await asyncio.to_thread(serving.leave)
         raise HomeostatError("; ".join(plane.errors.values()))
@@ -173,7 +173,7 @@ async def serve(
         calls = await grpc.serve(host, grpc_port, app.asking, app.measures, app.body_limit)
 
     async def follow() -> None:
-        await _follow(plane)
+        await _follow(plane, wait=False)
         if whole is False:
             say()
 
@@ -226,9 +226,10 @@ async def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(seconds)
 
 
-async def _follow(plane: Plane, *, force: bool = False) -> None:
+async def _follow(plane: Plane, *, wait: bool) -> None:
+    """Have the plane follow the store; without waiting, what takes long to load is not waited for."""
     try:
-        await plane.follow(force=force)
+        await (plane.follow(force=True) if wait else plane.look())
     except HomeostatError as error:
         _log.warning("store not read, arms kept: %s", error)
         plane.trouble = plane.trouble and error.message

@@ -2,22 +2,23 @@
 
 A version is loaded and answers a warm-up request before it takes traffic. One that cannot leaves the arms as
 they were; where there are none yet, what the deployment falls back on answers in its place. Loading runs in a thread,
-the exchange is one assignment: no request waits for it or fails by it.
+the exchange is one assignment: no request waits for it or fails by it. Each deployment follows by itself: one whose
+version takes long to load keeps no other from a rollback, nor itself from a newer state.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import msgspec
 
 from homeostat.domain.contracts import attribute
 from homeostat.domain.declarations.fallback import Fallback
-from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Deployment
 from homeostat.engine.serving.endpoint import Endpoint, Live
 from homeostat.engine.serving.fallbacks import Kind, Rescuer, Unloaded
@@ -25,13 +26,12 @@ from homeostat.engine.serving.log import CAPACITY, PredictionLog, Sink
 from homeostat.engine.serving.predictions import Prediction, message
 from homeostat.engine.serving.requests import RequestReader, merged
 from homeostat.engine.serving.routing import LiveArm, Routes
-from homeostat.engine.serving.scorer import Loaded, Scorer, attempt
+from homeostat.engine.serving.scorer import Loaded, Scorer
 from homeostat.engine.serving.tracing import Tracer
+from homeostat.engine.serving.versions import Versions
 from homeostat.ports.clock import Clock
 
 _RETRY: Final = 10.0
-_SPARE: Final = 4
-_WARM_UPS: Final = 3
 
 _log = logging.getLogger(__name__)
 
@@ -45,7 +45,6 @@ class Synced(msgspec.Struct, frozen=True):
 
 
 class _Failure(msgspec.Struct, frozen=True):
-    deployment: Deployment
     again_at: float
     text: str
 
@@ -94,12 +93,14 @@ class Plane:
         self.tracer.logged = self._logging
         self.trouble = "the store has not been read yet"
         self._source = source
-        self._load = load
         self._spares = spares
         self._deployments: dict[str, Deployment] = {}
         self._failures: dict[str, _Failure] = {}
-        self._versions: dict[tuple[str, int], Loaded] = {}
-        self._syncing = asyncio.Lock()
+        self._versions = Versions(load, clock)
+        self._reading = asyncio.Lock()  # what was read first is applied first
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def known(self, deployment: str) -> bool:
         """Whether the store has this deployment, ready or not."""
@@ -143,32 +144,69 @@ class Plane:
         return Synced(self.generations, await self.flush(), self.errors)
 
     async def follow(self, *, force: bool = False) -> None:
-        """Bring the endpoints up to the store.
+        """Bring the endpoints up to the store; returns once every deployment is, or could not be.
+
+        Args:
+            force: Also try again at once what failed a moment ago.
 
         Raises:
             StoreUnavailable: the store does not answer; the endpoints are as they were.
         """
-        async with self._syncing:
+        went_on = await self.look(force=force)
+        await self._settled()
+        if (
+            force and went_on & self._failures.keys()
+        ):  # what failed may have begun before the caller mended it
+            await self.look(force=True)
+            await self._settled()
+
+    async def look(self, *, force: bool = False) -> Set[str]:
+        """Read the store, and begin to bring up what is not; returns the deployments for which that goes on already.
+
+        Raises:
+            StoreUnavailable: the store does not answer; the endpoints are as they were.
+        """
+        async with self._reading:
             found = {d.name: d for d in await asyncio.to_thread(self._source)}
-            for deployment in found.values():
-                failure = self._failures.get(deployment.name)
-                if failure is not None and failure.deployment == deployment:
-                    if not force and self.clock.monotonic() < failure.again_at:
+            if self._closed:
+                return set()
+            went_on = set()
+            for name, deployment in found.items():
+                if self._deployments.get(name) == deployment:
+                    if name in self._following:
+                        went_on.add(name)
                         continue
-                elif self._deployments.get(deployment.name) == deployment:
-                    continue
-                try:
-                    await self._apply(deployment)
-                except Exception as error:  # noqa: BLE001 - one deployment's trouble is not the others', nor for ever
-                    _log.warning("deployment/%s could not follow the store", deployment.name, exc_info=error)
-                    again_at = self.clock.monotonic() + _RETRY
-                    self._failures[deployment.name] = _Failure(deployment, again_at, message(error))
+                    failure = self._failures.get(name)
+                    if failure is None or (not force and self.clock.monotonic() < failure.again_at):
+                        continue
+                self._deployments[name] = deployment
+                self._begin(name, self._bring(deployment))
             for name in self._deployments.keys() - found.keys():
-                await self._remove(name)
                 del self._deployments[name]
                 self._failures.pop(name, None)
-            self._forget()
+                self._begin(name, self._remove(name))
             self.trouble = ""
+            return went_on
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Let a deployment follow to its newest state, and no longer to the one before."""
+        before = self._following.pop(name, None)
+        if before is not None:
+            before.cancel()
+        task = self._following[name] = asyncio.create_task(work)
+        task.add_done_callback(partial(self._done, name))
+
+    def _done(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._following.get(name) is task:
+            del self._following[name]
+        self._forget()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("deployment/%s could not follow the store", name, exc_info=error)
+
+    async def _settled(self) -> None:
+        """Return once no deployment follows to another state any more."""
+        while self._following:
+            await asyncio.wait(self._following.values())
 
     async def flush(self) -> int:
         """Write out every prediction answered so far; returns how many rows the sink took."""
@@ -177,22 +215,35 @@ class Plane:
         return await asyncio.to_thread(self.log.flush)
 
     async def close(self) -> None:
-        """Finish what waits, stop every endpoint and write out the log."""
-        async with self._syncing:
-            for name in list(self.endpoints):
-                await self._remove(name)
-            await asyncio.to_thread(self.log.flush)
+        """Finish what waits, stop every endpoint and write out the log. What is being loaded is not waited for."""
+        self._closed = True
+        following = list(self._following.values())
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
+        self._versions.close()
+        for name in list(self.endpoints):
+            await self._remove(name)
+        await asyncio.gather(*self._ending)
+        await asyncio.to_thread(self.log.flush)
+
+    async def _bring(self, deployment: Deployment) -> None:
+        try:
+            await self._apply(deployment)
+        except Exception as error:  # noqa: BLE001 - one deployment's trouble is not the others', nor for ever
+            _log.warning("deployment/%s could not follow the store", deployment.name, exc_info=error)
+            again_at = self.clock.monotonic() + _RETRY
+            self._failures[deployment.name] = _Failure(again_at, message(error))
 
     async def _apply(self, deployment: Deployment) -> None:
         name = deployment.name
-        self._deployments[name] = deployment
         loaded: dict[int, Loaded] = {}
         problems: dict[int, str] = {}
         # What keeps nobody from being answered: it is told, and tried again all the same.
         lacking: list[str] = []
         for arm in deployment.arms:
             try:
-                loaded[arm.version] = await self._version(deployment.model, arm.version)
+                loaded[arm.version] = await self._versions.get(deployment.model, arm.version)
             except Exception as error:  # noqa: BLE001 - loading runs the project's code
                 _log.warning("model/%s@%d cannot serve", deployment.model, arm.version, exc_info=error)
                 if arm.role == "shadow":
@@ -219,7 +270,7 @@ class Plane:
                 self._serve(deployment, loaded, 0, declared, previous)
         if wrong := [*problems.values(), *lacking]:
             again_at = self.clock.monotonic() + _RETRY
-            self._failures[name] = _Failure(deployment, again_at, "; ".join(wrong))
+            self._failures[name] = _Failure(again_at, "; ".join(wrong))
         else:
             self._failures.pop(name, None)
 
@@ -233,7 +284,7 @@ class Plane:
         if not version:
             return None
         try:
-            return await self._version(deployment.model, version)
+            return await self._versions.get(deployment.model, version)
         except Exception as error:  # noqa: BLE001 - as for arms; it is but a spare
             _log.warning("model/%s@%d cannot be fallen back on", deployment.model, version, exc_info=error)
             lacking.append(f"fallback model/{deployment.model}@{version}: {message(error)}")
@@ -301,37 +352,22 @@ class Plane:
         )
         self.endpoints[name] = Endpoint(live, self.clock, record)
 
-    async def _version(self, model: str, version: int) -> Loaded:
-        key = (model, version)
-        loaded = self._versions.pop(key, None)
-        if loaded is None:
-            loaded = await asyncio.to_thread(self._warmed, model, version)
-        self._versions[key] = loaded  # the last used stands last
-        return loaded
-
-    def _warmed(self, model: str, version: int) -> Loaded:
-        loaded = self._load(model, version)
-        if not loaded.example:
-            raise NotFound(f"model/{model}@{version} holds no example request", remedy="Train it again")
-        row = RequestReader(loaded.columns, whole=loaded.whole).convert(loaded.example)
-        time = (getattr(row, attribute(loaded.time)) if loaded.time else None) or self.clock.now()
-        for _ in range(_WARM_UPS):
-            (outcome,) = attempt(loaded.scorer, [row], [time])
-            if isinstance(outcome, Exception):
-                raise outcome
-        return loaded
-
     async def _remove(self, name: str) -> None:
+        """Take an endpoint away; it answers what waits, also where the deployment is there again meanwhile."""
         endpoint = self.endpoints.pop(name, None)
         if endpoint is not None:
-            await endpoint.close()
+            ending = asyncio.create_task(endpoint.close())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            await asyncio.shield(ending)
 
     def _forget(self) -> None:
-        """Drop versions that no arm refers to, but for the last few: a rollback returns to one of them."""
+        """Drop versions that no deployment is to have, nor has while it follows."""
         used = {(d.model, arm.version) for d in self._deployments.values() for arm in d.arms}
-        spare = [key for key in self._versions if key not in used]
-        for key in spare[:-_SPARE]:
-            del self._versions[key]
+        for name, endpoint in self.endpoints.items():
+            if (deployment := self._deployments.get(name)) is not None:
+                used |= {(deployment.model, arm.version) for arm in endpoint.live.routes.arms}
+        self._versions.forget(used)
 
 
 def _rescuers(champion: Loaded, declared: Fallback | None, previous: Loaded | None) -> list[Rescuer]:

@@ -142,6 +142,29 @@ def test_what_is_undone_is_not_undone_again_below_who_goes_on_from_there(
     assert numbers(tables, tables.append("flights", rows(3), base=base)) == [1, 3]
 
 
+def test_who_undoes_does_not_go_on_from_what_another_added_since(
+    s3: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = f"s3://bucket/{uuid.uuid4().hex}"
+    tables, other = DeltaTables(place, s3), DeltaTables(place, s3)
+    base = tables.append("flights", rows(1), base=None)
+    tables.append("flights", rows(2), base=base)
+    restore, theirs = DeltaTable.restore, []
+
+    def overtaken(table: DeltaTable, *arguments: Any, **how: Any) -> Any:
+        done = restore(table, *arguments, **how)
+        theirs.append(other.append("flights", rows(3), base=base))
+        return done
+
+    monkeypatch.setattr(DeltaTable, "restore", overtaken)
+    with pytest.raises(Busy, match="flights"):
+        tables.append("flights", rows(4), base=base)
+    monkeypatch.undo()
+    (version,) = theirs
+    assert numbers(tables, version) == [1, 3]
+    assert numbers(tables, tables.append("flights", rows(5), base=version)) == [1, 3, 5]
+
+
 def test_a_new_column_is_null_in_older_rows(tables: Tables) -> None:
     first = tables.append("flights", rows(1), base=None)
     second = tables.append("flights", rows(2).with_columns(wind=pl.lit(3.5)), base=first)

@@ -167,7 +167,7 @@ class DeltaTables:
             raise NotFound(f"table {name} has no version {base}; its last is {table.version()}")
         if table.version() > base and not _undone(table, base):
             table.restore(base, commit_properties=_next_or_none())
-            table = self._fresh(name)
+            table = self._fresh(name, table.version())  # not what another may have added since
         return table
 
     def _newest(self, name: str, base: int | None) -> DeltaTable | None:

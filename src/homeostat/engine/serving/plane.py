@@ -154,9 +154,8 @@ class Plane:
         """
         went_on = await self.look(force=force)
         await self._settled()
-        if (
-            force and went_on & self._failures.keys()
-        ):  # what failed may have begun before the caller mended it
+        if force and went_on & self._failures.keys():
+            # What failed may have begun before the caller mended it.
             await self.look(force=True)
             await self._settled()
 

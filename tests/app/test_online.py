@@ -141,3 +141,23 @@ def test_a_view_that_lacks_a_few_batches_is_level_after_the_next_delivery(
     monkeypatch.undo()
     ingest(container, "orders", order(BATCHES + 3))
     assert known(container) == ([float(BATCHES + 3)], [BATCHES + 4.0], {BATCHES + 4})
+
+
+def test_a_view_that_another_process_brought_further_meanwhile_is_not_set_back(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose(container)
+    changes: Callable[..., dict[bytes, bytes]] = online.changes
+    with Container(container.settings) as other:
+
+        def overtaken(*given: Any) -> dict[bytes, bytes]:
+            monkeypatch.setattr(online, "changes", changes)
+            ingest(other, "orders", order(BATCHES))
+            online.refresh(other)
+            return changes(*given)
+
+        monkeypatch.setattr(online, "changes", overtaken)
+        online.refresh(container)
+    assert known(container) == ([float(BATCHES)], [BATCHES + 1.0], {BATCHES + 1})
+    ingest(container, "orders", order(BATCHES + 1))
+    assert known(container) == ([float(BATCHES + 1)], [BATCHES + 2.0], {BATCHES + 2})

@@ -137,6 +137,8 @@ def _build(container: Container, name: str, views: Sequence[FeatureView | Window
     for view in views:
         key, source = online_key(view), view.source
         position = online.position(key)
+        if position >= record.position:  # it was brought here, or further, while another view was built
+            continue
         if (position, source) not in deliveries:
             rows = read_since(container, name, position, upto=record.position)
             deliveries[position, source] = Delivery(source, rows)

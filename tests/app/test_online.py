@@ -161,3 +161,19 @@ def test_a_view_that_another_process_brought_further_meanwhile_is_not_set_back(
     assert known(container) == ([float(BATCHES)], [BATCHES + 1.0], {BATCHES + 1})
     ingest(container, "orders", order(BATCHES + 1))
     assert known(container) == ([float(BATCHES + 1)], [BATCHES + 2.0], {BATCHES + 2})
+
+
+def test_a_new_view_whose_function_fails_keeps_no_other_from_being_level(
+    container: Container, tmp_path: Path
+) -> None:
+    broken = '@hs.feature_view(entity=shop, source=orders)\ndef broken(o):\n    return o.select("nothing")\n'
+    (tmp_path / "project.py").write_text(
+        PROJECT.replace("@hs.feature_view", f"{broken}\n@hs.feature_view", 1)
+    )
+    for lost in (False, True):
+        with pytest.raises(pl.exceptions.ColumnNotFoundError):
+            apply(container, load_project(tmp_path))
+        if lost:
+            lose(container)
+        ingest(container, "orders", order(BATCHES + lost))
+        assert known(container)[2] == {-1, BATCHES + 1 + lost}

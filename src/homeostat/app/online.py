@@ -66,10 +66,21 @@ def refresh(container: Container, fresh: Mapping[str, pl.DataFrame] | None = Non
     if fresh is not None:
         names &= fresh.keys()
     near, far = _behind(container, views, names)
-    moved: set[str] = set()
+    # First: neither what takes long nor a view whose function fails holds up those that serve.
+    moved = _level(container, near, fresh)
     if far:
-        moved = _apart(container, views, names, wait=fresh is None)
+        failed: dict[str, Exception] = {}
+        moved |= _apart(container, views, names, failed, wait=fresh is None)
         near, _ = _behind(container, views, names)
+        moved |= _level(container, near, fresh)
+        if failed:
+            raise next(iter(failed.values()))
+    return len(moved)
+
+
+def _level(container: Container, near: Behind, fresh: Mapping[str, pl.DataFrame] | None) -> set[str]:
+    """Apply the few batches that views lack; returns the keys of those that moved."""
+    moved: set[str] = set()
     # A delivery is one short transaction.
     for group in [[name] for name in sorted(near)] if fresh is None else [sorted(near)]:
         if not group:
@@ -80,7 +91,7 @@ def refresh(container: Container, fresh: Mapping[str, pl.DataFrame] | None = Non
                 record = tx.lock(records.Dataset, name)
                 if record:
                     moved |= _catch_up(container, record, near[name], (fresh or {}).get(name))
-    return len(moved)
+    return moved
 
 
 def _behind(container: Container, views: Views, names: Set[str]) -> tuple[Behind, Behind]:
@@ -99,7 +110,9 @@ def _behind(container: Container, views: Views, names: Set[str]) -> tuple[Behind
     return near, far
 
 
-def _apart(container: Container, views: Views, names: Set[str], *, wait: bool) -> set[str]:
+def _apart(
+    container: Container, views: Views, names: Set[str], failed: dict[str, Exception], *, wait: bool
+) -> set[str]:
     """Bring the views that are far behind nearly level while deliveries go on; returns the keys of those that moved.
 
     What takes long, reading tables and computing, holds no lock of the store. One thread of a process is at it at a
@@ -109,6 +122,7 @@ def _apart(container: Container, views: Views, names: Set[str], *, wait: bool) -
         container: The ports.
         views: Those that are needed.
         names: Of which datasets.
+        failed: Takes, by key, why a view could not be computed; the others are built all the same.
         wait: Whether to wait for another that is at it; else it is left to that one.
     """
     moved: set[str] = set()
@@ -117,17 +131,20 @@ def _apart(container: Container, views: Views, names: Set[str], *, wait: bool) -
         return moved
     try:
         for _ in range(_ROUNDS):
-            _, far = _behind(container, views, names)
+            sound = {key: view for key, view in views.items() if key not in failed}
+            _, far = _behind(container, sound, names)
             if not far:
                 break
             for name in sorted(far):
-                moved |= _build(container, name, far[name])
+                moved |= _build(container, name, far[name], failed)
     finally:
         lock.release()
     return moved
 
 
-def _build(container: Container, name: str, views: Sequence[FeatureView | Windows]) -> set[str]:
+def _build(
+    container: Container, name: str, views: Sequence[FeatureView | Windows], failed: dict[str, Exception]
+) -> set[str]:
     """Bring views of a dataset to where it is now, unless another was quicker; returns the keys of those that moved."""
     record, online = container.store.get(records.Dataset, name), container.online
     if record is None:
@@ -142,7 +159,11 @@ def _build(container: Container, name: str, views: Sequence[FeatureView | Window
         if (position, source) not in deliveries:
             rows = read_since(container, name, position, upto=record.position)
             deliveries[position, source] = Delivery(source, rows)
-        entries = _entries(container, view, deliveries[position, source], position)
+        try:
+            entries = _entries(container, view, deliveries[position, source], position)
+        except Exception as error:  # noqa: BLE001 - it is raised once the others are built
+            failed[key] = error
+            continue
         with container.store.begin() as tx:
             tx.lock(records.Dataset, name)
             if online.position(key) == position:

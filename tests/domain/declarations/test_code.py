@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import statistics
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable
+from datetime import time
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -481,6 +485,14 @@ OF_VIEWS: list[tuple[Any, Any]] = [
     (Scaled(2), Scaled(3)),
     (Pair(1, 2), Pair(1, 3)),
     (LATE, pl.col("delay") > 16),
+    (np.int64(1), np.int64(2)),
+    (np.float32(1), np.float64(1)),
+    ((np.datetime64("2026-01-01"),), (np.datetime64("2026-01-02"),)),
+    (pl.Datetime("us"), pl.Datetime("ms")),
+    (range(3), range(4)),
+    (time(3), time(4)),
+    (Decimal("1.1"), Decimal("1.2")),
+    (re.compile("a"), re.compile("a", re.IGNORECASE)),
     (pl.col("a").is_in(["a"] * 30), pl.col("a").is_in(["a"] * 20 + ["b"] * 10)),
 ]
 

@@ -23,8 +23,8 @@ from homeostat.domain.declarations.base import PROJECT_MODULE, Declaration
 from homeostat.domain.declarations.objects import (
     cell_of,
     compiled,
+    content,
     defaults,
-    expression,
     functions,
     is_below,
     is_named,
@@ -133,8 +133,8 @@ class _Walk:
         return self._content(value, inside, name, closed)
 
     def _content(self, value: Any, inside: Callable[[Any], Any], name: str, closed: bool) -> Any:
-        if (content := self._encode(value) if self._encode else expression(value)) is not None:
-            return digest_bytes(content)
+        if (said := self._encode(value) if self._encode else content(value)) is not None:
+            return digest_bytes(said)
         kind = type(value)
         if kind in (tuple, frozenset):
             return [kind.__name__, list(map(inside, ordered(value)))]
@@ -187,7 +187,7 @@ class _Walk:
     def _kept(self, value: Any, name: str, moving: set[str], *, closed: bool = False) -> Any:
         """A value that a function keeps; one that the function changes is only of its type, unless all values count."""
         is_code = isinstance(value, FunctionType | type | partial | MethodType) or wrapped(value)
-        if name in moving and not self._encode and not is_code and expression(value) is None:
+        if name in moving and not self._encode and not is_code and content(value) is None:
             return ["a", self.held(type(value))]
         return self.held(value, name, closed=closed)
 

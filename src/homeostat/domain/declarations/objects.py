@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from datetime import time
+from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property, partial, partialmethod, singledispatchmethod
 from inspect import getattr_static, unwrap
+from re import Pattern
 from types import CellType, CodeType, FunctionType, MethodType
 from typing import Any, Final
+from uuid import UUID
 
 _DESCRIPTORS: Final = (
     classmethod,
@@ -17,6 +22,7 @@ _DESCRIPTORS: Final = (
     partialmethod,
     singledispatchmethod,
 )
+_FIXED: Final = (complex, range, Decimal, Fraction, UUID)
 _GENERATED: Final = ("<string", "<attrs")
 _PARTS: Final = ("__func__", "fget", "fset", "fdel", "func", "dispatcher")
 
@@ -85,13 +91,25 @@ def names_of(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(names_of, inner))
 
 
-def expression(value: Any) -> bytes | None:
-    """The content of an expression of Polars; of one with a function of Python, which names its file, how it reads."""
-    polars = sys.modules.get("polars")  # a value of a library that nobody imported does not exist
-    if polars is None or not isinstance(value, polars.Expr):
+def content(value: Any) -> bytes | None:
+    """What a value of a library that never changes is; None of any other, which counts by its type."""
+    if type(value) in _FIXED:
+        return repr(value).encode()
+    if isinstance(value, time):
+        return value.isoformat().encode()
+    if isinstance(value, Pattern):
+        return repr((value.pattern, value.flags)).encode()
+    numpy = sys.modules.get("numpy")  # a value of a library that nobody imported does not exist
+    if numpy is not None and isinstance(value, numpy.generic) and not isinstance(value, numpy.void):
+        return f"{value.dtype} {value!s}".encode()
+    polars = sys.modules.get("polars")
+    if polars is None or not isinstance(value, (polars.Expr, polars.DataType)):
         return None
-    content: bytes = str(value).encode() if "python_udf" in str(value) else value.meta.serialize()
-    return content
+    if isinstance(value, polars.DataType):
+        return repr(value).encode()
+    # One with a function of Python, which names its file, how it reads.
+    said: bytes = str(value).encode() if "python_udf" in str(value) else value.meta.serialize()
+    return said
 
 
 def state_of(value: Any) -> Any:

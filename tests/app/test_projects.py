@@ -96,8 +96,8 @@ def test_two_versions_of_a_project_have_their_own_modules_also_below_a_folder_wi
     functions = []
     for size in (1, 2):
         root = tmp_path / str(size)
-        (root / "parts").mkdir(parents=True)
-        (root / "parts" / "table.py").write_text(f"SIZE = {size}")
-        (root / "loop.py").write_text("import parts.table\ndef size(): return parts.table.SIZE")
+        (root / "parts" / "inner").mkdir(parents=True)
+        (root / "parts" / "inner" / "table.py").write_text(f"SIZE = {size}")
+        (root / "loop.py").write_text("import parts.inner.table\ndef size(): return parts.inner.table.SIZE")
         functions.append(import_function(root, "loop:size"))
     assert [size() for size in functions] == [1, 2]

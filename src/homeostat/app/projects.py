@@ -159,10 +159,15 @@ def importing(root: Path) -> Iterator[None]:
         try:
             yield
         finally:
+            # Looked through before any goes: a folder without a file finds its path by the one above it.
+            own = [
+                name
+                for name, module in list(sys.modules.items())
+                if name not in before and _lies_in(module, root)
+            ]
             sys.path.remove(str(root))
-            for name, module in list(sys.modules.items()):
-                if name not in before and _lies_in(module, root):
-                    del sys.modules[name]
+            for name in own:
+                del sys.modules[name]
 
 
 def import_function(root: Path, reference: str) -> Any:

@@ -580,3 +580,55 @@ def test_long_chains_of_calls_and_terms_are_no_matter(tmp_path: Path) -> None:
 def test_a_function_of_a_library_is_its_text_and_is_followed_no_further() -> None:
     assert code_digest(pl.LazyFrame.drop_nulls) != code_digest(pl.LazyFrame.drop_nans)
     assert code_digest(statistics.mean) != code_digest(statistics.median)
+
+
+LIBRARY = """
+import functools
+
+def retried(times):
+    def decorate(function):
+        calls = 0
+        @functools.wraps(function)
+        def call(rows):
+            nonlocal calls
+            calls += 1
+            return function(rows)
+        return call
+    return decorate
+
+def first(count):
+    def take(rows):
+        return rows[:count]
+    return take
+
+def both(one, other):
+    return lambda rows: other(one(rows))
+"""
+
+
+def test_a_function_that_a_library_made_is_told_by_what_it_was_given(tmp_path: Path) -> None:
+    installed = tmp_path / "site-packages"
+    installed.mkdir()
+    (installed / "made_elsewhere.py").write_text(LIBRARY)
+    sys.path.insert(0, str(installed))
+    found = []
+    try:
+        for number, folder in (("1", "a"), ("1", "b"), ("2", "a")):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "project.py").write_text(
+                "from made_elsewhere import both, first, retried\n"
+                f"def own(rows): return rows[:{number}]\n"
+                "@retried(3)\ndef decorated(rows): return own(rows)\n"
+                f"of_plain, of_own = first({number}), both(own, len)\n"
+            )
+            space = loaded(tmp_path / folder)
+            names = ["decorated", "of_plain", "of_own"]
+            before = {name: code_digest(space[name]) for name in names}
+            assert [len(space["decorated"]([1, 2, 3])), space["of_own"]([1, 2, 3])] == [int(number)] * 2
+            assert {name: code_digest(space[name]) for name in names} == before
+            found.append(before)
+    finally:
+        sys.path.remove(str(installed))
+        sys.modules.pop("made_elsewhere", None)
+    assert found[0] == found[1]
+    assert not found[0].items() & found[2].items()

@@ -72,7 +72,19 @@ def code_digest(function: Callable[..., Any], encode: Encode | None = None) -> s
     """
     start = of_python(function)
     walk = _Walk(start, encode)
-    return digest_of([walk.held(function), walk.text(start) if start else "", *walk.told()])
+    said = [walk.text(start), walk.made_with(start)] if start else []
+    return digest_of([walk.held(function), *said, *walk.told()])
+
+
+def _of_project(function: FunctionType) -> FunctionType:
+    """The function that is of a project: a library's decorator may have wrapped it in one of its own."""
+    seen = [function]
+    for one in seen:
+        if Sources(one.__globals__).holds(one.__globals__):
+            return one
+        inner = [*wrapped_by(one), *map(cell_of, one.__closure__ or ())]
+        seen += [each for each in inner if isinstance(each, FunctionType) and each not in seen]
+    return function
 
 
 class _Walk:
@@ -80,7 +92,7 @@ class _Walk:
 
     def __init__(self, start: FunctionType | None, encode: Encode | None) -> None:
         self._encode = encode
-        self._sources = Sources(start.__globals__ if start else {})
+        self._sources = Sources(_of_project(start).__globals__ if start else {})
         self._numbers: dict[Any, int] = {}
         self._alive: list[Any] = []  # an id counts as long as what has it
         self._waiting: deque[Callable[[], Any]] = deque()
@@ -103,6 +115,20 @@ class _Walk:
         code = function.__code__
         node = self._sources.text(function.__globals__, code).function(code)
         return _mark(shown(node) if node else compiled(code))
+
+    def made_with(self, function: FunctionType) -> dict[str, Any]:
+        """What a function of a library, which is followed no further, was given to be made, as far as it is plain."""
+        if self._sources.holds(function.__globals__):
+            return {}
+        node = self._sources.text(function.__globals__, function.__code__).function(function.__code__)
+        moving = changed(node) if node else set()
+        cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        given = {name: cell_of(cell) for name, cell in cells if name not in moving}
+        return {
+            name: self.held(one)
+            for name, one in given.items()
+            if type(one) in _PLAIN or content(one) is not None
+        }
 
     def held(self, value: Any, name: str = "", *, closed: bool = False) -> Any:
         """What ``value`` is; a NoDigest names it as ``name`` where it is ``closed`` over and must have a content."""
@@ -200,12 +226,13 @@ class _Walk:
         registry = getattr_static(function, "registry", {})  # of functools.singledispatch
         inner += sorted(registry.values(), key=order) if isinstance(registry, MappingProxyType) else []
         said = [self.held(one) for one in (*inner, *wrapped_by(function))]
-        return ["library", function.__globals__.get("__name__"), function.__code__.co_qualname, said]
+        module = self._plain(function.__globals__.get("__name__"))
+        return ["library", module, function.__code__.co_qualname, said]
 
     def _class(self, given: type) -> Any:
         space = self._space(given)
         if space is None:
-            return ["library", given.__module__, given.__qualname__]
+            return ["library", self._plain(given.__module__), given.__qualname__]
         members = [one for member in vars(given).values() for one in functions(member)]
         members = [one for one in members if wrapped(one) or self._sources.holds(one.__globals__)]
         text = self._sources.text(space, next((one.__code__ for one in members), None))

@@ -114,6 +114,7 @@ class Background:
                 _log.exception("channel %s was not told, it is tried again", channel.name)
 
     def _trace(self) -> None:
+        self._native()  # which imports what the next line does, as it is to be imported
         from homeostat.app.openlineage import tell_lineage
 
         pause = _TURN

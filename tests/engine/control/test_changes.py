@@ -50,7 +50,7 @@ def test_without_a_change_hardly_anything_is_reported() -> None:
     assert reports <= 30 * ALPHA
 
 
-@pytest.mark.parametrize(("errors", "median", "last"), [(0.25, 2_500, 3_600), (0.5, 2_300, 2_300)])
+@pytest.mark.parametrize(("errors", "median", "last"), [(0.25, 2_600, 3_600), (0.5, 2_300, 2_300)])
 def test_an_abrupt_change_is_found_where_it_is(errors: float, median: int, last: int) -> None:
     apart, found = [], []
     for repetition in range(9):

@@ -60,6 +60,13 @@ def test_without_a_step_hardly_any_is_reported(rows: int, icc: float, again: flo
     assert reports <= series * ALPHA
 
 
+@pytest.mark.parametrize("seed", [5, 51])
+def test_days_that_differ_by_any_amount_are_explained_by_some_hypothesis(seed: int) -> None:
+    """These were reported where hypotheses were eight times apart: none of them explained the days well."""
+    rng = np.random.default_rng(seed)
+    assert found(looks_of(rng, days(rng, 100, 0.0085, 0.5), 2_000), 5, every=3) is None
+
+
 @pytest.mark.parametrize(
     ("before", "rows", "by", "median"),
     [(5, 200, 1.0, 4), (5, 2_000, 0.3, 5), (20, 200, 0.3, 5), (20, 2_000, 0.1, 5), (60, 200, 0.3, 3)],

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from homeostat.engine.control.steps import Look, Stepped, likelihoods, stepped
+from homeostat.engine.control.steps import RHO, Look, Stepped, likelihoods, stepped
 
 BINS: Final = 256
 _POWERS: Final = (0.3, 0.5, 0.7, 0.85)
@@ -89,7 +89,12 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _stepped(self) -> Stepped:
-        return stepped(_logs(self.looks), np.array(self.known) if self.known else None)
+        return stepped(_logs(self.looks), self._known)
+
+    @property
+    def _known(self) -> Floats | None:
+        """None also of what a release with other hypotheses kept."""
+        return np.array(self.known) if len(self.known) == len(RHO) else None
 
     def again(self) -> Losses:
         """To begin with after a change: of what was seen, how much looks differ is still known."""
@@ -97,7 +102,8 @@ class Losses(msgspec.Struct, frozen=True, kw_only=True):
 
     def _after(self, place: int) -> tuple[float, ...]:
         """What is known of how much looks differ once those before a step at ``place`` are left out."""
-        found = likelihoods(_logs(self.looks[:place])) + (np.array(self.known) if self.known else 0.0)
+        known = self._known
+        found = likelihoods(_logs(self.looks[:place])) + (0.0 if known is None else known)
         return tuple(found.tolist())
 
     @property

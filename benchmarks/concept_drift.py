@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from statistics import median
@@ -42,6 +42,7 @@ class Days:
         share: How much of a loss's variance is between days; of errors, the deviation of the log of their rate.
         again: How much a day is like the one before.
         weekend: By how many standard deviations a weekend is worse.
+        held: Rows that the training held out: ten looks before the first.
     """
 
     rows: int
@@ -49,6 +50,7 @@ class Days:
     share: float = 0.0
     again: float = 0.0
     weekend: float = 0.0
+    held: int = 0
 
     def drawn(self, rng: np.random.Generator, looks: int, worse: Callable[[int], float]) -> Iterator[Floats]:
         """The losses of each day; from 0 on ``worse`` says by how many standard deviations they have risen."""
@@ -78,7 +80,11 @@ _STILL = {
     ),
     "days differ by 1%, each like the one before by 0.8, 200 rows": Days(200, share=0.01, again=0.8),
 }
-_RARE = {f"one loss in 300 is large, {rows} rows a look": Days(rows, "rare") for rows in (10, 50)}
+_RARE = {
+    f"one loss in 300 is large, {rows} rows a look after {held:,} held out": Days(rows, "rare", held=held)
+    for rows in (10, 50)
+    for held in (0, 2000)
+}
 _CHANGED = {
     "losses rise by 0.1": (Days(200), 0.1),
     "losses rise by 0.3": (Days(200), 0.3),
@@ -90,6 +96,9 @@ _KNOWN = (5, 20, 60)
 def reported(days: Days, looks: int, known: int, rise: float, seed: int) -> int | None:
     """At which look a change is reported, the first after ``known`` looks being 1; None: at none."""
     rng, seen = np.random.default_rng(seed), Losses()
+    if days.held:
+        for losses in replace(days, rows=days.held // 10, held=0).drawn(rng, 10, lambda day: 0.0):
+            seen = look(seen, losses, [_BEGAN] * len(losses), most=_MOST, false_alarm=0.5, looks=_YEAR)
     for day, losses in enumerate(days.drawn(rng, looks, lambda day: rise * (day >= known))):
         times = [_BEGAN + timedelta(days=day)] * len(losses)
         seen = look(seen, losses, times, most=_MOST, false_alarm=_ALPHA, looks=_YEAR)

@@ -14,7 +14,7 @@ from benchmarks.measure import Line, Section, compare, cost
 from homeostat.adapters.online import LmdbOnline
 from homeostat.domain.contracts import SEQ, Contract
 from homeostat.engine.features.delivery import Delivery
-from homeostat.engine.features.featureset import FeatureSet, update
+from homeostat.engine.features.featureset import FeatureSet, changes, online_key
 
 _EVENTS, _REQUESTS, _ENTITIES = 300_000, 100_000, 500
 _START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -69,7 +69,7 @@ def run() -> Section:
     with TemporaryDirectory(prefix="homeostat-bench-") as folder:
         store = LmdbOnline(Path(folder))
         for view in (newest, recent):
-            update(view, Delivery(view.source, rows), store, _START + _SPAN, 1)
+            store.write(online_key(view), changes(view, Delivery(view.source, rows), store, _START + _SPAN), 1)
         lines += [_online(both, requests, store, size) for size in (1, 64)]
         store.close()
     return Section(

@@ -69,7 +69,9 @@ def run() -> Section:
     with TemporaryDirectory(prefix="homeostat-bench-") as folder:
         store = LmdbOnline(Path(folder))
         for view in (newest, recent):
-            store.write(online_key(view), changes(view, Delivery(view.source, rows), store, _START + _SPAN), 1)
+            store.write(
+                online_key(view), changes(view, Delivery(view.source, rows), store, _START + _SPAN), 1
+            )
         lines += [_online(both, requests, store, size) for size in (1, 64)]
         store.close()
     return Section(

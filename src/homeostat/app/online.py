@@ -8,7 +8,6 @@ to see, is computed while rows go on to come in, and is written if the view is s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from threading import Lock
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -32,7 +31,6 @@ Views = dict[str, FeatureView | Windows]
 Behind = dict[str, list[FeatureView | Windows]]
 # Asked for with every delivery; what it follows from changes only with an event.
 _known: WeakKeyDictionary[Container, tuple[str, Views]] = WeakKeyDictionary()
-_building: WeakKeyDictionary[Container, Lock] = WeakKeyDictionary()
 
 
 def live_views(container: Container) -> Views:
@@ -126,7 +124,7 @@ def _apart(
         wait: Whether to wait for another that is at it; else it is left to that one.
     """
     moved: set[str] = set()
-    lock = _building.setdefault(container, Lock())
+    lock = container.turn("build features")
     if not lock.acquire(blocking=wait):
         return moved
     try:

@@ -28,9 +28,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 STOOD: Final = 3
-_RHO: Final = 2.4 / 2.0 ** np.arange(
-    20
-)  # so near to each other that the truth is well explained by one of them
+# Twice apart: so near to each other that one of them explains days that differ by any amount.
+_RHO: Final = 2.4 / 2.0 ** np.arange(20)
 _PHI: Final = ((0.0, 0.4), (0.6, 0.6))  # with what is thought of each beforehand
 _NONE: Final = 0.5  # of no effects at all
 _SIZES: Final = (0.15, 0.75)  # half-normal, in standard deviations of a row

@@ -248,5 +248,5 @@ def test_it_answers_before_it_has_imported_what_works_with_data(tmp_path: Path) 
         assert process.wait(100) == 0
         loaded.append(set((tmp_path / "out").read_text().split()))
     assert "sqlalchemy" in loaded[0]
-    assert not {"polars", "sklearn", "homeostat.app.controller"} & loaded[0]
+    assert not {"numpy", "polars", "sklearn", "homeostat.app.controller"} & loaded[0]
     assert {"polars", "homeostat.app.controller"} <= loaded[1]

@@ -170,7 +170,7 @@ def test_the_program_serves_logs_and_leaves(container: Container, code: str) -> 
     deploy(container, 1, Arm(1, 1.0, "champion"))
     settings = container.settings
     process = subprocess.Popen(
-        [sys.executable, "-m", "homeostat.server.dataplane", "--worker", "w1"],
+        [sys.executable, "-m", "homeostat.server.worker", "--worker", "w1"],
         env={**os.environ, **settings.environment(), "PYTHONPATH": str(ROOT / "src")},
     )
     try:

@@ -152,7 +152,7 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize("worker_id", ["../w1", "a/b"])
 def test_a_worker_needs_a_name(worker_id: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "homeostat.server.dataplane", "--worker", worker_id],
+        [sys.executable, "-m", "homeostat.server.worker", "--worker", worker_id],
         env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
         capture_output=True,
         check=False,
@@ -167,7 +167,7 @@ def test_a_port_that_cannot_be_had_is_told(tmp_path: Path) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [sys.executable, "-m", "homeostat.server.dataplane", "--worker", "w1"],
+            [sys.executable, "-m", "homeostat.server.worker", "--worker", "w1"],
             env={
                 **os.environ,
                 "PYTHONPATH": str(ROOT / "src"),

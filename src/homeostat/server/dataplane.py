@@ -1,7 +1,7 @@
 """The data plane over HTTP: predictions and health on the open port, control on a private socket.
 
 Which protocol answers follows from the path; each is a module of ``homeostat.server.protocols``.
-``python -m homeostat.server.dataplane --worker ID`` runs one worker (see ``homeostat.server.worker``).
+``homeostat.server.worker`` runs it.
 """
 
 from __future__ import annotations
@@ -242,9 +242,3 @@ async def _live() -> Reply:
 
 async def _version() -> Reply:
     return Reply(200, VERSION.encode(), b"text/plain; charset=utf-8")
-
-
-if __name__ == "__main__":
-    from homeostat.server.worker import main
-
-    main()

@@ -100,7 +100,7 @@ class Supervisor(Keeper):
         yield Child("control", control, environment, (listening, ready), silence=_SILENCE)
         for number in range(1, self.settings.workers + 1):
             name = f"w{number}"
-            worker = [*python, "homeostat.server.dataplane", "--worker", name, *parent]
+            worker = [*python, "homeostat.server.worker", "--worker", name, *parent]
             worker += ["--ready-fd", str(ready)]
             yield Child(f"worker {name}", worker, environment, (ready,), spared=True)
 

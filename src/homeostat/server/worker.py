@@ -1,5 +1,6 @@
 """The process of one worker: sockets, signals, background work, and an end that loses nothing.
 
+``python -m homeostat.server.worker --worker ID``, settings from the environment.
 Workers share the serve port (SO_REUSEPORT); each loads its models before it takes a share of the connections.
 On SIGTERM, or when its parent is gone, a worker stops accepting, answers what it has, writes out its log and
 exits 0.
@@ -23,7 +24,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 from homeostat.domain.errors import HomeostatError
 from homeostat.domain.refs import is_name
 from homeostat.server.keeping import LACKS, SERVES
-from homeostat.server.measured import PAUSE, tell
 from homeostat.server.process import GRACE, loaded, loading, log_plainly, one_thread, watch_parent
 
 if TYPE_CHECKING:
@@ -194,6 +194,8 @@ async def serve(
         asyncio.create_task(_every(_HEARTBEAT, lambda: asyncio.to_thread(serving.beat, str(path), bound))),
     ]
     if otlp:
+        from homeostat.server.measured import PAUSE
+
         tasks.append(asyncio.create_task(_every(PAUSE, lambda: _measuring(app.measures, otlp))))
     _log.info("worker %s answers on %s:%d and %s", worker, host, bound, path)
     try:
@@ -259,6 +261,8 @@ async def _measuring(measures: Measures, collector: str) -> None:
     """Tell a collector what was measured."""
     from prometheus_client.parser import text_string_to_metric_families
 
+    from homeostat.server.measured import tell
+
     text, clock = measures.exposition().decode(), measures.clock
     families = text_string_to_metric_families(text)
     await asyncio.to_thread(tell, collector, families, measures.began, clock.wall())
@@ -309,7 +313,7 @@ def run(
 
 def main() -> None:
     """The program: ``--worker ID``, settings from the environment."""
-    parser = argparse.ArgumentParser(prog="python -m homeostat.server.dataplane", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m homeostat.server.worker", description=__doc__)
     parser.add_argument("--worker", required=True, metavar="ID", help="name of this worker, unique")
     parser.add_argument("--parent", type=int, default=os.getppid(), metavar="PID", help="end when it ends")
     parser.add_argument("--ready-fd", type=int, metavar="FD", help="where to write a byte once it answers")
@@ -322,7 +326,6 @@ def main() -> None:
     loading()
 
     from homeostat.app.container import Container
-    from homeostat.app.serving import ModelServing
     from homeostat.app.settings import Settings
 
     def ready(whole: bool) -> None:
@@ -332,6 +335,10 @@ def main() -> None:
     try:
         with Container(Settings.load()) as container:
             settings = container.settings
+            _ = container.store  # an empty one gets its tables while control imports what it answers with
+
+            from homeostat.app.serving import ModelServing
+
             stored = run(
                 options.worker,
                 settings.home,
@@ -346,3 +353,7 @@ def main() -> None:
         _log.error("worker %s cannot run: %s", options.worker, error)
         sys.exit(2)  # as argparse does: trying again would not help
     sys.exit(0 if stored else 1)
+
+
+if __name__ == "__main__":
+    main()

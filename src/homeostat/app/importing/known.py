@@ -10,7 +10,7 @@ import numpy.typing as npt
 from homeostat.app.container import Container
 from homeostat.app.tracking import histories
 from homeostat.domain.tracking import Metric
-from homeostat.engine.tracking.points import Rows
+from homeostat.engine.tracking.arrays import Rows
 
 _HELD: Final = 1 << 20  # points of histories kept at hand: 25 MB
 _SAME: Final = np.dtype([("timestamp", "<i8"), ("step", "<i8"), ("value", "<i8")])

@@ -15,7 +15,7 @@ import numpy as np
 from homeostat.app.importing.naming import Names
 from homeostat.domain.tracking import Metric, MetricBlock
 from homeostat.engine.tracking import rows
-from homeostat.engine.tracking.points import ROW, Rows
+from homeostat.engine.tracking.arrays import ROW, Rows
 from homeostat.ports.sources import Columns, Missing
 
 _HEAP: Final = 262_144

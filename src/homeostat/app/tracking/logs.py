@@ -11,10 +11,9 @@ from homeostat.app.container import Container
 from homeostat.app.tracking.runs import NAME_TAG, active_run, rename_in
 from homeostat.domain.errors import BadRequest, Conflict, NotFound
 from homeostat.domain.records import Run
-from homeostat.domain.tracking import LoggedModel, LoggedModelMetric, Metric, MetricBlock, Param, RunTag
-from homeostat.engine.tracking import blocks, limits
-from homeostat.engine.tracking.points import Point, Rows, row_of, rows_of
-from homeostat.engine.tracking.rows import latest
+from homeostat.domain.tracking import LoggedModel, LoggedModelMetric, Param, RunTag
+from homeostat.engine.tracking import limits
+from homeostat.engine.tracking.points import SMALL, Point, row_of
 from homeostat.ports.meta import Transaction
 
 
@@ -39,12 +38,16 @@ def log(
         NotFound: there is no such run.
         BadRequest: the run is deleted, a name or number cannot be, or a parameter has another value already.
     """
-    rows = rows_of(metrics) if metrics else None
+    if metrics:
+        from homeostat.app.tracking.points import rows_in
+        from homeostat.engine.tracking.arrays import rows_of
+
+        rows = rows_of(metrics)
     limits.check_params(params or {})
     limits.check_tags(tags or {})
     with container.store.begin() as tx:
         run = active_run(tx, run_id)
-        if rows is not None:
+        if metrics:
             rows_in(tx, run, rows)
             _of_models(tx, run, metrics)
         log_in(container, tx, run, params=params, tags=tags)
@@ -69,7 +72,7 @@ async def log_soon(container: Container, run_id: str, point: Point) -> bool:
         point.step,
         point.timestamp,
         row=row_of(point),
-        room=blocks.SMALL,
+        room=SMALL,
     )
 
 
@@ -78,51 +81,20 @@ def log_in(
     tx: Transaction,
     run: Run,
     *,
-    metrics: Sequence[Point] = (),
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Log to a run that this transaction has locked, without checking parameters and tags.
+    """Log parameters and tags, which are not checked, to a run that this transaction has locked.
 
     Raises:
-        BadRequest: a parameter has another value already, or a point cannot be.
+        BadRequest: a parameter has another value already.
     """
-    if metrics:
-        rows_in(tx, run, rows_of(metrics))
-        _of_models(tx, run, metrics)
     if params:
         _params(tx, run, params)
     if tags:
         tx.put(*(RunTag(run=run.id, key=key, value=value) for key, value in tags.items()))
         if tags.get(NAME_TAG, run.name) != run.name:
             rename_in(container, tx, run, tags[NAME_TAG])
-
-
-def rows_in(tx: Transaction, run: Run, rows: Rows) -> None:
-    """Log points to a run that this transaction has locked: their rows, and the latest of each metric."""
-    if not len(rows.points):
-        return
-    newest = tx.find(MetricBlock, ("run", "=", run.id), order=["-seq"], limit=1)
-    written = blocks.extended(run.id, newest[0] if newest else None, rows)
-    tx.put(*written)
-    if written[-1].pending >= blocks.LARGE:
-        _merge(tx, run.id)
-    tx.put(*latest(run.id, run.experiment, rows), by=Metric.RANK)
-
-
-def _merge(tx: Transaction, run_id: str) -> None:
-    """Merge the blocks of level 0, and where that makes enough of level 1, these too."""
-    for level in (0, 1):
-        there = tx.find(MetricBlock, ("run", "=", run_id), ("level", "=", level), order=["seq"])
-        if level == 1 and len(there) < blocks.WIDE:
-            return
-        if level == 1 and len({key for block in there for key in block.keys}) == 1:
-            tx.update(MetricBlock, {"level": blocks.SORTED}, ("run", "=", run_id), ("level", "=", 1))
-            return
-        fewer = blocks.merged(there)
-        gone = [block.seq for block in there[len(fewer) :]]
-        tx.put(*fewer)
-        tx.delete(MetricBlock, ("run", "=", run_id), ("seq", "in", gone))
 
 
 def _of_models(tx: Transaction, run: Run, points: Sequence[Point]) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from homeostat.app.container import Container
 from homeostat.app.tracking.runs import run
 from homeostat.domain.tracking import Metric, MetricBlock, Param, RunInput, RunModel, RunTag
-from homeostat.engine.tracking import blocks
-from homeostat.engine.tracking.points import History
 from homeostat.ports.meta import Where
+
+if TYPE_CHECKING:
+    from homeostat.engine.tracking.points import History
 
 _TOGETHER: Final = 5000  # runs in one statement
 _TEXT: Final = ("run", "key", "value")  # of a parameter or a tag
@@ -90,6 +91,8 @@ def history(container: Container, run_id: str, key: str) -> History:
     Raises:
         NotFound: there is no such run.
     """
+    from homeostat.engine.tracking import blocks
+
     run(container, run_id)
     where: tuple[Where, ...] = (("run", "=", run_id), ("first", "<=", key), ("last", ">=", key))
     return blocks.history(container.store.find(MetricBlock, *where), key)
@@ -111,6 +114,12 @@ def histories(
     Yields:
         Some of the metrics, in order of their names, and the history of each.
     """
+    from homeostat.engine.tracking import blocks
+
+    def of(some: list[str]) -> list[History]:
+        # In one statement: blocks may be merged at any time.
+        return blocks.histories(container.store.find(MetricBlock, *_holding(run_id, some)), some)
+
     counts = dict.fromkeys(sorted(keys), 0)
     for block in _paged(container, run_id, list(counts)):
         for key, count in zip(block.keys, blocks.counts(block).tolist(), strict=True):
@@ -120,17 +129,12 @@ def histories(
     held = 0
     for key, count in counts.items():
         if some and held + count > most:
-            yield some, _histories(container, run_id, some)
+            yield some, of(some)
             some, held = [], 0
         some.append(key)
         held += count
     if some:
-        yield some, _histories(container, run_id, some)
-
-
-def _histories(container: Container, run_id: str, keys: list[str]) -> list[History]:
-    # In one statement: blocks may be merged at any time.
-    return blocks.histories(container.store.find(MetricBlock, *_holding(run_id, keys)), keys)
+        yield some, of(some)
 
 
 def _paged(container: Container, run_id: str, keys: list[str]) -> Iterator[MetricBlock]:

@@ -17,16 +17,16 @@ import msgspec
 from homeostat.app.container import Container
 from homeostat.app.tracking.experiments import experiment_in
 from homeostat.app.tracking.inputs import HERE, inputs_in
-from homeostat.app.tracking.logs import rows_in
+from homeostat.app.tracking.points import rows_in
 from homeostat.app.tracking.runs import NAME_TAG, rename_in, tell_run
 from homeostat.domain.errors import BadRequest, Conflict, HomeostatError
 from homeostat.domain.records import Run
 from homeostat.domain.refs import parse_ref
 from homeostat.domain.tracking import Param, RunInput, RunStream, RunTag
 from homeostat.engine.tracking import entries, limits, rows
+from homeostat.engine.tracking.arrays import Rows
 from homeostat.engine.tracking.frames import Frame, scan
 from homeostat.engine.tracking.names import run_name
-from homeostat.engine.tracking.points import Rows
 from homeostat.ports.meta import Transaction
 
 _STANDARD: Final = "Default"

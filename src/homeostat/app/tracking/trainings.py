@@ -16,14 +16,15 @@ import numpy as np
 from homeostat.app.container import Container
 from homeostat.app.tracking.experiments import experiment_in
 from homeostat.app.tracking.inputs import HERE
-from homeostat.app.tracking.logs import log_in, rows_in
+from homeostat.app.tracking.logs import log_in
+from homeostat.app.tracking.points import rows_in
 from homeostat.app.tracking.runs import NAME_TAG
 from homeostat.domain.records import DatasetVersion, Run
 from homeostat.domain.refs import Ref
 from homeostat.domain.tracking import RunInput
 from homeostat.engine.tracking import limits
+from homeostat.engine.tracking.arrays import ROW, Rows
 from homeostat.engine.tracking.names import run_name
-from homeostat.engine.tracking.points import ROW, Rows
 from homeostat.ports.meta import Transaction
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from homeostat.domain.tracking import MetricBlock
-from homeostat.engine.tracking.points import ROW, WIDER, History, Rows, joined, ordered, used
+from homeostat.engine.tracking.arrays import ROW, WIDER, Rows, joined, ordered, used
+from homeostat.engine.tracking.points import SMALL, History
 
-SMALL: Final = 128  # of which the rows fit into one page of SQLite
 LARGE: Final = 1 << 14
 WIDE: Final = 16
 SORTED: Final = 2  # the level of blocks that are not merged any more

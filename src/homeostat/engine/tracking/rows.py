@@ -11,9 +11,9 @@ import numpy.typing as npt
 from homeostat.domain.errors import BadRequest
 from homeostat.domain.tracking import Metric, MetricBlock
 from homeostat.engine.tracking import limits
+from homeostat.engine.tracking.arrays import KEYS, ROW, Rows
+from homeostat.engine.tracking.arrays import latest as latest_of
 from homeostat.engine.tracking.blocks import SORTED
-from homeostat.engine.tracking.points import KEYS, ROW, Rows
-from homeostat.engine.tracking.points import latest as latest_of
 
 
 def read(keys: list[str], data: bytes) -> Rows:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 import msgspec
-import numpy as np
 
 from homeostat.app import tracking
 from homeostat.app.container import Container
 from homeostat.domain.errors import BadRequest, NotFound
 from homeostat.engine.tracking.points import History
-from homeostat.engine.tracking.sampling import page, sample
 from homeostat.server.http import encode
 from homeostat.server.mlflow.reading import Int32, Named, missing
 from homeostat.server.mlflow.runs import ShownMetric
@@ -86,6 +84,8 @@ def _history(container: Container, asked: GetHistory) -> bytes:
         )
     found, token = tracking.history(container, run, asked.metric_key), ""
     if asked.max_results is not None or asked.page_token:
+        from homeostat.engine.tracking.sampling import page
+
         found, token = page(found, asked.max_results or len(found), asked.page_token)
     return _written(asked.metric_key, found, token)
 
@@ -113,11 +113,13 @@ def _bulk(container: Container, asked: GetBulk) -> Bulk:
         )
     if not asked.metric_key:
         raise BadRequest("GetMetricHistoryBulk request must specify a metric_key.", field="metric_key")
+    from homeostat.engine.tracking.sampling import page
+
     left = max(0, min(asked.max_results, _BULK))
     found: list[PointOfRun] = []
     for run in sorted(set(asked.run_id)):
-        if left > len(found):
-            part, _ = page(_known(container, run, asked.metric_key), left - len(found))
+        if left > len(found) and (whole := _known(container, run, asked.metric_key)) is not None:
+            part, _ = page(whole, left - len(found))
             found += [PointOfRun(asked.metric_key, *point, run) for point in _points(part)]
     return Bulk(found)
 
@@ -131,11 +133,14 @@ def _sample(container: Container, asked: GetSample) -> Sample:
         )
     if not 1 <= asked.max_results <= _SAMPLE:
         raise BadRequest(f"max_results must be between 1 and {_SAMPLE}.", field="max_results")
+    from homeostat.engine.tracking.sampling import sample
+
     steps = _steps(asked)
     found: list[PointOfRun] = []
     for run in asked.run_ids:
-        part = sample(_known(container, run, asked.metric_key), asked.max_results, steps)
-        found += [PointOfRun(asked.metric_key, *point, run) for point in _points(part)]
+        if (whole := _known(container, run, asked.metric_key)) is not None:
+            part = sample(whole, asked.max_results, steps)
+            found += [PointOfRun(asked.metric_key, *point, run) for point in _points(part)]
     return Sample(found)
 
 
@@ -155,15 +160,17 @@ def _steps(asked: GetSample) -> tuple[int, int] | None:
     return asked.start_step, asked.end_step
 
 
-def _known(container: Container, run: str, key: str) -> History:
-    """The history of a run among many; empty when there is no such run, which hides nothing of the others."""
+def _known(container: Container, run: str, key: str) -> History | None:
+    """The history of a run among many; None when there is no such run, which hides nothing of the others."""
     try:
         return tracking.history(container, run, key)
     except NotFound:
-        return History(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        return None
 
 
 def _points(found: History) -> zip[tuple[float | str, int, int]]:
+    import numpy as np
+
     values = found.value.tolist()
     if not np.isfinite(found.value).all():
         values = list(map(double, values))

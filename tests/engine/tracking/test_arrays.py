@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from homeostat.domain.errors import BadRequest
-from homeostat.engine.tracking.points import (
+from homeostat.engine.tracking.arrays import (
     KEYS,
     ROW,
-    Point,
     Rows,
     joined,
     latest,
@@ -22,6 +21,7 @@ from homeostat.engine.tracking.points import (
     rows_of,
     used,
 )
+from homeostat.engine.tracking.points import Point
 
 KEY = st.sampled_from(["loss", "acc", "a/b", "é"])
 VALUE = st.sampled_from([0.0, -0.0, 0.5, math.nan, math.inf, -math.inf, 5e-324]) | st.floats()

@@ -11,9 +11,10 @@ boolean: missing, the most frequent values, and one for all others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -112,22 +113,25 @@ def reference(
     """
     for taken in {SCORE, LABEL}.intersection(X.columns):
         raise BadRequest(f"a feature is named {taken!r}, as the model's {taken}s are", remedy="Rename it")
-    columns = [(column, seasons) for column in X.iter_columns()]
+    cells = _cells(len(X), seasons)
+    columns = [(column, cells) for column in X.iter_columns()]
     if scores is not None:
-        columns.append((pl.Series(SCORE, np.asarray(scores, dtype=np.float64)), score_seasons))
+        scored = pl.Series(SCORE, np.asarray(scores, dtype=np.float64))
+        columns.append((scored, _cells(len(scored), score_seasons)))
     if labels is not None:
-        columns.append((pl.Series(LABEL, np.asarray(labels, dtype=np.float64)), seasons))
+        columns.append((pl.Series(LABEL, np.asarray(labels, dtype=np.float64)), cells))
     features: dict[str, Bins] = {}
     strata: dict[str, dict[str, list[int]]] = {}
     inflated: dict[str, float] = {}
     summaries: dict[str, Summary] = {}
-    for column, season in columns:
-        bins, summaries[column.name] = _bins(column)
-        features[column.name] = bins
-        names, cube = _cube(bins, column, season)
-        if season is not None:
-            strata[column.name] = dict(zip(names, cube.sum(0).tolist(), strict=True))
-        factor = inflation(cube, cube.sum(0), ordered=isinstance(bins, Numbers)) if len(cube) > 1 else 1.0
+    for column, at in columns:
+        empty, summaries[column.name] = _bins(column)
+        cube = at.counts(codes(empty, column), _width(empty))
+        whole = cube.sum(0)
+        features[column.name] = msgspec.structs.replace(empty, counts=whole.sum(0).tolist())
+        if at.names:
+            strata[column.name] = dict(zip(at.names, whole.tolist(), strict=True))
+        factor = inflation(cube, whole, ordered=isinstance(empty, Numbers)) if len(cube) > 1 else 1.0
         if factor > 1:
             inflated[column.name] = factor
     return Reference(len(X), features, strata, inflated, summaries)
@@ -183,6 +187,11 @@ def coordinates(bins: Bins, column: pl.Series) -> npt.NDArray[np.float64]:
     return _numbers(column) if isinstance(bins, Numbers) else codes(bins, column).astype(np.float64)
 
 
+def _width(bins: Bins) -> int:
+    """How many counts ``bins`` have."""
+    return len(bins.edges if isinstance(bins, Numbers) else bins.values) + 2
+
+
 def labels(bins: Bins) -> list[str]:
     """What each count of ``bins`` is of, for people."""
     if isinstance(bins, Categories):
@@ -197,16 +206,14 @@ def labels(bins: Bins) -> list[str]:
 
 
 def _bins(column: pl.Series) -> tuple[Bins, Summary]:
-    bins: Bins
+    """Bins without counts, and what sums the values up."""
     if _is_category(column):
         values = _counted(column.drop_nulls())
         # By count, then by name, so that equal data have equal references.
         ordered = values.sort(["count", "value"], descending=[True, False])["value"]
-        bins = Categories(ordered[:CATEGORIES].to_list(), [])
-    else:
-        bins = Numbers(_edges(_numbers(column)), [])
-    counts, summary = _seen(bins, column)
-    return msgspec.structs.replace(bins, counts=counts.tolist()), summary()
+        return Categories(ordered[:CATEGORIES].to_list(), []), of_texts(ordered)
+    numbers = _numbers(column)
+    return Numbers(_edges(numbers), []), of_numbers(numbers)
 
 
 def _counted(column: pl.Series) -> pl.DataFrame:
@@ -219,7 +226,7 @@ def _edges(values: npt.NDArray[np.float64]) -> list[float]:
     rows = len(ordered)
     if not rows:
         return []
-    distinct = ordered[np.diff(ordered, prepend=-np.inf) > 0]
+    distinct = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
     if len(distinct) > BINS:
         # Quantiles that are values of the data: a value that many rows share has a bin of its own.
         places = np.maximum(
@@ -249,7 +256,7 @@ def _count_numbers(edges: Sequence[float], values: npt.NDArray[np.float64]) -> n
     return np.concatenate([[missing], np.diff(below, prepend=0, append=len(values) - missing)])
 
 
-def codes(bins: Bins, column: pl.Series) -> npt.NDArray[np.int64]:
+def codes(bins: Bins, column: pl.Series) -> npt.NDArray[np.integer[Any]]:
     """The bin of each row, a place among the counts."""
     if isinstance(bins, Categories):
         place = {value: index for index, value in enumerate(bins.values, start=1)}
@@ -258,26 +265,42 @@ def codes(bins: Bins, column: pl.Series) -> npt.NDArray[np.int64]:
         )
         return found.to_numpy()
     values = _numbers(column)
-    missing = np.isnan(values)
-    where = np.searchsorted(bins.edges, values, side="right") + 1
-    where[missing] = 0
+    where = np.ones(len(values), np.min_scalar_type(len(bins.edges) + 1))
+    for first in range(0, len(values), CHUNK):  # comparisons, as when they are counted
+        some, here = values[first : first + CHUNK], where[first : first + CHUNK]
+        for edge in bins.edges:
+            here += some >= edge
+        here[np.isnan(some)] = 0
     return where
 
 
-def _cube(bins: Bins, column: pl.Series, season: pl.Series | None) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """The names of the seasons, and counts of shape (blocks, seasons, bins); one block where there are few rows."""
-    rows, width = len(column), len(bins.counts)
+class _Cells(NamedTuple):
+    """Where each row is counted, whatever its bin: its block, of few rows there is one, and its season.
+
+    Args:
+        names: The names of the seasons; empty: there are none.
+        blocks: How many blocks.
+        at: The place of each row: ``block * seasons + season``.
+    """
+
+    names: list[str]
+    blocks: int
+    at: npt.NDArray[np.int64]
+
+    def counts(self, codes: npt.NDArray[np.integer[Any]], bins: int) -> npt.NDArray[np.int64]:
+        """Counts of shape (blocks, seasons, bins)."""
+        shape = (self.blocks, len(self.names) or 1, bins)
+        return np.bincount(self.at * bins + codes, minlength=math.prod(shape)).reshape(shape)
+
+
+def _cells(rows: int, season: pl.Series | None) -> _Cells:
     blocks = blocks_of(rows)
-    if season is None:
-        names, code = [""], np.zeros(rows, dtype=np.int64)
-    else:
-        found, code = np.unique(season.to_numpy(), return_inverse=True)
-        names = [str(name) for name in found]
     at = np.zeros(rows, dtype=np.int64) if blocks is None else blocks
-    cells = (at * len(names) + code) * width + codes(bins, column)
     depth = int(at.max(initial=0)) + 1
-    cube = np.bincount(cells, minlength=depth * len(names) * width)
-    return names, cube.reshape(depth, len(names), width)
+    if season is None:
+        return _Cells([], depth, at)
+    names, code = np.unique(season.to_numpy(), return_inverse=True)
+    return _Cells([str(name) for name in names], depth, at * len(names) + code)
 
 
 def _count_texts(bins: Categories, seen: Mapping[str | None, int]) -> npt.NDArray[np.int64]:

@@ -105,14 +105,15 @@ def drifts(container: Container, model: Model, log: Traffic, now: datetime) -> D
     against = Reference.read(built)
     names = [name for name in against.features if name in log.columns]
     sizes, windows = {}, []
-    seen, counted = Profile(), pl.lit(value=False)
+    seen, counted = Profile(), None
     # From the shortest window on, so that a row is read once for all of them, unless each has a sample of its own.
     for text in sorted({rule.window for rule in rules}, key=parse_duration):
         within = pl.col("at") > now - parse_duration(text)
         asked = log.asked(within, columns=["at", *names])
         if asked.one_in > 1:
-            seen, counted = Profile(), pl.lit(value=False)
-        fresh = profile(against, asked.rows.filter(~counted).select(names), summed_up=False)
+            seen, counted = Profile(), None
+        rows = asked.rows if counted is None else asked.rows.filter(~counted)
+        fresh = profile(against, rows, summed_up=False)
         seen, counted = merge(seen, fresh), within
         sizes[text] = drift(against, seen) if seen.rows >= LEAST_ROWS else []
         if sizes[text]:

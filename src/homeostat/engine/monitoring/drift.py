@@ -60,72 +60,91 @@ class FeatureDrift(msgspec.Struct, frozen=True, kw_only=True):
 
 def drift(against: Reference, seen: Profile) -> list[FeatureDrift]:
     """The drift of each feature that both sides have rows of, the most drifted first."""
-    from scipy.special import chdtri
+    from scipy.special import chdtrc
 
+    names = [name for name, now in seen.counts.items() if any(now) and any(against.features[name].counts)]
+    if not names:
+        return []
+    every = [against.features[name] for name in names]
+    before = _table([bins.counts for bins in every])
+    now = _table([seen.counts[name] for name in names])
+    live = now.sum(-1)
+    # Bins that are empty on both sides say nothing.
+    freedom = ((before > 0) | (now > 0)).sum(-1) - 1.0
+    spread = 1 / before.sum(-1) + 1 / live
+    index, expected = psi(before, now), freedom * spread
+    beyond_chance = chdtrc(freedom, index / spread) < CHANCE
+    excess = np.where(beyond_chance, np.maximum(index - expected, 0.0), 0.0)
+    farthest, area = apart([bins.edges if isinstance(bins, Numbers) else [] for bins in every], before, now)
+    columns = {
+        "psi": index,
+        "expected": expected,
+        "excess": excess,
+        "distance": distance(before, now),
+        "association": association(before, now),
+        "ks": farthest,
+        "wasserstein": area,
+    }
     found = []
-    for name, counts in seen.counts.items():
-        bins = against.features[name]
-        before = np.asarray(bins.counts, dtype=np.float64)
-        now = np.asarray(counts, dtype=np.float64)
-        n, m = float(before.sum()), float(now.sum())
-        if not n or not m:
-            continue
-        # Bins that are empty on both sides say nothing.
-        used = (before > 0) | (now > 0)
-        freedom = float(used.sum() - 1)
-        spread = 1 / n + 1 / m
-        index = psi(before, now)
-        expected = freedom * spread
-        farthest, area = apart(bins.edges, before, now) if isinstance(bins, Numbers) else (None, None)
-        by_chance = float(chdtri(freedom, CHANCE)) * spread if freedom else 0.0
-        found.append(
-            FeatureDrift(
-                feature=name,
-                psi=index,
-                expected=expected,
-                excess=max(index - expected, 0.0) if index > by_chance else 0.0,
-                distance=distance(before, now),
-                association=association(before, now),
-                ks=farthest,
-                wasserstein=area,
-                rows=int(m),
-            )
-        )
+    for name, bins, rows, *sizes in zip(
+        names, every, live, *(each.tolist() for each in columns.values()), strict=True
+    ):
+        told = dict(zip(columns, sizes, strict=True))
+        if not isinstance(bins, Numbers):
+            told |= {"ks": None, "wasserstein": None}
+        found.append(FeatureDrift(feature=name, rows=int(rows), **told))
     return sorted(found, key=lambda one: (-one.excess, -one.psi, one.feature))
 
 
-def psi(before: Counts, now: Counts) -> float:
-    """Population stability index of two counts of the same bins; 0 for equal counts, never negative."""
+def psi(before: Counts, now: Counts) -> Counts:
+    """Population stability index of counts of the same bins; 0 for equal counts, never negative."""
     used = (before > 0) | (now > 0)
-    p, q = (counts[used] + 0.5 for counts in (before, now))
-    p, q = p / p.sum(), q / q.sum()
-    return max(float(np.sum((p - q) * np.log(p / q))), 0.0)
+    p, q = (np.where(used, counts + 0.5, 0.0) for counts in (before, now))
+    p, q = (part / np.maximum(part.sum(-1, keepdims=True), 0.5) for part in (p, q))
+    ratio = np.divide(p, q, out=np.ones_like(p), where=used)
+    index: Counts = np.maximum(np.sum((p - q) * np.log(ratio), axis=-1), 0.0)
+    return index
 
 
-def distance(before: Counts, now: Counts) -> float:
-    """Jensen-Shannon distance in bits of two counts of the same bins."""
+def distance(before: Counts, now: Counts) -> Counts:
+    """Jensen-Shannon distance in bits of counts of the same bins."""
     from scipy.special import rel_entr
 
-    p, q = before / before.sum(), now / now.sum()
+    p, q = (counts / counts.sum(-1, keepdims=True) for counts in (before, now))
     middle = (p + q) / 2
-    bits = (rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / (2 * np.log(2))
-    return float(np.sqrt(min(max(bits, 0.0), 1.0)))
+    bits = (rel_entr(p, middle).sum(-1) + rel_entr(q, middle).sum(-1)) / (2 * np.log(2))
+    found: Counts = np.sqrt(np.clip(bits, 0.0, 1.0))
+    return found
 
 
-def association(before: Counts, now: Counts) -> float:
-    """Cramer's V of two counts of the same bins, neither without rows."""
+def association(before: Counts, now: Counts) -> Counts:
+    """Cramer's V of counts of the same bins, neither without rows."""
     whole = before + now
-    used = whole > 0
-    share = now.sum() / whole.sum()
-    apart = now[used] - share * whole[used]
+    total = whole.sum(-1)
+    share = now.sum(-1) / total
+    off = now - share[..., None] * whole
     # Chi-square of a table of two rows, over all that it counts.
-    return float(np.sqrt(np.sum(apart**2 / whole[used]) / (share * (1 - share) * whole.sum())))
+    each = np.divide(off**2, whole, out=np.zeros_like(whole), where=whole > 0)
+    found: Counts = np.sqrt(each.sum(-1) / (share * (1 - share) * total))
+    return found
 
 
-def apart(edges: Sequence[float], before: Counts, now: Counts) -> tuple[float, float]:
-    """Kolmogorov-Smirnov and Wasserstein distance of two counts of the bins of a number, missing first."""
-    p, q = before[1:], now[1:]
-    if not edges or not p.sum() or not q.sum():
-        return 0.0, 0.0
-    gap = np.abs(np.cumsum(p)[:-1] / p.sum() - np.cumsum(q)[:-1] / q.sum())
-    return float(gap.max()), float(np.trapezoid(gap, edges))
+def apart(edges: Sequence[Sequence[float]], before: Counts, now: Counts) -> tuple[Counts, Counts]:
+    """Kolmogorov-Smirnov and Wasserstein distance of counts of the bins of numbers, missing first."""
+    places = np.zeros((len(edges), before.shape[-1] - 2))
+    for row, known in zip(places, edges, strict=True):
+        row[: len(known)] = known
+        row[len(known) :] = known[-1] if known else 0.0
+    below = [np.cumsum(counts[:, 1:], axis=-1) for counts in (before, now)]
+    p, q = (part[:, :-1] / np.maximum(part[:, -1:], 1.0) for part in below)
+    there = (below[0][:, -1] > 0) & (below[1][:, -1] > 0)
+    gap = np.where(there[:, None], np.abs(p - q), 0.0)
+    return gap.max(-1, initial=0.0), np.trapezoid(gap, places, axis=-1)
+
+
+def _table(rows: Sequence[Sequence[int]]) -> Counts:
+    """Counts of bins, one row a feature; those with fewer bins have empty ones behind, which say nothing."""
+    table = np.zeros((len(rows), max(map(len, rows))))
+    for row, counts in zip(table, rows, strict=True):
+        row[: len(counts)] = counts
+    return table

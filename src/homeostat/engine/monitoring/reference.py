@@ -154,8 +154,9 @@ def profile(
         summed_up: Whether to say what the values were, too: drift does not ask, and it takes as long again.
     """
     counts, summaries = {}, {}
+    known = set(X.columns)
     for name, bins in against.features.items():
-        if name in X.columns:
+        if name in known:
             found, summary = _seen(bins, X.get_column(name))
             counts[name] = found.tolist()
             if summed_up:
@@ -253,7 +254,8 @@ def _count_numbers(edges: Sequence[float], values: npt.NDArray[np.float64]) -> n
         some = values[first : first + CHUNK]
         below += np.array([np.count_nonzero(some < edge) for edge in edges], dtype=np.int64)
         missing += int(np.count_nonzero(np.isnan(some)))
-    return np.concatenate([[missing], np.diff(below, prepend=0, append=len(values) - missing)])
+    ends = np.concatenate([[-missing, 0], below, [len(values) - missing]])
+    return np.diff(ends)
 
 
 def codes(bins: Bins, column: pl.Series) -> npt.NDArray[np.integer[Any]]:

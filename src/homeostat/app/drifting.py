@@ -28,6 +28,7 @@ from homeostat.domain.declarations.rules import Drift, DriftTest
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.records import Window
 from homeostat.engine.control.rules import LEAST_ROWS, Suspicion, name_of
+from homeostat.engine.features.times import instant
 from homeostat.engine.monitoring import joint
 from homeostat.engine.monitoring.drift import FeatureDrift, drift
 from homeostat.engine.monitoring.evidence import Evidence, Verdict, judge, look, monitor
@@ -108,7 +109,7 @@ def drifts(container: Container, model: Model, log: Traffic, now: datetime) -> D
     seen, counted = Profile(), None
     # From the shortest window on, so that a row is read once for all of them, unless each has a sample of its own.
     for text in sorted({rule.window for rule in rules}, key=parse_duration):
-        within = pl.col("at") > now - parse_duration(text)
+        within = pl.col("at") > instant(now - parse_duration(text))
         asked = log.asked(within, columns=["at", *names])
         if asked.one_in > 1:
             seen, counted = Profile(), None
@@ -178,11 +179,13 @@ def _test(
     known = last is not None and last.detail["version"] == version and "evidence" in last.detail
     before = msgspec.convert(last.detail["evidence"], Evidence) if last is not None and known else Evidence()
     watched = [name for name in against.features if name in log.columns and rule.watches(name)]
-    asked = log.asked(pl.col("at") > since, pl.col("at") <= now)
+    asked = log.asked(pl.col("at") > instant(since), pl.col("at") <= instant(now))
     new = asked.rows
     counted: dict[str, int] = {}
     if rule.joint:
-        past = log.asked(pl.col("at") > since - parse_duration(rule.window), pl.col("at") <= since)
+        past = log.asked(
+            pl.col("at") > instant(since - parse_duration(rule.window)), pl.col("at") <= instant(since)
+        )
         found = _together(model, rule, against, watched, before, past.rows, new)
     else:
         shown = {one.feature: round(one.excess, 4) for one in sizes[rule.window] if one.feature in watched}
@@ -335,7 +338,7 @@ def _labels(
     if not came.height:
         came = pl.DataFrame(schema={LABEL: pl.Float64(), "time": pl.Datetime("us", "UTC")})
     # What the log held before the window is not read again.
-    recent = log.begins(pl.col("at") > since)
+    recent = log.begins(pl.col("at") > instant(since))
     begun = max(found.seen["log_from"], recent - 1 if recent is not None else 0)
     return came, found.seen | {"log_from": min(begun, found.seen["log_seq"])}
 

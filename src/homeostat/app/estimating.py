@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from homeostat.app.answers import Array, predictions
 from homeostat.app.container import Container
-from homeostat.app.registry.pointers import champion_version
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.tasks import Ranking, Regression
 from homeostat.domain.records import ModelVersion, Window
@@ -25,10 +25,12 @@ from homeostat.engine.data.schema import schema_of
 from homeostat.engine.monitoring.estimates import (
     Calibration,
     Estimate,
+    calibrated,
     calibration,
     errors,
     expected,
     expected_errors,
+    overall,
     scored,
 )
 from homeostat.engine.registry import package
@@ -39,7 +41,8 @@ PREFIX: Final = "estimated "
 CALIBRATION: Final = "estimates.json"
 _ERRORS: Final = ("squared_error.skops", "absolute_error.skops")
 
-Expect = Callable[[pl.DataFrame], dict[str, float]]
+Chosen = npt.NDArray[np.bool_] | slice
+Expect = Callable[[pl.DataFrame, Array], Callable[[Chosen], dict[str, float]]]
 
 
 def kept(model: Model, X: pl.DataFrame, y: npt.NDArray[Any], p: Array) -> dict[str, bytes]:
@@ -60,15 +63,17 @@ def kept(model: Model, X: pl.DataFrame, y: npt.NDArray[Any], p: Array) -> dict[s
     return {CALIBRATION: msgspec.json.encode(found)} if found is not None else {}
 
 
-def estimates(container: Container, model: Model, joined: pl.DataFrame) -> dict[str, Estimate]:
+def estimates(
+    container: Container, model: Model, version: ModelVersion | None, joined: pl.DataFrame
+) -> dict[str, Estimate]:
     """By metric, what is to be expected of the champion's answers, and how far off that was where labels have come.
 
     Args:
         container: The ports.
         model: The declaration.
+        version: The champion; None: there is none.
         joined: Rows of the prediction log with labels as numbers (``quality.join_labels``).
     """
-    version = champion_version(container.store, model.name)
     if version is None:
         return {}
     rows = joined.filter(pl.col("version") == version.version, pl.col("score").is_not_null())
@@ -76,11 +81,12 @@ def estimates(container: Container, model: Model, joined: pl.DataFrame) -> dict[
     if expect is None or not rows.height:
         return {}
     task = model.task
-    labelled = rows.filter(pl.col(task.label).is_not_null())
-    y, p = labelled[task.label].cast(pl.Float64).to_numpy(), predictions(task, labelled)
-    whole = {name: value for name, value in expect(rows).items() if name in task.names}
-    actual = measures(task).evaluate(y, p, only=list(whole))
-    return scored(whole, method, rows.height, expect(labelled), actual, labelled.height)
+    p = predictions(task, rows)
+    told, labelled = expect(rows, p), rows[task.label].is_not_null().to_numpy()
+    whole = {name: value for name, value in told(slice(None)).items() if name in task.names}
+    y = rows[task.label].cast(pl.Float64).to_numpy()[labelled]
+    actual = measures(task).evaluate(y, p[labelled], only=list(whole))
+    return scored(whole, method, len(p), told(labelled), actual, len(y))
 
 
 def estimate_windows(
@@ -107,23 +113,28 @@ def estimate_windows(
 
 
 def _expecting(container: Container, model: Model, version: ModelVersion) -> tuple[Expect | None, str]:
-    """What gives the metrics to be expected of rows of the log, and its name."""
+    """What gives the metrics to be expected of those that are chosen among rows of the log, and its name."""
     files = version.manifest.get("files", {})
-    task = model.task
     if CALIBRATION in files:
         known = msgspec.json.decode(container.blobs.get(files[CALIBRATION]), type=Calibration)
-        return lambda rows: expected(known, predictions(task, rows)), "CBPE"
+
+        def by_chance(rows: pl.DataFrame, p: Array) -> Callable[[Chosen], dict[str, float]]:
+            chance = calibrated(known, p)
+            return lambda chosen: expected(chance[chosen], p[chosen])
+
+        return by_chance, "CBPE"
     if all(name in files for name in _ERRORS):
         squared, absolute = (scikit.restore(container.blobs.get(files[name]), ()) for name in _ERRORS)
         signature = package.signature(container.blobs.get(files[package.SIGNATURE]))
         assert signature is not None  # the package is ours
         schema = schema_of(signature.features)
 
-        def expect(rows: pl.DataFrame) -> dict[str, float]:
+        def by_features(rows: pl.DataFrame, p: Array) -> Callable[[Chosen], dict[str, float]]:
             # A column that held nothing but nulls is not in the log, or has no type.
             missing = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
             X = rows.with_columns(missing).select(list(schema)).cast(schema)
-            return expected_errors((squared, absolute), X, predictions(task, rows))
+            each = expected_errors((squared, absolute), X, p)
+            return lambda chosen: overall(*(errors[chosen] for errors in each))
 
-        return expect, "DLE"
+        return by_features, "DLE"
     return None, ""

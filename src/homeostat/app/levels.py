@@ -16,6 +16,7 @@ from homeostat.domain.declarations import Model
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.records import Window
 from homeostat.engine.control.rules import LEAST_ROWS
+from homeostat.engine.features.times import instant
 from homeostat.engine.monitoring.service import service
 from homeostat.ports.meta import Transaction
 
@@ -25,7 +26,7 @@ SPAN: Final = timedelta(days=1)
 def service_windows(model: Model, log: Traffic, now: datetime) -> list[Window]:
     """Availability and latency over the last day."""
     assert model.slo is not None
-    asked = log.asked(pl.col("at") > now - SPAN, columns=["status", "latency_us", "error"])
+    asked = log.asked(pl.col("at") > instant(now - SPAN), columns=["status", "latency_us", "error"])
     found = service(asked.rows)
     out = []
     for monitor, value, threshold, worse in (

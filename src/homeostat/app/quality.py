@@ -41,6 +41,7 @@ from homeostat.domain.declarations import Forecast, Model, Ranking, Regression, 
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Dataset, ModelVersion, Window
+from homeostat.engine.features.times import instant
 from homeostat.engine.monitoring.delays import delays
 from homeostat.engine.monitoring.fairness import Disparities, disparities
 from homeostat.engine.monitoring.intervals import Interval, analytical, bootstrapped, mean, rate
@@ -88,8 +89,11 @@ def quality_windows(container: Container, model: Model, log: Traffic, now: datet
     """Quality on the requests of the window whose labels have come."""
     assert model.slo is not None
     span = parse_duration(model.slo.window)
-    requests = with_labels(container, model, log, pl.col("at") > now - span, pl.col("score").is_not_null())
-    task, known = model.task, measures_of(container, model)
+    requests = with_labels(
+        container, model, log, pl.col("at") > instant(now - span), pl.col("score").is_not_null()
+    )
+    task, version = model.task, champion_version(container.store, model.name)
+    known = measures_of(model, version)
     found = _quality(model, requests, known, now)
     wanted = dict.fromkeys((*task.names[:2], *model.slo.quality))
 
@@ -98,15 +102,14 @@ def quality_windows(container: Container, model: Model, log: Traffic, now: datet
         return judged(model, monitor, (now - span, now), found.labelled, value, bound, worse, found)
 
     asked, labelled = requests.asked.rows, requests.labelled.rows
-    expected = estimates(container, model, asked)
+    expected = estimates(container, model, version, asked)
     found = msgspec.structs.replace(found, estimates=expected)
     out = [window(monitor, found) for monitor in wanted]
     if broken := [one.monitor for one in out if one.breached]:
         # Whether it may be chance, and where it comes from.
-        intervals = _intervals(model, _labelled(model, labelled), known, found, broken)
-        suspected = msgspec.structs.replace(
-            found, intervals=intervals, worst=_worst(container, model, labelled)
-        )
+        intervals = _intervals(model, labelled, known, found, broken)
+        worst = _worst(container, model, version, labelled)
+        suspected = msgspec.structs.replace(found, intervals=intervals, worst=worst)
         out = [window(one.monitor, suspected) if one.breached else one for one in out]
     whole = estimate_windows(model, expected, now - span, now)
     if model.fairness is not None and asked.height:
@@ -131,8 +134,8 @@ def assess(container: Container, name: str, *, window: str = WINDOW) -> Quality:
         )
     model = find_model(container, name)
     now, span = container.clock.now(), parse_duration(window)
-    log = Traffic(container, name, pl.col("at") > now - 2 * span)
-    requests = with_labels(container, model, log, pl.col("at") > now - span)
+    log = Traffic(container, name, pl.col("at") > instant(now - 2 * span))
+    requests = with_labels(container, model, log, pl.col("at") > instant(now - span))
     found = assess_rows(container, model, requests, now)
     return msgspec.structs.replace(found, inputs=inputs(container, model, log, now, span))
 
@@ -146,7 +149,8 @@ def assess_rows(container: Container, model: Model, requests: Requests, now: dat
         requests: The rows.
         now: Until when labels could come.
     """
-    task, known = model.task, measures_of(container, model)
+    task, version = model.task, champion_version(container.store, model.name)
+    known = measures_of(model, version)
     found = _quality(model, requests, known, now)
     asked, labelled = requests.asked.rows, requests.labelled.rows
     rows = _labelled(model, labelled)
@@ -154,11 +158,11 @@ def assess_rows(container: Container, model: Model, requests: Requests, now: dat
     classes = "calibration_error" in task.names
     return msgspec.structs.replace(
         found,
-        intervals=_intervals(model, rows, known, found, found.metrics),
-        worst=_worst(container, model, labelled),
+        intervals=_intervals(model, labelled, known, found, found.metrics),
+        worst=_worst(container, model, version, labelled),
         reliability=_reliability(y, p) if classes else [],
         groups=found.groups | _groups(model, rows, known, _declared(model)),
-        estimates=estimates(container, model, asked),
+        estimates=estimates(container, model, version, asked),
         fairness=_fairness(model, asked) if model.fairness is not None and asked.height else None,
     )
 
@@ -205,26 +209,30 @@ def _quality(model: Model, requests: Requests, known: Measures, now: datetime) -
         together=together(task, joined),
         quantile=_quantile(model),
     )
-    rows = _labelled(model, joined)
     unlabelled = found.unlabelled
     asked, one_in = requests.asked
     if one_in > 1:
         answered = asked.height - asked["score"].null_count()
         unlabelled = max(answered * one_in // requests.labelled.one_in - found.labelled, 0)
+    found = msgspec.structs.replace(
+        found,
+        delays=_delays(model, asked, now),
+        unlabelled=unlabelled,
+        one_in=requests.labelled.one_in,
+    )
+    if not isinstance(task, Forecast | Ranking):
+        return found
+    rows = _labelled(model, joined)
     ahead = [task.horizon] if isinstance(task, Forecast) and task.horizon else []
     return msgspec.structs.replace(
         found,
         intervals=found.intervals | _by_query(model, rows, known),
         groups=_groups(model, rows, known, ahead),
-        delays=_delays(model, asked, now),
-        unlabelled=unlabelled,
-        one_in=requests.labelled.one_in,
     )
 
 
-def measures_of(container: Container, model: Model) -> Measures:
-    """The metrics of a task, as the champion's training left their scale."""
-    version = champion_version(container.store, model.name)
+def measures_of(model: Model, version: ModelVersion | None) -> Measures:
+    """The metrics of a task, as the training of a version, the champion, left their scale."""
     return measures(model.task, version.metrics if version else None)
 
 
@@ -242,13 +250,14 @@ def _by_query(model: Model, rows: pl.DataFrame, known: Measures) -> dict[str, In
 
 
 def _intervals(
-    model: Model, rows: pl.DataFrame, known: Measures, found: Quality, wanted: Iterable[str]
+    model: Model, joined: pl.DataFrame, known: Measures, found: Quality, wanted: Iterable[str]
 ) -> dict[str, Interval]:
     """Those that were found by a formula, and of other metrics that are wanted by drawing labelled rows."""
     task = model.task
     others = {name: found.metrics[name] for name in wanted if name not in found.intervals}
     if not others:
         return found.intervals
+    rows = _labelled(model, joined)
     y, p = rows[task.label].cast(pl.Float64).to_numpy(), predictions(task, rows)
     drawn = bootstrapped(y, p, others, partial(known.evaluate, only=others), together(task, rows))
     return found.intervals | drawn
@@ -256,24 +265,23 @@ def _intervals(
 
 def _delays(model: Model, joined: pl.DataFrame, now: datetime) -> Any:
     """Where nothing says when labels came, nothing is said of how long they take."""
-    answered = joined.filter(pl.col("score").is_not_null())
     came = pl.col(model.task.label).is_not_null()
-    unknown = answered.filter(came & pl.col(CAME_AT).is_null()).height
-    if unknown or not answered.height:
+    until = pl.when(came).then(pl.col(CAME_AT)).otherwise(instant(now))
+    waited = (until - pl.col("at")).dt.total_microseconds() / 1e6
+    answered = joined.lazy().filter(pl.col("score").is_not_null())
+    times = answered.select(waited=waited, came=came).collect()
+    if not times.height or times["waited"].null_count():
         return None
-    until = pl.when(came).then(pl.col(CAME_AT)).otherwise(pl.lit(now, pl.Datetime("us", "UTC")))
-    waited = answered.select((until - pl.col("at")).dt.total_microseconds() / 1e6).to_series()
-    return delays(waited.to_numpy(), answered.select(came).to_series().to_numpy())
+    return delays(times["waited"].to_numpy(), times["came"].to_numpy())
 
 
 def _labelled(model: Model, joined: pl.DataFrame) -> pl.DataFrame:
     return joined.filter(pl.col("score").is_not_null(), pl.col(model.task.label).is_not_null())
 
 
-def _worst(container: Container, model: Model, joined: pl.DataFrame) -> Any:
+def _worst(container: Container, model: Model, version: ModelVersion | None, joined: pl.DataFrame) -> Any:
     """The slices of features, and of the columns of slice gates, where the loss is larger than elsewhere."""
     task, rows = model.task, _labelled(model, joined).tail(_MOST)
-    version = champion_version(container.store, model.name)
     if version is None or rows.height < 2 * LEAST_ROWS:
         return []
     groups = together(task, rows)

@@ -22,6 +22,7 @@ from homeostat.domain.declarations.rules import Drift, DriftTest
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.records import Deployment, Window
 from homeostat.engine.control.rules import Level, Suspicion
+from homeostat.engine.features.times import instant
 from homeostat.engine.monitoring.drift import FeatureDrift
 
 
@@ -55,7 +56,7 @@ def watch(container: Container, model: Model) -> Watched | None:
     if model.attributions is not None:
         longest = max(longest, parse_duration(model.attributions.window))
     longest = max([longest, *(parse_duration(one.window) for one in model.business)])
-    log = Traffic(container, deployment.name, pl.col("at") > now - longest)
+    log = Traffic(container, deployment.name, pl.col("at") > instant(now - longest))
     windows: list[Window] = []
     if slo is not None:
         windows += service_windows(model, log, now)

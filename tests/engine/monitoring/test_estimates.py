@@ -15,6 +15,7 @@ from homeostat.engine.monitoring.estimates import (
     errors,
     expected,
     expected_errors,
+    overall,
     scored,
 )
 
@@ -32,7 +33,7 @@ def test_metrics_of_a_classifier_are_estimated_under_a_shift(middle: float) -> N
     known = calibration(*binary(rng, 20_000, 0.0))
     assert known is not None
     y, p = binary(rng, 20_000, middle)
-    found = expected(known, p)
+    found = expected(calibrated(known, p), p)
     assert found["log_loss"] == pytest.approx(sk.log_loss(y, p), rel=0.06)
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(y, p > 0.5), abs=0.015)
     assert found["brier"] == pytest.approx(np.mean((p - y) ** 2), rel=0.06)
@@ -53,7 +54,7 @@ def test_several_classes_are_estimated_too() -> None:
     assert known is not None
     y, p = draw(20_000, 1.0)
     assert calibrated(known, p).sum(axis=1) == pytest.approx(np.ones(len(p)))
-    found = expected(known, p)
+    found = expected(calibrated(known, p), p)
     assert found["accuracy"] == pytest.approx(sk.accuracy_score(y, p.argmax(axis=1)), abs=0.03)
     assert found["log_loss"] == pytest.approx(sk.log_loss(y, p, labels=[0, 1, 2]), rel=0.1)
 
@@ -70,7 +71,7 @@ def test_errors_of_a_regression_are_estimated_where_requests_are_harder() -> Non
     assert models is not None
     for middle in (0.0, 1.5, -1.5):
         X, y, p = draw(4_000, middle)
-        found = expected_errors(models, X, p)
+        found = overall(*expected_errors(models, X, p))
         assert found["rmse"] == pytest.approx(np.sqrt(np.mean((y - p) ** 2)), rel=0.08)
         assert found["mae"] == pytest.approx(np.mean(np.abs(y - p)), rel=0.08)
 
@@ -81,7 +82,7 @@ def test_too_few_rows_say_nothing() -> None:
     assert errors(pl.DataFrame({"x": few}), few, few) is None
     known = calibration(np.arange(200) % 2, np.linspace(0, 1, 200))
     assert known is not None
-    assert expected(known, few[:0]) == {}
+    assert expected(calibrated(known, few[:0]), few[:0]) == {}
 
 
 def test_an_estimate_stands_beside_what_came_of_it() -> None:

@@ -13,6 +13,7 @@ from homeostat.app.container import Container
 from homeostat.app.outcomes import log_of
 from homeostat.app.quality import join_labels, measures_of
 from homeostat.app.reading import read
+from homeostat.app.registry.pointers import champion_version
 from homeostat.domain import records
 from homeostat.domain.declarations import Model
 from homeostat.domain.declarations.tasks import Task
@@ -84,7 +85,7 @@ def result(
     rows = join_labels(container, model, log)
     known = rows.filter(pl.col(model.task.label).is_not_null()).sort("time")
     alerts = container.store.find(records.Alert)
-    measures = measures_of(container, model)
+    measures = measures_of(model, champion_version(container.store, model.name))
     done = trainings(container, model.name)
     return Result(
         policy=policy,

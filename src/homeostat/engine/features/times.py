@@ -20,6 +20,11 @@ def micros(at: datetime | timedelta) -> int:
     return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
 
 
+def instant(at: datetime) -> pl.Expr:
+    """``at`` as a literal: of its microseconds, for Polars takes twenty times as long to read a datetime."""
+    return pl.lit(micros(at), pl.Datetime("us", "UTC"))
+
+
 def moment(at: int) -> datetime:
     """The datetime (UTC) of microseconds since the epoch."""
     return _EPOCH + timedelta(microseconds=at)

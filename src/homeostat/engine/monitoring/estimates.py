@@ -91,16 +91,20 @@ def calibrated(known: Calibration, p: Array) -> Array:
     return out
 
 
-def expected(known: Calibration, p: Array) -> dict[str, float]:
-    """The metrics to be expected of scores: log loss and accuracy, of two classes also Brier score and AUC."""
+def expected(chance: Array, p: Array) -> dict[str, float]:
+    """The metrics to be expected of scores: log loss and accuracy, of two classes also Brier score and AUC.
+
+    Args:
+        chance: How probable each class is (``calibrated``).
+        p: The scores.
+    """
     if not len(p) or not np.isfinite(p).all():
         return {}
-    chance = calibrated(known, p)
     scores = np.stack([1 - p, p], axis=1) if p.ndim == 1 else p
     chosen = (p >= 0.5).astype(np.int64) if p.ndim == 1 else p.argmax(axis=1)
     tiny = float(np.finfo(np.float64).eps)  # as the loss itself is clipped
     out = {
-        "log_loss": float(-(chance * np.log(np.clip(scores, tiny, 1.0))).sum(axis=1).mean()),
+        "log_loss": float(-(chance * np.log(np.clip(scores, tiny, 1.0))).sum()) / len(p),
         "accuracy": float(chance[np.arange(len(p)), chosen].mean()),
     }
     if p.ndim == 1:
@@ -133,13 +137,18 @@ def errors(X: pl.DataFrame, y: Array, p: Array) -> tuple[Any, Any] | None:
     return squared, absolute
 
 
-def expected_errors(models: tuple[Any, Any], X: pl.DataFrame, p: Array) -> dict[str, float]:
-    """RMSE and MAE to be expected of predictions, in the label's unit."""
-    if not len(p):
-        return {}
+def expected_errors(models: tuple[Any, Any], X: pl.DataFrame, p: Array) -> tuple[Array, Array]:
+    """The squared and the absolute error to be expected of each prediction."""
     table = told(X, p)
     with threadpool_limits(1):
         squared, absolute = (np.maximum(model.predict(table), 0.0) for model in models)
+    return squared, absolute
+
+
+def overall(squared: Array, absolute: Array) -> dict[str, float]:
+    """RMSE and MAE to be expected of predictions with such errors, in the label's unit."""
+    if not len(squared):
+        return {}
     return {"rmse": float(squared.mean() ** 0.5), "mae": float(absolute.mean())}
 
 

@@ -64,13 +64,11 @@ def worst_slices(
     """
     losses = np.asarray(loss, dtype=np.float64)
     codes = (_codes(column) for column in X.iter_columns())
-    single = [code for code in codes if code is not None][:_MOST_FEATURES]
-    pairs = (_pair(first, second) for first, second in combinations(single, 2))
-    tested = [_tested(code, losses, least_rows) for code in (*single, *pairs)]
-    alone = {where: effect for part in tested[: len(single)] for where, effect in part.effects()}
-    found = (one for part, sure in zip(tested, _sure(tested), strict=True) for one in part.slices(sure))
-    named = sorted(found, key=lambda one: -one[1].effect)
-    return list(islice((one for part, one in named if _tells_more(part, one, alone)), most))
+    single = list(islice((code for code in codes if code is not None), _MOST_FEATURES))
+    tested = _tested(single, losses, least_rows)
+    alone = dict(zip(tested.where, tested.effect.tolist(), strict=True))
+    named = ((part, one) for part, one in tested.worst() if _tells_more(part, one, alone))
+    return [one for _, one in islice(named, most)]
 
 
 def _codes(column: pl.Series) -> Codes | None:
@@ -108,12 +106,6 @@ def _of_numbers(column: pl.Series) -> Codes | None:
     return column.name, [*names, (f"{column.name} is missing",)], code.astype(np.int64)
 
 
-def _pair(first: Codes, second: Codes) -> Codes:
-    names = [a + b for a in first[1] for b in second[1]]
-    code = np.where((first[2] < 0) | (second[2] < 0), -1, first[2] * len(second[1]) + second[2])
-    return "", names, code
-
-
 class _Tested(NamedTuple):
     """Parts with enough rows in them and outside them, in columns: those of a ``Slice``."""
 
@@ -124,33 +116,23 @@ class _Tested(NamedTuple):
     effect: npt.NDArray[np.float64]
     p_value: npt.NDArray[np.float64]
 
-    def effects(self) -> Iterator[tuple[Part, float]]:
-        """The effect of each."""
-        return zip(self.where, self.effect.tolist(), strict=True)
-
-    def slices(self, wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[Part, Slice]]:
-        """Those that are wanted and matter."""
-        for at in np.flatnonzero(wanted & (self.effect >= LEAST_EFFECT)).tolist():
+    def worst(self) -> Iterator[tuple[Part, Slice]]:
+        """Those that are worse for sure and by enough, the largest effect first."""
+        named = np.flatnonzero(_sure(self.p_value) & (self.effect >= LEAST_EFFECT))
+        for at in named[np.argsort(-self.effect[named], kind="stable")].tolist():
             numbers = {
                 name: column[at].item() for name, column in zip(self._fields[1:], self[1:], strict=True)
             }
-            part = self.where[at]
-            yield part, Slice(where=" and ".join(part), **numbers)
+            yield self.where[at], Slice(where=" and ".join(self.where[at]), **numbers)
 
 
-def _tested(codes: Codes, loss: npt.NDArray[np.float64], least_rows: int) -> _Tested:
-    """Every part of which a test can say something."""
+def _tested(single: Sequence[Codes], loss: npt.NDArray[np.float64], least_rows: int) -> _Tested:
+    """Every part, and every pair of parts of two features, of which a test can say something."""
     from scipy.special import stdtr
 
-    _, names, code = codes
-    counts, sums, squares = (
-        np.bincount(code + 1, weights=weights, minlength=len(names) + 1)[1:]  # the first is of no part
-        for weights in (None, loss, loss**2)
-    )
-    n, total, square = len(loss), loss.sum(), (loss**2).sum()
-    large = (counts >= max(least_rows, 2)) & (n - counts >= max(least_rows, 2))
-    inside, sums, squares = counts[large], sums[large], squares[large]
-    outside = n - inside
+    names, (inside, sums, squares) = _summed(single, loss, max(least_rows, 2))
+    total, square = loss.sum(), (loss**2).sum()
+    outside = len(loss) - inside
     mean, other = sums / inside, (total - sums) / outside
     here = np.maximum(squares / inside - mean**2, 0.0) * inside / (inside - 1)
     there = np.maximum((square - squares) / outside - other**2, 0.0) * outside / (outside - 1)
@@ -160,17 +142,36 @@ def _tested(codes: Codes, loss: npt.NDArray[np.float64], least_rows: int) -> _Te
         effect = 2**0.5 * (mean - other) / (here + there) ** 0.5
         p_value = stdtr(freedom, -(mean - other) / error**0.5)
     vary = error > 0
-    where = [names[place] for place in np.flatnonzero(large)[vary]]
-    return _Tested(where, inside[vary], mean[vary], other[vary], effect[vary], p_value[vary])
+    where = [name for name, varies in zip(names, vary.tolist(), strict=True) if varies]
+    return _Tested(where, inside[vary].astype(np.int64), mean[vary], other[vary], effect[vary], p_value[vary])
 
 
-def _sure(tested: Sequence[_Tested]) -> Iterator[npt.NDArray[np.bool_]]:
-    """Of each, which the step-up over all of them names."""
-    p_values = np.sort(np.concatenate([np.empty(0), *(part.p_value for part in tested)]))
-    place = np.arange(1, len(p_values) + 1)
-    under = p_values * len(p_values) * (1 / place).sum() <= FALSE * place
-    largest = p_values[under].max(initial=-1.0)
-    return (part.p_value <= largest for part in tested)
+def _summed(
+    single: Sequence[Codes], loss: npt.NDArray[np.float64], least: int
+) -> tuple[list[Part], npt.NDArray[np.float64]]:
+    """The parts with so many rows in them and outside them; of each its rows, their loss, and the squares of that."""
+    weights = None, loss, loss**2
+    names: list[Part] = []
+    sums = [np.empty((3, 0))]
+    every: Codes = ("", [()], np.zeros(len(loss), dtype=np.int64))  # a feature by itself is a pair with this
+    for first, second in (*((code, every) for code in single), *combinations(single, 2)):
+        height, width = len(first[1]) + 1, len(second[1]) + 1
+        code = (first[2] + 1) * width + (second[2] + 1)  # the first of either is of no part
+        table = np.array([np.bincount(code, weights=one, minlength=height * width) for one in weights])
+        parts = table.reshape(3, height, width)[:, 1:, 1:]
+        large = (parts[0] >= least) & (len(loss) - parts[0] >= least)
+        names += [first[1][a] + second[1][b] for a, b in np.argwhere(large).tolist()]
+        sums.append(parts[:, large])
+    return names, np.concatenate(sums, axis=1)
+
+
+def _sure(p_value: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Which the step-up over all of them names."""
+    ordered = np.sort(p_value)
+    place = np.arange(1, len(ordered) + 1)
+    under = ordered * len(ordered) * (1 / place).sum() <= FALSE * place
+    found: npt.NDArray[np.bool_] = p_value <= ordered[under].max(initial=-1.0)
+    return found
 
 
 def _tells_more(part: Part, one: Slice, alone: dict[Part, float]) -> bool:

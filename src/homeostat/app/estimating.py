@@ -36,13 +36,14 @@ from homeostat.engine.monitoring.estimates import (
 from homeostat.engine.registry import package
 from homeostat.engine.registry.formats import scikit
 from homeostat.engine.registry.metrics import measures
+from homeostat.engine.serving.predictions import PROBABILITIES
 
 PREFIX: Final = "estimated "
 CALIBRATION: Final = "estimates.json"
 _ERRORS: Final = ("squared_error.skops", "absolute_error.skops")
 
 Chosen = npt.NDArray[np.bool_] | slice
-Expect = Callable[[pl.DataFrame, Array], Callable[[Chosen], dict[str, float]]]
+Expect = Callable[[pl.LazyFrame, Array], Callable[[Chosen], dict[str, float]]]
 
 
 def kept(model: Model, X: pl.DataFrame, y: npt.NDArray[Any], p: Array) -> dict[str, bytes]:
@@ -76,13 +77,17 @@ def estimates(
     """
     if version is None:
         return {}
-    rows = joined.filter(pl.col("version") == version.version, pl.col("score").is_not_null())
     expect, method = _expecting(container, model, version)
-    if expect is None or not rows.height:
+    if expect is None:
         return {}
     task = model.task
+    asked = joined.lazy().filter(pl.col("version") == version.version, pl.col("score").is_not_null())
+    judged = {task.label, "score", PROBABILITIES}
+    rows = asked.select(name for name in joined.columns if name in judged).collect()
+    if not rows.height:
+        return {}
     p = predictions(task, rows)
-    told, labelled = expect(rows, p), rows[task.label].is_not_null().to_numpy()
+    told, labelled = expect(asked, p), rows[task.label].is_not_null().to_numpy()
     whole = {name: value for name, value in told(slice(None)).items() if name in task.names}
     y = rows[task.label].cast(pl.Float64).to_numpy()[labelled]
     actual = measures(task).evaluate(y, p[labelled], only=list(whole))
@@ -118,7 +123,7 @@ def _expecting(container: Container, model: Model, version: ModelVersion) -> tup
     if CALIBRATION in files:
         known = msgspec.json.decode(container.blobs.get(files[CALIBRATION]), type=Calibration)
 
-        def by_chance(rows: pl.DataFrame, p: Array) -> Callable[[Chosen], dict[str, float]]:
+        def by_chance(asked: pl.LazyFrame, p: Array) -> Callable[[Chosen], dict[str, float]]:
             chance = calibrated(known, p)
             return lambda chosen: expected(chance[chosen], p[chosen])
 
@@ -129,10 +134,11 @@ def _expecting(container: Container, model: Model, version: ModelVersion) -> tup
         assert signature is not None  # the package is ours
         schema = schema_of(signature.features)
 
-        def by_features(rows: pl.DataFrame, p: Array) -> Callable[[Chosen], dict[str, float]]:
+        def by_features(asked: pl.LazyFrame, p: Array) -> Callable[[Chosen], dict[str, float]]:
             # A column that held nothing but nulls is not in the log, or has no type.
-            missing = [pl.lit(None).alias(name) for name in schema if name not in rows.columns]
-            X = rows.with_columns(missing).select(list(schema)).cast(schema)
+            known = asked.collect_schema()
+            missing = [pl.lit(None).alias(name) for name in schema if name not in known]
+            X = asked.with_columns(missing).select(list(schema)).cast(schema).collect()
             each = expected_errors((squared, absolute), X, p)
             return lambda chosen: overall(*(errors[chosen] for errors in each))
 

@@ -109,7 +109,7 @@ def met(
         on: The column.
         keep: Which row.
     """
-    asked = log.lazy().select(on).unique()
+    asked = log.lazy().select(on)
     wanted = rows.join(asked, on=on, how="semi", maintain_order="left").sort(SEQ, maintain_order=True)
     found = wanted.unique(on, keep=keep, maintain_order=True).drop(SEQ)
     return found.collect(engine="streaming" if find_dataset(container, name).rows > LARGE else "auto")

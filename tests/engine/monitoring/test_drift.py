@@ -6,6 +6,7 @@ import json
 from datetime import UTC, date, datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -77,6 +78,24 @@ def test_the_training_data_have_no_drift_and_survive_json(training: pl.DataFrame
         assert one.psi == 0
         assert one.excess == 0
         assert one.distance == pytest.approx(0, abs=1e-7)
+
+
+@given(frames, frames)
+def test_the_drift_of_a_feature_is_its_own_whatever_stands_beside_it(
+    training: pl.DataFrame, rows: pl.DataFrame
+) -> None:
+    known = reference(training)
+    found = {one.feature: one for one in drift(known, profile(known, rows))}
+    for name in training.columns:
+        bins = reference(training.select(name))
+        alone = drift(bins, profile(bins, rows))
+        assert [one.feature for one in alone] == ([name] if name in found else [])
+        for one in alone:
+            beside = msgspec.structs.asdict(found[name])
+            assert msgspec.structs.asdict(one) == {
+                key: pytest.approx(value, abs=1e-12) if isinstance(value, float) else value
+                for key, value in beside.items()
+            }
 
 
 @given(counts)

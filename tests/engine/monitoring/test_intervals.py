@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from homeostat.engine.monitoring.intervals import analytical, bootstrapped, rate
+from homeostat.engine.monitoring.intervals import Z, analytical, bootstrapped, rate
 
 TRIALS = 200
 
@@ -45,6 +47,23 @@ def test_intervals_of_a_regression_hold_the_truth_in_19_of_20_cases() -> None:
         for name, found in analytical(y, p, numbers(y, p)).items():
             inside[name] += found.low <= truth[name] <= found.high
     assert all(0.91 <= count / TRIALS <= 0.985 for count in inside.values()), inside
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=4, max_size=60))
+def test_the_interval_of_the_auc_is_that_of_all_pairs(rows: list[tuple[bool, int]]) -> None:
+    y, p = (np.array(side, dtype=np.float64) for side in zip(*rows, strict=True))
+    hit, miss = p[y == 1], p[y == 0]
+    found = analytical(y, p, {"auc": 0.5}).get("auc")
+    if len(hit) < 2 or len(miss) < 2:
+        assert found is None
+        return
+    pairs = (hit[:, None] > miss) + 0.5 * (hit[:, None] == miss)
+    error = (pairs.mean(1).var(ddof=1) / len(hit) + pairs.mean(0).var(ddof=1) / len(miss)) ** 0.5
+    assert found is not None
+    assert (found.low, found.high) == (
+        pytest.approx(max(0.5 - Z * error, 0.0)),
+        pytest.approx(min(0.5 + Z * error, 1.0)),
+    )
 
 
 def test_the_bootstrap_agrees_with_the_formula_and_with_itself() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+import pytest
+from scipy.stats import ttest_ind
 
 from homeostat.engine.monitoring.slices import worst_slices
 
@@ -28,6 +30,33 @@ def test_a_slice_of_one_feature_and_one_of_two_are_named() -> None:
     (first, *_) = worst_slices(X, loss + 1.5 * both)
     assert first.where == "plan = b and new = true"
     assert first.rows == both.sum()
+
+
+def test_slices_are_named_with_what_a_test_of_them_says() -> None:
+    rng = np.random.default_rng(6)
+    X = table(rng, 3000).with_columns(plan=pl.Series(rng.choice(["a", "b", None], 3000).tolist()))
+    new = X["new"].to_numpy()
+    plans = {name: (X["plan"].fill_null("missing") == name).to_numpy() for name in ("a", "b", "missing")}
+    loss = rng.exponential(size=3000) + 0.5 * plans["missing"] + 0.6 * (plans["a"] & new)
+    parts = {f"plan = {name}": mask for name, mask in plans.items()}
+    parts |= {
+        f"plan = {name} and new = {told}": mask & (new == (told == "true"))
+        for name, mask in plans.items()
+        for told in ("true", "false")
+    }
+    found = [one for one in worst_slices(X, loss) if one.where in parts]
+    assert {one.where for one in found} >= {"plan = missing", "plan = a and new = true"}
+    for one in found:
+        inside, outside = loss[parts[one.where]], loss[~parts[one.where]]
+        test = ttest_ind(inside, outside, equal_var=False, alternative="greater")
+        assert (one.rows, one.loss, one.elsewhere) == (
+            len(inside),
+            pytest.approx(inside.mean()),
+            pytest.approx(outside.mean()),
+        )
+        spread = ((inside.var(ddof=1) + outside.var(ddof=1)) / 2) ** 0.5
+        assert one.effect == pytest.approx((inside.mean() - outside.mean()) / spread)
+        assert one.p_value == pytest.approx(test.pvalue, rel=1e-6)
 
 
 def test_numbers_and_what_is_missing_are_slices() -> None:

@@ -176,7 +176,8 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
     task = model.task
     labels = read(container, task.source.name)
     if task.source.time and log.height:
-        labels = labels.filter(pl.col(task.source.time) >= log["time"].min())
+        oldest = pl.lit(log["time"].to_physical().min(), log.schema["time"])
+        labels = labels.filter(pl.col(task.source.time) >= oldest)
     came = pl.col(task.source.time) if task.source.time else pl.lit(None)
     told = labels.select(
         key_of(model.task.request.keys),

@@ -252,7 +252,8 @@ def _count_numbers(edges: Sequence[float], values: npt.NDArray[np.float64]) -> n
     missing = 0
     for first in range(0, len(values), CHUNK):
         some = values[first : first + CHUNK]
-        below += np.array([np.count_nonzero(some < edge) for edge in edges], dtype=np.int64)
+        less = np.empty(len(some), dtype=np.bool_)
+        below += np.array([np.count_nonzero(np.less(some, edge, out=less)) for edge in edges], dtype=np.int64)
         missing += int(np.count_nonzero(np.isnan(some)))
     ends = np.concatenate([[-missing, 0], below, [len(values) - missing]])
     return np.diff(ends)

@@ -28,7 +28,7 @@ _MOST_VALUES: Final = 20
 _MOST_FEATURES: Final = 20
 
 Part = tuple[str, ...]  # what its rows have in common: of a pair two things
-Codes = tuple[str, list[Part], npt.NDArray[np.int64]]
+Codes = tuple[list[Part], npt.NDArray[np.int64]]  # of each row its part: from 1 on, 0 where it is of none
 
 
 class Slice(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,18 +72,16 @@ def worst_slices(
 
 
 def _codes(column: pl.Series) -> Codes | None:
-    """The name, the parts, and of each row its part; None for a column that has no parts."""
+    """The parts, and of each row its part; None for a column that has no parts."""
     if column.dtype.is_numeric():
         return _of_numbers(column)
     if not (column.dtype in (pl.String, pl.Boolean) or isinstance(column.dtype, pl.Categorical | pl.Enum)):
         return None
     text = column.cast(pl.String).fill_null("missing").alias("value")  # the column may be called "count"
     frequent = text.value_counts(sort=True, name="count").head(_MOST_VALUES)["value"].to_list()
-    places = {value: place for place, value in enumerate(frequent)}
-    code = text.replace_strict(list(places), list(places.values()), default=-1, return_dtype=pl.Int64)
-    return (
-        (column.name, [(f"{column.name} = {one}",) for one in frequent], code.to_numpy()) if places else None
-    )
+    places = {value: place for place, value in enumerate(frequent, 1)}
+    code = text.replace_strict(list(places), list(places.values()), default=0, return_dtype=pl.Int64)
+    return ([(f"{column.name} = {one}",) for one in frequent], code.to_numpy()) if places else None
 
 
 def _of_numbers(column: pl.Series) -> Codes | None:
@@ -91,19 +89,21 @@ def _of_numbers(column: pl.Series) -> Codes | None:
     there = np.isfinite(values)
     if not there.any():
         return None
-    distinct = np.unique(values[there])
+    ordered = np.sort(values[there])
+    distinct = ordered[np.diff(ordered, prepend=-np.inf) > 0]
     if len(distinct) < 2:
         return None
     if len(distinct) <= _PARTS:
         names = [(f"{column.name} = {one:g}",) for one in distinct]
         code = np.searchsorted(distinct, values)
     else:
-        edges = np.unique(np.quantile(values[there], np.arange(1, _PARTS) / _PARTS))
+        places = np.arange(1, _PARTS) / _PARTS * (len(ordered) - 1)  # of the quantiles, between two rows
+        edges = np.unique(np.interp(places, np.arange(len(ordered)), ordered))
         ends = [distinct[0], *edges, distinct[-1]]
         names = [(f"{column.name} in {low:.4g} to {high:.4g}",) for low, high in pairwise(ends)]
         code = np.searchsorted(edges, values, side="right")
-    code = np.where(there, code, len(names))
-    return column.name, [*names, (f"{column.name} is missing",)], code.astype(np.int64)
+    code = np.where(there, code, len(names)) + 1
+    return [*names, (f"{column.name} is missing",)], code.astype(np.int64)
 
 
 class _Tested(NamedTuple):
@@ -153,14 +153,14 @@ def _summed(
     weights = None, loss, loss**2
     names: list[Part] = []
     sums = [np.empty((3, 0))]
-    every: Codes = ("", [()], np.zeros(len(loss), dtype=np.int64))  # a feature by itself is a pair with this
+    every: Codes = [()], np.ones(len(loss), dtype=np.int64)  # a feature by itself is a pair with this
     for first, second in (*((code, every) for code in single), *combinations(single, 2)):
-        height, width = len(first[1]) + 1, len(second[1]) + 1
-        code = (first[2] + 1) * width + (second[2] + 1)  # the first of either is of no part
+        height, width = len(first[0]) + 1, len(second[0]) + 1
+        code = first[1] * width + second[1]  # the first of either are of no part
         table = np.array([np.bincount(code, weights=one, minlength=height * width) for one in weights])
         parts = table.reshape(3, height, width)[:, 1:, 1:]
         large = (parts[0] >= least) & (len(loss) - parts[0] >= least)
-        names += [first[1][a] + second[1][b] for a, b in np.argwhere(large).tolist()]
+        names += [first[0][a] + second[0][b] for a, b in np.argwhere(large).tolist()]
         sums.append(parts[:, large])
     return names, np.concatenate(sums, axis=1)
 

@@ -7,11 +7,11 @@ somebody looked: what held then is good. Minutes in which nobody looked count ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from homeostat.app.alerts import open_alert, resolve_alert
@@ -26,10 +26,19 @@ from homeostat.domain.declarations.operation import Objective
 from homeostat.domain.durations import format_duration, parse_duration
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Alert, Dataset, Deployment, Run, Tallied, Tally, Window
-from homeostat.engine.control.burn import LONGEST, Burn, Counts, Verdict, budget_left, judge, minute_of
+from homeostat.engine.control.burn import (
+    LONGEST,
+    Burn,
+    Counts,
+    Numbers,
+    Verdict,
+    added_up,
+    budget_left,
+    judge,
+    minute_of,
+)
 from homeostat.ports.meta import Reads, Transaction, Where
 
-Minutes = dict[int, tuple[int, int]]
 _HOUR: Final = timedelta(hours=1)
 _MARGIN: Final = timedelta(days=1)  # for so long minutes are judged that nobody looked at in time
 # What has alerts on how fast its budget burns. The windows of quality page by themselves when they are judged.
@@ -99,14 +108,14 @@ def tally(container: Container, model: Model) -> list[str]:
     fresh = {one.name: _requests(one, rows) for one in objectives if one.of == "requests"}
     if last is None or minute_of(last.at) < minute_of(now):
         values = _values(container, model)
-        fresh |= {name: {minute_of(now): (1, int(found.bad))} for name, found in values.items()}
+        fresh |= {name: np.array([[minute_of(now), 1, found.bad]]) for name, found in values.items()}
     with store.begin() as tx:
         current = tx.lock(Tallied, model.name)
         if current != last:
             return []  # another look was faster
         tx.put(Tallied(deployment=model.name, seq=reached, at=now))
-        for name, minutes in fresh.items():
-            _add(tx, model.name, name, minutes)
+        for name, counts in fresh.items():
+            _add(tx, model.name, name, counts)
         if last is None or minute_of(last.at) // 60 < minute_of(now) // 60:
             kept = max(parse_duration(slo.period), LONGEST + _MARGIN)
             tx.delete(Tally, ("deployment", "=", model.name), ("hour", "<", now - kept))
@@ -170,18 +179,17 @@ def standings(container: Container, name: str = "") -> list[Standing]:
     return [standing(container, one) for one in found]
 
 
-def _requests(objective: Objective, rows: pl.DataFrame) -> Minutes:
-    """Requests by minute: those that asked wrongly (status 400 to 499) do not count."""
+def _requests(objective: Objective, rows: pl.DataFrame) -> Numbers:
+    """(minute, 1, bad) of each request: those that asked wrongly (status 400 to 499) do not count."""
     if not rows.height:
-        return {}
-    status = pl.col("status")
+        return np.empty((0, 3), np.int64)
+    status = rows["status"].to_numpy()
     if objective.name == "latency":
-        rows, bad = rows.filter(status < 400), pl.col("latency_us") > (objective.bound or 0.0) * 1e6
+        counted, bad = status < 400, rows["latency_us"].to_numpy() > (objective.bound or 0.0) * 1e6
     else:
-        rows, bad = rows.filter((status < 400) | (status >= 500)), status >= 500
-    minute = (pl.col("at").dt.epoch("s") // 60).alias("minute")
-    found = rows.group_by(minute).agg(pl.len(), bad.sum().alias("bad"))
-    return {minute: (total, failed) for minute, total, failed in found.iter_rows()}
+        counted, bad = (status < 400) | (status >= 500), status >= 500
+    minutes = rows["at"].to_numpy().astype("datetime64[m]").astype(np.int64)
+    return np.column_stack((minutes, counted, bad))[counted]
 
 
 class _Found(NamedTuple):
@@ -227,44 +235,45 @@ def _model_since(store: Reads, model: Model) -> datetime | None:
     return run.data_until if run is not None and run.data_until is not None else version.created_at
 
 
-def _add(tx: Transaction, deployment: str, level: str, minutes: Mapping[int, tuple[int, int]]) -> None:
-    hours: dict[datetime, Minutes] = {}
-    for minute, counted in minutes.items():
-        hours.setdefault(datetime.fromtimestamp(minute // 60 * 3600, UTC), {})[minute] = counted
-    if not hours:
+def _add(tx: Transaction, deployment: str, level: str, fresh: Numbers) -> None:
+    if not fresh.size:
         return
+    hours = np.unique(fresh[:, 0] // 60)
     # Nobody else changes them: whoever counts holds the lock of ``Tallied``.
     of: list[Where] = [("deployment", "=", deployment), ("level", "=", level)]
-    found = tx.find(Tally, *of, ("hour", ">=", min(hours)), ("hour", "<=", max(hours)))
-    known = {one.hour: one.minutes for one in found}
-    made = []
-    for hour, fresh in sorted(hours.items()):
-        merged: Minutes = {minute: (total, bad) for minute, total, bad in known.get(hour, ())}
-        for minute, (total, bad) in fresh.items():
-            before = merged.get(minute, (0, 0))
-            merged[minute] = (before[0] + total, before[1] + bad)
-        made.append(
+    known = tx.pick(Tally, ["minutes"], *of, ("hour", "in", [_hour(hour) for hour in hours.tolist()]))
+    counts = added_up([fresh.tolist(), *(minutes for (minutes,) in known)])
+    begins = np.searchsorted(counts[:, 0] // 60, hours[1:])
+    tx.put(
+        *(
             Tally(
                 deployment=deployment,
                 level=level,
-                hour=hour,
-                total=sum(total for total, _ in merged.values()),
-                bad=sum(bad for _, bad in merged.values()),
-                minutes=[[minute, *counted] for minute, counted in sorted(merged.items())],
+                hour=_hour(hour),
+                total=int(part[:, 1].sum()),
+                bad=int(part[:, 2].sum()),
+                minutes=part.tolist(),
             )
+            for hour, part in zip(hours.tolist(), np.split(counts, begins), strict=True)
         )
-    tx.put(*made)
+    )
+
+
+def _hour(number: int) -> datetime:
+    """The hour of a number, counted from 1970."""
+    return datetime.fromtimestamp(number * 3600, UTC)
 
 
 def _verdict(store: Reads, deployment: str, objective: Objective, now: datetime, since: int) -> Verdict:
     span = LONGEST + _MARGIN
-    parts = store.find(
+    parts = store.pick(
         Tally,
+        ["minutes"],
         ("deployment", "=", deployment),
         ("level", "=", objective.name),
         ("hour", ">", now - span - _HOUR),
     )
-    counts = Counts.of((part.minutes for part in parts), minute_of(now), span)
+    counts = Counts.of((minutes for (minutes,) in parts), minute_of(now), span)
     # What is judged late must have its longest window whole.
     floor = minute_of(now - _MARGIN)
     return judge(counts, objective.target, since=max(since, floor), sampled=objective.of == "requests")

@@ -96,6 +96,30 @@ def test_a_late_look_misses_nothing_and_a_stale_one_is_over() -> None:
     assert "page" not in judge(found, 0.999, since=NOW - 1).fired
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.sampled_from([40, 90]))
+def test_a_late_look_sees_what_looks_at_each_minute_see(seed: int, late: int, length: int) -> None:
+    rng = np.random.default_rng(seed)
+    total = rng.poisson(20, length)
+    bad = rng.binomial(total, rng.choice([0.0, 0.9], length, p=[0.8, 0.2]))
+    rules = [
+        BurnRule("page", 6.0, 20 * MINUTE, 5 * MINUTE),
+        BurnRule("ticket", 2.0, 60 * MINUTE, 10 * MINUTE),
+    ]
+    looks = [
+        judge(
+            Counts(NOW - back, total[: length - back], bad[: length - back]),
+            0.9,
+            since=NOW - back - 1,
+            rules=rules,
+        )
+        for back in range(late)
+    ]
+    found = judge(counts(total, bad), 0.9, since=NOW - late, rules=rules)
+    assert found.burns == looks[0].burns
+    assert found.standing == looks[0].standing
+    assert found.fired == frozenset().union(*(look.fired for look in looks))
+
+
 def test_minutes_of_a_state_need_no_sample() -> None:
     total, bad = np.ones(DAYS), np.zeros(DAYS)
     bad[-9:] = 1

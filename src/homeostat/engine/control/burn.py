@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Final, Literal
 
 import msgspec
@@ -86,12 +87,22 @@ class Counts:
         length = span // MINUTE
         total, bad = np.zeros(length, np.int64), np.zeros(length, np.int64)
         first = last - length + 1
-        for part in parts:
-            for minute, seen, failed in part:
-                if first <= minute <= last:
-                    total[minute - first] += seen
-                    bad[minute - first] += failed
+        added = added_up(parts)
+        minutes, seen, failed = added[(added[:, 0] >= first) & (added[:, 0] <= last)].T
+        total[minutes - first] = seen
+        bad[minutes - first] = failed
         return cls(last, total, bad)
+
+
+def added_up(parts: Iterable[Iterable[Sequence[int]]]) -> Numbers:
+    """(minute, total, bad) of each minute in any of the parts, in the order of time."""
+    flat = chain.from_iterable(chain.from_iterable(parts))
+    rows = np.fromiter(flat, np.int64).reshape(-1, 3)
+    rows = rows[rows[:, 0].argsort()]
+    minutes, begins = np.unique(rows[:, 0], return_index=True)
+    added = np.add.reduceat(rows, begins, axis=0) if rows.size else rows
+    added[:, 0] = minutes
+    return added
 
 
 def minute_of(at: datetime) -> int:
@@ -117,9 +128,11 @@ def judge(
     fired: set[str] = set()
     standing: set[str] = set()
     began: dict[str, datetime] = {}
+    until = np.cumsum(counts.total), np.cumsum(counts.bad)
+    judged = max(fresh, _HOLD)
     for rule in rules:
-        rate, bad, total = _rates(counts, rule.long, budget)
-        short, _, _ = _rates(counts, rule.short, budget)
+        rate, total, bad = _rates(until, rule.long, budget, judged)
+        short, _, _ = _rates(until, rule.short, budget, judged)
         enough = rule.factor * (1 - 1e-9)  # 1 - 0.999 is a little more than 0.001
         fires = (rate >= enough) & (short >= enough) & (bad > 0)
         if sampled and fires.any():
@@ -138,7 +151,7 @@ def judge(
         )
         if fires[-fresh:].any():
             fired.add(rule.severity)
-            at = int(fires.size - fresh + fires[-fresh:].argmax())
+            at = int(counts.total.size - fresh + fires[-fresh:].argmax())
             found = _onset(counts, at, rule.long)
             began[rule.severity] = min(began.get(rule.severity, found), found)
         if fires[-_HOLD:].any():
@@ -155,18 +168,22 @@ def budget_left(total: int, bad: int, objective: float) -> float | None:
 
 
 def _rates(
-    counts: Counts, span: timedelta, budget: float
+    until: tuple[Numbers, Numbers], span: timedelta, budget: float, judged: int
 ) -> tuple[npt.NDArray[np.float64], Numbers, Numbers]:
-    bad, total = _trailing(counts.bad, span), _trailing(counts.total, span)
+    """At each of the minutes to judge the rate, total and bad events over the span that ends with it.
+
+    ``until`` has all and the bad ones up to each minute.
+    """
+    total, bad = (_trailing(sums, span // MINUTE, judged) for sums in until)
     # Nothing is allowed where everything was promised: any failure is then as bad as can be.
-    return bad / np.maximum(total, 1) / max(budget, 1e-12), bad, total
+    return bad / np.maximum(total, 1) / max(budget, 1e-12), total, bad
 
 
-def _trailing(values: Numbers, span: timedelta) -> Numbers:
-    """At each minute, the sum over the span that ends with it."""
-    sums = np.concatenate([[0], np.cumsum(values)])
-    ends = np.arange(1, values.size + 1)
-    return np.asarray(sums[ends] - sums[np.maximum(ends - span // MINUTE, 0)], np.int64)
+def _trailing(sums: Numbers, minutes: int, judged: int) -> Numbers:
+    trailing = sums[-judged:].copy()
+    before = sums[: max(sums.size - minutes, 0)][-judged:]
+    trailing[trailing.size - before.size :] -= before
+    return trailing
 
 
 def _chance(bad: Numbers, total: Numbers, budget: float) -> npt.NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import io
 import textwrap
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final
@@ -27,6 +28,24 @@ def digest_file(file: BinaryIO) -> str:
         digest.update(piece)
     file.seek(0)
     return "sha256:" + digest.hexdigest()
+
+
+class Digesting(io.RawIOBase):
+    """A file that keeps of what is written to it only the digest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sha = hashlib.sha256()
+
+    def write(self, data: Any, /) -> int:
+        """Go on with ``data``."""
+        self._sha.update(data)
+        return memoryview(data).nbytes
+
+    @property
+    def digest(self) -> str:
+        """Of all so far."""
+        return "sha256:" + self._sha.hexdigest()
 
 
 def canonical(value: Any) -> bytes:

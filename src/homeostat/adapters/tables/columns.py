@@ -39,6 +39,8 @@ def conformed(name: str, rows: pl.DataFrame, table: Mapping[str, Any]) -> pl.Dat
         types[column] = wanted
     if not types and not table:
         raise BadRequest(f"the rows for table {name} have no column with a type")
+    if types == rows.schema:
+        return rows
     try:
         return rows.select(pl.col(column).cast(wanted) for column, wanted in types.items())
     except pl.exceptions.InvalidOperationError as error:

@@ -8,15 +8,19 @@ from collections.abc import Iterable
 import polars as pl
 
 from homeostat.domain.contracts import SEQ
-from homeostat.domain.digests import digest_bytes, digest_of
+from homeostat.domain.digests import Digesting, digest_of
 from homeostat.domain.records import Batch
 
 
 def encode(rows: pl.DataFrame) -> bytes:
     """The rows as an Arrow IPC stream."""
     sink = io.BytesIO()
-    rows.write_ipc_stream(sink, compat_level=pl.CompatLevel.oldest())
+    _write(rows, sink)
     return sink.getvalue()
+
+
+def _write(rows: pl.DataFrame, sink: io.IOBase) -> None:
+    rows.write_ipc_stream(sink, compat_level=pl.CompatLevel.oldest())  # type: ignore[call-overload] # only written to
 
 
 def decode(payload: bytes) -> pl.DataFrame:
@@ -42,6 +46,6 @@ def joined(payloads: Iterable[tuple[int, bytes]]) -> pl.DataFrame:
 
 def content_digest(previous: str, rows: pl.DataFrame) -> str:
     """The digest of a version: of the digest before it and of the rows added, in their order."""
-    return digest_of(
-        [previous, digest_bytes(encode(rows.select(sorted(c for c in rows.columns if c != SEQ))))]
-    )
+    added = Digesting()
+    _write(rows.select(sorted(c for c in rows.columns if c != SEQ)), added)
+    return digest_of([previous, added.digest])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from threading import Lock
 
 import msgspec
@@ -44,7 +44,6 @@ from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict, HomeostatError, NotFound, StoreUnavailable
 from homeostat.domain.records import (
     Batch,
-    Dataset,
     Lease,
     ModelVersion,
     Rollout,
@@ -292,15 +291,17 @@ class Controller:
         except Exception as error:  # noqa: BLE001 - an online store that is away must not keep rows from being sealed
             did.append(_failed("the online store", error))
         now = container.clock.now()
-        for record in container.store.find(Dataset):
-            # Not the batches themselves, which may be large.
-            waiting = container.store.pick(Batch, ["rows", "at"], ("dataset", "=", record.name))
-            many = len(waiting) >= _UNSEALED or sum(rows for rows, _ in waiting) >= _UNSEALED_ROWS
-            if waiting and (many or now - min(at for _, at in waiting) >= _SEAL_AFTER):
+        waiting: dict[str, list[tuple[int, datetime]]] = {}
+        # Not the batches themselves, which may be large.
+        for name, rows, at in container.store.pick(Batch, ["dataset", "rows", "at"]):
+            waiting.setdefault(name, []).append((rows, at))
+        for name, batches in sorted(waiting.items()):
+            many = len(batches) >= _UNSEALED or sum(rows for rows, _ in batches) >= _UNSEALED_ROWS
+            if many or now - min(at for _, at in batches) >= _SEAL_AFTER:
                 try:
-                    seal(container, record.name)
+                    seal(container, name)
                 except Exception as error:  # noqa: BLE001 - one dataset must not keep the others from being sealed
-                    did.append(_failed(str(Ref("dataset", record.name)), error))
+                    did.append(_failed(str(Ref("dataset", name)), error))
 
 
 def _failed(what: str, error: Exception) -> str:

@@ -67,10 +67,10 @@ class Batch(Record, frozen=True, kw_only=True):
     dataset: str
     seq: int
     rows: int
-    payload: bytes
     token: str
     at: datetime
     tags: dict[str, str] = {}
+    payload: bytes  # behind the others, which SQLite could not read without going through it
 
 
 class Token(Record, frozen=True, kw_only=True):

@@ -74,10 +74,10 @@ def upgrade() -> None:
         text("dataset", key=True),
         integer("seq", key=True),
         integer("rows"),
-        payload("payload"),
         text("token"),
         moment("at"),
         text("tags"),
+        payload("payload"),
     )
     op.create_table(
         "tokens",

@@ -102,12 +102,13 @@ class SqlLedger:
 
     def head(self) -> Head:
         """The end of the chain."""
-        rows = self._store.rows(_HEAD, {})
+        rows = self._store.standing(_HEAD, {})
         return _head(rows[0] if rows else None)
 
     def read(self, after: int = 0, *, limit: int = 1000) -> list[Event]:
         """Events with ``seq`` > ``after``, in order."""
-        return [Event(**row._mapping) for row in self._rows(_READ, {"after": after, "limit": limit})]
+        rows = self._store.standing(_READ, {"after": after, "limit": limit})
+        return [Event(**dict(zip(events.c.keys(), row, strict=True))) for row in rows]
 
     def find(
         self,

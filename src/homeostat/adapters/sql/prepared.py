@@ -1,17 +1,19 @@
 """Statements as the driver takes them: compiled once, then run past SQLAlchemy, whose work for each run costs more
 than SQLite's.
 
-Texts, checks and conversions are those of the statement and its columns all the same, and errors are SQLAlchemy's.
+Texts, checks and conversions are those of the statement and its columns all the same, and errors are SQLAlchemy's. What
+is run on is the driver's own connection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, Final
 
-from sqlalchemy import ClauseElement, Connection, Dialect, Select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import ClauseElement, Dialect, Engine, Select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from homeostat.adapters.sql.columns import Kept
 
@@ -35,8 +37,6 @@ class Prepared:
         self._fixed = {
             name: compiled.binds[name].value for name in self.names if not compiled.binds[name].required
         }
-        # The text of one with a list among its parameters depends on how long that is.
-        self.whole: Final = not compiled.post_compile_params
         self._dialect = dialect
         self._checks = [
             (place, kept.process_bind_param)
@@ -81,8 +81,25 @@ def prepared(statement: ClauseElement, dialect: Dialect) -> Prepared:
     return Prepared(statement, dialect)
 
 
+@contextmanager
+def connection_of(engine: Engine) -> Iterator[Any]:
+    """A connection of the driver, as long as the block lasts: SQLAlchemy's around it takes as long as a read.
+
+    Raises:
+        SQLAlchemyError: the database does not answer.
+    """
+    try:
+        pooled = engine.raw_connection()
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise _wrapped(engine.dialect, None, error) from error
+    try:
+        yield pooled.dbapi_connection
+    finally:
+        pooled.close()
+
+
 def rows(
-    connection: Connection, statement: Select[Any], values: Mapping[str, Any]
+    connection: Any, dialect: Dialect, statement: Select[Any], values: Mapping[str, Any]
 ) -> Sequence[Sequence[Any]]:
     """What a statement that stays finds.
 
@@ -90,39 +107,37 @@ def rows(
         SQLAlchemyError: the database refuses it.
         BadRequest: a value is none that its column holds.
     """
-    form = prepared(statement, connection.dialect)
-    if not form.whole:
-        return connection.execute(statement, values).fetchall()
-    return form.read(_run(connection, form.text, form.bound(values)).fetchall())
+    form = prepared(statement, dialect)
+    return form.read(found(connection, dialect, form.text, form.bound(values)))
 
 
-def change(connection: Connection, statement: ClauseElement, values: Mapping[str, Any]) -> int:
+def change(connection: Any, dialect: Dialect, statement: ClauseElement, values: Mapping[str, Any]) -> int:
     """Run a statement that stays; returns how many rows it made, changed or removed. For errors see ``rows``."""
-    form = prepared(statement, connection.dialect)
-    if not form.whole:
-        return connection.execute(statement, values).rowcount  # type: ignore[call-overload,no-any-return]
-    return command(connection, form.text, form.bound(values))
+    form = prepared(statement, dialect)
+    return command(connection, dialect, form.text, form.bound(values))
 
 
-def command(connection: Connection, text: str, values: Sequence[Any] = ()) -> int:
+def command(connection: Any, dialect: Dialect, text: str, values: Sequence[Any] = ()) -> int:
     """Run a text of SQL; returns how many rows it made, changed or removed.
 
     Raises:
         SQLAlchemyError: the database refuses it.
     """
-    return int(_run(connection, text, values).rowcount)
+    return int(_run(connection, dialect, text, values).rowcount)
 
 
-def found(connection: Connection, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+def found(connection: Any, dialect: Dialect, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
     """What a text of SQL finds, as the driver gives it. For errors see ``command``."""
-    return _run(connection, text, values).fetchall()  # type: ignore[no-any-return]
+    return _run(connection, dialect, text, values).fetchall()  # type: ignore[no-any-return]
 
 
-def _run(connection: Connection, text: str, values: Sequence[Any]) -> Any:
+def _run(connection: Any, dialect: Dialect, text: str, values: Sequence[Any]) -> Any:
     """The driver's cursor."""
-    driver: Any = connection.connection.dbapi_connection
     try:
-        return driver.execute(text, values, **_HOW[connection.dialect.name])
-    except connection.dialect.loaded_dbapi.Error as error:
-        base = connection.dialect.loaded_dbapi.Error
-        raise DBAPIError.instance(text, None, error, base, dialect=connection.dialect) from error
+        return connection.execute(text, values, **_HOW[dialect.name])
+    except dialect.loaded_dbapi.Error as error:
+        raise _wrapped(dialect, text, error) from error
+
+
+def _wrapped(dialect: Dialect, text: str | None, error: Exception) -> SQLAlchemyError:
+    return DBAPIError.instance(text, None, error, dialect.loaded_dbapi.Error, dialect=dialect)

@@ -33,8 +33,8 @@ _SNAPSHOT: Final = {"sqlite": "BEGIN", "postgresql": "BEGIN ISOLATION LEVEL REPE
 class _Reading:
     """What the store and a transaction share: reading through some connection."""
 
-    def _rows(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
-        """What a statement of ``statements`` finds."""
+    def standing(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """What a statement finds that is built once and stays."""
         raise NotImplementedError
 
     def get(self, kind: type[R], *key: Any) -> R | None:
@@ -52,22 +52,22 @@ class _Reading:
                     f"the limit is {limit}", field="limit", remedy="Use 0 or more, or None for all"
                 )
             values["limit"] = limit
-        rows = self._rows(statements.find(kind, shape, tuple(order), limit is not None), values)
+        rows = self.standing(statements.find(kind, shape, tuple(order), limit is not None), values)
         names = kind.__struct_fields__
         return [kind(**dict(zip(names, row, strict=True))) for row in rows]
 
     def pick(self, kind: type[R], fields: Sequence[str], *where: Where) -> Sequence[Sequence[Any]]:
         """Some fields of the records that meet every condition; see the port."""
         shape, values = statements.shape_of(kind, where)
-        return self._rows(statements.pick(kind, tuple(fields), shape), values)
+        return self.standing(statements.pick(kind, tuple(fields), shape), values)
 
     def count(self, kind: type[R], *where: Where) -> int:
         """How many records meet every condition."""
         shape, values = statements.shape_of(kind, where)
-        return int(self._rows(statements.count(kind, shape), values)[0][0])
+        return int(self.standing(statements.count(kind, shape), values)[0][0])
 
     def _one(self, kind: type[R], key: tuple[Any, ...], lock: statements.Lock = "") -> R | None:
-        rows = self._rows(statements.get(kind, lock), statements.key_of(kind, key))
+        rows = self.standing(statements.get(kind, lock), statements.key_of(kind, key))
         return kind(**dict(zip(kind.__struct_fields__, rows[0], strict=True))) if rows else None
 
 
@@ -102,6 +102,7 @@ class SqlTransaction(_Reading):
     def __init__(self, store: SqlMetaStore, connection: Connection) -> None:
         self._store = store
         self._connection = connection
+        self._driver: Final = (connection.connection.dbapi_connection, connection.dialect)
         self._dialect = store.dialect
         self._events: list[Event] = []
         self._watched = _Watch(store.url)
@@ -142,18 +143,22 @@ class SqlTransaction(_Reading):
         lock: statements.Lock = "shared" if shared else "alone"
         found = self._one(kind, key, lock)
         if found is None:  # no row to lock: its name is, and who waited for that sees what was made meanwhile
-            self._rows(statements.HOLD, {"name": f"{kind.__name__} {key!r}"})
+            self.standing(statements.HOLD, {"name": f"{kind.__name__} {key!r}"})
             found = self._one(kind, key, lock)
         return found
 
     def run(self, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
         """What a text of SQL finds, as the driver gives it; for the points."""
         with self._watched:
-            return prepared.found(self._connection, text, values)
+            return prepared.found(*self._driver, text, values)
 
     def append(self, *events: Event) -> None:
         """Add events to the ledger when this transaction commits."""
         self._events += map(ledger.settled, events)
+
+    def start(self) -> None:
+        """Begin; for the store."""
+        self._run(_BEGIN[self._dialect])
 
     def finish(self) -> None:
         """Write the events and commit; for the store.
@@ -192,17 +197,18 @@ class SqlTransaction(_Reading):
             seen.add((type(record), *key))
         return records[0]  # its rival was removed meanwhile
 
-    def _rows(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+    def standing(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """What a statement finds in this transaction; see ``_Reading``."""
         with self._watched:
-            return prepared.rows(self._connection, statement, values)
+            return prepared.rows(*self._driver, statement, values)
 
     def _change(self, statement: ClauseElement, values: dict[str, Any]) -> int:
         with self._watched:
-            return prepared.change(self._connection, statement, values)
+            return prepared.change(*self._driver, statement, values)
 
     def _run(self, text: str) -> None:
         with self._watched:
-            prepared.command(self._connection, text)
+            prepared.command(*self._driver, text)
 
 
 class SqlMetaStore(_Reading):
@@ -244,8 +250,8 @@ class SqlMetaStore(_Reading):
         self._mine.busy = True
         try:
             with self._turn() as connection:
-                prepared.command(connection, _BEGIN[self.dialect])
                 transaction = SqlTransaction(self, connection)
+                transaction.start()
                 try:
                     yield transaction
                     transaction.finish()
@@ -325,9 +331,13 @@ class SqlMetaStore(_Reading):
             found: Sequence[Sequence[Any]] = cursor.fetchall()
             return found
 
-    def _rows(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
-        with self._connected() as connection:
-            return prepared.rows(connection, statement, values)
+    def standing(self, statement: Select[Any], values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """What a statement finds in the committed state; see ``_Reading``."""
+        try:
+            with prepared.connection_of(self.engine) as connection:
+                return prepared.rows(connection, self.engine.dialect, statement, values)
+        except SQLAlchemyError as error:
+            raise connect.meaning_of(error, self.url) from error
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

@@ -36,14 +36,20 @@ def service(log: pl.DataFrame, quantiles: Sequence[float] = QUANTILES) -> Servic
         log: Columns ``status``, ``latency_us`` and ``error``.
         quantiles: Which are wanted; each is a latency that was measured, not one between two.
     """
-    valid = log.filter((pl.col("status") < 400) | (pl.col("status") >= 500))
-    answered = valid.filter(pl.col("status") < 400)
-    wanted = [pl.col("latency_us").quantile(q, "higher").alias(f"p{q * 100:g}") for q in quantiles]
-    latency = answered.select(wanted).row(0, named=True) if len(answered) else {}
+    status, latency = pl.col("status"), pl.col("latency_us")
+    answered = status < 400
+    wanted = {f"p{q * 100:g}": latency.filter(answered).quantile(q, "higher") for q in quantiles}
+    found = log.select(
+        answered=answered.sum(),
+        failed=(status >= 500).sum(),
+        rescued=(answered & pl.col("error").is_not_null()).sum(),
+        **wanted,
+    ).row(0, named=True)
+    requests = found["answered"] + found["failed"]
     return Service(
-        requests=len(valid),
-        failed=len(valid) - len(answered),
-        rescued=int(answered["error"].is_not_null().sum()),
-        availability=len(answered) / len(valid) if len(valid) else None,
-        latency={name: value / 1e6 for name, value in latency.items()},
+        requests=requests,
+        failed=found["failed"],
+        rescued=found["rescued"],
+        availability=found["answered"] / requests if requests else None,
+        latency={name: found[name] / 1e6 for name in wanted} if found["answered"] else {},
     )

@@ -133,7 +133,7 @@ def _written(
     """
     first_seq, last_seq = waiting[0][0], waiting[-1][0]
     waiting.reverse()
-    rows = joined(_taken(waiting))
+    rows = joined(_taken(waiting)).rechunk()  # once for the digest and for all who read the table
     digest = content_digest(last.digest if last else "", rows)
     try:
         at = container.tables.append(name, rows, base=last.table_version if last else None)

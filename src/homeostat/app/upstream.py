@@ -19,12 +19,12 @@ _QUIET: Final = timedelta(days=1)
 def settle_contracts(container: Container) -> None:
     """Resolve the contract alerts of datasets that have kept their contract for a day."""
     now = container.clock.now()
-    for record in container.store.find(records.Dataset):
-        key = contract_alert(record.name)
-        if not container.store.find(records.Alert, ("key", "=", key), ("state", "=", "open"), limit=1):
-            continue
+    keys = {contract_alert(name): name for (name,) in container.store.pick(records.Dataset, ["name"])}
+    for (key,) in container.store.pick(
+        records.Alert, ["key"], ("key", "in", list(keys)), ("state", "=", "open")
+    ):
         recent = container.store.count(
-            records.Quarantined, ("dataset", "=", record.name), ("at", ">", now - _QUIET)
+            records.Quarantined, ("dataset", "=", keys[key]), ("at", ">", now - _QUIET)
         )
         if not recent:
             with container.store.begin() as tx:

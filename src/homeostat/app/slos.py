@@ -36,6 +36,7 @@ from homeostat.engine.control.burn import (
     budget_left,
     judge,
     minute_of,
+    rows_of,
 )
 from homeostat.ports.meta import Reads, Transaction, Where
 
@@ -242,7 +243,7 @@ def _add(tx: Transaction, deployment: str, level: str, fresh: Numbers) -> None:
     # Nobody else changes them: whoever counts holds the lock of ``Tallied``.
     of: list[Where] = [("deployment", "=", deployment), ("level", "=", level)]
     known = tx.pick(Tally, ["minutes"], *of, ("hour", "in", [_hour(hour) for hour in hours.tolist()]))
-    counts = added_up([fresh.tolist(), *(minutes for (minutes,) in known)])
+    counts = added_up(np.concatenate([fresh, rows_of(minutes for (minutes,) in known)]))
     begins = np.searchsorted(counts[:, 0] // 60, hours[1:])
     tx.put(
         *(

@@ -87,20 +87,23 @@ class Counts:
         length = span // MINUTE
         total, bad = np.zeros(length, np.int64), np.zeros(length, np.int64)
         first = last - length + 1
-        added = added_up(parts)
-        minutes, seen, failed = added[(added[:, 0] >= first) & (added[:, 0] <= last)].T
-        total[minutes - first] = seen
-        bad[minutes - first] = failed
+        rows = rows_of(parts)
+        minutes, seen, failed = rows[(rows[:, 0] >= first) & (rows[:, 0] <= last)].T
+        np.add.at(total, minutes - first, seen)
+        np.add.at(bad, minutes - first, failed)
         return cls(last, total, bad)
 
 
-def added_up(parts: Iterable[Iterable[Sequence[int]]]) -> Numbers:
-    """(minute, total, bad) of each minute in any of the parts, in the order of time."""
-    flat = chain.from_iterable(chain.from_iterable(parts))
-    rows = np.fromiter(flat, np.int64).reshape(-1, 3)
+def rows_of(parts: Iterable[Iterable[Sequence[int]]]) -> Numbers:
+    """(minute, total, bad) of all parts."""
+    return np.fromiter(chain.from_iterable(chain.from_iterable(parts)), np.int64).reshape(-1, 3)
+
+
+def added_up(rows: Numbers) -> Numbers:
+    """(minute, total, bad) of each minute in any of the rows, in the order of time."""
     rows = rows[rows[:, 0].argsort()]
     minutes, begins = np.unique(rows[:, 0], return_index=True)
-    added = np.add.reduceat(rows, begins, axis=0) if rows.size else rows
+    added = np.add.reduceat(rows, begins, axis=0)
     added[:, 0] = minutes
     return added
 

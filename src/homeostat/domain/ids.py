@@ -8,7 +8,6 @@ from typing import Final
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = tuple(first + second for first in _ALPHABET for second in _ALPHABET)
-_SHIFTS: Final = tuple(range(40, -1, -10))
 _RANDOM: Final = 16
 _AT_ONCE: Final = 256
 _LETTERS: Final = bytes(ord(_ALPHABET[byte & 31]) for byte in range(256))
@@ -21,8 +20,9 @@ os.register_at_fork(after_in_child=_tails.clear)
 
 def new_id(at: datetime) -> str:
     """A new id whose first ten characters are ``at`` in milliseconds and whose rest is random."""
-    number = int(at.timestamp() * 1000)
-    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS]) + _tail()
+    n = int(at.timestamp() * 1000)
+    head = f"{_PAIRS[n >> 40 & 1023]}{_PAIRS[n >> 30 & 1023]}{_PAIRS[n >> 20 & 1023]}{_PAIRS[n >> 10 & 1023]}"
+    return f"{head}{_PAIRS[n & 1023]}{_tail()}"
 
 
 def _tail() -> str:

@@ -12,12 +12,12 @@ import polars as pl
 from homeostat.app.answers import sent_label
 from homeostat.app.container import Container
 from homeostat.app.outcomes import labels_of, log_of
-from homeostat.app.serving import frame_of
 from homeostat.domain.contracts import SEQ, Column
 from homeostat.domain.declarations import Model
 from homeostat.domain.errors import BadRequest, Conflict
 from homeostat.domain.records import Dataset
 from homeostat.engine.data.schema import schema_of
+from homeostat.engine.serving.frames import frame_of
 from homeostat.engine.serving.requests import RequestReader
 
 LABEL: Final = "label"

@@ -39,6 +39,7 @@ from homeostat.engine.registry import package
 from homeostat.engine.registry.arrays import array_of, by_position
 from homeostat.engine.registry.scores import one_number
 from homeostat.engine.serving.fallbacks import Unloaded
+from homeostat.engine.serving.frames import frame_of
 from homeostat.engine.serving.plane import Plane, Spares
 from homeostat.engine.serving.predictions import PROBABILITIES
 from homeostat.engine.serving.scorer import SCORE, Derived, Loaded, Output, Scored, Spent
@@ -72,7 +73,6 @@ class ModelScorer:
         self.package = package
         self._online = online
         self._clock = clock
-        self._columns = {name: attrgetter(attribute(name)) for name in schema}
         own = features.numbers
         self._own = pl.Schema({name: schema[name] for name in own})
         self._get = attrgetter(*map(attribute, own)) if len(own) > 1 else None
@@ -93,8 +93,7 @@ class ModelScorer:
             computed = self._clock.monotonic()
             scored = replace(self.answer(X, self._asked), features=Derived(rows, self._frame))
         else:
-            columns = {name: list(map(get, rows)) for name, get in self._columns.items()}
-            found = self.features.online(pl.DataFrame(columns, schema=self.schema), times, self._online)
+            found = self.features.online(frame_of(rows, self.schema), times, self._online)
             computed = self._clock.monotonic()
             scored = replace(self.answer(found.X), as_of=found.as_of, positions=found.positions)
         return replace(scored, spent=Spent(began, computed, self._clock.monotonic()))
@@ -145,16 +144,6 @@ def _without(missing: Sequence[str], error: Exception) -> FeaturesMissing:
         remedy="Train a model that takes missing values, as by an imputer before it, or declare what to answer "
         "meanwhile: hs.Fallback(answer=…)",
     )
-
-
-def frame_of(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:
-    """Requests as a frame. By rows, since what a column of its own costs is more than its values do."""
-    names = schema.names()
-    if not names:
-        return pl.DataFrame(height=len(rows))
-    get = attrgetter(*map(attribute, names))
-    values = [get(row) for row in rows] if len(names) > 1 else [(get(row),) for row in rows]
-    return pl.DataFrame(values, schema=schema, orient="row")
 
 
 def load_version(container: Container, model: str, version: int) -> Loaded:

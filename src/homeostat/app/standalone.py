@@ -23,7 +23,7 @@ from homeostat.app.container import Container
 from homeostat.app.registry.directories import kept_files
 from homeostat.app.registry.reading import resolve
 from homeostat.app.registry.trees import read_tree
-from homeostat.app.serving import frame_of, load_version
+from homeostat.app.serving import load_version
 from homeostat.app.settings import Settings
 from homeostat.app.tracing.served import tracer_of
 from homeostat.domain.contracts import Column, attribute
@@ -35,6 +35,7 @@ from homeostat.engine.data.schema import schema_of
 from homeostat.engine.registry import classes, flavors, formats, package
 from homeostat.engine.registry.answering import Answering, kind_of
 from homeostat.engine.registry.arrays import array_of, by_position
+from homeostat.engine.serving.frames import frame_of
 from homeostat.engine.serving.plane import Plane
 from homeostat.engine.serving.scorer import Derived, Loaded, Output, Parameters, Scored
 from homeostat.ports.clock import Clock

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from homeostat.domain.errors import Conflict
+from homeostat.engine.serving.frames import series
 from homeostat.engine.serving.predictions import Prediction, message
 from homeostat.engine.serving.probabilities import with_probabilities
 from homeostat.engine.serving.scorer import Derived, Scored
@@ -213,28 +213,7 @@ def _together(*frames: pl.DataFrame) -> bool:
 
 
 _PLACE: Final = "_place"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_encode: Final = msgspec.json.Encoder().encode
-_TIME: Final = "time"
-_META: Final[dict[str, str]] = {
-    "prediction_id": "text",
-    "at": _TIME,
-    "time": _TIME,
-    "key": "text",
-    "version": "int",
-    "arm": "text",
-    "score": "float",
-    "shadow_version": "int",
-    "shadow_score": "float",
-    "shadow_error": "text",
-    "error": "text",
-    "status": "int",
-    "fallback": "text",
-    "latency_us": "int",
-    "scoring_us": "int",
-    "request": "text",
-}
+_encode: Final = msgspec.json.Encoder().encode_lines
 
 
 def to_frame(items: list[Prediction]) -> pl.DataFrame:
@@ -251,50 +230,32 @@ def to_frame(items: list[Prediction]) -> pl.DataFrame:
     """
     import polars as pl
 
-    types = {
-        "text": pl.String(),
-        "int": pl.Int64(),
-        "float": pl.Float64(),
-        _TIME: pl.Datetime("us", "UTC"),
-    }
+    text, whole, number, time = pl.String(), pl.Int64(), pl.Float64(), pl.Datetime("us", "UTC")
     features, requests = _features(items)
-    columns = zip(*map(_meta, items, requests), strict=True)
-    meta = [
-        pl.Series(name, values, pl.Int64() if kind is _TIME else types[kind])
-        for (name, kind), values in zip(_META.items(), columns, strict=True)
+    others = [item.shadow if item.answered is item.arm else item.answered for item in items]
+    meta: list[tuple[str, list[Any], pl.DataType]] = [
+        ("prediction_id", [item.id for item in items], text),
+        ("at", [item.at for item in items], time),
+        ("time", [item.time for item in items], time),
+        ("key", [item.key for item in items], text),
+        ("version", [item.arm.version for item in items], whole),
+        ("arm", [item.arm.role for item in items], text),
+        ("score", [item.score if item.answered is item.arm else None for item in items], number),
+        ("shadow_version", [other.version or None if other else None for other in others], whole),
+        (
+            "shadow_score",
+            [item.shadow_score if item.answered is item.arm else item.score for item in items],
+            number,
+        ),
+        ("shadow_error", [message(item.shadow_error) if item.shadow_error else None for item in items], text),
+        ("error", [message(item.error) if item.error else None for item in items], text),
+        ("status", [item.status for item in items], whole),
+        ("fallback", [item.fallback for item in items], text),
+        ("latency_us", [item.latency_us for item in items], whole),
+        ("scoring_us", [item.scored.scoring_us if item.scored else None for item in items], whole),
+        ("request", requests, text),
     ]
-    times = [pl.col(name).cast(types[_TIME]) for name, kind in _META.items() if kind is _TIME]
-    return pl.DataFrame([*meta, *features.get_columns()]).with_columns(times)
-
-
-def _meta(item: Prediction, request: str) -> tuple[Any, ...]:
-    """The values of ``_META``."""
-    fell = item.answered is not item.arm
-    other = item.answered if fell else item.shadow
-    spent = item.scored.spent if item.scored is not None else None
-    return (
-        item.id,
-        at := _micros(item.at),
-        at if item.time is item.at else _micros(item.time),
-        item.key,
-        item.arm.version,
-        item.arm.role,
-        None if fell else item.score,
-        other.version or None if other is not None else None,
-        item.score if fell else item.shadow_score,
-        message(item.shadow_error) if item.shadow_error else None,
-        message(item.error) if item.error else None,
-        item.status,
-        item.fallback,
-        item.latency_us,
-        round((spent.ended - spent.began) * 1e6) if spent is not None else None,
-        request,
-    )
-
-
-def _micros(at: datetime) -> int:
-    """A time as Polars keeps it: what it makes of one itself takes twenty times as long."""
-    return (at - _EPOCH) // _MICROSECOND
+    return pl.DataFrame([*(series(*each) for each in meta), *features.get_columns()])
 
 
 def _features(items: list[Prediction]) -> tuple[pl.DataFrame, list[str]]:
@@ -346,17 +307,27 @@ def _frame(items: list[Prediction]) -> pl.DataFrame:
     return pl.DataFrame([*_views(scored, rows), *scored.features[rows].get_columns()])
 
 
-def _requests(items: list[Prediction], features: list[str]) -> Iterator[str]:
+def _requests(items: list[Prediction], features: list[str]) -> list[str]:
     """What the log holds of each request beside its features, as JSON."""
-    names: dict[type[msgspec.Struct], list[tuple[str, str]]] = {}
+    ways: dict[type[msgspec.Struct], Callable[[msgspec.Struct], Any]] = {}
     known = frozenset(features)
+    asked = []
     for item in items:
         row = item.row
-        asked = names.get(type(row))
-        if asked is None:
-            fields = zip(row.__struct_encode_fields__, row.__struct_fields__, strict=True)
-            asked = names[type(row)] = [(name, own) for name, own in fields if name not in known]
-        yield _encode({name: getattr(row, own) for name, own in asked}).decode()
+        way = ways.get(type(row))
+        if way is None:
+            way = ways[type(row)] = _without(type(row), known)
+        asked.append(way(row))
+    return _encode(asked).decode().split("\n")[:-1]
+
+
+def _without(kind: type[msgspec.Struct], known: frozenset[str]) -> Callable[[msgspec.Struct], Any]:
+    """Makes of a request what holds the others of its columns."""
+    fields = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
+    left = [(name, own) for name, own in fields if name not in known]
+    if len(left) == len(kind.__struct_fields__):
+        return lambda row: row
+    return lambda row: {name: getattr(row, own) for name, own in left}
 
 
 def _views(scored: Scored, rows: list[int]) -> Iterator[pl.Series]:
@@ -365,5 +336,5 @@ def _views(scored: Scored, rows: list[int]) -> Iterator[pl.Series]:
 
     for view in scored.as_of:
         as_of, positions = scored.as_of[view], scored.positions[view]
-        yield pl.Series(f"as_of__{view}", [as_of[row] for row in rows], pl.Datetime("us", "UTC"))
-        yield pl.Series(f"position__{view}", [positions[row] for row in rows], pl.Int64())
+        yield series(f"as_of__{view}", [as_of[row] for row in rows], pl.Datetime("us", "UTC"))
+        yield series(f"position__{view}", [positions[row] for row in rows], pl.Int64())

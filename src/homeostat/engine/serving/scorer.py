@@ -83,6 +83,11 @@ class Scored:
         found = self.features
         return found.frame(found.rows) if isinstance(found, Derived) else found
 
+    @property
+    def scoring_us(self) -> int | None:
+        """How long its batch took, in microseconds."""
+        return None if self.spent is None else round((self.spent.ended - self.spent.began) * 1e6)
+
     def output(self, name: str, index: int) -> Any:
         """The value of one output for one row."""
         return self.scores[index] if name == SCORE.name else self.outputs[name][index]

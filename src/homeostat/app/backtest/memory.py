@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from homeostat.app.backtest.history import History
@@ -36,14 +37,20 @@ class Memory:
         # Of a request that was corrected, as it came last.
         self._asked = history.requests().unique(self.by, keep="last", maintain_order=True)
         self._places = self._asked.select(self.by).with_row_index(_PLACE)
+        self._times = self._places[self._time].dt.epoch("us").to_numpy()
         self._sources = history.sources()
         self._known: dict[tuple[str, ...], pl.DataFrame] = {}
 
     def places(self, requests: pl.DataFrame) -> pl.Series | None:
         """Where requests stand; None where history does not hold one of them."""
         asked = requests.select(self.by).cast({name: self._places.schema[name] for name in self.by})
-        times = asked[self._time]
-        near = self._places.filter(pl.col(self._time).is_between(times.min(), times.max()))
+        times = asked[self._time].dt.epoch("us")
+        first, last = times.min(), times.max()
+        if not (isinstance(first, int) and isinstance(last, int)):
+            return None
+        low = int(np.searchsorted(self._times, first))
+        high = int(np.searchsorted(self._times, last, side="right"))
+        near = self._places.slice(low, high - low)
         found = asked.join(near, on=self.by, how="left", maintain_order="left")[_PLACE]
         return None if found.null_count() else found
 

@@ -35,13 +35,13 @@ from homeostat.app.projects import load_project
 from homeostat.app.serving import load_version
 from homeostat.app.training import execute, submit
 from homeostat.app.trainingdata import CHANGED_AT, LEAST_SINCE, moment
-from homeostat.domain.contracts import attribute
+from homeostat.domain.contracts import attribute, request_type
 from homeostat.domain.errors import Conflict
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import Dataset, Deployment, ModelVersion, Run
+from homeostat.engine.serving.frames import rows_of
 from homeostat.engine.serving.log import to_frame
 from homeostat.engine.serving.predictions import Prediction, decide, shadow
-from homeostat.engine.serving.requests import RequestReader
 from homeostat.engine.serving.routing import LiveArm, Routes, key_text
 from homeostat.engine.serving.scorer import Loaded
 
@@ -195,18 +195,13 @@ class Replay:
         live = [LiveArm(arm.version, arm.role, arm.weight, self._version(arm.version).scorer) for arm in arms]
         routes = Routes(self._model.name, live)
         first = self._version(routes.champion.version)
-        reader = RequestReader(first.columns, whole=first.whole)
-        time = first.time
-        items = []
-        names = [column.name for column in first.columns]
-        own = [attribute(name) for name in names]
-        places = [names.index(name) for name in first.key]
-        when = names.index(time) if time else None
-        for values in requests.select(names).iter_rows():
-            row = reader.row_type(**dict(zip(own, values, strict=True)))
-            asked: datetime = now if when is None else values[when]
-            key = key_text([values[place] for place in places])
-            items.append(Prediction(new_id(asked), row, key, asked, asked, routes))
+        rows = rows_of(requests, request_type("Request", first.columns))
+        times = [getattr(row, attribute(first.time)) if first.time else now for row in rows]
+        keys = [key_text([getattr(row, attribute(name)) for name in first.key]) for row in rows]
+        items = [
+            Prediction(new_id(time), row, key, time, time, routes)
+            for row, key, time in zip(rows, keys, times, strict=True)
+        ]
         decide(items)
         shadow([item for item in items if item.shadowed])
         return items

@@ -101,7 +101,8 @@ def _plainly_sound(frame: pl.DataFrame, columns: Sequence[Column], keys: Sequenc
             return False
     if not keys:
         return True
-    return len(set(zip(*(frame[key].to_list() for key in keys), strict=True))) == frame.height
+    different = frame[keys[0]].n_unique() if len(keys) == 1 else frame.n_unique(list(keys))
+    return different == frame.height
 
 
 def _within(series: pl.Series, column: Column) -> bool:

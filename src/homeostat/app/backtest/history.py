@@ -38,8 +38,9 @@ class History:
 
     def __init__(self, folder: Path, model: Model) -> None:
         self.model = model
-        self._tables = {name: pl.read_ipc(folder / f"{name}.arrow") for name in sources_of(model)}
-        self._times = {name: rows[_AT].to_numpy() for name, rows in self._tables.items()}
+        tables = {name: pl.read_ipc(folder / f"{name}.arrow") for name in sources_of(model)}
+        self._tables = {name: rows.drop(_AT) for name, rows in tables.items()}
+        self._times = {name: rows[_AT].to_numpy() for name, rows in tables.items()}
         request = model.task.request
         assert request.time is not None  # checked when the history was kept
         self._requests = self._tables[request.name].sort(request.time, maintain_order=True)
@@ -54,24 +55,24 @@ class History:
         """The rows of a dataset that came in (since, until]; without ``since`` all until then."""
         low = int(np.searchsorted(self._times[name], micros(since), side="right")) if since else 0
         high = int(np.searchsorted(self._times[name], micros(until), side="right"))
-        return self._tables[name].slice(low, high - low).drop(_AT)
+        return self._tables[name].slice(low, high - low)
 
     def asked(self, since: datetime, until: datetime) -> pl.DataFrame:
         """The requests of [since, until), in the order of their times."""
         low, high = (int(np.searchsorted(self._asked, micros(at))) for at in (since, until))
-        return self._requests.slice(low, high - low).drop(_AT)
+        return self._requests.slice(low, high - low)
 
     def requests(self) -> pl.DataFrame:
         """Every request, in the order of their times."""
-        return self._requests.drop(_AT)
+        return self._requests
 
     def sources(self) -> dict[str, pl.LazyFrame]:
         """The rows of every dataset that meet its contract, with a ``SEQ`` that grows with the time they came."""
-        seq = pl.col(_AT).rank("dense").cast(pl.Int64).alias(SEQ)
-        return {
-            name: _sound(dataset, self._tables[name].with_columns(seq)).lazy()
-            for name, dataset in sources_of(self.model).items()
-        }
+        sound = {}
+        for name, dataset in sources_of(self.model).items():
+            seq = pl.Series(SEQ, self._times[name]).rank("dense").cast(pl.Int64)
+            sound[name] = _sound(dataset, self._tables[name].with_columns(seq)).lazy()
+        return sound
 
 
 def sources_of(model: Model) -> dict[str, Dataset]:
@@ -175,7 +176,6 @@ def _stored_rows(container: Container, dataset: Dataset) -> pl.DataFrame:
 
 def _sound(dataset: Dataset, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows that a delivery would not have set aside."""
-    plain = rows.drop(_AT)
     if dataset.columns is None:
-        return plain
-    return check(dataset.name, plain, (*dataset.columns, Column(name=SEQ, type="integer")), ()).good
+        return rows
+    return check(dataset.name, rows, (*dataset.columns, Column(name=SEQ, type="integer")), ()).good

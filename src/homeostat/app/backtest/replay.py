@@ -196,11 +196,12 @@ class Replay:
         routes = Routes(self._model.name, live)
         first = self._version(routes.champion.version)
         rows = rows_of(requests, request_type("Request", first.columns))
-        times = [getattr(row, attribute(first.time)) if first.time else now for row in rows]
-        keys = [key_text([getattr(row, attribute(name)) for name in first.key]) for row in rows]
+        time, key = first.time and attribute(first.time), [attribute(name) for name in first.key]
+        times = [getattr(row, time) if time else now for row in rows]
+        keys = [key_text([getattr(row, name) for name in key]) for row in rows]
         items = [
-            Prediction(new_id(time), row, key, time, time, routes)
-            for row, key, time in zip(rows, keys, times, strict=True)
+            Prediction(new_id(asked), row, text, asked, asked, routes)
+            for row, text, asked in zip(rows, keys, times, strict=True)
         ]
         decide(items)
         shadow([item for item in items if item.shadowed])

@@ -265,17 +265,19 @@ def _features(items: list[Prediction]) -> tuple[pl.DataFrame, list[str]]:
     """
     import polars as pl
 
-    batches: dict[Any, list[int]] = {}
+    batches: dict[int, list[int]] = {}
     for place, item in enumerate(items):
-        scored = item.scored
-        if scored is not None:
-            alike = scored.features.frame if isinstance(scored.features, Derived) else id(scored)
-            batches.setdefault(alike, []).append(place)
-        else:
-            batches.setdefault(None, []).append(place)
+        batches.setdefault(id(item.scored), []).append(place)
+    alike: dict[
+        Any, list[int]
+    ] = {}  # also what was scored in several batches, where features follow from requests
+    for batch, places in batches.items():
+        scored = items[places[0]].scored
+        features = scored.features if scored is not None else None
+        alike.setdefault(features.frame if isinstance(features, Derived) else batch, []).extend(places)
     requests = [""] * len(items)
     groups: dict[tuple[Any, ...], list[pl.DataFrame]] = {}
-    for places in batches.values():
+    for places in map(sorted, alike.values()):
         of = [items[place] for place in places]
         frame = _frame(of)
         for place, text in zip(places, _requests(of, frame.columns), strict=True):
@@ -287,10 +289,10 @@ def _features(items: list[Prediction]) -> tuple[pl.DataFrame, list[str]]:
             groups.setdefault(tuple(frame.schema.items()), []).append(frame)
     if not groups:
         return pl.DataFrame(), requests
-    if not _together(*(alike[0] for alike in groups.values())):
+    if not _together(*(frames[0] for frames in groups.values())):
         raise Conflict("a feature has not one type", remedy="Frame each version's predictions alone")
     every = pl.DataFrame({_PLACE: range(len(items))}, schema={_PLACE: pl.Int64()})
-    found = pl.concat([pl.concat(alike) for alike in groups.values()], how="diagonal_relaxed")
+    found = pl.concat([pl.concat(frames) for frames in groups.values()], how="diagonal_relaxed")
     return every.join(found, on=_PLACE, how="left", maintain_order="left").drop(_PLACE), requests
 
 
@@ -309,16 +311,9 @@ def _frame(items: list[Prediction]) -> pl.DataFrame:
 
 def _requests(items: list[Prediction], features: list[str]) -> list[str]:
     """What the log holds of each request beside its features, as JSON."""
-    ways: dict[type[msgspec.Struct], Callable[[msgspec.Struct], Any]] = {}
-    known = frozenset(features)
-    asked = []
-    for item in items:
-        row = item.row
-        way = ways.get(type(row))
-        if way is None:
-            way = ways[type(row)] = _without(type(row), known)
-        asked.append(way(row))
-    return _encode(asked).decode().split("\n")[:-1]
+    rows, known = [item.row for item in items], frozenset(features)
+    ways = {kind: _without(kind, known) for kind in set(map(type, rows))}
+    return _encode([ways[type(row)](row) for row in rows]).decode().split("\n")[:-1]
 
 
 def _without(kind: type[msgspec.Struct], known: frozenset[str]) -> Callable[[msgspec.Struct], Any]:

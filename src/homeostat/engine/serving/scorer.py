@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -83,7 +84,7 @@ class Scored:
         found = self.features
         return found.frame(found.rows) if isinstance(found, Derived) else found
 
-    @property
+    @cached_property
     def scoring_us(self) -> int | None:
         """How long its batch took, in microseconds."""
         return None if self.spent is None else round((self.spent.ended - self.spent.began) * 1e6)
@@ -163,6 +164,6 @@ def attempt(scorer: Scorer, rows: Sequence[msgspec.Struct], times: Sequence[date
 def _check(scored: Scored, rows: int) -> None:
     if len(scored.scores) != rows:
         raise HomeostatError(f"the model gave {len(scored.scores)} scores for {rows} rows")
-    for score in scored.scores:
-        if not isfinite(score):
-            raise HomeostatError(f"the model gave the score {score}")
+    if not all(map(isfinite, scored.scores)):
+        wrong = next(score for score in scored.scores if not isfinite(score))
+        raise HomeostatError(f"the model gave the score {wrong}")

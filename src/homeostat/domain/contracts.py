@@ -203,7 +203,7 @@ def request_type(name: str, columns: tuple[Column, ...], *, whole: bool = False)
     Args:
         name: What it is called.
         columns: What it holds; see ``attribute`` for where.
-        whole: Whether nullable columns must be there; else they may be left out.
+        whole: Whether nullable columns must be there; else they may be left out. It takes them by their place, too.
 
     Raises:
         DeclarationError: a column has a name that cannot be read from JSON.
@@ -226,7 +226,9 @@ def request_type(name: str, columns: tuple[Column, ...], *, whole: bool = False)
         else:
             fields.append((own, kind))
     try:
-        return msgspec.defstruct(name, fields, kw_only=True, forbid_unknown_fields=True, rename=names or None)
+        return msgspec.defstruct(
+            name, fields, kw_only=not whole, forbid_unknown_fields=True, rename=names or None
+        )
     except ValueError as error:
         raise DeclarationError(
             f"no request can hold a column of such a name: {error}",

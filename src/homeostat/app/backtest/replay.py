@@ -35,7 +35,7 @@ from homeostat.app.projects import load_project
 from homeostat.app.serving import load_version
 from homeostat.app.training import execute, submit
 from homeostat.app.trainingdata import CHANGED_AT, LEAST_SINCE, moment
-from homeostat.domain.contracts import attribute, request_type
+from homeostat.domain.contracts import attribute
 from homeostat.domain.errors import Conflict
 from homeostat.domain.ids import new_id
 from homeostat.domain.records import Dataset, Deployment, ModelVersion, Run
@@ -195,7 +195,7 @@ class Replay:
         live = [LiveArm(arm.version, arm.role, arm.weight, self._version(arm.version).scorer) for arm in arms]
         routes = Routes(self._model.name, live)
         first = self._version(routes.champion.version)
-        rows = rows_of(requests, request_type("Request", first.columns))
+        rows = rows_of(requests, first.columns)
         time, key = first.time and attribute(first.time), [attribute(name) for name in first.key]
         times = [getattr(row, time) if time else now for row in rows]
         keys = [key_text([getattr(row, name) for name in key]) for row in rows]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from homeostat.domain.contracts import attribute
+from homeostat.domain.contracts import Column, attribute, request_type
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,11 +35,10 @@ def frame_of(rows: Sequence[msgspec.Struct], schema: pl.Schema) -> pl.DataFrame:
     return pl.DataFrame([series(*each) for each in zip(names, columns, schema.values(), strict=True)])
 
 
-def rows_of(frame: pl.DataFrame, kind: type[msgspec.Struct]) -> list[Any]:
-    """The rows of a frame as requests of one kind, which nobody checks."""
-    names = kind.__struct_fields__
-    columns = [values(frame[name]) for name in kind.__struct_encode_fields__]
-    return [kind(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
+def rows_of(frame: pl.DataFrame, columns: Sequence[Column]) -> list[Any]:
+    """The rows of a frame as requests of these columns; nobody checks them."""
+    kind = request_type("Request", tuple(columns), whole=True)
+    return list(map(kind, *(values(frame[column.name]) for column in columns)))
 
 
 def series(name: str, values: Sequence[Any], dtype: pl.DataType) -> pl.Series:

@@ -57,6 +57,8 @@ def main(arguments: Sequence[str]) -> int:
             try:
                 replay = Replay(plan, folder, policy, memory)
                 memory = replay.memory
+                gc.collect()
+                gc.freeze()  # what all steps share is walked through no more
                 done = replay.run()
             except HomeostatError as error:
                 (home / FAILED).write_bytes(msgspec.json.encode(Failed(error.message, error.remedy)))

@@ -120,6 +120,40 @@ def test_a_worker_that_starts_before_its_store_waits_for_it(tmp_path: Path) -> N
         assert running.stop() == 0
 
 
+def test_a_worker_whose_store_cannot_be_opened_answers_until_it_can(tmp_path: Path) -> None:
+    folder = tmp_path / "away"
+    folder.touch()  # where the folder of the store belongs
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "homeostat.server.worker", "--worker", "w1"],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "src"),
+            "HOMEOSTAT_HOME": str(tmp_path / "home"),
+            "HOMEOSTAT_STORE": f"sqlite:///{folder}/store.db",
+            "HOMEOSTAT_SERVE_PORT": str(port),
+        },
+    )
+
+    def status() -> int | None:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/ready", timeout=60).status_code
+        except httpx.TransportError:
+            return None
+
+    try:
+        eventually(lambda: status() == 503)
+        folder.unlink()
+        eventually(lambda: status() == 200)
+        process.terminate()
+        assert process.wait(100) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     write_deployments(tmp_path, FLIGHTS)
     code = (

@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from tempfile import gettempdir
@@ -335,7 +336,10 @@ def main() -> None:
     try:
         with Container(Settings.load()) as container:
             settings = container.settings
-            _ = container.store  # an empty one gets its tables while control imports what it answers with
+            # An empty store gets its tables while control imports. Of one that is away a worker tells each time it
+            # looks, and answers with what it can.
+            with suppress(HomeostatError):
+                _ = container.store
 
             from homeostat.app.serving import ModelServing
 

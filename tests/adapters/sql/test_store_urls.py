@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -53,6 +55,25 @@ def test_a_file_that_is_no_database_is_said(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"something else altogether\n" * 100)
     with pytest.raises(StoreUnavailable, match="not a database"):
         SqlMetaStore(f"sqlite:///{tmp_path}/store.db")
+
+
+def test_a_file_that_is_torn_further_on_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = SqlMetaStore(f"sqlite:///{path}")
+    with store.begin() as tx:
+        tx.insert(*(Cursor(name=f"{number:05}", seq=number) for number in range(20_000)))
+    store.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.seek(-4096, os.SEEK_END)  # the page that was made last holds the last rows
+        file.write(b"\xff" * 4096)
+    store = SqlMetaStore(f"sqlite:///{path}")
+    with pytest.raises(StoreUnavailable, match="malformed"):
+        store.find(Cursor)
+    with pytest.raises(StoreUnavailable, match="malformed"), store.begin() as tx:
+        tx.find(Cursor)
+    store.close()
 
 
 def test_a_server_that_is_not_there_is_said() -> None:

@@ -128,7 +128,11 @@ def command(connection: Any, dialect: Dialect, text: str, values: Sequence[Any] 
 
 def found(connection: Any, dialect: Dialect, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
     """What a text of SQL finds, as the driver gives it. For errors see ``command``."""
-    return _run(connection, dialect, text, values).fetchall()  # type: ignore[no-any-return]
+    cursor = _run(connection, dialect, text, values)
+    try:
+        return cursor.fetchall()  # type: ignore[no-any-return]
+    except dialect.loaded_dbapi.Error as error:  # SQLite reads on while it is asked for rows
+        raise _wrapped(dialect, text, error) from error
 
 
 def _run(connection: Any, dialect: Dialect, text: str, values: Sequence[Any]) -> Any:

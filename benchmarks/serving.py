@@ -137,7 +137,7 @@ def _trained(folder: Path) -> Path:
 
 
 def _ours(home: Path) -> Server:
-    command = [sys.executable, "-m", "homeostat.server.dataplane", "--worker", "w1", "--parent"]
+    command = [sys.executable, "-m", "homeostat.server.worker", "--worker", "w1", "--parent"]
     environment = {"HOMEOSTAT_HOME": str(home)}
     return Server(
         "Homeostat",

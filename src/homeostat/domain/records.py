@@ -70,7 +70,7 @@ class Batch(Record, frozen=True, kw_only=True):
     token: str
     at: datetime
     tags: dict[str, str] = {}
-    payload: bytes  # behind the others, which SQLite could not read without going through it
+    payload: bytes  # the last column: SQLite goes through what stands before one that it reads
 
 
 class Token(Record, frozen=True, kw_only=True):

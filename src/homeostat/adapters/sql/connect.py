@@ -30,9 +30,8 @@ from homeostat.adapters.clock import SystemClock
 from homeostat.domain.errors import BadRequest, Busy, HomeostatError, StoreUnavailable
 
 WAIT_SECONDS: Final = 30
-_MAPPED: Final = (
-    256 << 20
-)  # bytes of an SQLite file that are read in place: a search of many runs takes a third less
+# Bytes of an SQLite file that are read in place: a search of many runs takes a third less.
+_MAPPED: Final = 256 << 20
 _STATEMENTS: Final = 512  # of SQLite that a connection keeps prepared; a turn of the loop has some 150
 _FORMS: Final = (
     "Use sqlite:///path/to/file.db, or postgresql://user@host/database with PGPASSWORD in the environment"

@@ -125,13 +125,13 @@ def reference(
     inflated: dict[str, float] = {}
     summaries: dict[str, Summary] = {}
     for column, at in columns:
-        empty, summaries[column.name] = _bins(column)
-        cube = at.counts(codes(empty, column), _width(empty))
+        bins, summaries[column.name] = _bins(column)
+        cube = at.counts(codes(bins, column), _width(bins))
         whole = cube.sum(0)
-        features[column.name] = msgspec.structs.replace(empty, counts=whole.sum(0).tolist())
+        features[column.name] = msgspec.structs.replace(bins, counts=whole.sum(0).tolist())
         if at.names:
             strata[column.name] = dict(zip(at.names, whole.tolist(), strict=True))
-        factor = inflation(cube, whole, ordered=isinstance(empty, Numbers)) if len(cube) > 1 else 1.0
+        factor = inflation(cube, whole, ordered=isinstance(bins, Numbers)) if len(cube) > 1 else 1.0
         if factor > 1:
             inflated[column.name] = factor
     return Reference(len(X), features, strata, inflated, summaries)
@@ -290,10 +290,10 @@ class _Cells(NamedTuple):
     blocks: int
     at: npt.NDArray[np.int64]
 
-    def counts(self, codes: npt.NDArray[np.integer[Any]], bins: int) -> npt.NDArray[np.int64]:
-        """Counts of shape (blocks, seasons, bins)."""
-        shape = (self.blocks, len(self.names) or 1, bins)
-        return np.bincount(self.at * bins + codes, minlength=math.prod(shape)).reshape(shape)
+    def counts(self, where: npt.NDArray[np.integer[Any]], width: int) -> npt.NDArray[np.int64]:
+        """Counts of shape (blocks, seasons, bins) of rows in so many bins; ``where`` is the bin of each."""
+        shape = (self.blocks, len(self.names) or 1, width)
+        return np.bincount(self.at * width + where, minlength=math.prod(shape)).reshape(shape)
 
 
 def _cells(rows: int, season: pl.Series | None) -> _Cells:

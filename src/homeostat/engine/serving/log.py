@@ -268,9 +268,8 @@ def _features(items: list[Prediction]) -> tuple[pl.DataFrame, list[str]]:
     batches: dict[int, list[int]] = {}
     for place, item in enumerate(items):
         batches.setdefault(id(item.scored), []).append(place)
-    alike: dict[
-        Any, list[int]
-    ] = {}  # also what was scored in several batches, where features follow from requests
+    # Also what was scored in several batches, where features follow from requests.
+    alike: dict[Any, list[int]] = {}
     for batch, places in batches.items():
         scored = items[places[0]].scored
         features = scored.features if scored is not None else None

@@ -178,6 +178,25 @@ def test_history_may_be_the_rows_of_a_store(tmp_path: Path, tables: Path, whole:
     assert table(replayed(folder)) == table(whole["often"])
 
 
+def test_a_row_without_a_time_came_at_none(tmp_path: Path, tables: Path) -> None:
+    some = Policy(name="never", text=NEVER, given=True)
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    for file, time in (("asked", "at"), ("answered", "known")):
+        rows = pl.read_parquet(tables / f"{file}.parquet")
+        lost = rows.head(30).with_columns(
+            pl.col("id") + 1_000_000, pl.lit(None, rows[time].dtype).alias(time)
+        )
+        pl.concat([lost, rows]).write_parquet(torn / f"{file}.parquet")
+    end = BEGIN + timedelta(days=2)
+    sound = replayed(planned(tmp_path / "sound", tables, some, end=end))
+    assert table(replayed(planned(tmp_path / "home", torn, some, end=end))) == table(sound)
+
+    lost.write_parquet(torn / "answered.parquet")
+    with pytest.raises(ContractBroken, match="dataset/answered says when it came: all 'known' are null"):
+        planned(tmp_path / "none", torn, some, end=end)
+
+
 def test_what_cannot_be_replayed_is_refused(tmp_path: Path, tables: Path) -> None:
     silent = tmp_path / "silent.py"
     silent.write_text("rules = []\n")

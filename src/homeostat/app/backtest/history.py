@@ -105,7 +105,7 @@ def fingerprint(model: Model, container: Container, given: Mapping[str, Path]) -
 
 
 def keep(folder: Path, model: Model, container: Container, given: Mapping[str, Path]) -> None:
-    """Write the history of a model.
+    """Write the history of a model, without rows whose time is null: they came at none.
 
     Args:
         folder: Where to.
@@ -115,7 +115,7 @@ def keep(folder: Path, model: Model, container: Container, given: Mapping[str, P
 
     Raises:
         NotFound: a dataset has no rows, neither in a file nor in the store.
-        ContractBroken: requests or labels have no time, or a file breaks its contract.
+        ContractBroken: requests or labels have no time, no row of a dataset has, or a file breaks its contract.
     """
     for what, dataset in (("requests", model.task.request), ("labels", model.task.source)):
         if dataset.time is None:
@@ -126,8 +126,13 @@ def keep(folder: Path, model: Model, container: Container, given: Mapping[str, P
     folder.mkdir(parents=True, exist_ok=True)
     for name, dataset in sources_of(model).items():
         rows = _file_rows(dataset, given[name]) if name in given else _stored_rows(container, dataset)
-        kept = rows.with_columns(available_at(dataset).alias(_AT)).sort(_AT, maintain_order=True).rechunk()
-        kept.write_ipc(folder / f"{name}.arrow")
+        timed = rows.with_columns(available_at(dataset).alias(_AT)).drop_nulls(_AT)
+        if not timed.height:
+            raise ContractBroken(
+                f"no row of dataset/{name} says when it came: all {dataset.time!r} are null",
+                remedy="Fill that column; rows without a time are left out",
+            )
+        timed.sort(_AT, maintain_order=True).rechunk().write_ipc(folder / f"{name}.arrow")
 
 
 def files_in(folder: Path) -> dict[str, Path]:

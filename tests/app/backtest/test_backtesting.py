@@ -184,7 +184,9 @@ def test_a_row_without_a_time_came_at_none(tmp_path: Path, tables: Path) -> None
     torn.mkdir()
     for file, time in (("asked", "at"), ("answered", "known")):
         rows = pl.read_parquet(tables / f"{file}.parquet")
-        lost = rows.with_columns(pl.col("id") + 1_000_000, pl.lit(None, rows[time].dtype).alias(time))
+        lost = pl.concat([rows] * 3).with_columns(
+            pl.int_range(pl.len()).alias("id") + 1_000_000, pl.lit(None, rows[time].dtype).alias(time)
+        )
         pl.concat([lost, rows]).write_parquet(torn / f"{file}.parquet")
     end = BEGIN + timedelta(days=2)
     sound = replayed(planned(tmp_path / "sound", tables, some, end=end))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,13 +38,7 @@ def declared(container: Container, code: str = "") -> Declared:
         NotFound: no project was applied, or the snapshot is gone.
         DeclarationError: the snapshot does not load.
     """
-    return _load(checkout(container.blobs, code or _applied(container), container.settings.home))
-
-
-def _applied(container: Container) -> str:
-    """The snapshot of the applied project, past all that it declares, which takes longer to read."""
-    found = container.store.pick(Project, ["applied_at", "source"])
-    return str(max(found, key=itemgetter(0))[1]) if found else project(container).source
+    return _load(checkout(container.blobs, code or project(container).source, container.settings.home))
 
 
 def find_model(container: Container, name: str, code: str = "") -> Model:

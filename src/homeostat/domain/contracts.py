@@ -203,7 +203,8 @@ def request_type(name: str, columns: tuple[Column, ...], *, whole: bool = False)
     Args:
         name: What it is called.
         columns: What it holds; see ``attribute`` for where.
-        whole: Whether nullable columns must be there; else they may be left out. It takes them by their place, too.
+        whole: Whether nullable columns must be there; else they may be left out. Where none may, values
+            can be given in order, without names.
 
     Raises:
         DeclarationError: a column has a name that cannot be read from JSON.

@@ -20,7 +20,7 @@ from homeostat.app.backtest.history import files_in
 from homeostat.app.backtest.plan import Plan, read_plan
 from homeostat.app.backtest.policies import DECLARED, Policy, beside, read_policy
 from homeostat.app.backtest.replay import Replay, reached
-from homeostat.app.backtest.results import Result
+from homeostat.app.backtest.results import Result, kept
 from homeostat.app.backtest.running import prepare
 from homeostat.app.changing import HELD_OUT
 from homeostat.app.container import Container
@@ -59,9 +59,9 @@ def planned(home: Path, tables: Path, *policies: Policy, text: str = PROJECT, **
 def replayed(folder: Path, number: int = 0) -> Result:
     assert job.main([str(folder), str(number)]) == 0
     plan = read_plan(folder)
-    return msgspec.json.decode(
-        (plan.home(folder, plan.policies[number]) / job.RESULT).read_bytes(), type=Result
-    )
+    done = kept(plan.home(folder, plan.policies[number]))
+    assert done is not None
+    return done
 
 
 def table(result: Result) -> Any:
@@ -107,6 +107,35 @@ def test_what_a_detector_finds_waits_until_the_cooldown_is_over(
     monkeypatch.setattr(Detecting, "labelled", lambda self, labels, label: True)
     found = replayed(planned(tmp_path, tables, beside("ADWIN", "1d")))
     assert [made.at for made in found.retrained] == [BEGIN + timedelta(days=2 * turn) for turn in range(1, 7)]
+
+
+def test_a_detector_that_asks_for_the_trainings_of_another_has_its_result(
+    tmp_path: Path, tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask, asked = Replay._ask, []
+
+    def noted(self: Replay, at: datetime, now: datetime) -> Any:
+        asked.append(self._policy.name)
+        return ask(self, at, now)
+
+    monkeypatch.setattr(Replay, "_ask", noted)
+    both = [beside("ADWIN", "1d"), beside("DDM", "1d")]
+    for late, replaying in ((0, {"ADWIN"}), (9, {"ADWIN", "DDM"})):  # how long the second finds nothing
+
+        def finds(self: Detecting, labels: pl.DataFrame, label: str, late: int = late) -> bool:
+            vars(self)["looks"] = looks = vars(self).get("looks", 0) + 1
+            return self.name == "ADWIN" or looks > late
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Detecting, "labelled", finds)
+            alone = replayed(planned(tmp_path / f"alone{late}", tables, both[1]))
+            asked.clear()
+            folder = planned(tmp_path / f"both{late}", tables, *both)
+            first, second = replayed(folder), replayed(folder, 1)
+        assert table(second) == table(alone)
+        assert set(asked) == replaying
+        assert len(first.retrained) == 6
+        assert {made.reason for made in second.retrained} == {"DDM detected a change in the errors"}
 
 
 def test_policies_that_train_at_the_same_time_share_what_comes_of_it(tmp_path: Path, tables: Path) -> None:

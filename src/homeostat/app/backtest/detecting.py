@@ -6,10 +6,15 @@ Detection", SBIA 2004. Both see one bit for each labelled answer, whether it was
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
 
+from homeostat.app.answers import key_of
+from homeostat.app.backtest.history import History
+from homeostat.domain.declarations import Task
 from homeostat.domain.errors import HomeostatError
 
 
@@ -18,12 +23,14 @@ class Detecting:
 
     Args:
         name: ``ADWIN`` or ``DDM``.
+        history: Where requests and labels come from.
+        task: What is answered.
 
     Raises:
         HomeostatError: river is not installed.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, history: History, task: Task) -> None:
         try:
             from river.drift import ADWIN
             from river.drift.binary import DDM
@@ -34,8 +41,36 @@ class Detecting:
             ) from error
         self.name = name
         kinds: dict[str, Any] = {"ADWIN": ADWIN, "DDM": DDM}
+        self.detected: datetime | None = None  # last, by the end of the step
         self._detector = kinds[name]()
+        self._history, self._task = history, task
         self._waiting: list[pl.DataFrame] = []
+
+    def saw(self, answers: pl.DataFrame, at: datetime, now: datetime) -> None:
+        """Take a step: its answers, and the labels that came in it."""
+        task = self._task
+        self.answered(answers)
+        labels = self._history.came(task.source.name, at, now).drop_nulls(task.label)
+        if self.labelled(labels.select(*task.request.keys, pl.col(task.label).cast(pl.Int8)), task.label):
+            self.detected = now
+
+    def recall(self, log: pl.DataFrame, at: datetime, end: datetime, step: timedelta) -> Iterator[datetime]:
+        """Take the steps of a prediction log, from ``at`` to ``end``; gives the end of each once it is taken."""
+        request = self._task.request
+        keys = list(request.keys)
+        assert request.time is not None  # checked when the history was kept
+        when = pl.col(request.time).cast(log.schema["at"]).alias("at")
+        while at < end:
+            now = min(at + step, end)
+            asked = self._history.asked(at, now).select(*keys, key_of(keys), when)
+            answered = log.filter(pl.col("at") >= at, pl.col("at") < now).select("key", "at", "score")
+            self.saw(asked.join(answered, on=["key", "at"]).drop("key", "at"), at, now)
+            yield now
+            at = now
+
+    def asks(self, trained: datetime, now: datetime, rest: timedelta) -> bool:
+        """Whether it wants a training: a change was detected since the last, which began ``rest`` ago."""
+        return self.detected is not None and trained < self.detected and now - trained >= rest
 
     def answered(self, answers: pl.DataFrame) -> None:
         """Take answers: the columns of the request's key, and ``score``."""
@@ -56,3 +91,8 @@ class Detecting:
             self._detector.update(one)
             detected = detected or bool(self._detector.drift_detected)
         return detected
+
+
+def finding(detector: str) -> str:
+    """Why a training begins that a detector asks for."""
+    return f"{detector} detected a change in the errors"

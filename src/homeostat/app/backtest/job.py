@@ -21,9 +21,9 @@ from homeostat.app.backtest.memory import Memory
 from homeostat.app.backtest.plan import read_plan
 from homeostat.app.backtest.policies import NEVER, Policy
 from homeostat.app.backtest.replay import Replay
+from homeostat.app.backtest.results import keep, kept
 from homeostat.domain.errors import HomeostatError
 
-RESULT: Final = "result.json"
 FAILED: Final = "failed.json"
 
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
                 fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True  # by another
-            if (home / RESULT).is_file():
+            if kept(home):
                 return True
             try:
                 replay = Replay(plan, folder, policy, memory)
@@ -63,9 +63,7 @@ def main(arguments: Sequence[str]) -> int:
             except HomeostatError as error:
                 (home / FAILED).write_bytes(msgspec.json.encode(Failed(error.message, error.remedy)))
                 return False
-            fresh = home / f"{RESULT}.part"
-            fresh.write_bytes(msgspec.json.encode(done))
-            fresh.replace(home / RESULT)
+            keep(home, done)
         return True
 
     if len(arguments) > 1:
@@ -79,16 +77,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _balanced(policies: Sequence[Policy]) -> list[Policy]:
-    """So that processes end about together, though who trains takes two or three times as long as who does not.
+    """The longest first, so that processes end about together: who trains takes two or three times as long as others.
 
-    The longest first, and the shortest in between: at the end one would be left to a process alone. Detectors find much
-    the same changes: of two that are replayed side by side one would wait for the trainings of the other, which it
-    finds done when it comes later.
+    A detector's replay may be that of another, which is known once that is done: it comes late.
     """
     detecting = [policy for policy in policies if policy.detector]
     frozen = [policy for policy in policies if policy.text == NEVER and not policy.detector]
     ruled = [policy for policy in policies if policy not in (*detecting, *frozen)]
-    return [*detecting[:1], *ruled[:1], *frozen, *ruled[1:], *detecting[1:]]
+    return [*detecting[:1], *ruled, *detecting[1:], *frozen]
 
 
 if __name__ == "__main__":

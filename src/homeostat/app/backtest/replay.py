@@ -16,16 +16,16 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
-from homeostat.app.answers import key_of
 from homeostat.app.apply import apply
-from homeostat.app.backtest.detecting import Detecting
+from homeostat.app.backtest.detecting import Detecting, finding
 from homeostat.app.backtest.history import History
 from homeostat.app.backtest.memory import Memory
 from homeostat.app.backtest.plan import Plan
 from homeostat.app.backtest.policies import Policy, stage
-from homeostat.app.backtest.results import Result, result
+from homeostat.app.backtest.results import Result, kept, result
 from homeostat.app.backtest.trainings import SharedTrainings
-from homeostat.app.backtest.world import World
+from homeostat.app.backtest.world import Store, World
+from homeostat.app.container import Container
 from homeostat.app.controller import Controller
 from homeostat.app.datasets import append_log
 from homeostat.app.deliveries import Parcel, deliver
@@ -71,7 +71,7 @@ class Replay:
 
     def __init__(self, plan: Plan, folder: Path, policy: Policy, memory: Memory | None = None) -> None:
         self._plan, self._policy = plan, policy
-        self._folder = plan.home(folder, policy)
+        self._whole, self._folder = folder, plan.home(folder, policy)
         file = stage(
             folder / "project", plan.file, policy, plan.model, self._folder / "project" / plan.project
         )
@@ -85,8 +85,8 @@ class Replay:
         self._trainings = SharedTrainings(folder / "trainings")
         self._controller = Controller(self._world)
         self._loaded: dict[int, Loaded] = {}
-        self._detecting = Detecting(policy.detector) if policy.detector else None
-        self._detected: datetime | None = None  # last, by the end of the step
+        detector, task = policy.detector, self._model.task
+        self._detecting = Detecting(detector, self._history, task) if detector else None
         apply(self._world, declared)
 
     def run(self) -> Result:
@@ -96,6 +96,8 @@ class Replay:
             Conflict: the first model does not come to serve.
         """
         with self._world:
+            if self._state.at == self._plan.start and (known := self._as_another()):
+                return known
             self._begin()
             self._recall()
             while self._state.at < self._plan.end:
@@ -134,29 +136,43 @@ class Replay:
 
     def _recall(self) -> None:
         """Show the detector again what it saw before the replay was interrupted."""
-        if self._detecting is None or self._state.at == self._plan.start:
-            return
-        log = self._logged(self._plan.start, self._state.at)
-        at = self._plan.start
-        while at < self._state.at:
-            now = min(at + self._plan.step, self._plan.end)
-            answers = log.filter(pl.col("at") >= at, pl.col("at") < now)
-            self._detect(self._answers(answers, at, now), at, now)
-            at = now
+        start, reached = self._plan.start, self._state.at
+        if self._detecting is not None and reached > start:
+            log = self._logged(self._world, start, reached)
+            for _ in self._detecting.recall(log, start, reached, self._plan.step):
+                pass
 
-    def _logged(self, at: datetime, now: datetime) -> pl.DataFrame:
+    def _as_another(self) -> Result | None:
+        """What came of a replay of another detector, where this one would have asked for the same trainings.
+
+        Until one asks and the other does not, both see the same answers.
+        """
+        plan, policy, name = self._plan, self._policy, self._model.name
+        for other in plan.policies:
+            home = plan.home(self._whole, other)
+            known = kept(home) if policy.detector and other.detector and other.text == policy.text else None
+            if known is None:
+                continue
+            mine, its = finding(policy.detector), finding(other.detector)
+            with Store(home / "home", self._whole / "blobs") as container:
+                runs = container.store.find(Run, ("model", "=", name), order=["created_at"])
+                log = self._logged(container, plan.start, plan.end)
+            asked = {run.created_at for run in runs if run.reason == its}
+            detecting = Detecting(policy.detector, self._history, self._model.task)
+            for now in detecting.recall(log, plan.start, plan.end, plan.step):
+                trained = max((run.created_at for run in runs if run.created_at < now), default=plan.start)
+                if detecting.asks(trained, now, plan.rest) != (now in asked):
+                    break
+            else:
+                return known.of(policy.name, given=policy.given, reasons={its: mine})
+        return None
+
+    def _logged(self, container: Container, at: datetime, now: datetime) -> pl.DataFrame:
         """What was answered from ``at`` until ``now``, as the log has it."""
         from homeostat.app.reading import read
 
-        log = read(self._world, log_of(self._model.name))
+        log = read(container, log_of(self._model.name))
         return log.filter(pl.col("at") >= at, pl.col("at") < now).collect()
-
-    def _answers(self, log: pl.DataFrame, at: datetime, now: datetime) -> pl.DataFrame:
-        """The answers of a step with the columns of the request's key."""
-        requests = self._history.asked(at, now)
-        keys = list(self._model.task.request.keys)
-        text = key_of(keys)
-        return requests.select(*keys, text).join(log.select("key", "score"), on="key").drop("key")
 
     def _step(self, now: datetime) -> None:
         at, asked, name = self._state.at, self._state.asked, log_of(self._model.name)
@@ -171,8 +187,10 @@ class Replay:
             asked += 1
         self._deliver(at, now)
         if self._detecting is not None:
-            scored = self._answers(self._logged(at, now), at, now) if before else self._scored(answers)
-            self._detect(scored, at, now)
+            if before:
+                list(self._detecting.recall(self._logged(self._world, at, now), at, now, now - at))
+            else:
+                self._detecting.saw(self._scored(answers), at, now)
             self._heed()
         change = self._known_change(now)
         if change is not None:
@@ -217,25 +235,13 @@ class Replay:
         rows = [(*(getattr(item.row, attribute(name)) for name in keys), item.score) for item in items]
         return pl.DataFrame(rows, schema=[*keys, "score"], orient="row") if rows else pl.DataFrame()
 
-    def _detect(self, answers: pl.DataFrame, at: datetime, now: datetime) -> None:
-        assert self._detecting is not None
-        self._detecting.answered(answers)
-        task = self._model.task
-        labels = self._history.came(task.source.name, at, now).drop_nulls(task.label)
-        labels = labels.select(*task.request.keys, pl.col(task.label).cast(pl.Int8))
-        if self._detecting.labelled(labels, task.label):
-            self._detected = now
-
     def _heed(self) -> None:
         """Train for what was detected since the last training, once the project's cooldown is over."""
+        assert self._detecting is not None
         last = self._last_run()
         trained = last.created_at if last else self._plan.start
-        if (
-            self._detected
-            and trained < self._detected
-            and self._world.time.now() - trained >= self._plan.rest
-        ):
-            self._train(f"{self._policy.detector} detected a change in the errors")
+        if self._detecting.asks(trained, self._world.time.now(), self._plan.rest):
+            self._train(finding(self._detecting.name))
 
     def _known_change(self, now: datetime) -> datetime | None:
         """The newest change that the policy knows, where labels enough came since to learn it, and none was trained."""

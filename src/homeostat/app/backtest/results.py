@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +22,7 @@ from homeostat.domain.declarations.tasks import Task
 from homeostat.engine.registry.metrics import Measures
 
 _FIRST: Final = ("log_loss", "auc", "accuracy")
+_FILE: Final = "result.json"
 
 
 class Trained(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +78,26 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     def retrained(self) -> list[Trained]:
         """The trainings of the replay."""
         return self.trainings[1:]
+
+    def of(self, policy: str, *, given: bool, reasons: Mapping[str, str]) -> Result:
+        """As that of another policy, whose trainings began for ``reasons`` by those of this."""
+        made = [
+            msgspec.structs.replace(one, reason=reasons.get(one.reason, one.reason)) for one in self.trainings
+        ]
+        return msgspec.structs.replace(self, policy=policy, given=given, trainings=made)
+
+
+def kept(home: Path) -> Result | None:
+    """The result that the folder of a policy holds once it was replayed."""
+    file = home / _FILE
+    return msgspec.json.decode(file.read_bytes(), type=Result) if file.is_file() else None
+
+
+def keep(home: Path, result: Result) -> None:
+    """Keep the result of a policy in its folder."""
+    fresh = home / f"{_FILE}.part"
+    fresh.write_bytes(msgspec.json.encode(result))
+    fresh.replace(home / _FILE)
 
 
 def result(

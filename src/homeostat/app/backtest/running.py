@@ -16,11 +16,11 @@ from typing import Final
 import msgspec
 
 from homeostat.app.backtest.history import fingerprint, keep
-from homeostat.app.backtest.job import FAILED, RESULT, Failed
+from homeostat.app.backtest.job import FAILED, Failed
 from homeostat.app.backtest.plan import FILE, Plan, read_plan
 from homeostat.app.backtest.policies import Policy
 from homeostat.app.backtest.replay import reached
-from homeostat.app.backtest.results import Result
+from homeostat.app.backtest.results import Result, kept
 from homeostat.app.container import Container
 from homeostat.app.projects import Declared, checkout, snapshot
 from homeostat.domain.declarations import Model
@@ -140,7 +140,7 @@ def run(container: Container, folder: Path, told: Told, *, processes: int = 0) -
 
     plan = read_plan(folder)
     homes = {policy.name: plan.home(folder, policy) for policy in plan.policies}
-    waiting = [home for home in homes.values() if not (home / RESULT).is_file()]
+    waiting = [home for home in homes.values() if kept(home) is None]
     for home in waiting:
         (home / FAILED).unlink(missing_ok=True)
     executor = LocalExecutor(
@@ -161,11 +161,11 @@ def run(container: Container, folder: Path, told: Told, *, processes: int = 0) -
     finally:
         executor.close()
     told(dict.fromkeys(homes, 1.0))
-    return [msgspec.json.decode((home / RESULT).read_bytes(), type=Result) for home in homes.values()]
+    return [done for home in homes.values() if (done := kept(home))]
 
 
 def _share(plan: Plan, home: Path) -> float:
-    if (home / RESULT).is_file():
+    if kept(home):
         return 1.0
     at = reached(home, plan.start)
     return (at - plan.start) / (plan.end - plan.start)

@@ -19,6 +19,7 @@ from homeostat.app.deliveries import ingest
 from homeostat.app.projects import load_project
 from homeostat.app.settings import Settings
 from homeostat.domain.declarations import Windows
+from homeostat.domain.errors import DeclarationError
 from homeostat.engine.features import latest, windows
 from homeostat.engine.features.times import micros
 
@@ -171,8 +172,9 @@ def test_a_new_view_whose_function_fails_keeps_no_other_from_being_level(
         PROJECT.replace("@hs.feature_view", f"{broken}\n@hs.feature_view", 1)
     )
     for lost in (False, True):
-        with pytest.raises(pl.exceptions.ColumnNotFoundError):
+        with pytest.raises(DeclarationError, match=r"stops on .* ColumnNotFoundError") as told:
             apply(container, load_project(tmp_path))
+        assert "broken" in told.value.declaration
         if lost:
             lose(container)
         ingest(container, "orders", order(BATCHES + lost))

@@ -48,9 +48,17 @@ def transform(view: FeatureView | OnRequest, rows: pl.DataFrame) -> pl.DataFrame
     """The view's own columns, row by row; numbers and booleans as Float64 without NaN, text as String.
 
     Raises:
-        DeclarationError: the function gives another number of rows than it got, or a column of another type.
+        DeclarationError: the function fails, gives another number of rows than it got, or a column of another type;
+            names the view.
     """
-    made = widen(view.transform(rows.lazy()).collect())
+    try:
+        columns = view.transform(rows.lazy()).collect()
+    except Exception as error:
+        raise view.error(
+            f"stops on {rows.height} rows with {type(error).__name__}: {error}",
+            "Let its function do with whatever the contract lets through",
+        ) from error
+    made = widen(columns)
     if made.height != rows.height:
         raise view.error(
             f"turned {rows.height} rows into {made.height}", "Give one row for each row, in the same order"

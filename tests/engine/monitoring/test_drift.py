@@ -73,6 +73,7 @@ def test_the_training_data_have_no_drift_and_survive_json(training: pl.DataFrame
     known = reference(training)
     assert Reference.read(json.loads(json.dumps(known.dump()))) == known
     seen = profile(known, training)
+    assert seen.summaries == known.summaries
     for one in drift(known, seen):
         assert seen.counts[one.feature] == known.features[one.feature].counts
         assert one.psi == 0

@@ -81,9 +81,17 @@ class Summary(msgspec.Struct, frozen=True):
         )
 
 
-def of_numbers(values: Floats) -> Summary:
-    """The summary of numbers; NaN is missing, and what is infinite has no moments."""
+def of_numbers(values: Floats, distinct: Floats | None = None) -> Summary:
+    """The summary of numbers; NaN is missing, and what is infinite has no moments.
+
+    Args:
+        values: The numbers.
+        distinct: Each that is finite once, where that is known.
+    """
     registers = np.zeros(_REGISTERS, np.uint8)
+    if distinct is not None:
+        for first in range(0, len(distinct), CHUNK):
+            _take(registers, _mixed(distinct[first : first + CHUNK]))
     moments: Moments | None = None
     for first in range(0, len(values), CHUNK):
         some = values[first : first + CHUNK]
@@ -93,7 +101,8 @@ def of_numbers(values: Floats) -> Summary:
         if len(some):
             now = _moments(some)
             moments = now if moments is None else moments + now
-            _take(registers, _mixed(some))
+            if distinct is None:
+                _take(registers, _mixed(some))
     return Summary(moments, registers.tobytes())
 
 

@@ -21,7 +21,7 @@ from homeostat.app.asked import LABEL, LABEL_TIME, labelled_by_id
 from homeostat.app.container import Container
 from homeostat.app.reading import declared_columns, find_dataset, read
 from homeostat.domain.contracts import SEQ
-from homeostat.domain.declarations import Dataset, FeatureView, Model, Ranking, Task, Windows
+from homeostat.domain.declarations import FeatureView, Model, Ranking, Task, Windows
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import Conflict
 from homeostat.domain.records import Run
@@ -167,28 +167,24 @@ def _labelled(
     predicted is a row as it was logged.
     """
     task, request = model.task, model.task.request
-    labels = _last_of_key(task.source, sources[task.source.name], request.keys)
+    keys = list(request.keys)
+    timed = [task.source.time] if task.source.time else []
+    labels = _last_of_key(sources[task.source.name].select({*keys, task.label, *timed, SEQ}), keys)
     known = labels.filter(available_at(task.source) <= micros(until), pl.col(task.label).is_not_null())
-    label_time = (
-        pl.col(task.source.time).alias("label_time") if task.source.time else pl.lit(None).alias("label_time")
-    )
-    answers = known.select(*request.keys, coded(task).alias("label"), label_time)
-    asked = _last_of_key(request, sources[request.name], request.keys)
+    label_time = pl.col(*timed) if timed else pl.lit(None)
+    answers = known.select(*keys, coded(task).alias(LABEL), label_time.alias(LABEL_TIME))
+    asked = _last_of_key(sources[request.name], keys).drop(SEQ)
     if _completed(model):
         asked = asked.drop(task.label, strict=False)
     if sent is not None:
-        keys = list(request.keys)
-        mine = sent.select(*keys, LABEL, LABEL_TIME).lazy()
+        mine = sent.select(*keys, LABEL, LABEL_TIME)
         answers = pl.concat([answers.join(mine, on=keys, how="anti"), mine], how="diagonal_relaxed")
-        unknown = sent.drop(LABEL, LABEL_TIME).lazy().join(asked, on=keys, how="anti")
+        unknown = sent.drop(LABEL, LABEL_TIME).join(asked, on=keys, how="anti")
         asked = pl.concat([asked, unknown], how="diagonal_relaxed")
     if request.time and model.window is not None:
         asked = asked.filter(pl.col(request.time) > until - model.window)
-    # Collected before they are joined: in one plan with the join Polars gives up the order that both are in, and takes
-    # three times as long.
-    requests, answered = pl.collect_all([asked.drop(SEQ, strict=False), answers])
-    order = [*([request.time] if request.time else []), *request.keys]  # a total one: no two rows share a key
-    frame = requests.join(answered, on=list(request.keys), how="inner", maintain_order="left").sort(order)
+    order = [*([request.time] if request.time else []), *keys]  # a total one: no two rows share a key
+    frame = _answered(asked, answers, keys).sort(order)
     if isinstance(task, Ranking):  # items of a query stand together, the queries in order of time
         first = [pl.col(request.time).min().over(task.query)] if request.time else []
         frame = frame.sort(*first, task.query, maintain_order=True)
@@ -200,9 +196,31 @@ def _labelled(
     return frame.with_columns(_held(model, frame, until, changed_at)).drop("label_time")
 
 
-def _last_of_key(dataset: Dataset, rows: pl.LazyFrame, keys: tuple[str, ...]) -> pl.LazyFrame:
+def _last_of_key(rows: pl.LazyFrame, keys: list[str]) -> pl.DataFrame:
     """One row a key: that of the newest batch. A correction replaces what it corrects."""
-    return rows.sort(SEQ, maintain_order=True).unique(list(keys), keep="last", maintain_order=True)
+    found = rows.collect().rechunk()
+    if not found[SEQ].is_sorted():
+        found = found.sort(SEQ, maintain_order=True)
+    if _hashes(found, keys).n_unique() == found.height:
+        return found
+    return found.unique(keys, keep="last", maintain_order=True)
+
+
+def _answered(asked: pl.DataFrame, answers: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """The inner join by key: by hash, and of what that finds the same keys, which takes half the time."""
+    rows, others = (
+        pl.DataFrame({"hash": _hashes(side, keys)}).with_row_index(name)
+        for name, side in (("row", asked), ("other", answers))
+    )
+    found = rows.join(others, on="hash", how="inner")
+    mine, theirs = asked[found["row"]], answers[found["other"]]
+    same = pl.DataFrame([mine[key] == theirs[key] for key in keys]).select(pl.all_horizontal(pl.all()))
+    return mine.hstack(theirs.drop(keys)).filter(same.to_series())
+
+
+def _hashes(rows: pl.DataFrame, keys: list[str]) -> pl.Series:
+    """Of each row's key, the same for equal ones."""
+    return rows.select(keys).hash_rows()
 
 
 def _held(

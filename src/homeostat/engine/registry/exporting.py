@@ -227,4 +227,5 @@ def _input(column: Column) -> dict[str, Any]:
 def _yaml(value: Any) -> bytes:
     import yaml
 
-    return str(yaml.safe_dump(value, default_flow_style=False, allow_unicode=True)).encode()
+    dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(value, Dumper=dumper, default_flow_style=False, allow_unicode=True)).encode()

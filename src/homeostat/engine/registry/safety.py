@@ -33,9 +33,10 @@ import numpy as np
 from homeostat.domain.errors import Unsafe
 
 _PACKAGES: Final = ("sklearn", "numpy", "scipy")
-_CHECKED: Final = frozenset(
+CHECKED: Final = frozenset(
     {"sklearn.tree._tree.Tree", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"}
 )
+"""Trees, which ``check_trees`` looks at."""
 _DESCRIPTIONS: Final = frozenset({"numpy.dtype"})  # compiled, but only says what an array's bytes mean
 _LOSSES: Final = "sklearn._loss._loss.Cy"  # compiled, but what it holds is a number at most
 _DICTIONARIES: Final = frozenset({"collections.OrderedDict"})  # a dictionary, whatever it is filled with
@@ -54,7 +55,7 @@ _CODE: Final = (type, ModuleType, FunctionType)  # named in a file, never made b
 
 def is_known(name: str) -> bool:
     """Whether a model file may hold this type without the project naming it."""
-    if name in _CHECKED or name in _DESCRIPTIONS or name in _DICTIONARIES or name.startswith(_LOSSES):
+    if name in CHECKED or name in _DESCRIPTIONS or name in _DICTIONARIES or name.startswith(_LOSSES):
         return True
     module, _, attribute = name.rpartition(".")
     if module.split(".")[0] not in _PACKAGES or any(
@@ -72,7 +73,7 @@ def is_known(name: str) -> bool:
 
 def makes_nothing_else(name: str) -> bool:
     """Whether a type only makes itself, whatever arguments it is called with."""
-    return name in _CHECKED or name in _DESCRIPTIONS or name.startswith(_LOSSES)
+    return name in CHECKED or name in _DESCRIPTIONS or name.startswith(_LOSSES)
 
 
 def _is_plain(found: type) -> bool:
@@ -162,7 +163,7 @@ def _trees(estimator: Any) -> Iterator[tuple[Any, int, Any]]:
         value, owner, width = rest.pop()
         if type(value) in _ATOMS or isinstance(value, _CODE):
             continue
-        if f"{type(value).__module__}.{type(value).__name__}" in _CHECKED:
+        if f"{type(value).__module__}.{type(value).__name__}" in CHECKED:
             yield owner, width, value
             continue
         if not isinstance(value, _CONTAINERS):

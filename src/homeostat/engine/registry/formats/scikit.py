@@ -8,7 +8,7 @@ from zipfile import BadZipFile
 
 from homeostat.domain.errors import Unsafe
 from homeostat.engine.registry.formats.base import Files, allow, damaged
-from homeostat.engine.registry.safety import check_trees, is_known
+from homeostat.engine.registry.safety import CHECKED, check_trees, is_known
 
 FILE: Final = "model.skops"
 
@@ -72,11 +72,16 @@ def load(files: Mapping[str, bytes], trusted: Sequence[str]) -> Any:
 def restore(data: bytes, trusted: Sequence[str]) -> Any:
     """The estimator in a skops file; see ``load``."""
     import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
 
-    names = allowed(data, trusted)
     # Whatever it raises on a damaged file, of any library that has a type in it, the file is at fault.
     try:
-        estimator = skops.io.loads(data, trusted=names)
+        try:  # most hold no others, and need not be looked through first
+            estimator = skops.io.loads(data, trusted=[*trusted, *CHECKED])
+        except UntrustedTypesFoundException:
+            estimator = skops.io.loads(data, trusted=allowed(data, trusted))
+    except Unsafe:
+        raise
     except Exception as error:
         raise damaged(FILE, f"cannot be read: {type(error).__name__}: {error}") from error
     check_trees(estimator)

@@ -214,6 +214,8 @@ def _binned(column: pl.Series) -> tuple[Bins, npt.NDArray[np.integer[Any]], Summ
         texts = values.sort(["count", "value"], descending=[True, False])["value"]
         bins = Categories(texts[:CATEGORIES].to_list(), [])
         return bins, codes(bins, column), of_texts(texts)
+    if column.dtype == pl.Float64:  # of many values it is a fifth of the work to fill what is missing first
+        column = column.fill_null(math.nan)
     numbers = _numbers(column)
     ordered = _finite(np.sort(numbers))
     distinct = ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ DATA_SINCE: Final = "data_since"
 LEAST_SINCE: Final = 100
 """Fewer labelled rows since a change are not told apart from the others."""
 _SINCE_HELD: Final = 0.2
+_ROW: Final = "_row"
 
 
 @dataclass(frozen=True)
@@ -102,21 +103,19 @@ def split(container: Container, run: Run, model: Model, features: FeatureSet) ->
     sent = labelled_by_id(model, sources, features.own, asked, until)
     changed_at = moment(run.tags, CHANGED_AT) if model.task.request.time else None
     labelled = _labelled(model, sources, until, sent, changed_at)
-    held = labelled["held"].to_numpy()
-    if held.all() or not held.any():
+    requests, learnt = labelled.requests, labelled.learnt
+    if learnt in (0, requests.height):
         raise Conflict(
-            f"model/{model.name} has {labelled.height} labelled rows, {int(held.sum())} of them held out",
+            f"model/{model.name} has {requests.height} labelled rows, {requests.height - learnt} of them held out",
             remedy="Ingest more labelled rows, or declare another holdout=",
         )
-    requests = labelled.select(pl.exclude("held", "label"))
-    X = features.offline(requests, sources)
-    y = labelled["label"].to_numpy()
-    parts = [Rows(requests.filter(mask), X.filter(mask), y[mask]) for mask in (~held, held)]
+    X, y = features.offline(requests, sources), labelled.y
+    parts = Rows(requests[:learnt], X[:learnt], y[:learnt]), Rows(requests[learnt:], X[learnt:], y[learnt:])
     time = model.task.request.time
     if time is None:
         return Split(parts[0], parts[1], sources)
     changed, suspected = (
-        at if at is not None and _known(labelled[time] >= at) >= LEAST_SINCE else None
+        at if at is not None and _known(requests[time] >= at) >= LEAST_SINCE else None
         for at in (changed_at, moment(run.tags, SUSPECTED_AT))
     )
     found = Split(parts[0], parts[1], sources, changed, suspected)
@@ -154,14 +153,22 @@ def _completed(model: Model) -> bool:
     return model.task.request.name == model.task.source.name
 
 
+class _Labelled(NamedTuple):
+    """Requests, the label of each, and how many of them are to learn from: those are the first."""
+
+    requests: pl.DataFrame
+    y: npt.NDArray[Any]
+    learnt: int
+
+
 def _labelled(
     model: Model,
     sources: dict[str, pl.LazyFrame],
     until: datetime,
     sent: pl.DataFrame | None,
     changed_at: datetime | None,
-) -> pl.DataFrame:
-    """Requests with ``label`` and ``held``, ordered by time, then by key.
+) -> _Labelled:
+    """Requests with their labels, those held out last, each part ordered by time, then by key.
 
     A label that came by prediction id (``sent``) counts before that of the request's key; a request that was only
     predicted is a row as it was logged.
@@ -184,7 +191,9 @@ def _labelled(
     if request.time and model.window is not None:
         asked = asked.filter(pl.col(request.time) > until - model.window)
     order = [*([request.time] if request.time else []), *keys]  # a total one: no two rows share a key
-    frame = _answered(asked, answers, keys).sort(order)
+    # All columns are taken once, when it is known which rows and in which order: it is their memory that takes time.
+    needed = [*order, *([task.query] if isinstance(task, Ranking) else [])]
+    frame = _answered(asked.select({*needed}).with_row_index(_ROW), answers, keys).sort(order)
     if isinstance(task, Ranking):  # items of a query stand together, the queries in order of time
         first = [pl.col(request.time).min().over(task.query)] if request.time else []
         frame = frame.sort(*first, task.query, maintain_order=True)
@@ -193,7 +202,9 @@ def _labelled(
             f"{wrong} labels of model/{model.name} are no answers to its task",
             remedy=f"Declare every class of {task.label!r}, or correct the rows of dataset/{task.source.name}",
         )
-    return frame.with_columns(_held(model, frame, until, changed_at)).drop("label_time")
+    held = _held(model, frame, until, changed_at)
+    frame = pl.concat([frame.filter(~held), frame.filter(held)])
+    return _Labelled(asked[frame[_ROW]], frame[LABEL].to_numpy(writable=True), frame.height - _known(held))
 
 
 def _last_of_key(rows: pl.LazyFrame, keys: list[str]) -> pl.DataFrame:

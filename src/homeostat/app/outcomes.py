@@ -80,12 +80,10 @@ def _task(container: Container, model: str) -> Task | None:
 
 
 def given(container: Container, deployment: str, log: pl.DataFrame) -> pl.DataFrame:
-    """The first label that was sent for each row of a log: ``prediction_id``, ``label`` and ``CAME_AT``."""
+    """The first label that was sent for each row of a log, ``label``, and ``CAME_AT``; no rows where none was sent."""
     name = labels_of(deployment)
     if container.store.get(Dataset, name) is None:
-        return pl.DataFrame(
-            schema={_ID: pl.String(), "label": pl.Float64(), CAME_AT: pl.Datetime("us", "UTC")}
-        )
+        return pl.DataFrame(schema={"label": pl.Float64(), CAME_AT: pl.Datetime("us", "UTC")})
     rows = read(container, name).select(_ID, "label", pl.col("at").alias(CAME_AT), SEQ)
     return met(container, name, rows, log, on=_ID, keep="first")
 
@@ -99,17 +97,22 @@ def met(
     on: str,
     keep: Literal["first", "last"],
 ) -> pl.DataFrame:
-    """Of each value of a column that a log has, the first or the last row of a dataset.
+    """Of each row of a log the first or the last row of a dataset with its value in a column, null where there is none.
 
     Args:
         container: The ports.
         name: The dataset.
-        rows: What is wanted of it, with ``on`` and ``SEQ``.
+        rows: What is wanted of it, with ``on`` and ``SEQ``, which are left out.
         log: Rows of the prediction log.
         on: The column.
         keep: Which row.
     """
-    asked = log.lazy().select(on)
-    wanted = rows.join(asked, on=on, how="semi", maintain_order="left").sort(SEQ, maintain_order=True)
-    found = wanted.unique(on, keep=keep, maintain_order=True).drop(SEQ)
-    return found.collect(engine="streaming" if find_dataset(container, name).rows > LARGE else "auto")
+    asked, large = log.select(on), find_dataset(container, name).rows > LARGE
+    if large:  # then only those that are met are held
+        rows = rows.join(asked.lazy(), on=on, how="semi", maintain_order="left")
+    known = rows.collect(engine="streaming" if large else "auto")
+    if not known[SEQ].is_sorted():
+        known = known.sort(SEQ, maintain_order=True)
+    told = known.unique(on, keep=keep, maintain_order=True)
+    found = asked.join(told, on=on, how="left", maintain_order="left")
+    return pl.DataFrame([column for column in found.iter_columns() if column.name not in (on, SEQ)])

@@ -6,7 +6,7 @@ slices that are worse than the rest. ``assess`` says all that there is to say ab
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -41,7 +41,7 @@ from homeostat.domain.declarations import Forecast, Model, Ranking, Regression, 
 from homeostat.domain.durations import parse_duration
 from homeostat.domain.errors import NotFound
 from homeostat.domain.records import Dataset, ModelVersion, Window
-from homeostat.engine.features.times import instant
+from homeostat.engine.features.times import instant, micros
 from homeostat.engine.monitoring.delays import delays
 from homeostat.engine.monitoring.fairness import Disparities, disparities
 from homeostat.engine.monitoring.intervals import Interval, analytical, bootstrapped, mean, rate
@@ -185,17 +185,14 @@ def join_labels(container: Container, model: Model, log: pl.DataFrame) -> pl.Dat
         came.cast(pl.Datetime("us", "UTC")).alias(CAME_AT),
         SEQ,
     )
-    answers = met(container, task.source.name, told, log, on="key", keep="last")
+    found = log.with_columns(met(container, task.source.name, told, log, on="key", keep="last").get_columns())
     sent = given(container, model.name, log)
-    found = log.join(answers, on="key", how="left")
     if not sent.height:
         return found
-    by_id = found.join(sent, on="prediction_id", how="left", suffix="_sent", maintain_order="left")
-    name = "label_sent" if "label" in found.columns else "label"
-    own = sent_label(task, name)
-    return by_id.with_columns(
+    own, at = sent.select(own=sent_label(task, "label"), at=CAME_AT)
+    return found.with_columns(
         pl.coalesce(own, task.label).alias(task.label),
-        pl.when(own.is_not_null()).then(pl.col(f"{CAME_AT}_sent")).otherwise(pl.col(CAME_AT)).alias(CAME_AT),
+        pl.when(own.is_not_null()).then(at).otherwise(pl.col(CAME_AT)).alias(CAME_AT),
     )
 
 
@@ -266,14 +263,14 @@ def _intervals(
 
 def _delays(model: Model, joined: pl.DataFrame, now: datetime) -> Any:
     """Where nothing says when labels came, nothing is said of how long they take."""
-    came = pl.col(model.task.label).is_not_null()
-    until = pl.when(came).then(pl.col(CAME_AT)).otherwise(instant(now))
-    waited = (until - pl.col("at")).dt.total_microseconds() / 1e6
-    answered = joined.lazy().filter(pl.col("score").is_not_null())
-    times = answered.select(waited=waited, came=came).collect()
-    if not times.height or times["waited"].null_count():
+    answered = joined["score"].is_not_null()
+    at, until, label = (joined[name].filter(answered) for name in ("at", CAME_AT, model.task.label))
+    came = label.is_not_null()
+    if until.filter(came).null_count():
         return None
-    return delays(times["waited"].to_numpy(), times["came"].to_numpy())
+    known = came.to_numpy()
+    waited = np.where(known, until.dt.epoch("us").to_numpy(), micros(now)) - at.dt.epoch("us").to_numpy()
+    return delays(waited / 1e6, known)
 
 
 def _labelled(model: Model, joined: pl.DataFrame) -> pl.DataFrame:
@@ -287,25 +284,30 @@ def _worst(container: Container, model: Model, version: ModelVersion | None, joi
         return []
     groups = together(task, rows)
     loss = losses(task, version.metrics, rows[task.label].to_numpy(), predictions(task, rows), groups)
-    features = _features(container, model, version, rows)
+    features: Iterable[pl.Series] = _features(container, model, version, rows)
     # A query is judged once, and told apart by what all of its items share.
     if isinstance(task, Ranking) and groups is not None:
         first = np.unique(groups, return_index=True)[1]
         first = first[~np.isnan(loss[first])]
-        shared = features.select(pl.all().n_unique().over(pl.Series(groups)).max() == 1).row(0)
-        features = features.select(n for n, one in zip(features.columns, shared, strict=True) if one)[first]
+        told = pl.DataFrame(list(features))
+        shared = told.select(pl.all().n_unique().over(pl.Series(groups)).max() == 1).row(0)
+        features = told.select(n for n, one in zip(told.columns, shared, strict=True) if one)[first]
         loss = loss[first]
-    return worst_slices(features, loss) if features.height >= 2 * LEAST_ROWS else []
+    return worst_slices(features, loss) if len(loss) >= 2 * LEAST_ROWS else []
 
 
-def _features(container: Container, model: Model, version: ModelVersion, rows: pl.DataFrame) -> pl.DataFrame:
+def _features(
+    container: Container, model: Model, version: ModelVersion, rows: pl.DataFrame
+) -> Iterator[pl.Series]:
     """The columns that rows can be told apart by: features, and what the slice gates name of the request."""
     signature = package.signature(container.blobs.get(version.manifest["files"][package.SIGNATURE]))
     assert signature is not None  # of a version that the loop trained
     names = [column.name for column in signature.features if column.name in rows.columns]
     known = {name.rpartition("__")[2] for name in names}  # a column that is a feature is named once, as that
     extra = [column for column in _declared(model) if column not in known]
-    return rows.select(*names, *(column_of(rows.columns, name).alias(name) for name in extra))
+    yield from (rows[name] for name in names)
+    for name in extra:
+        yield rows.select(column_of(rows.columns, name).alias(name)).to_series()
 
 
 def _declared(model: Model) -> list[str]:

@@ -11,7 +11,7 @@ where it is worse than both of its parts by themselves; else the parts say it mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, islice, pairwise
 from typing import Final, NamedTuple
 
@@ -52,18 +52,19 @@ class Slice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worst_slices(
-    X: pl.DataFrame, loss: npt.ArrayLike, *, most: int = 5, least_rows: int = LEAST_ROWS
+    X: Iterable[pl.Series], loss: npt.ArrayLike, *, most: int = 5, least_rows: int = LEAST_ROWS
 ) -> list[Slice]:
     """The slices with the largest effect, of those that are worse for sure.
 
     Args:
-        X: Numbers, texts and booleans, one row a loss; columns of other types do not count.
+        X: Columns of numbers, texts or booleans, one row a loss; those of other types do not count. No more are taken
+            than are looked at.
         loss: The loss of each row.
         most: How many slices.
         least_rows: How many rows a slice must have.
     """
     losses = np.asarray(loss, dtype=np.float64)
-    codes = (_codes(column) for column in X.iter_columns())
+    codes = (_codes(column) for column in X)
     single = list(islice((code for code in codes if code is not None), _MOST_FEATURES))
     tested = _tested(single, losses, least_rows)
     alone = dict(zip(tested.where, tested.effect.tolist(), strict=True))

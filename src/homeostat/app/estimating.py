@@ -81,13 +81,13 @@ def estimates(
     if expect is None:
         return {}
     task = model.task
-    asked = joined.lazy().filter(pl.col("version") == version.version, pl.col("score").is_not_null())
+    mine = (joined["version"] == version.version) & joined["score"].is_not_null()
     judged = {task.label, "score", PROBABILITIES}
-    rows = asked.select(name for name in joined.columns if name in judged).collect()
+    rows = pl.DataFrame([one.filter(mine) for one in joined.iter_columns() if one.name in judged])
     if not rows.height:
         return {}
     p = predictions(task, rows)
-    told, labelled = expect(asked, p), rows[task.label].is_not_null().to_numpy()
+    told, labelled = expect(joined.lazy().filter(mine), p), rows[task.label].is_not_null().to_numpy()
     whole = {name: value for name, value in told(slice(None)).items() if name in task.names}
     y = rows[task.label].cast(pl.Float64).to_numpy()[labelled]
     actual = measures(task).evaluate(y, p[labelled], only=list(whole))

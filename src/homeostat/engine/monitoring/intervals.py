@@ -219,17 +219,15 @@ def _auc(y: Array, p: Array, value: float, together: Array | None) -> Interval |
     m, n = len(hit), len(miss)
     if m < 2 or n < 2:
         return None
-    above, below = _share_below(hit, miss), _share_below(miss, hit)
+    # Shares of those of the other kind that are less, equal ones by half. Of each hit the misses:
+    less, upto = np.searchsorted(miss, hit, "left"), np.searchsorted(miss, hit, "right")
+    above = (less + upto) / (2 * n)
+    # Of the k-th miss, from 0, the hits: less are those up to which k misses come at most, equal or less those that at
+    # most k misses are less than.
+    under, level = (np.cumsum(np.bincount(places, minlength=n + 1))[:n] for places in (upto, less))
+    below = (under + level) / (2 * m)
     error = float(above.var(ddof=1) / m + below.var(ddof=1) / n) ** 0.5
     return Interval(value, max(value - Z * error, 0.0), min(value + Z * error, 1.0))
-
-
-def _share_below(values: Array, others: Array) -> Array:
-    """Of each value the share of others that are less, equal ones by half; both sorted."""
-    found: Array = (np.searchsorted(others, values, "left") + np.searchsorted(others, values, "right")) / (
-        2 * len(others)
-    )
-    return found
 
 
 _FORMULAS: Final[Mapping[str, Callable[[Array, Array, float, Array | None], Interval | None]]] = {

@@ -36,20 +36,20 @@ def service(log: pl.DataFrame, quantiles: Sequence[float] = QUANTILES) -> Servic
         log: Columns ``status``, ``latency_us`` and ``error``.
         quantiles: Which are wanted; each is a latency that was measured, not one between two.
     """
-    status, latency = pl.col("status"), pl.col("latency_us")
-    answered = status < 400
-    wanted = {f"p{q * 100:g}": latency.filter(answered).quantile(q, "higher") for q in quantiles}
-    found = log.select(
-        answered=answered.sum(),
-        failed=(status >= 500).sum(),
-        rescued=(answered & pl.col("error").is_not_null()).sum(),
-        **wanted,
-    ).row(0, named=True)
-    requests = found["answered"] + found["failed"]
+    status, latency = log["status"], log["latency_us"]
+    answered, failed = status < 400, int((status >= 500).sum())
+    served = int(answered.sum())
+    requests, taken = served + failed, latency.filter(answered)
     return Service(
         requests=requests,
-        failed=found["failed"],
-        rescued=found["rescued"],
-        availability=found["answered"] / requests if requests else None,
-        latency={name: found[name] / 1e6 for name in wanted} if found["answered"] else {},
+        failed=failed,
+        rescued=int((answered & log["error"].is_not_null()).sum()),
+        availability=served / requests if requests else None,
+        latency={f"p{q * 100:g}": _seconds(taken, q) for q in quantiles} if served else {},
     )
+
+
+def _seconds(micros: pl.Series, quantile: float) -> float:
+    found = micros.quantile(quantile, "higher")
+    assert found is not None  # some were answered
+    return found / 1e6

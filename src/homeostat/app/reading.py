@@ -100,8 +100,8 @@ def read(container: Container, name: str, *, version: int | None = None) -> pl.L
         return pl.LazyFrame(schema=dict(schema) | {SEQ: pl.Int64()})
     rows = pl.concat(parts, how="diagonal")
     # A table leaves out a column that has held nothing but nulls.
-    missing = [name for name in schema if name not in rows.collect_schema()]
-    return rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in missing)
+    there = rows.collect_schema()
+    return rows.with_columns(pl.lit(None, schema[name]).alias(name) for name in schema if name not in there)
 
 
 def read_since(

@@ -65,7 +65,7 @@ class Traffic:
     @cached_property
     def columns(self) -> list[str]:
         """Those that there are."""
-        return self._rows.collect_schema().names()
+        return self._which().collect_schema().names()
 
     def asked(
         self,

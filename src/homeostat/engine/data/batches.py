@@ -15,8 +15,12 @@ from homeostat.domain.records import Batch
 def encode(rows: pl.DataFrame) -> bytes:
     """The rows as an Arrow IPC stream."""
     sink = io.BytesIO()
-    rows.write_ipc_stream(sink)
+    _write(rows, sink)
     return sink.getvalue()
+
+
+def _write(rows: pl.DataFrame, sink: io.IOBase) -> None:
+    rows.write_ipc_stream(sink, compat_level=pl.CompatLevel.oldest())  # type: ignore[call-overload] # only written to
 
 
 def decode(payload: bytes) -> pl.DataFrame:
@@ -43,7 +47,5 @@ def joined(payloads: Iterable[tuple[int, bytes]]) -> pl.DataFrame:
 def content_digest(previous: str, rows: pl.DataFrame) -> str:
     """The digest of a version: of the digest before it and of the rows added, in their order."""
     added = Digesting()
-    told = rows.select(sorted(c for c in rows.columns if c != SEQ))
-    # As texts end to end: where a newer form has them depends on what the rows were made of.
-    told.write_ipc_stream(added, compat_level=pl.CompatLevel.oldest())  # type: ignore[call-overload] # only written to
+    _write(rows.select(sorted(c for c in rows.columns if c != SEQ)), added)
     return digest_of([previous, added.digest])

@@ -73,6 +73,15 @@ def test_each_version_is_readable_for_ever(tables: Tables) -> None:
     assert numbers(tables, third) == [1, 2, 3, 4]
 
 
+def test_many_versions_are_read_in_any_order(tables: Tables) -> None:
+    versions: list[int] = []
+    for number in range(10):
+        base = versions[-1] if versions else None
+        versions.append(tables.append("flights", rows(number), base=base))
+    for number in (9, 2, 7, 8, 0, 9):
+        assert numbers(tables, versions[number]) == list(range(number + 1))
+
+
 def test_another_opening_sees_and_continues(tables: Tables, opened: Opened) -> None:
     first = tables.append("flights", rows(1), base=None)
     second = opened().append("flights", rows(2), base=first)

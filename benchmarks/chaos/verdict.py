@@ -83,9 +83,10 @@ def _predictions(stage: Stage, play: Play, random: Random) -> Iterator[str]:
 
 def _labels(stage: Stage, play: Play) -> Iterator[str]:
     every = read(stage.container, labels_of(MODEL)).select("prediction_id").collect()
-    rows = given(stage.container, MODEL, every)
-    if dict(rows.select("prediction_id", "label").iter_rows()) != play.labelled:
-        yield f"{rows.height} labels by id are kept, {len(play.labelled)} were given, or they are others"
+    labels = given(stage.container, MODEL, every)["label"]
+    kept = dict(zip(every["prediction_id"], labels, strict=True))
+    if kept != play.labelled:
+        yield f"{len(kept)} labels by id are kept, {len(play.labelled)} were given, or they are others"
 
 
 def _trainings(stage: Stage, play: Play) -> Iterator[str]:

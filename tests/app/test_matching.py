@@ -59,9 +59,8 @@ def test_rows_and_labels_of_one_key_meet_as_they_came_last(tmp_path: Path) -> No
     labels: dict[tuple[str, int], int] = {}
     with Container(Settings(home=tmp_path / "home")) as container:
         apply(container, load_project(project))
-        for part in range(
-            4
-        ):  # half of a part's keys are of parts before, and a third of all are never labelled
+        # Half of a part's keys are of parts before, and a third of all are never labelled.
+        for part in range(4):
             keys = [("ab"[n % 2], n // 2 - 50) for n in chance.permutation(200)[:100].tolist()]
             rows = [(*key, _FIRST + timedelta(hours=key[1]), float(chance.normal())) for key in keys]
             asked |= {(shop, number): (at, price) for shop, number, at, price in rows}

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+import homeostat as hs
 from homeostat.app import online
 from homeostat.app.apply import apply
 from homeostat.app.container import Container
@@ -162,6 +163,17 @@ def test_a_view_that_another_process_brought_further_meanwhile_is_not_set_back(
     assert known(container) == ([float(BATCHES)], [BATCHES + 1.0], {BATCHES + 1})
     ingest(container, "orders", order(BATCHES + 1))
     assert known(container) == ([float(BATCHES + 1)], [BATCHES + 2.0], {BATCHES + 2})
+
+
+def test_what_a_view_refuses_itself_is_told_as_it_says_it() -> None:
+    @hs.on_request
+    def positive(r: pl.LazyFrame) -> pl.LazyFrame:
+        if r.select(pl.col("x").min()).collect().item() < 0:
+            raise hs.BadRequest("x is negative", field="x")
+        return r.select("x")
+
+    with pytest.raises(hs.BadRequest, match="x is negative"):
+        latest.transform(positive, pl.DataFrame({"x": [-1.0]}))
 
 
 def test_a_new_view_whose_function_fails_keeps_no_other_from_being_level(

@@ -80,7 +80,10 @@ def _task(container: Container, model: str) -> Task | None:
 
 
 def given(container: Container, deployment: str, log: pl.DataFrame) -> pl.DataFrame:
-    """The first label that was sent for each row of a log, ``label``, and ``CAME_AT``; no rows where none was sent."""
+    """Of each row of a log the first ``label`` that was sent by its id, and ``CAME_AT``: null where none was.
+
+    No rows at all where none was ever sent to the deployment.
+    """
     name = labels_of(deployment)
     if container.store.get(Dataset, name) is None:
         return pl.DataFrame(schema={"label": pl.Float64(), CAME_AT: pl.Datetime("us", "UTC")})

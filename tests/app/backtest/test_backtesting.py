@@ -13,6 +13,7 @@ import msgspec
 import polars as pl
 import pytest
 
+from homeostat.adapters.tables import ArrowTables
 from homeostat.app.apply import apply
 from homeostat.app.backtest import job
 from homeostat.app.backtest.detecting import Detecting
@@ -26,6 +27,7 @@ from homeostat.app.changing import HELD_OUT
 from homeostat.app.container import Container
 from homeostat.app.deliveries import ingest
 from homeostat.app.projects import load_project
+from homeostat.app.reading import read
 from homeostat.app.settings import Settings
 from homeostat.domain.errors import BadRequest, ContractBroken, DeclarationError, HomeostatError, NotFound
 from homeostat.domain.records import ModelVersion, Run, Window
@@ -59,9 +61,7 @@ def planned(home: Path, tables: Path, *policies: Policy, text: str = PROJECT, **
 def replayed(folder: Path, number: int = 0) -> Result:
     assert job.main([str(folder), str(number)]) == 0
     plan = read_plan(folder)
-    done = kept(plan.home(folder, plan.policies[number]))
-    assert done is not None
-    return done
+    return kept(plan.home(folder, plan.policies[number]))
 
 
 def table(result: Result) -> Any:
@@ -136,6 +136,47 @@ def test_a_detector_that_asks_for_the_trainings_of_another_has_its_result(
         assert set(asked) == replaying
         assert len(first.retrained) == 6
         assert {made.reason for made in second.retrained} == {"DDM detected a change in the errors"}
+
+
+def test_what_a_detector_saw_is_recalled_from_the_log(
+    tmp_path: Path, tables: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where requests were repeated, and where the champion answered for a canary that could not."""
+    asked = pl.read_parquet(tables / "asked.parquet")
+    later = pl.col("at") >= BEGIN + timedelta(days=3)  # the canary begins a day before
+    asked = asked.with_columns(pl.when(later & (pl.col("id") % 10 == 0)).then(None).otherwise("z").alias("z"))
+    repeated = asked.filter(later, pl.col("id") % 3 == 0)
+    (tmp_path / "rows").mkdir()
+    pl.concat([asked, repeated]).write_parquet(tmp_path / "rows" / "asked.parquet")
+    pl.read_parquet(tables / "answered.parquet").write_parquet(tmp_path / "rows" / "answered.parquet")
+    text = PROJECT.replace('"log_loss"), hs.single_row_latency("p99", at_most="1ms")]', '"log_loss")][:0]')
+    text = text.replace('history="8d",', "").replace(
+        "return LogisticRegression()", "return (_Patient if len(data.y) < 300 else LogisticRegression)()"
+    )
+    text += "\nfrom sklearn.ensemble import HistGradientBoostingClassifier as _Patient\n"
+    rules = "hs.when(hs.every('2d'), check_every='1d')\nrollout = hs.Canary(share=0.5, decide_within='9d')\n"
+    both = [
+        Policy(name=name, text=f"import homeostat as hs\nretrain = {rules}", detector=name)
+        for name in ("ADWIN", "DDM")
+    ]
+    labelled, seen = Detecting.labelled, []
+
+    def noted(self: Detecting, labels: pl.DataFrame, label: str) -> bool:
+        seen.append((self.name, pl.concat(self._waiting).sort(pl.all()).rows() if self._waiting else []))
+        return labelled(self, labels, label)
+
+    monkeypatch.setattr(Detecting, "labelled", noted)
+    folder = planned(tmp_path, tmp_path / "rows", *both, text=text, end=BEGIN + timedelta(days=6))
+    replayed(folder)
+    live = [rows for _, rows in seen]
+    seen.clear()
+    replayed(folder, 1)
+    home = read_plan(folder).home(folder, both[0]) / "home"
+    with Container(Settings(home=home, blobs=str(folder / "blobs"))) as container:
+        container.tables = ArrowTables(home / "tables")
+        log = read(container, "answer.predictions").collect()
+    assert log.filter(pl.col("error").is_not_null(), pl.col("status") == 200).height > 0
+    assert [rows for _, rows in seen] == live
 
 
 def test_policies_that_train_at_the_same_time_share_what_comes_of_it(tmp_path: Path, tables: Path) -> None:

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 _FIRST: Final = "new"
-_CHUNKS: Final = (
-    8  # of a frame, before they are made one: each costs some microseconds whenever the frame is asked
-)
+# Parts of a frame, before they are made one: each costs some microseconds whenever the frame is asked.
+_CHUNKS: Final = 8
 
 
 class ArrowTables:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -16,6 +16,10 @@ from homeostat.app.answers import key_of
 from homeostat.app.backtest.history import History
 from homeostat.domain.declarations import Task
 from homeostat.domain.errors import HomeostatError
+
+_KEY: Final = "_key"
+_AT: Final = "_at"
+_NTH: Final = "_nth"
 
 
 class Detecting:
@@ -59,12 +63,20 @@ class Detecting:
         request = self._task.request
         keys = list(request.keys)
         assert request.time is not None  # checked when the history was kept
-        when = pl.col(request.time).cast(log.schema["at"]).alias("at")
+        elsewhere = (pl.col("status") == 200) | pl.col(
+            "fallback"
+        ).is_not_null()  # by another than was to answer
+        answer = pl.coalesce("score", pl.when(elsewhere).then("shadow_score"))
+        answers = log.select(pl.col("at").alias(_AT), pl.col("key").alias(_KEY), answer.alias("score"))
+        when = pl.col(request.time).cast(answers.schema[_AT])
+        which = [_KEY, _AT, _NTH]
+        nth = pl.int_range(pl.len()).over(_KEY, _AT).alias(_NTH)  # of requests that were repeated
         while at < end:
             now = min(at + step, end)
-            asked = self._history.asked(at, now).select(*keys, key_of(keys), when)
-            answered = log.filter(pl.col("at") >= at, pl.col("at") < now).select("key", "at", "score")
-            self.saw(asked.join(answered, on=["key", "at"]).drop("key", "at"), at, now)
+            asked = self._history.asked(at, now).select(*keys, key_of(keys).alias(_KEY), when.alias(_AT))
+            told = answers.filter(pl.col(_AT) >= at, pl.col(_AT) < now)
+            both = asked.with_columns(nth).join(told.with_columns(nth), on=which, maintain_order="left")
+            self.saw(both.drop(which), at, now)
             yield now
             at = now
 
@@ -73,9 +85,9 @@ class Detecting:
         return self.detected is not None and trained < self.detected and now - trained >= rest
 
     def answered(self, answers: pl.DataFrame) -> None:
-        """Take answers: the columns of the request's key, and ``score``."""
+        """Take answers: the columns of the request's key, and ``score``, null where nobody could answer."""
         if answers.height:
-            self._waiting.append(answers)
+            self._waiting.append(answers.drop_nulls("score"))
 
     def labelled(self, labels: pl.DataFrame, label: str) -> bool:
         """Take labels in the order they came, by the request's key; says whether a change was detected."""

@@ -21,7 +21,7 @@ from homeostat.app.backtest.memory import Memory
 from homeostat.app.backtest.plan import read_plan
 from homeostat.app.backtest.policies import NEVER, Policy
 from homeostat.app.backtest.replay import Replay
-from homeostat.app.backtest.results import keep, kept
+from homeostat.app.backtest.results import is_kept, keep
 from homeostat.domain.errors import HomeostatError
 
 FAILED: Final = "failed.json"
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
                 fcntl.flock(held, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True  # by another
-            if kept(home):
+            if is_kept(home):
                 return True
             try:
                 replay = Replay(plan, folder, policy, memory)

@@ -22,7 +22,7 @@ from homeostat.app.backtest.history import History
 from homeostat.app.backtest.memory import Memory
 from homeostat.app.backtest.plan import Plan
 from homeostat.app.backtest.policies import Policy, stage
-from homeostat.app.backtest.results import Result, kept, result
+from homeostat.app.backtest.results import Result, is_kept, kept, result
 from homeostat.app.backtest.trainings import SharedTrainings
 from homeostat.app.backtest.world import Store, World
 from homeostat.app.container import Container
@@ -150,8 +150,7 @@ class Replay:
         plan, policy, name = self._plan, self._policy, self._model.name
         for other in plan.policies:
             home = plan.home(self._whole, other)
-            known = kept(home) if policy.detector and other.detector and other.text == policy.text else None
-            if known is None:
+            if not (policy.detector and other.detector and other.text == policy.text and is_kept(home)):
                 continue
             mine, its = finding(policy.detector), finding(other.detector)
             with Store(home / "home", self._whole / "blobs") as container:
@@ -164,7 +163,7 @@ class Replay:
                 if detecting.asks(trained, now, plan.rest) != (now in asked):
                     break
             else:
-                return known.of(policy.name, given=policy.given, reasons={its: mine})
+                return kept(home).of(policy.name, given=policy.given, reasons={its: mine})
         return None
 
     def _logged(self, container: Container, at: datetime, now: datetime) -> pl.DataFrame:

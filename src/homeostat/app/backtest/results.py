@@ -87,10 +87,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, policy=policy, given=given, trainings=made)
 
 
-def kept(home: Path) -> Result | None:
-    """The result that the folder of a policy holds once it was replayed."""
-    file = home / _FILE
-    return msgspec.json.decode(file.read_bytes(), type=Result) if file.is_file() else None
+def is_kept(home: Path) -> bool:
+    """Whether the folder of a policy holds its result: it was replayed."""
+    return (home / _FILE).is_file()
+
+
+def kept(home: Path) -> Result:
+    """The result that the folder of a policy holds."""
+    return msgspec.json.decode((home / _FILE).read_bytes(), type=Result)
 
 
 def keep(home: Path, result: Result) -> None:

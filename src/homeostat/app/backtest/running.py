@@ -20,7 +20,7 @@ from homeostat.app.backtest.job import FAILED, Failed
 from homeostat.app.backtest.plan import FILE, Plan, read_plan
 from homeostat.app.backtest.policies import Policy
 from homeostat.app.backtest.replay import reached
-from homeostat.app.backtest.results import Result, kept
+from homeostat.app.backtest.results import Result, is_kept, kept
 from homeostat.app.container import Container
 from homeostat.app.projects import Declared, checkout, snapshot
 from homeostat.domain.declarations import Model
@@ -140,7 +140,7 @@ def run(container: Container, folder: Path, told: Told, *, processes: int = 0) -
 
     plan = read_plan(folder)
     homes = {policy.name: plan.home(folder, policy) for policy in plan.policies}
-    waiting = [home for home in homes.values() if kept(home) is None]
+    waiting = [home for home in homes.values() if not is_kept(home)]
     for home in waiting:
         (home / FAILED).unlink(missing_ok=True)
     executor = LocalExecutor(
@@ -161,11 +161,11 @@ def run(container: Container, folder: Path, told: Told, *, processes: int = 0) -
     finally:
         executor.close()
     told(dict.fromkeys(homes, 1.0))
-    return [done for home in homes.values() if (done := kept(home))]
+    return [kept(home) for home in homes.values()]
 
 
 def _share(plan: Plan, home: Path) -> float:
-    if kept(home):
+    if is_kept(home):
         return 1.0
     at = reached(home, plan.start)
     return (at - plan.start) / (plan.end - plan.start)

@@ -16,7 +16,7 @@ import polars as pl
 
 from homeostat.domain.contracts import SEQ
 from homeostat.domain.declarations import FeatureView, OnRequest
-from homeostat.domain.errors import DeclarationError
+from homeostat.domain.errors import DeclarationError, HomeostatError
 from homeostat.engine.features.delivery import Delivery
 from homeostat.engine.features.times import ALWAYS, available_at, event_time, micros
 
@@ -53,6 +53,8 @@ def transform(view: FeatureView | OnRequest, rows: pl.DataFrame) -> pl.DataFrame
     """
     try:
         columns = view.transform(rows.lazy()).collect()
+    except HomeostatError:  # it says itself what is wrong
+        raise
     except Exception as error:
         raise view.error(
             f"stops on {rows.height} rows with {type(error).__name__}: {error}",

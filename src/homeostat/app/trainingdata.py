@@ -197,7 +197,7 @@ def _labelled(
     if isinstance(task, Ranking):  # items of a query stand together, the queries in order of time
         first = [pl.col(request.time).min().over(task.query)] if request.time else []
         frame = frame.sort(*first, task.query, maintain_order=True)
-    if wrong := frame["label"].null_count():
+    if wrong := frame[LABEL].null_count():
         raise Conflict(
             f"{wrong} labels of model/{model.name} are no answers to its task",
             remedy=f"Declare every class of {task.label!r}, or correct the rows of dataset/{task.source.name}",
@@ -243,7 +243,7 @@ def _held(
     Of rows since a change at most a fifth, the newest, and none before.
     """
     if isinstance(model.holdout, str) and model.task.source.time:
-        mask = frame["label_time"] > until - parse_duration(model.holdout)
+        mask = frame[LABEL_TIME] > until - parse_duration(model.holdout)
     elif model.task.request.time:
         first = frame.height - round(frame.height * _share(model.holdout))
         mask = pl.Series(np.arange(frame.height) >= first)

@@ -193,7 +193,7 @@ def _labelled(
     order = [*([request.time] if request.time else []), *keys]  # a total one: no two rows share a key
     # All columns are taken once, when it is known which rows and in which order: it is their memory that takes time.
     needed = [*order, *([task.query] if isinstance(task, Ranking) else [])]
-    frame = _answered(asked.select({*needed}).with_row_index(_ROW), answers, keys).sort(order)
+    frame = asked.select({*needed}).with_row_index(_ROW).join(answers, on=keys).sort(order)
     if isinstance(task, Ranking):  # items of a query stand together, the queries in order of time
         first = [pl.col(request.time).min().over(task.query)] if request.time else []
         frame = frame.sort(*first, task.query, maintain_order=True)
@@ -212,27 +212,9 @@ def _last_of_key(rows: pl.LazyFrame, keys: list[str]) -> pl.DataFrame:
     found = rows.collect().rechunk()
     if not found[SEQ].is_sorted():
         found = found.sort(SEQ, maintain_order=True)
-    if _hashes(found, keys).n_unique() == found.height:
+    if found.select(keys).hash_rows().n_unique() == found.height:  # then so many keys, in a fifth of the time
         return found
     return found.unique(keys, keep="last", maintain_order=True)
-
-
-def _answered(asked: pl.DataFrame, answers: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """The inner join by key: by hash, and of what that finds the same keys, which takes half the time."""
-    rows, others = (
-        pl.LazyFrame({"hash": _hashes(side, keys)}).with_row_index(name)
-        for name, side in (("row", asked), ("other", answers))
-    )
-    # This engine joins in parts that stay in the cache, in half the time again; what it gives is in no order.
-    found = rows.join(others, on="hash", how="inner").collect(engine="streaming")
-    mine, theirs = asked[found["row"]], answers[found["other"]]
-    same = pl.DataFrame([mine[key] == theirs[key] for key in keys]).select(pl.all_horizontal(pl.all()))
-    return mine.hstack(theirs.drop(keys)).filter(same.to_series())
-
-
-def _hashes(rows: pl.DataFrame, keys: list[str]) -> pl.Series:
-    """Of each row's key, the same for equal ones."""
-    return rows.select(keys).hash_rows()
 
 
 def _held(

@@ -63,9 +63,8 @@ class Detecting:
         request = self._task.request
         keys = list(request.keys)
         assert request.time is not None  # checked when the history was kept
-        elsewhere = (pl.col("status") == 200) | pl.col(
-            "fallback"
-        ).is_not_null()  # by another than was to answer
+        # Where the one that was to answer did not, another's answer stands in its shadow's place.
+        elsewhere = (pl.col("status") == 200) | pl.col("fallback").is_not_null()
         answer = pl.coalesce("score", pl.when(elsewhere).then("shadow_score"))
         answers = log.select(pl.col("at").alias(_AT), pl.col("key").alias(_KEY), answer.alias("score"))
         when = pl.col(request.time).cast(answers.schema[_AT])

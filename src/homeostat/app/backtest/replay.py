@@ -136,10 +136,10 @@ class Replay:
 
     def _recall(self) -> None:
         """Show the detector again what it saw before the replay was interrupted."""
-        start, reached = self._plan.start, self._state.at
-        if self._detecting is not None and reached > start:
-            log = self._logged(self._world, start, reached)
-            for _ in self._detecting.recall(log, start, reached, self._plan.step):
+        start, until = self._plan.start, self._state.at
+        if self._detecting is not None and until > start:
+            log = self._logged(self._world, start, until)
+            for _ in self._detecting.recall(log, start, until, self._plan.step):
                 pass
 
     def _as_another(self) -> Result | None:
